@@ -1,5 +1,213 @@
-"""FFT plans."""
+"""Which radices, lanes and frames per threadgroup one n_fft gets: the FFT plan that is compiled into a kernel.
+
+A plan depends on n_fft and the direction only. Hop, lengths, padding, batch and scale are run-time arguments, so a new
+length never compiles anything. Nothing here touches torch or a device.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache, cached_property
+from math import prod
+
+MIN_N_FFT = 16
+MAX_N_FFT = 8192
+MAX_VALUES = 16  # complex registers per lane: more would spill on Apple GPUs
+THREADGROUP_BYTES = 32_768
+GROUP_THREADS = 128  # 8 simdgroups per threadgroup lost 25 to 50 % on an H100, 2 to 4 were best
+RADICES = (16, 15, 14, 12, 10, 9, 8, 7, 6, 5, 4, 3, 2)
+STAGES_MAX = 6
 
 
 def supports(n_fft: int) -> bool:
-    return 16 <= n_fft <= 8192 and n_fft % 2 == 0
+    """Whether a kernel exists for this size: even, 16 to 8192, half of it a product of 2, 3, 5 and 7."""
+    if n_fft % 2 or not MIN_N_FFT <= n_fft <= MAX_N_FFT:
+        return False
+    rest = n_fft // 2
+    for prime in (2, 3, 5, 7):
+        while rest % prime == 0:
+            rest //= prime
+    return rest == 1
+
+
+def supported_sizes() -> list[int]:
+    return [n for n in range(MIN_N_FFT, MAX_N_FFT + 1, 2) if supports(n)]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How one threadgroup transforms frames of `n_fft` real samples as `half` complex ones.
+
+    radices: stages in the order they run; lanes: threads per frame; frames: frames in flight per threadgroup;
+    mirrored: bins k and half - k end in one lane, no exchange for the real post-pass (pre-pass when inverse);
+    split: exchange real parts, then imaginary parts, through half the memory; pad_shift: one spare element every
+    2**pad_shift; overlap: where the inverse keeps unfinished samples ("gather", "ring", "device"; "" when forward).
+    """
+
+    n_fft: int
+    radices: tuple[int, ...]
+    lanes: int
+    frames: int
+    mirrored: bool
+    split: bool
+    pad_shift: int
+    overlap: str = ""
+
+    @property
+    def half(self) -> int:
+        return self.n_fft // 2
+
+    @property
+    def bins(self) -> int:
+        return self.half + 1
+
+    @property
+    def inverse(self) -> bool:
+        return bool(self.overlap)
+
+    @property
+    def threads(self) -> int:
+        return self.lanes * self.frames
+
+    @property
+    def pairs(self) -> int:
+        """Pairs (k, half - k) of the packed spectrum, all lanes together."""
+        return (self.half + 1) // 2
+
+    @property
+    def pair_bins(self) -> int:
+        """Bins k a lane may start a pair from: the lower half, or all of them where a lane owns both ends."""
+        return self.half if self.mirrored else self.pairs
+
+    @cached_property
+    def values(self) -> int:
+        """Complex registers a lane holds at most."""
+        per_stage = [radix * -(-(self.half // radix) // self.lanes) for radix in self.radices]
+        return max(*per_stage, 2 * -(-self.pairs // self.lanes))
+
+    @property
+    def exchange_size(self) -> int:
+        """Elements of exchange memory per frame (float2, or float when split), padding included."""
+        return self.half + ((self.half - 1) >> self.pad_shift) + 1
+
+    @property
+    def threadgroup_bytes(self) -> int:
+        ring = 4 * self.n_fft if self.overlap in ("gather", "ring") else 0
+        return self.frames * self.exchange_size * (4 if self.split else 8) + ring
+
+    @property
+    def mirror_radix(self) -> int:
+        return (self.radices[0] if self.inverse else self.radices[-1]) if self.mirrored else 2
+
+    def describe(self) -> str:
+        kind = f"istft-{self.overlap}" if self.inverse else "stft"
+        stages = "x".join(map(str, self.radices))
+        return f"{kind} n_fft={self.n_fft} radices={stages} lanes={self.lanes} frames={self.frames}"
+
+    def defines(self) -> str:
+        """The plan as preprocessor text, to stand in front of the kernel's source."""
+        overlap = {"": 0, "gather": 0, "ring": 1, "device": 2}[self.overlap]
+        values = {
+            "N_FFT": self.n_fft,
+            "LANES": self.lanes,
+            "FRAMES": self.frames,
+            "STAGES": len(self.radices),
+            **{f"RADIX_{stage}": radix for stage, radix in enumerate(self.radices)},
+            "VALUES": self.values,
+            "MIRRORED": int(self.mirrored),
+            "MIRROR_RADIX": self.mirror_radix,
+            "INVERSE": int(self.inverse),
+            "OVERLAP": overlap,
+            "SPLIT": int(self.split),
+            "PAD_SHIFT": self.pad_shift,
+            "EXCHANGE_SIZE": self.exchange_size,
+        }
+        return "".join(f"#define MSP_{name} {value}\n" for name, value in values.items())
+
+
+@cache
+def stft_plan(n_fft: int) -> Plan:
+    """The forward plan. Raises ValueError for a size that `supports` refuses."""
+    radices, lanes, mirrored = _transform(n_fft)
+    half = n_fft // 2
+    frames = max(1, GROUP_THREADS // lanes)
+    split = half > 3200  # an interleaved buffer would leave room for one threadgroup per core only
+    plan = Plan(n_fft, radices, lanes, frames, mirrored, split, pad_shift=5 if split else 4)
+    return _fit(plan)
+
+
+@cache
+def istft_plan(n_fft: int) -> Plan:
+    """The inverse plan: the forward stages in reverse order, and a place for the overlap."""
+    radices, lanes, mirrored = _transform(n_fft)
+    if n_fft <= 2048:
+        frames = max(1, GROUP_THREADS // lanes)
+        return _fit(Plan(n_fft, radices[::-1], lanes, frames, mirrored, False, 4, "gather"))
+    for overlap, split in (("ring", False), ("ring", True), ("device", False), ("device", True)):
+        plan = Plan(n_fft, radices[::-1], lanes, 1, mirrored, split, 5 if split else 4, overlap)
+        if plan.threadgroup_bytes <= THREADGROUP_BYTES:
+            return plan
+    raise AssertionError(f"no inverse plan for n_fft={n_fft}")
+
+
+def _fit(plan: Plan) -> Plan:
+    """The same plan with as many frames per threadgroup as its memory allows."""
+    while plan.threadgroup_bytes > THREADGROUP_BYTES:
+        assert plan.frames > 1, plan
+        plan = Plan(
+            plan.n_fft,
+            plan.radices,
+            plan.lanes,
+            plan.frames // 2,
+            plan.mirrored,
+            plan.split,
+            plan.pad_shift,
+            plan.overlap,
+        )
+    return plan
+
+
+@cache
+def _transform(n_fft: int) -> tuple[tuple[int, ...], int, bool]:
+    """(radices of the forward transform, lanes, mirrored) with the least idle lanes over the fewest stages."""
+    if not supports(n_fft):
+        raise ValueError(f"no plan for n_fft={n_fft}: it must be even, {MIN_N_FFT} to {MAX_N_FFT}, half of it 7-smooth")
+    half = n_fft // 2
+    best: tuple[tuple[float, ...], tuple[int, ...], int, bool] | None = None
+    for factors in _factorisations(half, RADICES):
+        for lanes in _lane_counts(half):
+            counts = [-(-(half // radix) // lanes) for radix in factors]
+            values = max(radix * count for radix, count in zip(factors, counts, strict=True))
+            if values > MAX_VALUES:
+                continue
+            # Work issued relative to work needed: idle lanes in partly filled stages.
+            waste = sum(count * lanes * radix for radix, count in zip(factors, counts, strict=True)) / half
+            last = next((r for r in sorted(factors) if r % 2 == 0 and r <= 8 and half // r == 2 * lanes), 0)
+            crossing = 0 if lanes <= 32 else 1  # frames that span simdgroups need threadgroup barriers
+            order = tuple(sorted((f for f in factors), reverse=True))
+            if last:
+                rest = list(order)
+                rest.remove(last)
+                order = (*rest, last)
+            score = (len(factors), crossing, round(waste, 3), not last, max(factors), lanes)
+            if best is None or score < best[0]:
+                best = (score, order, lanes, bool(last))
+    assert best is not None, f"no plan for n_fft={n_fft}"
+    assert prod(best[1]) == half
+    return best[1], best[2], best[3]
+
+
+def _lane_counts(half: int) -> list[int]:
+    powers = [1, 2, 4, 8, 16, 32]
+    return [lanes for lanes in powers if lanes <= half] + list(range(64, 513, 32))
+
+
+def _factorisations(number: int, radices: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """All ways to write `number` as a product of radices, the largest first."""
+    if number == 1:
+        return [()]
+    found = []
+    for position, radix in enumerate(radices):
+        if number % radix == 0:
+            found += [(radix, *rest) for rest in _factorisations(number // radix, radices[position:])]
+    return [factors for factors in found if len(factors) <= STAGES_MAX]

@@ -1,42 +1,83 @@
-"""The torch.library operators: schema and fake kernels (temporary bodies: the original functions)."""
+"""The torch.library operators: schema, kernels and fake kernels.
+
+The only file that will know about autograd and vmap; today calls that need gradients never arrive here. Arguments are
+taken as valid: routing has made sure of that, for direct callers too.
+"""
+
+from __future__ import annotations
 
 import torch
 
-_stft, _istft = torch.functional.stft, torch._VF.istft
-_library = torch.library.Library("mps_spectro_patch", "DEF")
-_library.define(
+from .kernels import library
+from .kernels.geometry import IstftGeometry, StftGeometry
+from .routing import Reason, UseOriginal
+
+_namespace = torch.library.Library("mps_spectro_patch", "DEF")
+_namespace.define(
     "stft(Tensor input, Tensor window, int n_fft, int hop_length, int win_length, bool center, str pad_mode, "
     "bool normalized) -> Tensor"
 )
-_library.define(
+_namespace.define(
     "istft(Tensor input, Tensor window, int n_fft, int hop_length, int win_length, bool center, bool normalized, "
-    "int length) -> Tensor"
+    "int length, *, bool strict=False) -> Tensor"
 )
 
 
-def _stft_impl(x, window, n_fft, hop, win, center, pad_mode, normalized):
-    return _stft(x, n_fft, hop, win, window, center, pad_mode, normalized, True, True)
+def _stft(
+    input: torch.Tensor,
+    window: torch.Tensor,
+    n_fft: int,
+    hop_length: int,
+    win_length: int,
+    center: bool,
+    pad_mode: str,
+    normalized: bool,
+) -> torch.Tensor:
+    rows, samples = input.shape
+    geometry = StftGeometry(rows, samples, n_fft, hop_length, win_length, center, pad_mode, normalized)
+    return library.stft(input, window, geometry).transpose(1, 2)
 
 
-def _istft_impl(x, window, n_fft, hop, win, center, normalized, length):
-    return _istft(x, n_fft, hop, win, window, center, normalized, True, length, False)
+def _istft(
+    input: torch.Tensor,
+    window: torch.Tensor,
+    n_fft: int,
+    hop_length: int,
+    win_length: int,
+    center: bool,
+    normalized: bool,
+    length: int,
+    strict: bool = False,
+) -> torch.Tensor:
+    geometry = IstftGeometry(
+        input.shape[0], input.shape[2], n_fft, hop_length, win_length, center, normalized, length
+    )
+    signal = library.istft(input, window, geometry)
+    if signal is not None:
+        return signal
+    if strict:
+        raise UseOriginal(Reason.NOLA)
+    # Inside a compiled graph nobody can fall back for us; torch's own function raises torch's own error.
+    return torch._VF.istft(
+        input, n_fft, hop_length, win_length, window, center, normalized, True, length, False
+    )
 
 
-_library.impl("stft", _stft_impl, "CompositeExplicitAutograd")
-_library.impl("istft", _istft_impl, "CompositeExplicitAutograd")
+def _stft_fake(input, window, n_fft, hop_length, win_length, center, pad_mode, normalized):
+    padded = input.shape[1] + (n_fft // 2 * 2 if center else 0)
+    frames = 1 + (padded - n_fft) // hop_length
+    return input.new_empty((input.shape[0], frames, n_fft // 2 + 1), dtype=torch.complex64).transpose(1, 2)
 
 
-@torch.library.register_fake("mps_spectro_patch::stft")
-def _(x, window, n_fft, hop, win, center, pad_mode, normalized):
-    padded = x.shape[1] + (n_fft // 2 * 2 if center else 0)
-    frames = 1 + (padded - n_fft) // hop
-    return x.new_empty((x.shape[0], frames, n_fft // 2 + 1), dtype=torch.complex64).transpose(1, 2)
+def _istft_fake(input, window, n_fft, hop_length, win_length, center, normalized, length, strict=False):
+    return input.new_empty((input.shape[0], length), dtype=torch.float32)
 
 
-@torch.library.register_fake("mps_spectro_patch::istft")
-def _(x, window, n_fft, hop, win, center, normalized, length):
-    return x.new_empty((x.shape[0], length), dtype=torch.float32)
+# One registration for every backend: the kernels pick the compiler by the tensor's device.
+_namespace.impl("stft", _stft, "CompositeExplicitAutograd")
+_namespace.impl("istft", _istft, "CompositeExplicitAutograd")
+torch.library.register_fake("mps_spectro_patch::stft", _stft_fake, lib=_namespace)
+torch.library.register_fake("mps_spectro_patch::istft", _istft_fake, lib=_namespace)
 
-
-stft = torch.ops.mps_spectro_patch.stft
-istft = torch.ops.mps_spectro_patch.istft
+stft = torch.ops.mps_spectro_patch.stft.default
+istft = torch.ops.mps_spectro_patch.istft.default

@@ -1,0 +1,164 @@
+"""The inverse of istft's window envelope (the sum of squared, shifted windows) and the NOLA decision, on the host.
+
+The envelope depends on the window, n_fft, hop and frame count only, never on the spectrum. A window is read back from
+its device once, when it is first seen, and known again by identity and version: a weak reference tells a reused address
+from the same tensor, the version counter tells an in-place change.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections import OrderedDict
+from dataclasses import dataclass
+
+import torch
+
+NOLA_MINIMUM = 1e-11  # torch.istft refuses an envelope below this
+MARGIN = 1.01  # so close to the limit float32 decides, and that is left to torch
+
+
+@dataclass(frozen=True)
+class Envelope:
+    """One inverse envelope: `table` on the device, and how to look a position up.
+
+    table: [head + hop_length + (untrimmed - tail)] float32: positions [0, head) one by one, then one period of the
+    steady middle (index: position modulo hop_length), then positions [tail, untrimmed). Short signals are all head.
+    """
+
+    table: torch.Tensor
+    head: int
+    tail: int
+
+
+class _Windows:
+    """Squared windows in float64 on the host, by identity and version of the tensor they were read from."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[weakref.ref, int, _Squared]] = {}
+        self._lock = threading.Lock()
+        self.read_backs = 0
+
+    def squared(self, window: torch.Tensor) -> _Squared:
+        # Inference tensors keep no version: an in-place change would go unnoticed, so those are read every time.
+        version = -1 if window.is_inference() else window._version
+        key = id(window)
+        entry = self._known.get(key)
+        if entry is not None and version >= 0 and entry[0]() is window and entry[1] == version:
+            return entry[2]
+        self.read_backs += 1
+        squared = _Squared(window.detach().to("cpu", torch.float64).square())
+        if version >= 0:
+            reference = weakref.ref(window, lambda _, key=key: self._known.pop(key, None))
+            with self._lock:
+                self._known[key] = (reference, version, squared)
+        return squared
+
+
+class _Squared:
+    """A squared window and the envelopes already made of it."""
+
+    LIMIT = 64
+
+    def __init__(self, values: torch.Tensor) -> None:
+        self.values = values
+        self._envelopes: OrderedDict[tuple, tuple[Envelope, torch.Tensor]] = OrderedDict()
+        self._minima: OrderedDict[tuple, float] = OrderedDict()
+
+    def envelope(self, n_fft: int, hop_length: int, frames: int, device: torch.device) -> tuple[Envelope, torch.Tensor]:
+        """(the device's table, the same envelope - not inverted - in float64 on the host)."""
+        untrimmed = n_fft + hop_length * (frames - 1)
+        steady = untrimmed > 2 * n_fft + hop_length
+        key = (n_fft, hop_length, 0 if steady else frames, device)
+        found = self._envelopes.get(key)
+        if found is None:
+            found = self._make(n_fft, hop_length, untrimmed if not steady else 0, device)
+            _remember(self._envelopes, key, found, self.LIMIT)
+        if steady:
+            # The table of a long signal serves every longer one: only the place of its tail moves.
+            return Envelope(found[0].table, n_fft, untrimmed - n_fft), found[1]
+        return found
+
+    def _make(self, n_fft: int, hop_length: int, short: int, device: torch.device) -> tuple[Envelope, torch.Tensor]:
+        window = torch.zeros(n_fft, dtype=torch.float64)
+        left = (n_fft - self.values.numel()) // 2
+        window[left : left + self.values.numel()] = self.values
+        if short:
+            frames = (short - n_fft) // hop_length + 1
+            full = torch.zeros(short, dtype=torch.float64)
+            for frame in range(frames):
+                full[frame * hop_length : frame * hop_length + n_fft] += window
+            return Envelope(_inverse(full, device), short, short), full
+        reach = -(-n_fft // hop_length)
+        padded = torch.nn.functional.pad(window, (0, reach * hop_length - n_fft)).view(reach, hop_length)
+        middle = padded.sum(0)
+        head = padded.cumsum(0).reshape(-1)[:n_fft]
+        # Positions from `tail` on lie n_fft before the end: frames end at whole hops counted from the last one.
+        tail = torch.zeros(n_fft, dtype=torch.float64)
+        for shift in range(0, n_fft, hop_length):
+            tail[: n_fft - shift] += window[shift:]
+        # `tail` so far: the last frame and the ones before it, as seen from the last frame's own start.
+        full = torch.cat([head, middle, tail])
+        return Envelope(_inverse(full, device), n_fft, 0), full
+
+    def minimum(self, n_fft: int, hop_length: int, frames: int, first: int, length: int, device: torch.device) -> float:
+        """Smallest envelope value over the output samples [first, first + length)."""
+        key = (n_fft, hop_length, frames, first, length)
+        found = self._minima.get(key)
+        if found is None:
+            envelope, full = self.envelope(n_fft, hop_length, frames, device)
+            end = first + length
+            parts = [full[first : min(end, envelope.head)]]
+            if end > envelope.head and first < envelope.tail:
+                parts.append(
+                    _period(full, envelope.head, hop_length, max(first, envelope.head), min(end, envelope.tail))
+                )
+            if end > envelope.tail and envelope.tail > envelope.head:
+                offset = envelope.head + hop_length - envelope.tail
+                parts.append(full[offset + max(first, envelope.tail) : offset + end])
+            values = torch.cat(parts)
+            found = float(values.min()) if values.numel() else 0.0
+            _remember(self._minima, key, found, self.LIMIT)
+        return found
+
+
+def inverse_envelope(
+    window: torch.Tensor, n_fft: int, hop_length: int, frames: int, first: int, length: int
+) -> Envelope | None:
+    """The inverse envelope for output samples [first, first + length), or None where torch.istft must decide.
+
+    window: [win_length] float32 on any device; frames: frames per row. None means that the envelope comes too close to
+    zero (torch raises its NOLA error) or is not finite.
+    """
+    squared = _windows.squared(window)
+    # `not >=` catches NaN as well.
+    if not squared.minimum(n_fft, hop_length, frames, first, length, window.device) >= NOLA_MINIMUM * MARGIN:
+        return None
+    return squared.envelope(n_fft, hop_length, frames, window.device)[0]
+
+
+def read_backs() -> int:
+    """How often a window was copied to the host so far: at most once per window and version."""
+    return _windows.read_backs
+
+
+def _period(full: torch.Tensor, head: int, hop_length: int, begin: int, end: int) -> torch.Tensor:
+    period = full[head : head + hop_length]
+    if end - begin >= hop_length:
+        return period
+    return period[torch.arange(begin, end) % hop_length]
+
+
+def _inverse(envelope: torch.Tensor, device: torch.device) -> torch.Tensor:
+    # Samples that no window reaches are never asked for (NOLA); a zero keeps them finite.
+    inverse = torch.where(envelope >= NOLA_MINIMUM, 1.0 / envelope, torch.zeros_like(envelope))
+    return inverse.to(torch.float32).to(device)
+
+
+def _remember(cache: OrderedDict, key: tuple, value: object, limit: int) -> None:
+    cache[key] = value
+    if len(cache) > limit:
+        cache.popitem(last=False)
+
+
+_windows = _Windows()

@@ -1,0 +1,297 @@
+// One complex FFT of MSP_HALF points (half of n_fft: a real frame packed as x[2m] + i x[2m+1]) by MSP_LANES lanes.
+// Stockham autosort: values stay in registers, stages exchange them through threadgroup memory. Which value a lane
+// holds is described by small "layout" structs, so that loading, exchanging, pairing and storing share one body.
+//
+// The plan in front of this text defines: MSP_N_FFT, MSP_LANES, MSP_FRAMES (frames in flight per threadgroup),
+// MSP_STAGES, MSP_RADIX_0 .. MSP_RADIX_5, MSP_VALUES (registers per lane), MSP_MIRRORED, MSP_MIRROR_RADIX,
+// MSP_SPLIT, MSP_PAD_SHIFT, MSP_EXCHANGE_SIZE (elements of exchange memory per frame).
+
+#define MSP_HALF (MSP_N_FFT / 2)
+#define MSP_BINS (MSP_HALF + 1)
+
+// Lanes of one frame that all sit in one simdgroup need no threadgroup barrier.
+#if MSP_LANES <= 32
+#define MSP_SYNC() simdgroup_barrier(mem_flags::mem_threadgroup)
+#else
+#define MSP_SYNC() threadgroup_barrier(mem_flags::mem_threadgroup)
+#endif
+
+#if MSP_SPLIT
+#define MSP_EXCHANGE_TYPE float
+#else
+#define MSP_EXCHANGE_TYPE float2
+#endif
+
+inline uint msp_padded(uint index) {  // spreads strided accesses over the banks of threadgroup memory
+  return index + (index >> MSP_PAD_SHIFT);
+}
+
+// Number of butterflies of radix R that one lane computes.
+template <int R>
+struct MspButterflies {
+  static constexpr constant int TOTAL = MSP_HALF / R;
+  static constexpr constant int COUNT = (MSP_HALF / R + MSP_LANES - 1) / MSP_LANES;
+  static constexpr constant bool EVEN = (MSP_HALF / R) % MSP_LANES == 0;
+};
+
+// Which butterfly a lane's slot b holds. In a mirrored stage a lane owns butterflies i and TOTAL - i, so that the
+// spectrum values k and MSP_HALF - k, which the real transform combines, meet in one lane without an exchange.
+template <int R, bool MIRRORED>
+inline uint msp_butterfly(int b, uint lane) {
+  if (MIRRORED) {
+    if (b == 0) return lane;
+    return lane == 0 ? uint(MSP_LANES) : uint(MspButterflies<R>::TOTAL) - lane;
+  }
+  return lane + uint(b) * MSP_LANES;
+}
+
+// Values that enter a stage of radix R: x[i + j * TOTAL] for butterfly i.
+template <int R, bool MIRRORED>
+struct MspStageInput {
+  static constexpr constant int COUNT = R * MspButterflies<R>::COUNT;
+  static uint index(int q, uint lane) {
+    return msp_butterfly<R, MIRRORED>(q / R, lane) + uint(q % R) * MspButterflies<R>::TOTAL;
+  }
+  static bool active(int q, uint lane) {
+    return MspButterflies<R>::EVEN || msp_butterfly<R, MIRRORED>(q / R, lane) < uint(MspButterflies<R>::TOTAL);
+  }
+};
+
+// Values that leave a stage of radix R behind stages whose radices multiply to P.
+template <int R, int P, bool MIRRORED>
+struct MspStageOutput {
+  static constexpr constant int COUNT = R * MspButterflies<R>::COUNT;
+  static uint index(int q, uint lane) {
+    uint i = msp_butterfly<R, MIRRORED>(q / R, lane);
+    return (i / P) * uint(P * R) + i % P + uint(q % R) * P;
+  }
+  static bool active(int q, uint lane) {
+    return MspStageInput<R, MIRRORED>::active(q, lane);
+  }
+};
+
+// Pairs (k, MSP_HALF - k) of the packed spectrum, value 2t and 2t + 1 of pair t. Pair 0 of lane 0 is (0, MSP_HALF / 2):
+// bin 0 and the middle bin are their own partners.
+#define MSP_PAIRS_TOTAL ((MSP_HALF + 1) / 2)
+#define MSP_PAIRS ((MSP_PAIRS_TOTAL + MSP_LANES - 1) / MSP_LANES)
+
+inline uint msp_pair_bin(int t, uint lane) {
+#if MSP_MIRRORED
+  const uint stride = MSP_HALF / MSP_MIRROR_RADIX;
+  if (lane == 0) return t < MSP_MIRROR_RADIX / 2 ? uint(t) * stride : stride / 2 + uint(t - MSP_MIRROR_RADIX / 2) * stride;
+  return lane + uint(t) * stride;
+#else
+  return lane + uint(t) * MSP_LANES;
+#endif
+}
+
+inline bool msp_pair_active(int t, uint lane) {
+  return MSP_PAIRS_TOTAL % MSP_LANES == 0 || msp_pair_bin(t, lane) < uint(MSP_PAIRS_TOTAL);
+}
+
+struct MspPairs {
+  static constexpr constant int COUNT = 2 * MSP_PAIRS;
+  static uint index(int q, uint lane) {
+    uint k = msp_pair_bin(q / 2, lane);
+    if (q % 2 == 0) return k;
+    return k == 0 ? uint(MSP_HALF / 2) : uint(MSP_HALF) - k;
+  }
+  static bool active(int q, uint lane) {
+    if (MSP_HALF % 2 == 1 && q == 1 && lane == 0) return false;  // no middle bin: bin 0 is alone
+    return msp_pair_active(q / 2, lane);
+  }
+};
+
+// Moves a frame's values from the layout WRITER to the layout READER through threadgroup memory.
+template <class WRITER, class READER>
+inline void msp_exchange(thread float2* v, threadgroup MSP_EXCHANGE_TYPE* shared, uint lane) {
+#if MSP_SPLIT
+  float2 moved[MSP_VALUES];
+#pragma unroll
+  for (int q = 0; q < WRITER::COUNT; ++q) {
+    if (WRITER::active(q, lane)) shared[msp_padded(WRITER::index(q, lane))] = v[q].x;
+  }
+  MSP_SYNC();
+#pragma unroll
+  for (int q = 0; q < READER::COUNT; ++q) {
+    moved[q].x = READER::active(q, lane) ? shared[msp_padded(READER::index(q, lane))] : 0.0f;
+  }
+  MSP_SYNC();
+#pragma unroll
+  for (int q = 0; q < WRITER::COUNT; ++q) {
+    if (WRITER::active(q, lane)) shared[msp_padded(WRITER::index(q, lane))] = v[q].y;
+  }
+  MSP_SYNC();
+#pragma unroll
+  for (int q = 0; q < READER::COUNT; ++q) {
+    moved[q].y = READER::active(q, lane) ? shared[msp_padded(READER::index(q, lane))] : 0.0f;
+  }
+#pragma unroll
+  for (int q = 0; q < READER::COUNT; ++q) v[q] = moved[q];
+#else
+#pragma unroll
+  for (int q = 0; q < WRITER::COUNT; ++q) {
+    if (WRITER::active(q, lane)) shared[msp_padded(WRITER::index(q, lane))] = v[q];
+  }
+  MSP_SYNC();
+#pragma unroll
+  for (int q = 0; q < READER::COUNT; ++q) {
+    v[q] = READER::active(q, lane) ? shared[msp_padded(READER::index(q, lane))] : float2(0.0f, 0.0f);
+  }
+#endif
+  MSP_SYNC();
+}
+
+// Twiddles w^j, j < R, of column i % P: rows w^1, w^2, w^4, w^8 come from a table made in float64, the others are one
+// product away (relative L2 1.2e-7 against 1.1e-7 with a full table, at a quarter of the loads).
+template <int R, int P>
+inline void msp_twiddle(thread float2* v, const device float2* table, uint column) {
+  float2 w[R];
+#pragma unroll
+  for (int j = 1; j < R; ++j) {
+    if (j == 1) w[j] = table[column];
+    else if (j == 2) w[j] = table[P + column];
+    else if (j == 4) w[j] = table[2 * P + column];
+    else if (j == 8) w[j] = table[3 * P + column];
+    else if (j < 4) w[j] = msp_multiply(w[2], w[1]);
+    else if (j < 8) w[j] = msp_multiply(w[4], w[j - 4]);
+    else w[j] = msp_multiply(w[8], w[j - 8]);
+    v[j] = msp_multiply(v[j], w[j]);
+  }
+}
+
+// The butterflies of one stage, in registers.
+template <int R, int P, bool MIRRORED>
+inline void msp_stage(thread float2* v, const device float2* table, uint lane) {
+#pragma unroll
+  for (int b = 0; b < MspButterflies<R>::COUNT; ++b) {
+    if (P > 1) msp_twiddle<R, P>(v + b * R, table, msp_butterfly<R, MIRRORED>(b, lane) % P);
+    MspRadix<R>::apply(v + b * R);
+  }
+}
+
+// Rows of the twiddle table that a stage of radix R uses.
+#define MSP_ROWS(R) ((R) > 8 ? 4 : (R) > 4 ? 3 : (R) > 2 ? 2 : 1)
+
+#define MSP_P_0 1
+#define MSP_P_1 (MSP_P_0 * MSP_RADIX_0)
+#define MSP_P_2 (MSP_P_1 * MSP_RADIX_1)
+#define MSP_P_3 (MSP_P_2 * MSP_RADIX_2)
+#define MSP_P_4 (MSP_P_3 * MSP_RADIX_3)
+#define MSP_P_5 (MSP_P_4 * MSP_RADIX_4)
+
+#define MSP_FIRST_MIRRORED (MSP_MIRRORED && MSP_INVERSE)
+#define MSP_LAST_MIRRORED (MSP_MIRRORED && !MSP_INVERSE)
+
+#if MSP_STAGES == 1
+#define MSP_LAST_RADIX MSP_RADIX_0
+#define MSP_LAST_P MSP_P_0
+#elif MSP_STAGES == 2
+#define MSP_LAST_RADIX MSP_RADIX_1
+#define MSP_LAST_P MSP_P_1
+#elif MSP_STAGES == 3
+#define MSP_LAST_RADIX MSP_RADIX_2
+#define MSP_LAST_P MSP_P_2
+#elif MSP_STAGES == 4
+#define MSP_LAST_RADIX MSP_RADIX_3
+#define MSP_LAST_P MSP_P_3
+#elif MSP_STAGES == 5
+#define MSP_LAST_RADIX MSP_RADIX_4
+#define MSP_LAST_P MSP_P_4
+#else
+#define MSP_LAST_RADIX MSP_RADIX_5
+#define MSP_LAST_P MSP_P_5
+#endif
+
+// A stage's layout: only the outer end of the transform, where pairs live, can be mirrored.
+#define MSP_IS_MIRRORED(S) ((S == 0 && MSP_FIRST_MIRRORED) || (S == MSP_STAGES - 1 && MSP_LAST_MIRRORED))
+
+typedef MspStageInput<MSP_RADIX_0, MSP_IS_MIRRORED(0)> MspFirst;
+typedef MspStageOutput<MSP_LAST_RADIX, MSP_LAST_P, MSP_IS_MIRRORED(MSP_STAGES - 1)> MspLast;
+
+// From the layout MspFirst to the layout MspLast. Twiddle tables of the stages follow each other in `table`.
+inline void msp_fft(thread float2* v, threadgroup MSP_EXCHANGE_TYPE* shared, const device float2* table, uint lane) {
+  msp_stage<MSP_RADIX_0, MSP_P_0, MSP_IS_MIRRORED(0)>(v, table, lane);
+#if MSP_STAGES > 1
+  msp_exchange<MspStageOutput<MSP_RADIX_0, MSP_P_0, MSP_IS_MIRRORED(0)>, MspStageInput<MSP_RADIX_1, MSP_IS_MIRRORED(1)> >(v, shared, lane);
+  msp_stage<MSP_RADIX_1, MSP_P_1, MSP_IS_MIRRORED(1)>(v, table, lane);
+#endif
+#if MSP_STAGES > 2
+  table += MSP_ROWS(MSP_RADIX_1) * MSP_P_1;
+  msp_exchange<MspStageOutput<MSP_RADIX_1, MSP_P_1, MSP_IS_MIRRORED(1)>, MspStageInput<MSP_RADIX_2, MSP_IS_MIRRORED(2)> >(v, shared, lane);
+  msp_stage<MSP_RADIX_2, MSP_P_2, MSP_IS_MIRRORED(2)>(v, table, lane);
+#endif
+#if MSP_STAGES > 3
+  table += MSP_ROWS(MSP_RADIX_2) * MSP_P_2;
+  msp_exchange<MspStageOutput<MSP_RADIX_2, MSP_P_2, MSP_IS_MIRRORED(2)>, MspStageInput<MSP_RADIX_3, MSP_IS_MIRRORED(3)> >(v, shared, lane);
+  msp_stage<MSP_RADIX_3, MSP_P_3, MSP_IS_MIRRORED(3)>(v, table, lane);
+#endif
+#if MSP_STAGES > 4
+  table += MSP_ROWS(MSP_RADIX_3) * MSP_P_3;
+  msp_exchange<MspStageOutput<MSP_RADIX_3, MSP_P_3, MSP_IS_MIRRORED(3)>, MspStageInput<MSP_RADIX_4, MSP_IS_MIRRORED(4)> >(v, shared, lane);
+  msp_stage<MSP_RADIX_4, MSP_P_4, MSP_IS_MIRRORED(4)>(v, table, lane);
+#endif
+#if MSP_STAGES > 5
+  table += MSP_ROWS(MSP_RADIX_4) * MSP_P_4;
+  msp_exchange<MspStageOutput<MSP_RADIX_4, MSP_P_4, MSP_IS_MIRRORED(4)>, MspStageInput<MSP_RADIX_5, MSP_IS_MIRRORED(5)> >(v, shared, lane);
+  msp_stage<MSP_RADIX_5, MSP_P_5, MSP_IS_MIRRORED(5)>(v, table, lane);
+#endif
+}
+
+// The spectrum in a lane's registers after msp_fft, as pairs (and back, before an inverse transform).
+#if MSP_MIRRORED
+inline float2 msp_choose(bool condition, float2 a, float2 b) {
+  return float2(condition ? a.x : b.x, condition ? a.y : b.y);
+}
+
+inline void msp_to_pairs(thread float2* v, threadgroup MSP_EXCHANGE_TYPE*, uint lane) {
+  const int R = MSP_MIRROR_RADIX;
+  const bool zero = lane == 0;
+  float2 p[MSP_VALUES];
+#pragma unroll
+  for (int t = 0; t < R; ++t) {
+    const int a = t < R / 2 ? t : R / 2 + t;                             // lane 0: its two butterflies pair within themselves
+    const int b = t == 0 ? R / 2 : t < R / 2 ? R - t : 2 * R - 1 - (t - R / 2);
+    p[2 * t] = msp_choose(zero, v[a], v[t]);
+    p[2 * t + 1] = msp_choose(zero, v[b], v[2 * R - 1 - t]);
+  }
+#pragma unroll
+  for (int q = 0; q < 2 * R; ++q) v[q] = p[q];
+}
+
+inline void msp_from_pairs(thread float2* v, threadgroup MSP_EXCHANGE_TYPE*, uint lane) {
+  const int R = MSP_MIRROR_RADIX;
+  const bool zero = lane == 0;
+  float2 p[MSP_VALUES];
+#pragma unroll
+  for (int t = 0; t < R; ++t) {
+    p[t] = v[2 * t];
+    p[2 * R - 1 - t] = v[2 * t + 1];
+  }
+#pragma unroll
+  for (int t = 0; t < R; ++t) {
+    const int a = t < R / 2 ? t : R / 2 + t;
+    const int b = t == 0 ? R / 2 : t < R / 2 ? R - t : 2 * R - 1 - (t - R / 2);
+    p[a] = msp_choose(zero, v[2 * t], p[a]);
+    p[b] = msp_choose(zero, v[2 * t + 1], p[b]);
+  }
+#pragma unroll
+  for (int q = 0; q < 2 * R; ++q) v[q] = p[q];
+}
+#else
+inline void msp_to_pairs(thread float2* v, threadgroup MSP_EXCHANGE_TYPE* shared, uint lane) {
+  msp_exchange<MspLast, MspPairs>(v, shared, lane);
+}
+
+inline void msp_from_pairs(thread float2* v, threadgroup MSP_EXCHANGE_TYPE* shared, uint lane) {
+  msp_exchange<MspPairs, MspFirst>(v, shared, lane);
+}
+#endif
+
+// Two neighbouring window values; a window shorter than n_fft sits in the middle of zeros. `paired`: it is as long as
+// n_fft and starts at an 8-byte boundary.
+inline float2 msp_window_pair(const device float* window, uint m, int left, int win_length, bool paired) {
+  if (paired) return ((const device float2*)window)[m];
+  uint a = 2 * m - uint(left), b = a + 1;
+  return float2(a < uint(win_length) ? window[a] : 0.0f, b < uint(win_length) ? window[b] : 0.0f);
+}

@@ -1,0 +1,191 @@
+// torch.istft to a real signal in one launch: inverse real FFT, window, overlap-add, envelope and trimming, in a fixed
+// order of summation and without atomics. A threadgroup owns a run of consecutive output hops of one row and walks the
+// frames that touch them; the frames just before its run are transformed again, so that runs do not depend on each other.
+//
+// MSP_OVERLAP says where unfinished samples wait:
+//   GATHER  MSP_FRAMES frames at a time go to threadgroup memory, and every sample gathers its frames from there;
+//   RING    one frame at a time is added to a ring of n_fft samples in threadgroup memory;
+//   DEVICE  one frame at a time is added to the output row itself (n_fft too large for a ring).
+
+#define MSP_GATHER 0
+#define MSP_RING 1
+#define MSP_DEVICE 2
+
+// 1 / sum of squared windows at position s of the untrimmed signal: a head, one period of the steady part, a tail.
+struct MspEnvelope {
+  int head;         // positions before this one are listed singly
+  int tail;         // and from this one on
+  int hop_length;
+
+  float at(const device float* table, int s, int phase) const {  // phase: s modulo hop_length
+    if (s < head) return table[s];
+    if (s >= tail) return table[head + hop_length + (s - tail)];
+    return table[head + phase];
+  }
+};
+
+[[max_total_threads_per_threadgroup(MSP_LANES * MSP_FRAMES)]]
+kernel void msp_istft(
+    const device float2* input [[buffer(0)]],
+    const device float* window [[buffer(1)]],
+    const device float2* twiddles [[buffer(2)]],
+    const device float2* pair_twiddles [[buffer(3)]],
+    const device float* inverse_envelope [[buffer(4)]],
+    device float* output [[buffer(5)]],
+    constant int* params [[buffer(6)]],
+    constant float& scale [[buffer(7)]],
+    uint group [[threadgroup_position_in_grid]],
+    uint thread_index [[thread_index_in_threadgroup]]) {
+  threadgroup MSP_EXCHANGE_TYPE exchange[MSP_FRAMES * MSP_EXCHANGE_SIZE];
+#if MSP_OVERLAP != MSP_DEVICE
+  threadgroup float ring[MSP_N_FFT];
+#endif
+
+  const int row_stride = params[0];
+  const int bin_stride = params[1];
+  const int frame_stride = params[2];
+  const int frames = params[3];         // per row
+  const int hop_length = params[4];
+  const int win_left = params[5];
+  const int win_length = params[6];
+  const int first = params[7];          // position of the first output sample in the untrimmed signal
+  const int length = params[8];         // output samples per row
+  const int runs = params[9];           // per row
+  const int run_hops = params[10];      // hops of output that a run owns
+  const int halo = params[11];          // earlier frames that reach into a run
+  const int first_hop = params[12];     // hop that holds the first output sample
+  const bool paired_window = params[15] != 0;
+  MspEnvelope envelope;
+  envelope.head = params[13];
+  envelope.tail = params[14];
+  envelope.hop_length = hop_length;
+
+  const int slot = int(thread_index / MSP_LANES);
+  const uint lane = thread_index % MSP_LANES;
+  threadgroup MSP_EXCHANGE_TYPE* shared = exchange + slot * MSP_EXCHANGE_SIZE;
+
+  const int row_index = int(group) / runs;
+  const int run_begin = first_hop + (int(group) - row_index * runs) * run_hops;
+  const int run_end = run_begin + run_hops;
+  const int run_first_frame = max(run_begin - halo, 0);
+  const device float2* row = input + row_index * row_stride;
+  device float* samples = output + row_index * length;
+  // The part of the untrimmed signal that this run writes.
+  const int keep_begin = max(run_begin * hop_length, first);
+  const int keep_end = min(run_end * hop_length, first + length);
+
+  const int reach = halo + 1;  // hops that a frame covers, the last perhaps in part
+  int base = 0;                // where the current step begins in the ring: a block (GATHER) or a sample (RING)
+
+  for (int step_frame = run_first_frame; step_frame < run_end; step_frame += MSP_FRAMES) {
+    const int frame = step_frame + slot;
+    const bool live = frame < frames;
+    const device float2* bins = row + (live ? frame : frames - 1) * frame_stride;
+
+    // Packed spectrum Z = E + iO from X[k] and X[half - k]; real and imaginary parts swapped for the inverse.
+    float2 v[MSP_VALUES];
+#pragma unroll
+    for (int t = 0; t < MSP_PAIRS; ++t) {
+      const uint k = msp_pair_bin(t, lane);
+      v[2 * t] = float2(0.0f, 0.0f);
+      v[2 * t + 1] = float2(0.0f, 0.0f);
+      if (t == 0 && lane == 0) {  // imaginary parts of bins 0 and half do not count, as in torch
+        const float a = bins[0].x, b = bins[MSP_HALF * bin_stride].x;
+        v[0] = float2(a - b, a + b);
+#if MSP_HALF % 2 == 0
+        const float2 middle = bins[(MSP_HALF / 2) * bin_stride];
+        v[1] = float2(-2.0f * middle.y, 2.0f * middle.x);
+#endif
+      } else if (msp_pair_active(t, lane)) {
+        const float2 a = bins[int(k) * bin_stride], b = bins[(MSP_HALF - int(k)) * bin_stride];
+        const float2 even = float2(a.x + b.x, a.y - b.y);
+        const float2 odd = msp_multiply_conjugate(float2(a.x - b.x, a.y + b.y), pair_twiddles[k]);
+        v[2 * t] = float2(even.y + odd.x, even.x - odd.y);
+        v[2 * t + 1] = float2(odd.x - even.y, even.x + odd.y);
+      }
+    }
+    msp_from_pairs(v, shared, lane);
+    msp_fft(v, shared, twiddles, lane);
+#pragma unroll
+    for (int q = 0; q < MspLast::COUNT; ++q) {
+      // Loaded for every frame: held in registers, the window costs a quarter of the resident threads.
+      const float2 weight = MspLast::active(q, lane)
+          ? msp_window_pair(window, MspLast::index(q, lane), win_left, win_length, paired_window) : float2(0.0f, 0.0f);
+      v[q] = live ? float2(v[q].y, v[q].x) * (weight * scale) : float2(0.0f, 0.0f);
+    }
+
+    const int step_begin = step_frame * hop_length;  // position of this step's first sample
+#if MSP_OVERLAP == MSP_GATHER
+    threadgroup float2* frame_pairs = (threadgroup float2*)shared;
+#pragma unroll
+    for (int q = 0; q < MspLast::COUNT; ++q) {
+      if (MspLast::active(q, lane)) frame_pairs[MspLast::index(q, lane)] = v[q];
+    }
+    threadgroup_barrier(mem_flags::mem_threadgroup);
+    // The step's samples in blocks of one hop: block j gathers from the frames g with 0 <= j - g < reach, in order.
+    // Blocks below MSP_FRAMES are finished; the others wait in the ring, reach - 1 blocks long. A lane keeps to its own
+    // column r of every block, so the ring needs no barrier.
+    const threadgroup float* slots = (const threadgroup float*)exchange;
+    const int blocks = reach + MSP_FRAMES - 1;
+    for (int r = int(thread_index); r < hop_length; r += MSP_LANES * MSP_FRAMES) {
+      const int last = r < MSP_N_FFT - (reach - 1) * hop_length ? reach - 1 : reach - 2;  // a frame may end inside a block
+      int block = base;
+      for (int j = 0; j < blocks; ++j) {
+        float sum = j < reach - 1 && step_frame != run_first_frame ? ring[block * hop_length + r] : 0.0f;
+        const int g_first = max(0, j - last);
+        const int g_last = min(j, MSP_FRAMES - 1);
+        int place = g_first * (2 * MSP_EXCHANGE_SIZE - hop_length) + j * hop_length + r;
+        for (int g = g_first; g <= g_last; ++g) {
+          sum += slots[place];
+          place += 2 * MSP_EXCHANGE_SIZE - hop_length;
+        }
+        if (j < MSP_FRAMES) {
+          const int position = step_begin + j * hop_length + r;
+          if (position >= keep_begin && position < keep_end) {
+            samples[position - first] = sum * envelope.at(inverse_envelope, position, r);
+          }
+        } else {
+          ring[block * hop_length + r] = sum;
+        }
+        if (++block >= reach - 1) block = 0;
+      }
+    }
+    threadgroup_barrier(mem_flags::mem_threadgroup);
+    if (reach > 1) base = (base + MSP_FRAMES) % (reach - 1);
+#else
+    // A sample belongs to one lane within a frame, and frames follow each other behind a barrier.
+#pragma unroll
+    for (int q = 0; q < MspLast::COUNT; ++q) {
+      if (!MspLast::active(q, lane)) continue;
+#pragma unroll
+      for (int half_index = 0; half_index < 2; ++half_index) {
+        const int d = 2 * int(MspLast::index(q, lane)) + half_index;
+        const int position = step_begin + d;
+        const bool fresh = d >= MSP_N_FFT - hop_length || step_frame == run_first_frame;
+        float sum = half_index == 0 ? v[q].x : v[q].y;
+#if MSP_OVERLAP == MSP_RING
+        int place = base + d;
+        if (place >= MSP_N_FFT) place -= MSP_N_FFT;
+        if (!fresh) sum += ring[place];
+        if (d >= hop_length) ring[place] = sum;
+        else if (position >= keep_begin && position < keep_end) {
+          samples[position - first] = sum * envelope.at(inverse_envelope, position, d);
+        }
+#else
+        if (position >= keep_begin && position < keep_end) {
+          if (!fresh) sum += samples[position - first];
+          samples[position - first] = d < hop_length ? sum * envelope.at(inverse_envelope, position, d) : sum;
+        }
+#endif
+      }
+    }
+#if MSP_OVERLAP == MSP_RING
+    threadgroup_barrier(mem_flags::mem_threadgroup);
+#else
+    threadgroup_barrier(mem_flags::mem_device);
+#endif
+    base += hop_length;
+    if (base >= MSP_N_FFT) base -= MSP_N_FFT;
+#endif
+  }
+}

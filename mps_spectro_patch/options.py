@@ -1,0 +1,127 @@
+"""The options of enable() and accelerated(): what they may be, what is refused, and how the environment sets them.
+
+Plain data; knows nothing of torch and patches nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+ACCELERATORS = {"mps": "mps", "cuda": "cuda", "simulator": "cpu"}  # our name -> torch's device type
+OPS = ("stft", "istft")
+CHOICES = {
+    "reach": ("attribute", "references", "dispatcher"),
+    "verify": ("first", "always", "off"),
+    "on_error": ("fallback", "raise"),
+    "on_fallback": ("quiet", "raise"),
+}
+ENVIRONMENT = "MPS_SPECTRO_PATCH"
+_DEFAULTS = {
+    "devices": ("mps",),
+    "ops": OPS,
+    "reach": "attribute",
+    "verify": "first",
+    "on_error": "fallback",
+    "on_fallback": "quiet",
+}
+_FROM_ENVIRONMENT = ("devices", "verify", "on_error")
+
+logger = logging.getLogger("mps_spectro_patch")
+logger.addHandler(logging.NullHandler())  # otherwise logging's last resort would print warnings of ours to stderr
+
+
+@dataclass(frozen=True)
+class Options:
+    """One immutable set of options.
+
+    `device_types` are torch's names for the devices; `flags` the tensor attributes that tell them ten times faster.
+    """
+
+    devices: tuple[str, ...] = ("mps",)
+    ops: tuple[str, ...] = OPS
+    torchaudio: bool | None = None
+    compat: bool | None = None
+    reach: str = "attribute"
+    verify: str = "first"
+    on_error: str = "fallback"
+    on_fallback: str = "quiet"
+    device_types: tuple[str, ...] = field(init=False, repr=False, compare=False, default=())
+    flags: tuple[str, ...] = field(init=False, repr=False, compare=False, default=())
+
+    def __post_init__(self) -> None:
+        put = object.__setattr__  # the dataclass is frozen; this is its constructor
+        put(self, "devices", _names("devices", self.devices, tuple(ACCELERATORS)))
+        put(self, "ops", _names("ops", self.ops, OPS))
+        for name, allowed in CHOICES.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name}={getattr(self, name)!r}: expected one of {', '.join(map(repr, allowed))}")
+        if self.reach != "attribute":
+            raise NotImplementedError(f"reach={self.reach!r} is not there yet; only reach='attribute' is")
+        if self.torchaudio:
+            raise NotImplementedError("torchaudio=True is not there yet (it already arrives through torch.stft)")
+        if self.compat not in (None, False):
+            raise NotImplementedError("compat is not there yet: only None (the default) or False can be given")
+        put(self, "device_types", tuple(ACCELERATORS[device] for device in self.devices))
+        put(self, "flags", tuple(f"is_{kind}" for kind in self.device_types))
+
+    @classmethod
+    def resolve(cls, **given: object) -> Options:
+        """Options from what was given; for the rest (None) from the environment; for the rest the defaults."""
+        values = {name: value for name, value in given.items() if value is not None}
+        for name in _FROM_ENVIRONMENT:
+            variable = f"{ENVIRONMENT}_{name.upper()}"
+            text = os.environ.get(variable, "").strip().lower()
+            if name not in values and text:
+                try:
+                    cls(**{name: text})  # type: ignore[arg-type]
+                except ValueError as error:
+                    raise ValueError(f"environment variable {variable}: {error}") from None
+                values[name] = text
+        return cls(**{**_DEFAULTS, **values})  # type: ignore[arg-type]
+
+
+def start_from_environment(enable: Callable[[], None]) -> None:
+    """Calls enable() if MPS_SPECTRO_PATCH says so, and sets up logging if MPS_SPECTRO_PATCH_LOG does."""
+    level = os.environ.get(f"{ENVIRONMENT}_LOG", "").strip().upper()
+    if level:
+        _log_to_stderr(level)
+    if os.environ.get(ENVIRONMENT, "").strip().lower() not in ("1", "true", "on", "yes"):
+        return
+    try:
+        enable()
+    except Exception as error:  # whoever set a variable must not find every program of theirs dead on import
+        warnings.warn(f"mps_spectro_patch stays off: {error}", RuntimeWarning, stacklevel=3)
+
+
+def _log_to_stderr(level: str) -> None:
+    if level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
+        text = f"{ENVIRONMENT}_LOG={level!r}: expected debug, info, warning or error"
+        warnings.warn(text, RuntimeWarning, stacklevel=4)
+        return
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("[mps_spectro_patch] %(message)s"))
+    logger.addHandler(handler)
+    logger.setLevel(level)
+
+
+def _names(option: str, given: str | Iterable[str], allowed: tuple[str, ...]) -> tuple[str, ...]:
+    """The given names (an iterable, or text with commas), each once, in the order given."""
+    if callable(given):
+        raise ValueError(f"{option} got {given!r}; as a decorator, write @accelerated() with parentheses")
+    try:
+        names = [name.strip() for name in given.split(",")] if isinstance(given, str) else list(given)
+    except TypeError:
+        raise ValueError(f"{option}={given!r}: expected names out of {', '.join(map(repr, allowed))}") from None
+    for name in names:
+        if option == "devices" and name == "cpu":
+            raise ValueError(
+                "devices: 'cpu' is refused, its name is kept free for a CPU path that really is faster; 'simulator' "
+                "runs the Metal source on CPU tensors, for tests and for looking inside, and is slow"
+            )
+        if name not in allowed:
+            raise ValueError(f"{option}: {name!r} is not one of {', '.join(map(repr, allowed))}")
+    return tuple(dict.fromkeys(names))

@@ -1,0 +1,184 @@
+"""The demo command: what it writes and says, and how it fails. How well the denoiser works: test_denoise.py."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+
+from mps_spectro_patch import cli, demo, ops
+from mps_spectro_patch.examples import denoise
+
+
+@pytest.fixture(autouse=True)
+def few_runs(monkeypatch):
+    monkeypatch.setattr(demo, "REPEATS", 1)
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A demo that ran to its end: exit code, what it printed, what it complained, the folder it wrote to."""
+
+    code: int
+    text: str
+    complaint: str
+    folder: Path
+
+
+@pytest.fixture(scope="module")
+def finished(second_of_music, device_name, tmp_path_factory) -> Finished:
+    folder = tmp_path_factory.mktemp("demo")
+    text, complaint = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(text), contextlib.redirect_stderr(complaint):
+        code = cli.main(["demo", str(second_of_music), "--out", str(folder), "--device", device_name])
+    return Finished(code, text.getvalue(), complaint.getvalue(), folder)
+
+
+def decibels(text, line):
+    """The number of one line of the table of differences."""
+    found = re.search(rf"^  {re.escape(line)} +(-?[\d.]+ dB|none at all)$", text, re.MULTILINE)
+    assert found, f"no line {line!r} in {text}"
+    return -1000.0 if found[1] == "none at all" else float(found[1].split()[0])
+
+
+def test_the_demo_writes_both_results_and_they_hold_the_same_sound(finished):
+    plain, rate, bits = denoise.read_wav(str(finished.folder / "second_plain.wav"))
+    fast, fast_rate, _ = denoise.read_wav(str(finished.folder / "second_accelerated.wav"))
+    assert (finished.code, finished.complaint) == (0, "")
+    assert plain.shape == fast.shape == (2, 44100) and rate == fast_rate == 44100 and bits == 32
+    assert float((plain - fast).norm() / plain.norm()) < 1e-5
+
+
+def test_every_call_of_the_script_goes_the_fast_way(finished):
+    assert re.search(r"torch\.stft +4 +4 +0\n", finished.text)
+    assert re.search(r"torch\.istft +4 +4 +0\n", finished.text)
+
+
+def test_the_routes_are_told_with_their_plans(finished):
+    for n_fft in (2048, 512):
+        assert len(re.findall(rf"fast \(.*n_fft={n_fft}\b", finished.text)) == 2
+
+
+def test_the_differences_are_those_of_float32(finished):
+    exact = "the same script in float64 on the CPU"
+    assert decibels(finished.text, "accelerated - plain") < -110
+    assert decibels(finished.text, f"accelerated - {exact}") < decibels(finished.text, f"plain - {exact}") + 6
+
+
+def test_the_first_run_is_told_apart_from_the_later_ones(finished):
+    rows = re.findall(r"^  (as it is|accelerated) +\d+\.\d{3} s +\d+\.\d{3} s$", finished.text, re.MULTILINE)
+    assert rows == ["as it is", "accelerated"]
+
+
+def test_the_simulator_says_that_it_is_slow_and_that_no_apple_gpu_was_timed(finished, device_name):
+    if device_name != "simulator":
+        pytest.skip("about the simulator")
+    assert "It is slow" in finished.text and "No Apple GPU has been timed" in finished.text
+
+
+def test_a_picture_is_drawn_where_matplotlib_is(finished):
+    pytest.importorskip("matplotlib")
+    assert (finished.folder / "second.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_demo_leaves_torch_as_it_found_it(run_demo, second_of_music):
+    before = torch.stft, torch.istft, torch.get_default_dtype(), list(sys.argv)
+    run_demo(second_of_music)
+    assert (torch.stft, torch.istft, torch.get_default_dtype(), list(sys.argv)) == before
+
+
+def test_the_plain_run_is_plain_even_if_the_process_is_enabled(run_demo, second_of_music, device_name, monkeypatch):
+    import mps_spectro_patch as msp
+
+    seen = []
+    run_script = demo._run_script
+    monkeypatch.setattr(demo, "_run_script", lambda *a: (seen.append(msp.is_enabled()), run_script(*a)))
+    msp.enable(devices=(device_name,))
+    run_demo(second_of_music)
+    assert seen == [False, False, True, True, False]  # plain twice, accelerated twice, float64
+
+
+def test_without_matplotlib_the_demo_tells_how_to_get_it(run_demo, second_of_music, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    monkeypatch.setitem(sys.modules, "matplotlib.backends.backend_agg", None)
+    code, text, _ = run_demo(second_of_music)
+    assert code == 0 and 'pip install "mps-spectro-patch[demo]"' in text
+    assert not (tmp_path / "out" / "second.png").exists()
+
+
+def test_a_call_that_falls_back_is_listed_with_its_reason(run_demo, second_of_music, monkeypatch):
+    monkeypatch.setattr(demo, "N_FFT", 2072)  # half of it is 4 * 7 * 37, for which there is no kernel
+    monkeypatch.setattr(demo, "HOP", 512)
+    code, text, _ = run_demo(second_of_music)
+    assert code == 0
+    assert re.search(r"torch\.stft +4 +0 +4\n", text)
+    assert "torch.stft: 4 of 4 went to torch's own: there is no kernel for this n_fft" in text
+
+
+def test_a_kernel_that_fails_ends_with_code_1_and_is_named(run_demo, second_of_music, monkeypatch):
+    right = ops.stft
+    monkeypatch.setattr(ops, "stft", lambda *arguments: right(*arguments) * 1.01)
+    with pytest.warns(RuntimeWarning, match="differs from the original"):
+        code, text, _ = run_demo(second_of_music)
+    assert code == 1 and "please report" in text
+    assert re.search(r"not used any more: .*n_fft=2048", text)
+
+
+def test_a_missing_file_ends_with_code_2_and_its_name(run_demo, tmp_path):
+    code, _, complaint = run_demo(tmp_path / "nothing.wav")
+    assert code == 2 and "nothing.wav" in complaint and "Traceback" not in complaint
+
+
+def test_a_file_that_is_no_wav_ends_with_code_2(run_demo, tmp_path):
+    path = tmp_path / "song.wav"
+    path.write_bytes(b"ID3" + bytes(1000))
+    code, _, complaint = run_demo(path)
+    assert code == 2 and "song.wav is not a WAV file of PCM samples" in complaint
+
+
+def test_a_device_that_is_not_there_ends_with_code_2(run_demo, second_of_music):
+    absent = "cuda" if not torch.cuda.is_available() else "mps"
+    code, _, complaint = run_demo(second_of_music, "--device", absent)
+    assert code == 2 and absent in complaint and "--device simulator" in complaint
+
+
+def test_an_unknown_device_ends_with_code_2(capsys):
+    with pytest.raises(SystemExit) as end:
+        cli.main(["demo", "--device", "toaster"])
+    assert end.value.code == 2 and "toaster" in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_made_ends_with_code_2(run_demo, second_of_music, tmp_path):
+    (tmp_path / "out").write_text("a file, where the folder should go")
+    code, _, complaint = run_demo(second_of_music)
+    assert code == 2 and "cannot make the folder" in complaint
+
+
+def test_without_a_cpp_compiler_the_simulator_ends_with_code_2(second_of_music, tmp_path):
+    environment = {"PATH": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache"), "HOME": str(tmp_path)}
+    words = ["demo", str(second_of_music), "--out", str(tmp_path / "out"), "--device", "simulator"]
+    result = subprocess.run([sys.executable, "-m", "mps_spectro_patch", *words], env=environment, cwd=tmp_path,
+                            capture_output=True, text=True)
+    assert result.returncode == 2 and "C++ compiler" in result.stderr and "Traceback" not in result.stderr
+
+
+def test_no_command_prints_the_usage_and_ends_with_code_2(capsys):
+    with pytest.raises(SystemExit) as end:
+        cli.main([])
+    assert end.value.code == 2 and "COMMAND" in capsys.readouterr().err
+
+
+def test_the_best_device_is_the_apple_gpu_then_the_nvidia_gpu_then_the_simulator(monkeypatch):
+    found = []
+    for mps, cuda in ((True, True), (False, True), (False, False)):
+        monkeypatch.setattr(torch.backends.mps, "is_available", lambda there=mps: there)
+        monkeypatch.setattr(torch.cuda, "is_available", lambda there=cuda: there)
+        found.append(demo.best_device())
+    assert found == ["mps", "cuda", "simulator"]

@@ -1,0 +1,50 @@
+"""The README says what is true: its Python runs, its commands are the ones that CI runs, its links lead somewhere."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+SNIPPETS = re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+COMMANDS = re.findall(r"^```sh\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("snippet", SNIPPETS, ids=range(len(SNIPPETS)))
+def test_a_python_snippet_runs_in_a_process_of_its_own(snippet, tmp_path):
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MPS_SPECTRO_PATCH")}
+    result = subprocess.run([sys.executable, "-W", "error::RuntimeWarning", "-c", snippet], cwd=tmp_path,
+                            capture_output=True, text=True, env=environment)
+    assert result.returncode == 0, result.stderr
+
+
+def test_there_are_two_commands_of_one_line_and_each_does_its_own_set_up():
+    assert len(COMMANDS) == 2
+    for command in COMMANDS:
+        assert command.count("\n") == 1 and command.startswith("python3 -m venv .venv && .venv/bin/pip install -e ")
+
+
+def test_ci_runs_both_commands_as_the_readme_gives_them():
+    endings = re.findall(r"^readme '(.*)'$", (ROOT / ".ci" / "run").read_text(encoding="utf-8"), re.MULTILINE)
+    for command in COMMANDS:
+        assert sum(command.rstrip("\n").endswith(ending) for ending in endings) == 1
+
+
+def test_every_option_of_enable_is_in_the_table_or_not_there_yet():
+    import inspect
+
+    import mps_spectro_patch as msp
+
+    options = set(inspect.signature(msp.enable).parameters) - {"reach", "torchaudio", "compat"}
+    assert {name for name in re.findall(r"^\| `(\w+)` \|", README, re.MULTILINE)} == options
+
+
+def test_links_to_files_of_the_repository_lead_to_files():
+    links = [link for link in re.findall(r"\]\(([^)#]+)\)", README) if "://" not in link]
+    assert links and all((ROOT / link).exists() for link in links)

@@ -1,0 +1,105 @@
+"""Fixtures for the whole suite: which device it runs on, fresh but printed seeds, and nothing left patched.
+
+MPS_SPECTRO_TEST_DEVICE=simulator (default), cuda or mps picks the device; MPS_SPECTRO_TEST_SEED repeats a run.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+import textwrap
+import zlib
+
+import pytest
+import torch
+
+import mps_spectro_patch as msp
+from mps_spectro_patch import guard, patching
+
+try:
+    from hypothesis import settings
+except ImportError:  # only some of the tests need it
+    pass
+else:
+    settings.register_profile("here", deadline=None, max_examples=40)
+    settings.load_profile("here")
+
+TORCH_DEVICES = {"simulator": "cpu", "cuda": "cuda", "mps": "mps"}
+ORIGINALS = {"stft": torch.functional.stft, "istft": torch._VF.istft}
+
+# Set in the process that starts first, so that the workers of pytest-xdist inherit it.
+SEED = int(os.environ.setdefault("MPS_SPECTRO_TEST_SEED", str(random.SystemRandom().randrange(2**31))))
+for variable in [name for name in os.environ if name.startswith("MPS_SPECTRO_PATCH")]:
+    del os.environ[variable]  # the tests set their own
+
+
+def pytest_report_header() -> str:
+    return f"mps_spectro_patch on {_device_name()}, MPS_SPECTRO_TEST_SEED={SEED}"
+
+
+def _device_name() -> str:
+    return os.environ.get("MPS_SPECTRO_TEST_DEVICE", "simulator")
+
+
+@pytest.fixture(scope="session")
+def device_name() -> str:
+    """What to pass to enable(devices=...)."""
+    return _device_name()
+
+
+@pytest.fixture(scope="session")
+def torch_device(device_name: str) -> torch.device:
+    """Where the tensors of that device live."""
+    return torch.device(TORCH_DEVICES[device_name])
+
+
+@pytest.fixture(autouse=True)
+def _seed(request: pytest.FixtureRequest) -> None:
+    seed = (SEED + zlib.crc32(request.node.nodeid.encode())) % 2**31
+    random.seed(seed)
+    torch.manual_seed(seed)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_stays_patched():
+    yield
+    left = [op for op, original in ORIGINALS.items() if getattr(torch, op) is not original]
+    enabled = patching._process is not None
+    open_scopes = len(patching._holders)
+    for op, original in ORIGINALS.items():
+        setattr(torch, op, original)
+    msp.disable()
+    patching._holders.clear()
+    msp.reset_stats()
+    guard.quarantined.clear()
+    guard._verified.clear()
+    assert not left, f"the test left torch.{left} patched"
+    assert not enabled, "the test left enable() on"
+    assert not open_scopes, "the test left an accelerated() open"
+
+
+@pytest.fixture
+def run_python(device_name: str, torch_device: torch.device):
+    """Runs code in a new process that has torch, a signal `x`, its `window` and `devices`; returns what it printed."""
+    prelude = f"""
+    import warnings
+    import torch
+    devices, device = ({device_name!r},), {str(torch_device)!r}
+    x, window = torch.randn(2, 4000, device=device), torch.hann_window(400, device=device)
+    original_stft, original_istft = torch.stft, torch.istft
+
+    def magnitude(signal):
+        return torch.stft(signal, 400, 160, 400, window, return_complex=True).abs()
+    """
+
+    def run(code: str, prelude: str = prelude, **environment: str) -> str:
+        program = textwrap.dedent(prelude) + textwrap.dedent(code)
+        environment = {**os.environ, **environment}
+        command = [sys.executable, "-c", program]
+        result = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
+        assert result.returncode == 0, result.stdout + result.stderr[-4000:]
+        return result.stdout + result.stderr
+
+    return run

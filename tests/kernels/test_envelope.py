@@ -1,0 +1,124 @@
+"""istft's envelope on the host: values, the NOLA decision, and how windows are recognised."""
+
+import gc
+
+import pytest
+import torch
+from mps_spectro_patch.kernels import envelope as envelopes
+
+CPU = torch.device("cpu")
+
+
+def by_summing(window, n_fft, hop_length, frames):
+    padded = torch.zeros(n_fft, dtype=torch.float64)
+    left = (n_fft - window.numel()) // 2
+    padded[left : left + window.numel()] = window.double()
+    total = torch.zeros(n_fft + hop_length * (frames - 1), dtype=torch.float64)
+    for frame in range(frames):
+        total[frame * hop_length : frame * hop_length + n_fft] += padded**2
+    return total
+
+
+def looked_up(envelope, n_fft, hop_length, frames):
+    """The table read the way the kernel reads it."""
+    position = torch.arange(n_fft + hop_length * (frames - 1))
+    index = envelope.head + position % hop_length
+    index = torch.where(position >= envelope.tail, envelope.head + hop_length + position - envelope.tail, index)
+    index = torch.where(position < envelope.head, position, index)
+    return envelope.table.double()[index]
+
+
+@pytest.mark.parametrize("frames", [1, 2, 3, 7, 8, 9, 10, 50])
+@pytest.mark.parametrize(
+    ("n_fft", "hop_length", "win_length"),
+    [(16, 4, 16), (16, 5, 16), (16, 3, 11), (400, 160, 400), (64, 64, 64), (16, 1, 10)],
+)
+def test_the_table_is_the_inverse_of_the_summed_squared_windows(n_fft, hop_length, win_length, frames):
+    window = torch.rand(win_length) + 0.1
+    expected = by_summing(window, n_fft, hop_length, frames)
+    first = int((expected > 1e-9).nonzero()[0])
+    length = int((expected > 1e-9).nonzero()[-1]) - first + 1
+    envelope = envelopes.inverse_envelope(window, n_fft, hop_length, frames, first, length)
+    if (expected[first : first + length] < 1e-9).any():
+        assert envelope is None
+        return
+    got = looked_up(envelope, n_fft, hop_length, frames)
+    reached = expected > 1e-9
+    torch.testing.assert_close(got[reached] * expected[reached], torch.ones_like(got[reached]), rtol=1e-6, atol=0)
+    assert not got[~reached].any()
+
+
+@pytest.mark.parametrize("frames", [1, 3, 8, 40])
+@pytest.mark.parametrize("hop_length", [3, 4, 16])
+def test_the_minimum_is_that_of_the_output_samples_only(hop_length, frames):
+    n_fft = 16
+    window = torch.rand(n_fft)
+    full = by_summing(window, n_fft, hop_length, frames)
+    squared = envelopes._windows.squared(window)
+    for first in (0, 8):
+        for length in {1, 5, 17, full.numel() - first, max(1, full.numel() - 2 * first)}:
+            if first + length > full.numel():
+                continue
+            expected = full[first : first + length].min()
+            got = squared.minimum(n_fft, hop_length, frames, first, length, CPU)
+            assert got == pytest.approx(float(expected), rel=1e-12)
+
+
+def test_a_hann_window_without_centring_is_left_to_torch():
+    window = torch.hann_window(16)
+    assert envelopes.inverse_envelope(window, 16, 4, 10, 0, 40) is None
+    assert envelopes.inverse_envelope(window, 16, 4, 10, 8, 36) is not None
+
+
+@pytest.mark.parametrize("bad", [float("nan"), 0.0])
+def test_windows_without_a_usable_envelope_are_left_to_torch(bad):
+    assert envelopes.inverse_envelope(torch.full((16,), bad), 16, 4, 10, 8, 36) is None
+
+
+def test_a_window_is_read_back_once():
+    window = torch.rand(64) + 0.5
+    before = envelopes.read_backs()
+    for frames in (10, 11, 500, 10):
+        envelopes.inverse_envelope(window, 64, 16, frames, 32, 100)
+    assert envelopes.read_backs() == before + 1
+
+
+def test_an_in_place_change_is_noticed():
+    window = torch.rand(64) + 0.5
+    first = envelopes.inverse_envelope(window, 64, 16, 10, 32, 100).table.clone()
+    window.mul_(2)
+    second = envelopes.inverse_envelope(window, 64, 16, 10, 32, 100).table
+    torch.testing.assert_close(second * 4, first)
+
+
+def test_a_change_to_an_inference_tensor_is_noticed_although_it_has_no_version():
+    with torch.inference_mode():
+        window = torch.rand(64) + 0.5
+        first = envelopes.inverse_envelope(window, 64, 16, 10, 32, 100).table.clone()
+        window.mul_(2)
+        second = envelopes.inverse_envelope(window, 64, 16, 10, 32, 100).table
+    torch.testing.assert_close(second * 4, first)
+
+
+def test_a_reused_address_is_not_mistaken_for_the_old_window():
+    for scale in range(1, 30):
+        window = torch.full((64,), float(scale))
+        table = envelopes.inverse_envelope(window, 64, 64, 10, 0, 640).table
+        torch.testing.assert_close(table[:64], torch.full((64,), 1.0 / scale**2))
+        del window
+
+
+def test_windows_that_are_gone_are_forgotten():
+    kept = len(envelopes._windows._known)
+    window = torch.rand(64) + 0.5
+    envelopes.inverse_envelope(window, 64, 16, 10, 32, 100)
+    assert len(envelopes._windows._known) == kept + 1
+    del window
+    gc.collect()
+    assert len(envelopes._windows._known) == kept
+
+
+def test_new_lengths_of_long_signals_share_one_table():
+    window = torch.rand(64) + 0.5
+    tables = {envelopes.inverse_envelope(window, 64, 16, f, 32, 16 * f - 16).table.data_ptr() for f in (20, 33, 4000)}
+    assert len(tables) == 1

@@ -1,0 +1,67 @@
+"""FFT plans: which sizes have one, and that each keeps the limits every Apple GPU guarantees."""
+
+from math import prod
+
+import pytest
+from mps_spectro_patch.kernels import plan as plans
+
+SIZES = plans.supported_sizes()
+NAMED = (400, 480, 512, 600, 960, 1200, 1920, 2048, 4096, 5120, 6144, 7680, 8192)
+
+
+def is_smooth(number):
+    for prime in (2, 3, 5, 7):
+        while number % prime == 0:
+            number //= prime
+    return number == 1
+
+
+def test_every_even_size_from_16_to_8192_with_a_smooth_half_is_supported():
+    assert [n for n in range(-4, 9000) if plans.supports(n)] == [n for n in range(16, 8193, 2) if is_smooth(n // 2)]
+    assert set(NAMED) <= set(SIZES)
+
+
+@pytest.mark.parametrize("n_fft", [0, -16, 8, 14, 17, 22, 1042, 8194, 16384])
+def test_other_sizes_are_refused(n_fft):
+    assert not plans.supports(n_fft)
+    with pytest.raises(ValueError, match="no plan"):
+        plans.stft_plan(n_fft)
+
+
+@pytest.mark.parametrize("make", [plans.stft_plan, plans.istft_plan])
+def test_the_stages_of_every_plan_make_up_half_the_size(make):
+    for n_fft in SIZES:
+        plan = make(n_fft)
+        assert prod(plan.radices) == n_fft // 2
+        assert set(plan.radices) <= set(plans.RADICES)
+        assert len(plan.radices) <= plans.STAGES_MAX
+
+
+@pytest.mark.parametrize("make", [plans.stft_plan, plans.istft_plan])
+def test_every_plan_keeps_to_the_limits_of_metal(make):
+    for n_fft in SIZES:
+        plan = make(n_fft)
+        assert plan.threadgroup_bytes <= 32_768
+        assert plan.threads <= 1_024
+        assert plan.values <= 16, "more than 16 complex values per lane spill"
+        assert plan.threads % 32 == 0 and (plan.lanes % 32 == 0 or 32 % plan.lanes == 0)
+
+
+def test_common_frames_up_to_1024_stay_within_one_simdgroup():
+    assert all(plans.stft_plan(n).lanes <= 32 for n in (64, 128, 256, 400, 480, 512, 600, 640, 768, 800, 960, 1024))
+
+
+def test_a_mirrored_plan_gives_a_lane_both_bins_of_every_pair():
+    mirrored = [plans.stft_plan(n) for n in SIZES if plans.stft_plan(n).mirrored]
+    assert {p.n_fft for p in mirrored} >= {256, 1024, 2048, 4096}
+    for plan in mirrored:
+        radix = plan.mirror_radix
+        assert radix % 2 == 0 and plan.half // radix == 2 * plan.lanes
+        for lane in range(1, plan.lanes):
+            owned = {b + j * plan.half // radix for b in (lane, 2 * plan.lanes - lane) for j in range(radix)}
+            assert {plan.half - k for k in owned} == owned
+
+
+def test_the_inverse_runs_the_forward_stages_in_reverse():
+    for n_fft in SIZES:
+        assert plans.istft_plan(n_fft).radices == plans.stft_plan(n_fft).radices[::-1]

@@ -1,0 +1,123 @@
+"""The fused stft kernel against float64: every size, padding, hop and layout it claims."""
+
+import pytest
+import torch
+from mps_spectro_patch.kernels import library, plan
+from mps_spectro_patch.kernels.geometry import PAD_MODES, StftGeometry
+
+from .reference import assert_accurate, stft64
+
+
+def run(signal, window, n_fft, hop_length, center=True, pad_mode="reflect", normalized=False):
+    rows, samples = signal.shape
+    geometry = StftGeometry(rows, samples, n_fft, hop_length, window.numel(), center, pad_mode, normalized)
+    with library.poisoned_outputs():
+        return library.stft(signal, window, geometry).transpose(1, 2)
+
+
+def check(signal, window, n_fft, hop_length, **options):
+    got = run(signal, window, n_fft, hop_length, **options)
+    assert_accurate(
+        got, stft64(signal, n_fft, hop_length=hop_length, win_length=window.numel(), window=window, **options)
+    )
+
+
+@pytest.mark.parametrize("n_fft", plan.supported_sizes())
+def test_every_supported_size_is_accurate(n_fft, torch_device):
+    window = torch.rand(n_fft, device=torch_device) + 0.1
+    check(torch.randn(2, 3 * n_fft + 1, device=torch_device), window, n_fft, n_fft // 4 + 1)
+
+
+@pytest.mark.parametrize("samples", [513, 514, 1023, 1024, 1025, 2049, 5000])
+@pytest.mark.parametrize("pad_mode", sorted(PAD_MODES))
+def test_every_padding_is_exact_around_the_ends(pad_mode, samples, torch_device):
+    check(
+        torch.randn(3, samples, device=torch_device),
+        torch.rand(1024, device=torch_device),
+        1024,
+        100,
+        pad_mode=pad_mode,
+    )
+
+
+@pytest.mark.parametrize("pad_mode", ["constant", "replicate"])
+@pytest.mark.parametrize("samples", [1, 2, 31, 511])
+def test_signals_shorter_than_the_padding(pad_mode, samples, torch_device):
+    check(
+        torch.randn(2, samples, device=torch_device),
+        torch.rand(1024, device=torch_device),
+        1024,
+        256,
+        pad_mode=pad_mode,
+    )
+
+
+@pytest.mark.parametrize("hop_length", [1, 2, 3, 16, 99, 160, 400, 401, 1000])
+@pytest.mark.parametrize("center", [True, False])
+def test_any_hop(hop_length, center, torch_device):
+    check(
+        torch.randn(2, 1601, device=torch_device), torch.rand(400, device=torch_device), 400, hop_length, center=center
+    )
+
+
+@pytest.mark.parametrize("win_length", [1, 2, 255, 256, 399, 400])
+def test_windows_shorter_than_the_transform_sit_in_its_middle(win_length, torch_device):
+    check(torch.randn(2, 2000, device=torch_device), torch.rand(win_length, device=torch_device) + 0.1, 400, 100)
+
+
+@pytest.mark.parametrize("n_fft", [16, 400, 2048, 8192])
+def test_one_frame(n_fft, torch_device):
+    check(
+        torch.randn(1, n_fft, device=torch_device), torch.rand(n_fft, device=torch_device), n_fft, n_fft, center=False
+    )
+
+
+@pytest.mark.parametrize("n_fft", [64, 400, 1024, 6144])
+def test_normalized_divides_by_the_root_of_the_size(n_fft, torch_device):
+    check(
+        torch.randn(2, 9000, device=torch_device), torch.rand(n_fft, device=torch_device), n_fft, 320, normalized=True
+    )
+
+
+def test_signals_may_be_views_at_any_offset_and_stride(torch_device):
+    storage = torch.randn(5, 6007, device=torch_device)
+    window = torch.rand(803, device=torch_device)[1:801]
+    views = [storage[:, 1:], storage[::2, 3:4000], storage[:1].expand(3, -1), storage.t()[:, :3].t(), storage[:, ::2],
+             storage[1:2, 5:]]  # fmt: skip
+    for view in views:
+        for hop_length in (200, 201):
+            check(view, window, 800, hop_length)
+
+
+def test_no_frame_is_lost_whatever_the_batch(torch_device):
+    window = torch.rand(256, device=torch_device)
+    for rows in (1, 2, 7, 33):
+        check(torch.randn(rows, 2900, device=torch_device), window, 256, 64)
+
+
+def test_the_same_input_gives_the_same_bits(torch_device):
+    signal, window = torch.randn(3, 9000, device=torch_device), torch.rand(1024, device=torch_device)
+    first, second = (torch.view_as_real(run(signal, window, 1024, 256)) for _ in range(2))
+    assert torch.equal(first, second)
+
+
+def test_a_row_does_not_depend_on_its_batch(torch_device):
+    signal, window = torch.randn(5, 9000, device=torch_device), torch.rand(1024, device=torch_device)
+    together, alone = run(signal, window, 1024, 256), run(signal[3:4], window, 1024, 256)
+    assert torch.equal(torch.view_as_real(together[3]), torch.view_as_real(alone[0]))
+
+
+def test_nan_and_infinity_stay_in_the_frames_that_hold_them(torch_device):
+    signal, window = torch.randn(1, 8000, device=torch_device), torch.rand(400, device=torch_device)
+    signal[0, 1000], signal[0, 5000] = float("nan"), float("inf")
+    got = run(signal, window, 400, 100, center=False).cpu()
+    starts = torch.arange(got.shape[2]) * 100
+    touched = ((starts <= 1000) & (starts > 600)) | ((starts <= 5000) & (starts > 4600))
+    finite = torch.isfinite(torch.view_as_real(got)).all(-1)[0]
+    assert finite[:, ~touched].all()
+    assert not finite[:, touched].all(0).any()
+
+
+def test_the_imaginary_parts_of_the_first_and_last_bin_are_zero(torch_device):
+    got = run(torch.randn(2, 4000, device=torch_device), torch.rand(512, device=torch_device), 512, 128)
+    assert not got[:, 0].imag.any() and not got[:, -1].imag.any()

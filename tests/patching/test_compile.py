@@ -1,0 +1,169 @@
+"""torch.compile and torch.export around the patched functions, in every order of import, enable and compile."""
+
+from __future__ import annotations
+
+import textwrap
+
+import pytest
+
+HELPERS = """
+import mps_spectro_patch as msp
+
+def runs_ours(function):
+    # Whether calling it ran our operator, also from code that inductor generated.
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        function()
+    return any(event.key.startswith("mps_spectro_patch::") for event in profile.key_averages())
+
+def import_dynamo():
+    torch.compile(lambda a: a + 1, backend="eager")(x)
+
+def early_bound(signal):
+    return original_stft(signal, 400, 160, 400, window, return_complex=True).abs()
+
+def round_trip(signal):
+    spectrum = torch.stft(signal, 400, 160, 400, window, return_complex=True)
+    return torch.istft(spectrum, 400, 160, 400, window, length=signal.shape[-1])
+
+expected = magnitude(x)
+
+def check(function, ours, backend="eager", **options):
+    compiled = torch.compile(function, fullgraph=True, backend=backend, **options)
+    torch.testing.assert_close(compiled(x), expected, rtol=1e-4, atol=1e-4)
+    assert runs_ours(lambda: compiled(x)) is ours, (function, backend)
+    return compiled
+"""
+
+
+@pytest.fixture
+def run(run_python, tmp_path):
+    def compiled(code, **environment):
+        return run_python(HELPERS + textwrap.dedent(code), TORCHINDUCTOR_CACHE_DIR=str(tmp_path), **environment)
+
+    return compiled
+
+
+@pytest.mark.parametrize("dynamo", ["imported before enable", "imported after enable"])
+def test_compiled_code_is_accelerated_whole_and_early_references_still_compile(dynamo, run):
+    run(
+        f"""
+        if {dynamo == "imported before enable"}:
+            import_dynamo()
+        msp.enable(devices=devices)
+        for backend in ("eager", "aot_eager"):
+            check(magnitude, True, backend)
+            check(early_bound, False, backend)
+        compiled = torch.compile(round_trip, fullgraph=True, backend="aot_eager")  # unpatched istft breaks the graph
+        torch.testing.assert_close(compiled(x), x, rtol=1e-4, atol=1e-4)
+        msp.disable()
+        torch._dynamo.reset()
+        check(magnitude, False, "aot_eager")
+        """
+    )
+
+
+def test_what_was_compiled_follows_enable_and_disable(run):
+    run(
+        """
+        msp.enable(devices=devices)
+        compiled = check(magnitude, True)
+        msp.disable()
+        assert not runs_ours(lambda: compiled(x))
+        msp.enable(devices=devices)
+        assert runs_ours(lambda: compiled(x))
+        """
+    )
+
+
+def test_inductor_accelerates_and_its_cache_on_disk_is_not_poisoned(run):
+    for enabled in (False, True):  # one order is both: either the two graphs have one key in the cache, or two
+        run(
+            f"""
+            if {enabled}:
+                msp.enable(devices=devices)
+            check(magnitude, {enabled}, "inductor")
+            """
+        )
+
+
+def test_compiled_code_follows_enable_alone_and_a_scope_does_not_break_the_graph(run):
+    run(
+        """
+        with msp.accelerated(devices=devices):
+            compiled = check(magnitude, False)
+        assert not runs_ours(lambda: compiled(x))
+
+        @msp.accelerated(devices=devices)
+        def scoped(signal):
+            with msp.accelerated(devices=()):
+                return magnitude(signal)
+
+        torch._dynamo.reset()
+        check(scoped, False)
+        msp.enable(devices=devices)
+        torch._dynamo.reset()
+        check(scoped, True)
+        """
+    )
+
+
+def test_transforms_gradients_and_new_lengths_are_right_in_compiled_code(run):
+    run(
+        """
+        warnings.simplefilter("ignore")
+        msp.enable(devices=devices)
+
+        def vmapped(f):
+            return lambda a: torch.func.vmap(lambda b: f(b[None]))(a)
+
+        for outer in (
+            vmapped,
+            lambda f: lambda a: torch.func.grad(lambda b: f(b).sum())(a),
+            lambda f: lambda a: torch.func.jvp(f, (a,), (a,))[1],
+        ):
+            torch._dynamo.reset()
+            result = torch.compile(outer(magnitude), backend="eager")(x)
+            torch.testing.assert_close(result, outer(early_bound)(x), rtol=1e-4, atol=1e-4)
+
+        torch._dynamo.reset()
+        compiled = torch.compile(magnitude, fullgraph=True, backend="aot_eager")
+        signal = x.clone().requires_grad_()
+        compiled(signal).sum().backward()
+        reference = x.clone().requires_grad_()
+        early_bound(reference).sum().backward()
+        torch.testing.assert_close(signal.grad, reference.grad, rtol=1e-3, atol=1e-3)
+
+        torch._dynamo.reset()
+        compiled = check(magnitude, True, "aot_eager", dynamic=True)
+        longer = torch.randn(3, 5000, device=device)
+        torch.testing.assert_close(compiled(longer), early_bound(longer), rtol=1e-4, atol=1e-4)
+        """
+    )
+
+
+def test_quarantined_plans_are_not_compiled_in(run):
+    run(
+        """
+        from mps_spectro_patch import guard
+        msp.enable(devices=devices)
+        compiled = check(magnitude, True)
+        guard.quarantined["stft", 400, x.device] = guard.Quarantined("stft", "", "", "for this test")
+        assert not runs_ours(lambda: compiled(x))
+        """
+    )
+
+
+def test_exported_programs_do_not_need_this_package(run):
+    run(
+        """
+        class Model(torch.nn.Module):
+            def forward(self, signal):
+                return magnitude(signal)
+
+        msp.enable(devices=devices)
+        for strict in (False, True):
+            program = torch.export.export(Model(), (x,), strict=strict)
+            targets = [str(node.target) for node in program.graph.nodes]
+            assert "aten.stft.default" in targets and not any("mps_spectro_patch" in target for target in targets)
+        """
+    )

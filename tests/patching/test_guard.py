@@ -1,0 +1,259 @@
+"""verify, on_error, on_fallback: what happens when the fast path is wrong, fails, or is not taken."""
+
+from __future__ import annotations
+
+import warnings
+
+import pytest
+import torch
+
+import mps_spectro_patch as msp
+from mps_spectro_patch import guard
+from mps_spectro_patch.routing import FallbackError, Reason, UseOriginal
+
+STFT, ISTFT = torch.stft, torch.istft
+
+
+@pytest.fixture
+def broken(monkeypatch):
+    """Replaces an operator by `change(result of the original)`; returns the list of its calls."""
+    guard.load_operators()
+    calls = []
+
+    def breaks(op, change):
+        def operator(input, window, *arguments):
+            calls.append(op)
+            if op == "stft":
+                n_fft, hop, win, center, pad_mode, normalized = arguments
+                return change(STFT(input, n_fft, hop, win, window, center, pad_mode, normalized, True, True))
+            n_fft, hop, win, center, normalized, length = arguments
+            return change(ISTFT(input, n_fft, hop, win, window, center, normalized, True, length))
+
+        monkeypatch.setattr(guard.ops, op, operator)
+        return calls
+
+    return breaks
+
+
+def raises(error: BaseException):
+    def change(_):
+        raise error
+
+    return change
+
+
+def with_one_bin_lost(result):
+    result = result.clone()
+    result[0, 7] = 0
+    return result
+
+
+@pytest.mark.parametrize("op", ["stft", "istft"])
+def test_a_wrong_result_warns_once_and_the_original_is_used_from_then_on(op, signal, on, broken):
+    calls = broken(op, with_one_bin_lost if op == "stft" else lambda y: y * 1.01)
+    call, expected = getattr(signal, op), {"stft": signal.spectrum, "istft": signal.x}[op]
+    with msp.accelerated(**on):
+        with pytest.warns(RuntimeWarning, match=rf"fast torch\.{op} differs .*n_fft=400.*report") as seen:
+            torch.testing.assert_close(call(), expected, rtol=1e-4, atol=1e-4)
+        assert len(seen) == 1 and torch.__version__ in str(seen[0].message) and seen[0].filename.endswith("conftest.py")
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            torch.testing.assert_close(call(), expected, rtol=1e-4, atol=1e-4)
+    assert len(calls) == 1
+    assert msp.stats()[op].fallback == {"verification": 1, "quarantined": 1}
+    assert [bad.op for bad in msp.status().quarantined] == [op] and "n_fft=400" in str(msp.status())
+
+
+def test_only_the_bad_plan_is_put_aside(signal, on, broken):
+    broken("stft", lambda y: y * 2 if y.shape[1] == 201 else y)
+    with msp.accelerated(**on):
+        with pytest.warns(RuntimeWarning):
+            signal.stft()
+        torch.stft(signal.x, 512, window=torch.hann_window(512, device=signal.x.device), return_complex=True)
+    assert msp.stats()["stft"].fast == 1
+
+
+def test_verify_first_compares_the_first_call_of_a_plan_only(signal, on, broken):
+    good = [True, False]
+    broken("stft", lambda y: y if good.pop(0) else y * 2)
+    with msp.accelerated(**on):
+        signal.stft()
+        torch.testing.assert_close(signal.stft(), signal.spectrum * 2)
+
+
+def test_verify_always_compares_every_call(signal, on, broken):
+    good = [True, False]
+    broken("stft", lambda y: y if good.pop(0) else y * 2)
+    with msp.accelerated(**on, verify="always"):
+        signal.stft()
+        with pytest.warns(RuntimeWarning, match="differs"):
+            torch.testing.assert_close(signal.stft(), signal.spectrum)
+
+
+def test_verify_off_trusts(signal, on, broken):
+    broken("stft", lambda y: y * 2)
+    with msp.accelerated(**on, verify="off"):
+        torch.testing.assert_close(signal.stft(), signal.spectrum * 2)
+
+
+def test_an_error_of_the_original_during_verification_is_the_answer(signal, on, broken):
+    def original(*_, **__):
+        raise RuntimeError("torch's own")
+
+    broken("stft", lambda y: y)
+    torch.stft = original
+    with msp.accelerated(**on), pytest.raises(RuntimeError, match="torch's own"):
+        signal.stft()
+    torch.stft = STFT
+    assert not guard.quarantined
+
+
+def test_operators_never_see_the_bits_of_conjugate_and_negative_views(signal, on, monkeypatch):
+    guard.load_operators()
+    seen = []
+
+    def operator(input, window, *_):
+        seen.append(input.is_conj() or input.is_neg() or window.is_neg())
+        raise UseOriginal(Reason.NOLA)
+
+    monkeypatch.setattr(guard.ops, "stft", operator)
+    monkeypatch.setattr(guard.ops, "istft", operator)
+    negative = torch.complex(signal.window, signal.window).conj().imag
+    assert negative.is_neg() and signal.spectrum.conj().is_conj()
+    with msp.accelerated(**on):
+        torch.stft(negative, 400, 160, 400, negative, pad_mode="constant", return_complex=True)
+        torch.istft(signal.spectrum.conj(), 400, 160, 400, negative)
+    assert seen == [False, False]
+
+
+@pytest.mark.parametrize("kind", [ValueError, SyntaxError, AttributeError, OSError, RuntimeError])
+def test_an_unexpected_error_warns_once_and_the_original_is_used_from_then_on(kind, signal, on, broken):
+    calls = broken("stft", raises(kind("lost")))
+    with msp.accelerated(**on):
+        with pytest.warns(RuntimeWarning, match=f"raised {kind.__name__}: lost .*n_fft=400") as seen:
+            torch.testing.assert_close(signal.stft(), signal.spectrum)
+        torch.testing.assert_close(signal.stft(), signal.spectrum)
+    assert len(seen) == 1 and len(calls) == 1 and seen[0].filename.endswith("conftest.py")
+    assert msp.stats()["stft"].fallback == {"error": 1, "quarantined": 1}
+
+
+def test_on_error_raise_lets_the_error_through(signal, on, broken):
+    broken("stft", raises(ValueError("lost")))
+    with msp.accelerated(**on, on_error="raise"), pytest.raises(ValueError, match="lost"):
+        signal.stft()
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+def test_interrupts_are_never_swallowed(error, signal, on, broken):
+    broken("stft", raises(error()))
+    with msp.accelerated(**on), pytest.raises(error):
+        signal.stft()
+    assert not guard.quarantined
+
+
+def test_where_torch_fails_as_well_the_plan_is_not_blamed(signal, on, broken):
+    def original(*_, **__):
+        raise RuntimeError("torch's own")
+
+    broken("stft", raises(ValueError("ours")))
+    torch.stft = original
+    with msp.accelerated(**on), pytest.raises(RuntimeError, match="torch's own"):
+        signal.stft()
+    torch.stft = STFT
+    assert not guard.quarantined
+
+
+def test_running_out_of_memory_falls_back_and_does_not_condemn_the_plan(signal, on, broken):
+    broken("stft", raises(torch.OutOfMemoryError("full")))
+    with msp.accelerated(**on):
+        torch.testing.assert_close(signal.stft(), signal.spectrum)
+    assert msp.stats()["stft"].fallback == {"error": 1} and not guard.quarantined
+
+
+def test_an_operator_may_hand_the_call_to_the_original_with_a_reason(signal, on, broken):
+    broken("istft", raises(UseOriginal(Reason.NOLA)))
+    with msp.accelerated(**on):
+        torch.testing.assert_close(signal.istft(), signal.x, rtol=1e-4, atol=1e-4)
+    assert msp.stats()["istft"].fallback == {"nola": 1} and not guard.quarantined
+
+
+def test_strict_mode_raises_on_an_accelerated_device_and_names_the_reason(signal, on):
+    with msp.accelerated(**on, on_fallback="raise"):
+        signal.stft()
+        with pytest.raises(FallbackError, match=r"torch\.stft was not accelerated \(dtype\)"):
+            torch.stft(signal.x.double(), 400, window=signal.window.double(), return_complex=True)
+        with pytest.raises(FallbackError, match=r"torch\.stft was not accelerated \(type\)"):
+            torch.stft(signal.x.as_subclass(type("Sub", (torch.Tensor,), {})), 400, return_complex=True)
+        torch.stft(signal.x.to("meta"), 400, window=signal.window.to("meta"), return_complex=True)
+
+
+def test_a_result_is_right_if_it_is_another_rounding():
+    x = torch.randn(3, 50, dtype=torch.complex64)
+    assert not guard.difference(x * (1 + 1e-6), x)
+    assert not guard.difference(x * 1e-20, x * 1e-20) and not guard.difference(x * 0, x * 0)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda x: x * 1.001,
+        lambda x: x.conj().resolve_conj(),
+        lambda x: x.roll(1, -1),
+        lambda x: torch.where(torch.arange(50) == 3, torch.nan, x),
+        lambda x: x.to(torch.complex128),
+        lambda x: x[:2],
+        lambda x: x.mT.contiguous().mT,
+        lambda x: x * 0,
+    ],
+    ids=["scaled", "conjugated", "shifted", "nan", "dtype", "shape", "strides", "zero"],
+)
+def test_a_result_is_wrong_if_anything_that_a_caller_sees_is(wrong):
+    x = torch.randn(3, 50, dtype=torch.complex64)
+    assert guard.difference(wrong(x), x)
+
+
+def test_silence_must_stay_silent():
+    assert guard.difference(torch.full((4,), 1e-3), torch.zeros(4))
+
+
+def test_elements_that_are_not_finite_in_the_reference_are_not_compared():
+    want = torch.tensor([1.0, torch.inf, torch.nan, 2.0])
+    assert not guard.difference(torch.tensor([1.0, 5.0, 6.0, 2.0]), want)
+    assert guard.difference(torch.tensor([1.0, torch.inf, torch.nan, torch.nan]), want)
+
+
+def test_the_envelope_is_the_one_that_istft_divides_by():
+    window = torch.hamming_window(24)
+    ones = torch.istft(torch.stft(torch.ones(400), 32, 8, 24, window, return_complex=True), 32, 8, 24, window)
+    weight = guard.envelope(window, (32, 8, 24, True, False, 400), 51)
+    assert weight.shape == ones.shape and weight.max() == 1
+    squares = torch.nn.functional.pad(window, (4, 4)).square()
+    total = torch.zeros(32 + 8 * 50)
+    for frame in range(51):
+        total[8 * frame : 8 * frame + 32] += squares
+    torch.testing.assert_close(weight, total[16:416] / total[16:416].max())
+
+
+def test_samples_where_the_envelope_almost_vanishes_do_not_condemn_a_plan():
+    """istft divides by an envelope as small as 1e-11 there: rounding grows to percents in any correct one."""
+    window = torch.hann_window(400)
+    spectrum = torch.stft(torch.randn(4000), 400, 160, window=window, return_complex=True)
+    reach = 400 + 160 * (spectrum.shape[1] - 1) - 200
+    want = torch.istft(spectrum, 400, 160, window=window, length=reach)
+    exact = torch.istft(spectrum.to(torch.complex128), 400, 160, window=window.double(), length=reach).float()
+    noisy = want + (want - exact) * 100  # a hundred times float32's error, most of it in the last samples
+    weight = guard.envelope(window, (400, 160, 400, True, False, reach), spectrum.shape[1])
+    assert guard.difference(noisy, want) and not guard.difference(noisy, want, weight)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA graphs need CUDA")
+def test_nothing_is_compared_while_a_cuda_graph_is_captured():
+    x, window = torch.randn(2, 4000, device="cuda"), torch.hann_window(400, device="cuda")
+    with msp.accelerated(devices=("cuda",), verify="off"):
+        torch.stft(x, 400, 160, window=window, return_complex=True)  # compiled before the capture
+    graph = torch.cuda.CUDAGraph()
+    with msp.accelerated(devices=("cuda",), verify="always"), torch.cuda.graph(graph):
+        result = torch.stft(x, 400, 160, window=window, return_complex=True)
+    x.normal_()
+    graph.replay()
+    torch.testing.assert_close(result, STFT(x, 400, 160, window=window, return_complex=True), rtol=1e-4, atol=1e-4)

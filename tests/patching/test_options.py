@@ -1,0 +1,74 @@
+"""Options: what is accepted, what is refused in which words, and what the environment sets."""
+
+from __future__ import annotations
+
+import pytest
+
+import mps_spectro_patch as msp
+from mps_spectro_patch.options import Options
+
+
+def test_the_defaults_are_the_documented_ones():
+    assert Options.resolve() == Options(
+        devices=("mps",), ops=("stft", "istft"), torchaudio=None, compat=None, reach="attribute", verify="first",
+        on_error="fallback", on_fallback="quiet",
+    )
+
+
+@pytest.mark.parametrize("devices", [("mps", "cuda"), ["mps", "cuda"], "mps,cuda", "mps, cuda", ("mps", "cuda", "mps")])
+def test_devices_may_be_any_collection_of_names(devices):
+    assert Options(devices=devices).devices == ("mps", "cuda")
+
+
+def test_options_are_immutable():
+    with pytest.raises(AttributeError):
+        Options().verify = "off"
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"devices": ("cpu",)}, "'cpu' is refused.*really is faster"),
+        ({"devices": ("tpu",)}, "devices: 'tpu' is not one of 'mps', 'cuda', 'simulator'"),
+        ({"devices": 3}, "devices=3"),
+        ({"ops": ("fft",)}, "ops: 'fft' is not one of 'stft', 'istft'"),
+        ({"reach": "everything"}, "reach='everything': expected one of 'attribute'"),
+        ({"verify": "sometimes"}, "verify='sometimes': expected one of 'first', 'always', 'off'"),
+        ({"verify": True}, "verify=True"),
+        ({"on_error": "ignore"}, "on_error='ignore': expected one of 'fallback', 'raise'"),
+        ({"on_fallback": "warn"}, "on_fallback='warn': expected one of 'quiet', 'raise'"),
+    ],
+)
+def test_a_wrong_value_is_a_value_error_that_names_it_and_changes_nothing(given, words):
+    with pytest.raises(ValueError, match=words):
+        msp.enable(**given)
+    with pytest.raises(ValueError, match=words):
+        msp.accelerated(**given)
+    assert not msp.is_enabled()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("reach", "references"), ("reach", "dispatcher"), ("torchaudio", True), ("compat", True)]
+)
+def test_what_is_not_there_yet_says_so(name, value):
+    with pytest.raises(NotImplementedError, match="not there yet"):
+        msp.enable(**{name: value})
+
+
+def test_an_unknown_option_is_a_type_error():
+    with pytest.raises(TypeError, match="speed"):
+        msp.enable(speed="high")
+
+
+def test_the_environment_sets_what_is_not_given(monkeypatch):
+    monkeypatch.setenv("MPS_SPECTRO_PATCH_DEVICES", "MPS, simulator")
+    monkeypatch.setenv("MPS_SPECTRO_PATCH_VERIFY", "off")
+    monkeypatch.setenv("MPS_SPECTRO_PATCH_ON_ERROR", "raise")
+    options = Options.resolve(verify="always")
+    assert (options.devices, options.verify, options.on_error) == (("mps", "simulator"), "always", "raise")
+
+
+def test_a_wrong_value_in_the_environment_names_the_variable(monkeypatch):
+    monkeypatch.setenv("MPS_SPECTRO_PATCH_VERIFY", "maybe")
+    with pytest.raises(ValueError, match="MPS_SPECTRO_PATCH_VERIFY: verify='maybe'"):
+        msp.enable()
