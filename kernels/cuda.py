@@ -7,6 +7,7 @@ import ctypes
 import re
 import struct
 import threading
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from operator import attrgetter
 from pathlib import Path
@@ -144,6 +145,43 @@ class Kernel:
         _launch(index, function.handle, x, y, z, *group, block.parameters)
         free.append(block)  # the driver has copied it
 
+    def prepare(
+        self, args: Sequence[Any], threads: int, group_size: int, arg_casts: Any, index: int
+    ) -> Callable[..., None]:
+        """A launch on device `index` that is known but for some tensors: None in `args`, given in order when called.
+
+        For launches that happen again and again: no argument is looked at but the tensors' addresses.
+        """
+        known = [0.0 if value is None else value for value in args]  # a placeholder that takes a slot
+        places = [position for position, value in enumerate(args) if value is None]
+        slots, inlined, data, _ = binding.bind(known, arg_casts, _is_cuda, _address)
+        for position in places:
+            inlined &= ~(1 << position)
+        area = next(a for a in _AREAS if a >= len(data))
+        checked = bool(inlined & self._always_pointer or ~inlined & self._always_inlined or self._unknown)
+        function = self._function(index, area, checked)
+        total, group = binding.extents(threads, group_size, None, function.limit)
+        groups = -(-total[0] // group[0])
+        keep = [value for value in args if isinstance(value, Tensor)]  # their addresses are in the block
+        free: list[_Block] = []
+
+        def launch(*tensors: Tensor) -> None:
+            try:
+                block = free.pop()  # atomic: two Python threads never share one
+            except IndexError:
+                block = _Block(self._data_at + area)
+                self._pack(block.memory, 0, *slots, inlined, *total, groups, 1, 1, 0)
+                block.memory[self._data_at : self._data_at + len(data)] = data
+                block.slots = block.memory[: 8 * len(slots)].cast("Q")
+            written = block.slots
+            for position, tensor in zip(places, tensors):  # noqa: B905 (strict costs on the hot path)
+                written[position] = tensor.data_ptr()
+            _launch(index, function.handle, groups, 1, 1, *group, block.parameters)
+            free.append(block)
+
+        launch.keep = keep  # type: ignore[attr-defined]
+        return launch
+
     def _function(self, index: int, area: int = _AREAS[0], checked: bool | None = None) -> _Function:
         checked = self._unknown if checked is None else checked
         key = index, area, checked
@@ -172,7 +210,7 @@ class _Function:
 class _Block:
     """The memory of one parameter block, and the array of its address that cuLaunchKernel wants."""
 
-    __slots__ = ("memory", "parameters", "_storage", "_array")
+    __slots__ = ("memory", "parameters", "slots", "_storage", "_array")
 
     def __init__(self, size: int) -> None:
         self._storage = (ctypes.c_char * size)()

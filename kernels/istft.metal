@@ -24,6 +24,22 @@ struct MspEnvelope {
   }
 };
 
+// A lane's pairs X[k], X[half - k] of one frame, in v[2t] and v[2t + 1]; `middle` is bin half / 2 (lane 0 only).
+inline void msp_load_pairs(
+    thread float2* v, thread float2* middle, const device float2* bins, int bin_stride, uint lane) {
+#pragma unroll
+  for (int t = 0; t < MSP_PAIRS; ++t) {
+    const bool active = msp_pair_active(t, lane);
+    const int k = int(msp_pair_bin(t, lane));
+    v[2 * t] = active ? bins[k * bin_stride] : float2(0.0f, 0.0f);
+    v[2 * t + 1] = active ? bins[(MSP_HALF - k) * bin_stride] : float2(0.0f, 0.0f);
+  }
+  *middle = float2(0.0f, 0.0f);
+#if MSP_HALF % 2 == 0
+  if (lane == 0) *middle = bins[(MSP_HALF / 2) * bin_stride];
+#endif
+}
+
 [[max_total_threads_per_threadgroup(MSP_LANES * MSP_FRAMES)]]
 kernel void msp_istft(
     const device float2* input [[buffer(0)]],
@@ -77,29 +93,25 @@ kernel void msp_istft(
   const int reach = halo + 1;  // hops that a frame covers, the last perhaps in part
   int base = 0;                // where the current step begins in the ring: a block (GATHER) or a sample (RING)
 
+  // A step's spectrum is loaded while the step before it is added up.
+  float2 v[MSP_VALUES];
+  float2 middle;
+  msp_load_pairs(v, &middle, row + min(run_first_frame + slot, frames - 1) * frame_stride, bin_stride, lane);
+
   for (int step_frame = run_first_frame; step_frame < run_end; step_frame += MSP_FRAMES) {
     const int frame = step_frame + slot;
     const bool live = frame < frames;
-    const device float2* bins = row + (live ? frame : frames - 1) * frame_stride;
 
     // Packed spectrum Z = E + iO from X[k] and X[half - k]; real and imaginary parts swapped for the inverse.
-    float2 v[MSP_VALUES];
 #pragma unroll
     for (int t = 0; t < MSP_PAIRS; ++t) {
-      const uint k = msp_pair_bin(t, lane);
-      v[2 * t] = float2(0.0f, 0.0f);
-      v[2 * t + 1] = float2(0.0f, 0.0f);
+      const float2 a = v[2 * t], b = v[2 * t + 1];
       if (t == 0 && lane == 0) {  // imaginary parts of bins 0 and half do not count, as in torch
-        const float a = bins[0].x, b = bins[MSP_HALF * bin_stride].x;
-        v[0] = float2(a - b, a + b);
-#if MSP_HALF % 2 == 0
-        const float2 middle = bins[(MSP_HALF / 2) * bin_stride];
+        v[0] = float2(a.x - b.x, a.x + b.x);
         v[1] = float2(-2.0f * middle.y, 2.0f * middle.x);
-#endif
       } else if (msp_pair_active(t, lane)) {
-        const float2 a = bins[int(k) * bin_stride], b = bins[(MSP_HALF - int(k)) * bin_stride];
         const float2 even = float2(a.x + b.x, a.y - b.y);
-        const float2 odd = msp_multiply_conjugate(float2(a.x - b.x, a.y + b.y), pair_twiddles[k]);
+        const float2 odd = msp_multiply_conjugate(float2(a.x - b.x, a.y + b.y), pair_twiddles[msp_pair_bin(t, lane)]);
         v[2 * t] = float2(even.y + odd.x, even.x - odd.y);
         v[2 * t + 1] = float2(odd.x - even.y, even.x + odd.y);
       }
@@ -121,6 +133,7 @@ kernel void msp_istft(
     for (int q = 0; q < MspLast::COUNT; ++q) {
       if (MspLast::active(q, lane)) frame_pairs[MspLast::index(q, lane)] = v[q];
     }
+    msp_load_pairs(v, &middle, row + min(frame + MSP_FRAMES, frames - 1) * frame_stride, bin_stride, lane);
     threadgroup_barrier(mem_flags::mem_threadgroup);
     // The step's samples in blocks of one hop: block j gathers from the frames g with 0 <= j - g < reach, in order.
     // Blocks below MSP_FRAMES are finished; the others wait in the ring, reach - 1 blocks long. A lane keeps to its own
@@ -179,6 +192,7 @@ kernel void msp_istft(
 #endif
       }
     }
+    msp_load_pairs(v, &middle, row + min(frame + MSP_FRAMES, frames - 1) * frame_stride, bin_stride, lane);
 #if MSP_OVERLAP == MSP_RING
     threadgroup_barrier(mem_flags::mem_threadgroup);
 #else

@@ -58,7 +58,7 @@ def stft(signal: torch.Tensor, window: torch.Tensor, geometry: StftGeometry) -> 
     paired_window = geometry.win_length == geometry.n_fft and _starts_at_pair(window)
     recipe = _stft_recipe(geometry, signal.stride(0), _starts_at_pair(signal), paired_window, device)
     spectrum = _empty((geometry.rows, geometry.frames, geometry.bins), torch.complex64, device)
-    recipe.run(signal, window, recipe.twiddles, recipe.pairs, spectrum, recipe.params, recipe.scale)
+    recipe.launch(signal, window, spectrum)
     return spectrum
 
 
@@ -77,16 +77,7 @@ def istft(spectrum: torch.Tensor, window: torch.Tensor, geometry: IstftGeometry)
     paired_window = geometry.win_length == geometry.n_fft and _starts_at_pair(window)
     recipe = _istft_recipe(geometry, spectrum.stride(), envelope.head, envelope.tail, paired_window, device)
     signal = _empty((geometry.rows, geometry.length), torch.float32, device)
-    recipe.run(
-        spectrum,
-        window,
-        recipe.twiddles,
-        recipe.pairs,
-        envelope.table,
-        signal,
-        recipe.params,
-        recipe.scale,
-    )
+    recipe.launch(spectrum, window, envelope.table, signal)
     return signal
 
 
@@ -103,19 +94,11 @@ def poisoned_outputs() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class _Recipe:
-    """Everything of a launch that does not change from call to call."""
+    """Everything of a launch that does not change from call to call; `launch` takes the tensors that do."""
 
-    kernel: Callable[..., None]
-    twiddles: torch.Tensor
-    pairs: torch.Tensor
+    launch: Callable[..., None]
     params: list[int]
-    scale: float
     threads: int
-    group_size: int
-    casts: dict[int, str]
-
-    def run(self, *args: Any) -> None:
-        self.kernel(*args, threads=self.threads, group_size=self.group_size, arg_casts=self.casts)
 
 
 @lru_cache(maxsize=1024)
@@ -138,7 +121,7 @@ def _stft_recipe(
         PAD_MODES[geometry.pad_mode], geometry.win_left, geometry.win_length, steps, int(paired),
         int(paired_window),
     ]  # fmt: skip
-    return _recipe(plan, params, geometry.scale, groups, device, params_at=5)
+    return _recipe(plan, params, geometry.scale, groups, device)
 
 
 @lru_cache(maxsize=1024)
@@ -157,20 +140,31 @@ def _istft_recipe(
         geometry.length, runs, run_hops, geometry.halo, geometry.first_hop, head, tail,
         int(paired_window),
     ]  # fmt: skip
-    return _recipe(plan, params, geometry.scale, geometry.rows * runs, device, params_at=6)
+    return _recipe(plan, params, geometry.scale, geometry.rows * runs, device)
 
 
-def _recipe(plan: Plan, params: list[int], scale: float, groups: int, device: torch.device, params_at: int) -> _Recipe:
-    return _Recipe(
-        kernel=kernel(plan, device.type),
-        twiddles=stage_twiddles(plan, device),
-        pairs=pair_twiddles(plan.n_fft, plan.pair_bins, device),
-        params=params,
-        scale=scale,
-        threads=groups * plan.threads,
-        group_size=plan.threads,
-        casts={params_at: "int32"},
+def _recipe(plan: Plan, params: list[int], scale: float, groups: int, device: torch.device) -> _Recipe:
+    compiled = kernel(plan, device.type)
+    twiddles = stage_twiddles(plan, device)
+    pairs = pair_twiddles(plan.n_fft, plan.pair_bins, device)
+    # Input, window, (envelope,) and output change from call to call.
+    args = [None, None, twiddles, pairs, *[None] * (2 if plan.inverse else 1), params, scale]
+    options: dict[str, Any] = dict(
+        threads=groups * plan.threads, group_size=plan.threads, arg_casts={args.index(params): "int32"}
     )
+    if hasattr(compiled, "prepare"):
+        launch = compiled.prepare(args, index=device.index or 0, **options)
+    elif plan.inverse:
+
+        def launch(spectrum: torch.Tensor, window: torch.Tensor, envelope: torch.Tensor, signal: torch.Tensor) -> None:
+            compiled(spectrum, window, twiddles, pairs, envelope, signal, params, scale, **options)
+
+    else:
+
+        def launch(signal: torch.Tensor, window: torch.Tensor, spectrum: torch.Tensor) -> None:
+            compiled(signal, window, twiddles, pairs, spectrum, params, scale, **options)
+
+    return _Recipe(launch, params, groups * plan.threads)
 
 
 def _starts_at_pair(signal: torch.Tensor) -> bool:

@@ -7,7 +7,7 @@ length never compiles anything. Nothing here touches torch or a device.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from math import prod
 
 MIN_N_FFT = 16
@@ -19,6 +19,7 @@ RADICES = (16, 15, 14, 12, 10, 9, 8, 7, 6, 5, 4, 3, 2)
 STAGES_MAX = 6
 
 
+@lru_cache(maxsize=4096)
 def supports(n_fft: int) -> bool:
     """Whether a kernel exists for this size: even, 16 to 8192, half of it a product of 2, 3, 5 and 7."""
     if n_fft % 2 or not MIN_N_FFT <= n_fft <= MAX_N_FFT:

@@ -261,7 +261,7 @@ class _Translator:
                 continue
             attributes = dict(self._attributes_of(group))
             builtin = next((name for name in attributes if name in BUILTINS), None)
-            space = next((w for w in words if w in ("device", "constant")), "")
+            space = next((w for w in reversed(words) if w in ("device", "constant")), "")  # of the outermost pointer
             if builtin is None and "buffer" not in attributes:
                 known = [name for name in attributes if name in ("threadgroup", "texture", "sampler", "stage_in")]
                 if known or "threadgroup" in words:

@@ -51,22 +51,27 @@ def load_operators() -> None:
 
 
 def launch(
-    op: str, input: torch.Tensor, window: torch.Tensor, arguments: tuple, strict: bool = False
+    op: str, input: torch.Tensor, window: torch.Tensor, arguments: tuple, eager: bool = False
 ) -> torch.Tensor:
     """Calls the operator, with the batch dimension that it wants and torch does not. Traceable by torch.compile.
 
-    strict: an operator that finds out late that the original must do this call raises UseOriginal, for us to count it.
+    eager: nothing is being compiled; where the original turns out to be needed after all, UseOriginal says so.
     """
+    # Eager calls take the operator's body itself: routing has seen to it that no gradient or transform wants this call,
+    # so the dispatcher has nothing to add, and it costs as much as the body.
+    direct = eager and type(input) is not FakeTensor and not torch._C._len_torch_dispatch_stack()
     window = window.resolve_neg()
     if op == "stft":
+        stft = ops.run_stft if direct else ops.stft
         input = input.resolve_neg()
         if input.dim() == 1:
-            return ops.stft(input.unsqueeze(0), window, *arguments).squeeze(0)
-        return ops.stft(input, window, *arguments)
+            return stft(input.unsqueeze(0), window, *arguments).squeeze(0)
+        return stft(input, window, *arguments)
+    istft = ops.run_istft if direct else ops.istft
     input = input.resolve_conj().resolve_neg()
     if input.dim() == 2:
-        return ops.istft(input.unsqueeze(0), window, *arguments, strict=strict).squeeze(0)
-    return ops.istft(input, window, *arguments, strict=strict)
+        return istft(input.unsqueeze(0), window, *arguments, strict=eager).squeeze(0)
+    return istft(input, window, *arguments, strict=eager)
 
 
 def run(op: str, options: Options, input: torch.Tensor, window: torch.Tensor, arguments: tuple,
@@ -76,7 +81,7 @@ def run(op: str, options: Options, input: torch.Tensor, window: torch.Tensor, ar
     if key in quarantined:
         return fall_back(op, Reason.QUARANTINED, options, original)
     try:
-        result = launch(op, input, window, arguments, strict=True)
+        result = launch(op, input, window, arguments, eager=True)
     except UseOriginal as refusal:
         return fall_back(op, refusal.reason, options, original)
     except Exception as error:  # whatever broke in our code must not break the program that called torch

@@ -23,7 +23,7 @@ _namespace.define(
 )
 
 
-def _stft(
+def run_stft(
     input: torch.Tensor,
     window: torch.Tensor,
     n_fft: int,
@@ -33,12 +33,13 @@ def _stft(
     pad_mode: str,
     normalized: bool,
 ) -> torch.Tensor:
+    """The operator's body, which eager calls use directly."""
     rows, samples = input.shape
     geometry = StftGeometry(rows, samples, n_fft, hop_length, win_length, center, pad_mode, normalized)
     return library.stft(input, window, geometry).transpose(1, 2)
 
 
-def _istft(
+def run_istft(
     input: torch.Tensor,
     window: torch.Tensor,
     n_fft: int,
@@ -49,6 +50,7 @@ def _istft(
     length: int,
     strict: bool = False,
 ) -> torch.Tensor:
+    """The operator's body, which eager calls use directly."""
     geometry = IstftGeometry(
         input.shape[0], input.shape[2], n_fft, hop_length, win_length, center, normalized, length
     )
@@ -74,8 +76,8 @@ def _istft_fake(input, window, n_fft, hop_length, win_length, center, normalized
 
 
 # One registration for every backend: the kernels pick the compiler by the tensor's device.
-_namespace.impl("stft", _stft, "CompositeExplicitAutograd")
-_namespace.impl("istft", _istft, "CompositeExplicitAutograd")
+_namespace.impl("stft", run_stft, "CompositeExplicitAutograd")
+_namespace.impl("istft", run_istft, "CompositeExplicitAutograd")
 torch.library.register_fake("mps_spectro_patch::stft", _stft_fake, lib=_namespace)
 torch.library.register_fake("mps_spectro_patch::istft", _istft_fake, lib=_namespace)
 

@@ -38,7 +38,7 @@ template <class T> class meeting {
 
  public:
   uint active, lane;
-  MSL_INLINE meeting(const T& value, int line) { deposits_ = (const char*)runtime.simd_exchange(&value, sizeof(T), line, &active, &lane); }
+  MSL_INLINE meeting(const T& value, Line line) { deposits_ = (const char*)runtime.simd_exchange(&value, sizeof(T), line.number, &active, &lane); }
   MSL_INLINE T at(uint source) const { return *(const T*)(deposits_ + 64 * (source < 32 && active >> source & 1 ? source : lane)); }
   MSL_INLINE T across(uint mask) const { return at(lane ^ mask); }
   MSL_INLINE T above(uint by) const { return at(lane + by); }

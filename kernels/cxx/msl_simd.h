@@ -8,9 +8,15 @@
 #define MSL_LINE_ONLY
 #define MSL_PASS_LINE
 #else
-// Lanes that diverged to different source lines are in different operations: the caller's line tells them apart.
-#define MSL_LINE , int line = __builtin_LINE()
-#define MSL_LINE_ONLY int line = __builtin_LINE()
+// Lanes that diverged to different source lines are in different operations: the caller's line tells them apart. A type of
+// its own, so that no argument of Metal's is ever taken for it.
+namespace msl {
+struct Line {
+  int number;
+};
+}  // namespace msl
+#define MSL_LINE , msl::Line line = msl::Line{__builtin_LINE()}
+#define MSL_LINE_ONLY msl::Line line = msl::Line{__builtin_LINE()}
 #define MSL_PASS_LINE , line
 #endif
 
@@ -83,7 +89,7 @@ MSL_INLINE void threadgroup_barrier(mem_flags MSL_LINE) {
 #if MSL_CUDA
   __syncthreads();
 #else
-  msl::runtime.threadgroup_barrier(line);
+  msl::runtime.threadgroup_barrier(line.number);
 #endif
 }
 MSL_INLINE void threadgroup_barrier(mem_flags, thread_scope MSL_LINE) { threadgroup_barrier(mem_flags::mem_none MSL_PASS_LINE); }
@@ -91,7 +97,7 @@ MSL_INLINE void simdgroup_barrier(mem_flags MSL_LINE) {
 #if MSL_CUDA
   __syncwarp();
 #else
-  msl::runtime.simdgroup_barrier(line);
+  msl::runtime.simdgroup_barrier(line.number);
 #endif
 }
 MSL_INLINE void simdgroup_barrier(mem_flags, thread_scope MSL_LINE) { simdgroup_barrier(mem_flags::mem_none MSL_PASS_LINE); }

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 
 import torch
+
 from mps_spectro_patch.kernels import library, plan
 from mps_spectro_patch.kernels.geometry import IstftGeometry, StftGeometry
 

@@ -254,7 +254,7 @@ def test_the_properties_of_a_kernel(library):
     assert library.bounded.max_threads_per_threadgroup == 64
     assert library.add_one.max_threads_per_threadgroup <= 1024
     assert library.reverse.thread_execution_width == 32
-    assert 1036 <= library.reverse.static_thread_group_memory_length <= 1056
+    assert 1024 <= library.reverse.static_thread_group_memory_length <= 1056
     assert library.add_one.static_thread_group_memory_length == 0
 
 

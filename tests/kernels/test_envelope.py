@@ -4,6 +4,7 @@ import gc
 
 import pytest
 import torch
+
 from mps_spectro_patch.kernels import envelope as envelopes
 
 CPU = torch.device("cpu")

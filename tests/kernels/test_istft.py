@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from mps_spectro_patch.kernels import library, plan
 from mps_spectro_patch.kernels.geometry import IstftGeometry
 

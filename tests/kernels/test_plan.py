@@ -3,6 +3,7 @@
 from math import prod
 
 import pytest
+
 from mps_spectro_patch.kernels import plan as plans
 
 SIZES = plans.supported_sizes()
