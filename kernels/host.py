@@ -163,7 +163,7 @@ def _address(tensor: Tensor) -> int | None:
 def _build(source: str) -> tuple[Path, list[list[Any]]]:
     compiler = _compiler()
     headers = "".join(path.read_text() for path in sorted(_CXX.iterdir()) if path.suffix in ("", ".h"))
-    rewriting = ("tokens.py", "translate.py", "launchers.py")
+    rewriting = ("tokens.py", "translate.py", "conditionals.py", "launchers.py")
     python = "".join((Path(__file__).parent / name).read_text() for name in rewriting)
     key = _digest(source, headers, python, *compiler)
     cache = _cache_directory()

@@ -62,7 +62,7 @@ def cuda_unit(text: str, kernels: list[Kernel | None], area: int, checked: bool)
         for i, parameter in enumerate(kernel.parameters):
             how = "either" if checked else expected(parameter)
             arguments.append(_argument(kernel, i, f"msl::{how}(block, {parameter.buffer})"))
-        # The second bound keeps kernels at 128 registers, so that 512 threads live on a multiprocessor: left alone NVRTC
+        # The second bound keeps kernels at 128 registers, so that 512 threads live on a multiprocessor: by itself NVRTC
         # takes more, which costs occupancy (istft at n_fft 1024: 0.14 ms with 188 registers).
         threads = kernel.max_threads
         bounds = f"__launch_bounds__({threads}, ({threads}) < 512 ? 512 / ({threads}) : 1) " if threads else ""

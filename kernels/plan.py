@@ -143,7 +143,8 @@ def istft_plan(n_fft: int) -> Plan:
     radices, lanes, mirrored = _transform(n_fft)
     if n_fft <= 2048:
         frames = max(1, GROUP_THREADS // lanes)
-        return _fit(Plan(n_fft, radices[::-1], lanes, frames, mirrored, False, 4, "gather"))
+        # Not mirrored: its registers cost more than the exchange it saves (H100, n_fft 1024: 0.080 against 0.071 ms).
+        return _fit(Plan(n_fft, radices[::-1], lanes, frames, False, False, 4, "gather"))
     for overlap, split in (("ring", False), ("ring", True), ("device", False), ("device", True)):
         plan = Plan(n_fft, radices[::-1], lanes, 1, mirrored, split, 5 if split else 4, overlap)
         if plan.threadgroup_bytes <= THREADGROUP_BYTES:

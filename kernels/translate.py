@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from .conditionals import Conditionals
 from .tokens import OPENING, Token, error, literal, match_brackets, take_attributes, tokenize
 
 Target = Literal["host", "cuda"]
@@ -136,7 +137,9 @@ class _Translator:
         self._walk(0, len(self.code), ())
         for declaration in self.declarations:
             self._declaration(declaration)
+        bodies = self._bodies()
         self._rewrite_words()
+        Conditionals(self.tokens, self.code, self.closing).rewrite(bodies)
         self._drop_duplicates()
         kernels = [
             Kernel(name, definition.name, definition.namespaces, definition.parameters, definition.max_threads)
@@ -423,6 +426,9 @@ class _Translator:
                     return True
                 j += step
         return False
+
+    def _bodies(self) -> list[tuple[int, int]]:
+        return [(d.body, d.end) for d in self.declarations if d.body and self._opens_function(d.start, d.body)]
 
     def _drop_duplicates(self) -> None:
         """Overloads that differ only in address space are one function once address spaces are gone."""

@@ -6,11 +6,16 @@ taken as valid: routing has made sure of that, for direct callers too.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 
 from .kernels import library
 from .kernels.geometry import IstftGeometry, StftGeometry
 from .routing import Reason, UseOriginal
+
+_stft_geometry = lru_cache(maxsize=1024)(StftGeometry)  # made once per signature: a call is mostly overhead
+_istft_geometry = lru_cache(maxsize=1024)(IstftGeometry)
 
 _namespace = torch.library.Library("mps_spectro_patch", "DEF")
 _namespace.define(
@@ -35,7 +40,7 @@ def run_stft(
 ) -> torch.Tensor:
     """The operator's body, which eager calls use directly."""
     rows, samples = input.shape
-    geometry = StftGeometry(rows, samples, n_fft, hop_length, win_length, center, pad_mode, normalized)
+    geometry = _stft_geometry(rows, samples, n_fft, hop_length, win_length, center, pad_mode, normalized)
     return library.stft(input, window, geometry).transpose(1, 2)
 
 
@@ -51,7 +56,7 @@ def run_istft(
     strict: bool = False,
 ) -> torch.Tensor:
     """The operator's body, which eager calls use directly."""
-    geometry = IstftGeometry(
+    geometry = _istft_geometry(
         input.shape[0], input.shape[2], n_fft, hop_length, win_length, center, normalized, length
     )
     signal = library.istft(input, window, geometry)

@@ -315,7 +315,7 @@ def _call(op: str, options: Options, arguments: tuple, original: Callable, args:
         guard.untouched[op] += 1
         return original(*args, **kwargs)
     if decision is None:
-        decision = routing.decide(op, options.flags, arguments)
+        decision = routing.decide_touched(op, arguments)
     if isinstance(decision, Reason):
         return guard.fall_back(op, decision, options, lambda: original(*args, **kwargs))
     return guard.run(op, options, input, window, decision, lambda: original(*args, **kwargs))

@@ -20,9 +20,7 @@ from .kernels import plan
 
 ELEMENTS_MAX = 2**31  # the kernels count elements in 32 bits
 _TENSORS = (torch.Tensor, torch.nn.Parameter, FakeTensor)
-# Newer torch has the first, which leaves no node in compiled graphs; both are true inside vmap, grad and jvp.
-_transforms = getattr(torch._C._functorch, "get_dynamic_layer_stack_depth", torch._C._are_functorch_transforms_active)
-_is_exporting = getattr(torch.compiler, "is_exporting", lambda: False)  # not in every torch that is supported
+
 
 
 class Reason(str, Enum):
@@ -137,11 +135,42 @@ def plan_name(op: str, n_fft: int) -> str:
 def decide(op: str, flags: tuple[str, ...], arguments: tuple) -> tuple | Reason:
     """The operator's arguments after input and window, or the reason for the original: a Route without its dressing."""
     reason = untouched(arguments[0], flags)
-    if reason is None:
-        reason = _surroundings(arguments[0], arguments[4])
+    return decide_touched(op, arguments) if reason is None else reason
+
+
+def decide_touched(op: str, arguments: tuple) -> tuple | Reason:
+    """decide() for an input that untouched() lets pass."""
+    input, window = arguments[0], arguments[4]
+    reason = _surroundings(input, window)
     if reason is not None:
         return reason
-    return check_stft(*arguments) if op == "stft" else check_istft(*arguments)
+    check = check_stft if op == "stft" else check_istft
+    # What no signature holds is looked at every time; the rest of the answer is remembered.
+    if type(input) is FakeTensor or window is None or _transforms() or forward_ad._current_level >= 0:
+        return check(*arguments)
+    if torch.is_grad_enabled() and (input.requires_grad or getattr(window, "requires_grad", True)):
+        return check(*arguments)
+    try:
+        signature = (
+            input.shape, input.stride(), input.dtype, input.device, input.layout,
+            window.shape, window.dtype, window.device, window.layout,
+            arguments[1:4], arguments[5:], tuple(map(type, arguments)),
+        )  # fmt: skip
+        known = _answers.get(signature)
+    except (RuntimeError, TypeError, AttributeError):  # a tensor without strides, a list where an int should be, ...
+        return check(*arguments)
+    if known is None:
+        known = check(*arguments)
+        if len(_answers) >= _ANSWERS_MAX:
+            _answers.clear()
+        _answers[signature] = known
+    return known
+
+
+# Answers by signature; the two functions differ in the number of their arguments. Types are part of a signature
+# because 1, 1.0 and True are equal, and torch takes them differently.
+_answers: dict[tuple, tuple | Reason] = {}
+_ANSWERS_MAX = 4096
 
 
 def decide_compiled(op: str, devices: tuple[str, ...], arguments: tuple) -> tuple | Reason:
@@ -161,8 +190,20 @@ def untouched(input, flags: tuple[str, ...]) -> Reason | None:
     return Reason.DEVICE
 
 
+def _transforms() -> bool:
+    """Whether a functorch transform (vmap, grad, jvp) is active."""
+    return torch._C._are_functorch_transforms_active()
+
+
+# What torch.compiler.assume_constant_result() does, without importing all of dynamo: while a graph is traced, dynamo
+# asks us instead of tracing the C function, which not every version can. It guards on the stack of transforms itself.
+_transforms._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
+
 def is_exporting() -> bool:
-    return _is_exporting()
+    """Whether torch.export is at work. The flag itself: before 2.13 dynamo takes torch.compiler.is_exporting() for true
+    in every compilation, and old versions have neither."""
+    return getattr(torch.compiler, "_is_exporting_flag", False)
 
 
 def _surroundings(input, window) -> Reason | None:
@@ -176,7 +217,7 @@ def _surroundings(input, window) -> Reason | None:
     wrapped = torch._C._functorch.is_functorch_wrapped_tensor
     if wrapped(input) or (isinstance(window, torch.Tensor) and wrapped(window)):  # escaped from a finished transform
         return Reason.TRANSFORM
-    if torch._C._get_tracing_state() is not None or _is_exporting():
+    if torch._C._get_tracing_state() is not None or is_exporting():
         return Reason.TRACING
     return None
 
@@ -214,6 +255,8 @@ def check_stft(input, n_fft, hop_length, win_length, window, center, pad_mode, n
         pad_mode = "reflect"  # torch does not even look at it then
     if n_fft > samples:
         return Reason.TOO_SHORT
+    if _span(input) >= ELEMENTS_MAX:
+        return Reason.TOO_LARGE
     batch = input.shape[0] if input.dim() == 2 else 1
     frames = 1 + (samples - n_fft) // hop
     if batch * samples >= ELEMENTS_MAX or batch * frames * (n_fft // 2 + 1) >= ELEMENTS_MAX:
@@ -252,9 +295,17 @@ def check_istft(input, n_fft, hop_length, win_length, window, center, normalized
     if samples <= 0 or samples > reach - trim:
         return Reason.LENGTH
     batch = input.shape[0] if input.dim() == 3 else 1
-    if batch * reach >= ELEMENTS_MAX or input.numel() >= ELEMENTS_MAX:
+    if batch * reach >= ELEMENTS_MAX or _span(input) >= ELEMENTS_MAX:
         return Reason.TOO_LARGE
     return n_fft, hop, win, center, normalized, samples
+
+
+def _span(input) -> int:
+    """Elements from a tensor's first to its last, gaps included: how far the kernels count."""
+    span = 1
+    for size, stride in zip(input.shape, input.stride()):  # noqa: B905 (strict costs on the hot path)
+        span += (size - 1) * stride
+    return span
 
 
 def _check_common(input, dtype, n_fft, hop_length, win_length, window, center, normalized) -> tuple[int, int] | Reason:

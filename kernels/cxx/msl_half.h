@@ -1,6 +1,6 @@
 // half and bfloat as classes over 16 bits: stored as Metal stores them, computed in float, rounded back (to nearest even).
-// With an int the result is half, with a float it is float, as in Metal. Not done: `c ? h : 0.0f` with a half and another
-// type in its two arms, which C++ finds ambiguous for any class; write `c ? h : half(0)`.
+// With an int the result is half, with a float it is float, as in Metal. `c ? h : 0.0f`, ambiguous in C++ for any class, is
+// the translator's and msl_conditional.h's.
 #ifndef MSL_HALF_H
 #define MSL_HALF_H
 

@@ -207,6 +207,17 @@ template <class Op, class... A> MSL_INLINE auto each(const A&... a) {
   namespace metal {                                                                                         \
   template <class A, class R = msl::float1_t<A>> MSL_INLINE auto name(const A& x) { return msl::each<msl::op_##name>(R(x)); } \
   }
+#define MSL_TRUTH_2(name, ...)                                                                              \
+  namespace msl {                                                                                           \
+  struct op_##name {                                                                                        \
+    static MSL_INLINE bool f(float x, float y) { return __VA_ARGS__; }                                      \
+  };                                                                                                        \
+  }                                                                                                         \
+  namespace metal {                                                                                         \
+  template <class A, class B, class R = msl::float2_t<A, B>> MSL_INLINE auto name(const A& x, const B& y) { \
+    return msl::each<msl::op_##name>(R(x), R(y));                                                           \
+  }                                                                                                         \
+  }
 
 MSL_FLOAT_1(sin, MSL_LIBM(sinf)(x))
 MSL_FLOAT_1(cos, MSL_LIBM(cosf)(x))
@@ -252,6 +263,8 @@ MSL_TRUTH_1(isinf, MSL_LIBM(fabsf)(x) == MSL_INFINITY)
 MSL_TRUTH_1(isfinite, MSL_LIBM(fabsf)(x) < MSL_INFINITY)
 MSL_TRUTH_1(isnormal, MSL_LIBM(fabsf)(x) < MSL_INFINITY && MSL_LIBM(fabsf)(x) >= FLT_MIN)
 MSL_TRUTH_1(signbit, (float_bits(x) >> 31) != 0)
+MSL_TRUTH_2(isordered, x == x && y == y)
+MSL_TRUTH_2(isunordered, x != x || y != y)
 
 MSL_FLOAT_2(pow, MSL_LIBM(powf)(x, y))
 MSL_FLOAT_2(powr, x < 0.0f ? MSL_NAN : MSL_LIBM(powf)(x, y))
@@ -271,6 +284,7 @@ MSL_FLOAT_3(smoothstep, op_saturate::compute((z - x) / (y - x)) * op_saturate::c
 #undef MSL_FLOAT_2
 #undef MSL_FLOAT_3
 #undef MSL_TRUTH_1
+#undef MSL_TRUTH_2
 
 namespace msl {
 struct op_min {

@@ -43,9 +43,19 @@ def check(name, original, device_name, args, kwargs):
     assert (ours.shape, ours.dtype, ours.requires_grad) == (theirs.shape, theirs.dtype, theirs.requires_grad)
     assert ours.is_conj() == theirs.is_conj() and ours.device == theirs.device
     if theirs.numel():
-        assert ours.stride() == theirs.stride()
-        scale = float(theirs.detach().abs().nan_to_num(posinf=0).max()) or 1.0
-        torch.testing.assert_close(ours.detach(), theirs.detach(), rtol=1e-4, atol=1e-5 * scale, equal_nan=True)
+        assert moving_strides(ours) == moving_strides(theirs)
+        ours, theirs = ours.detach(), theirs.detach()
+        if not theirs.isfinite().all():
+            # Which outputs of its frame a NaN reaches depends on the factors an FFT multiplies by: torch's are others.
+            finite = ours.isfinite() & theirs.isfinite()
+            ours, theirs = torch.where(finite, ours, 0), torch.where(finite, theirs, 0)
+        scale = float(theirs.abs().nan_to_num(posinf=0).max()) or 1.0
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5 * scale, equal_nan=True)
+
+
+def moving_strides(tensor):
+    """The strides that move: torch gives dimensions of size 1 others on CUDA than on the CPU."""
+    return [stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True) if size > 1]
 
 
 def hann(length, dtype=torch.float32):
