@@ -23,6 +23,11 @@ _TEMPLATES = frozenset(
 _TEMPLATE_NAME = re.compile(r"(?:is|make|remove|add)_\w+|\w+_(?:t|v)")
 
 
+def names_classes(tokens: Iterable[Token]) -> bool:
+    """Whether a source names half, bfloat or a packed vector at all, so that any conditional of it may need an arm."""
+    return any(_names_class(token) for token in tokens)
+
+
 def _names_class(token: Token) -> bool:
     if token.kind == "directive":
         return _DEFINE.match(token.text) is not None and _CLASSES.search(_COMMENT.sub(" ", token.text)) is not None
@@ -30,13 +35,15 @@ def _names_class(token: Token) -> bool:
 
 
 class Conditionals:
-    """The conditional expressions of a translated source's function bodies."""
+    """The conditional expressions of a translated source's function bodies; `everywhere` is what names_classes said."""
 
-    def __init__(self, tokens: list[Token], code: list[Token], closing: dict[int, int]) -> None:
+    def __init__(
+        self, tokens: list[Token], code: list[Token], closing: dict[int, int], everywhere: bool
+    ) -> None:
         self.code = code
         self.place = {token: n for n, token in enumerate(tokens)}  # a token is equal only to itself
         self.branches = [n for n, t in enumerate(tokens) if t.kind == "directive" and _BRANCH.match(t.text)]
-        self.everywhere = any(_names_class(t) for t in tokens)
+        self.everywhere = everywhere
         self.closing = dict(closing)
         self.opening = {last: first for first, last in closing.items()}
         self.templates = self._template_names()

@@ -63,7 +63,7 @@ class _Squared:
     def __init__(self, values: torch.Tensor) -> None:
         self.values = values
         self._envelopes: OrderedDict[tuple, tuple[Envelope, torch.Tensor]] = OrderedDict()
-        self._minima: OrderedDict[tuple, float] = OrderedDict()
+        self._decisions: OrderedDict[tuple, Envelope | None] = OrderedDict()
 
     def envelope(self, n_fft: int, hop_length: int, frames: int, device: torch.device) -> tuple[Envelope, torch.Tensor]:
         """(the device's table, the same envelope - not inverted - in float64 on the host)."""
@@ -103,23 +103,28 @@ class _Squared:
 
     def minimum(self, n_fft: int, hop_length: int, frames: int, first: int, length: int, device: torch.device) -> float:
         """Smallest envelope value over the output samples [first, first + length)."""
-        key = (n_fft, hop_length, frames, first, length)
-        found = self._minima.get(key)
-        if found is None:
-            envelope, full = self.envelope(n_fft, hop_length, frames, device)
-            end = first + length
-            parts = [full[first : min(end, envelope.head)]]
-            if end > envelope.head and first < envelope.tail:
-                parts.append(
-                    _period(full, envelope.head, hop_length, max(first, envelope.head), min(end, envelope.tail))
-                )
-            if end > envelope.tail and envelope.tail > envelope.head:
-                offset = envelope.head + hop_length - envelope.tail
-                parts.append(full[offset + max(first, envelope.tail) : offset + end])
-            values = torch.cat(parts)
-            found = float(values.min()) if values.numel() else 0.0
-            _remember(self._minima, key, found, self.LIMIT)
-        return found
+        envelope, full = self.envelope(n_fft, hop_length, frames, device)
+        end = first + length
+        parts = [full[first : min(end, envelope.head)]]
+        if end > envelope.head and first < envelope.tail:
+            parts.append(_period(full, envelope.head, hop_length, max(first, envelope.head), min(end, envelope.tail)))
+        if end > envelope.tail and envelope.tail > envelope.head:
+            offset = envelope.head + hop_length - envelope.tail
+            parts.append(full[offset + max(first, envelope.tail) : offset + end])
+        values = torch.cat(parts)
+        return float(values.min()) if values.numel() else 0.0
+
+    def decide(self, key: tuple[int, int, int, int, int], device: torch.device) -> Envelope | None:
+        """inverse_envelope() for (n_fft, hop_length, frames, first, length), remembered."""
+        try:
+            return self._decisions[key]
+        except KeyError:
+            pass
+        # `not >=` catches NaN as well.
+        refused = not self.minimum(*key, device) >= NOLA_MINIMUM * MARGIN
+        decision = None if refused else self.envelope(*key[:3], device)[0]
+        _remember(self._decisions, key, decision, self.LIMIT)
+        return decision
 
 
 def inverse_envelope(
@@ -130,11 +135,7 @@ def inverse_envelope(
     window: [win_length] float32 on any device; frames: frames per row. None means that the envelope comes too close to
     zero (torch raises its NOLA error) or is not finite.
     """
-    squared = _windows.squared(window)
-    # `not >=` catches NaN as well.
-    if not squared.minimum(n_fft, hop_length, frames, first, length, window.device) >= NOLA_MINIMUM * MARGIN:
-        return None
-    return squared.envelope(n_fft, hop_length, frames, window.device)[0]
+    return _windows.squared(window).decide((n_fft, hop_length, frames, first, length), window.device)
 
 
 def read_backs() -> int:

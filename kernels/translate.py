@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from .conditionals import Conditionals
+from .conditionals import Conditionals, names_classes
 from .tokens import OPENING, Token, error, literal, match_brackets, take_attributes, tokenize
 
 Target = Literal["host", "cuda"]
@@ -125,6 +125,7 @@ class _Translator:
         self.conditional = any(t.kind == "directive" and re.match(r"\s*#\s*if", t.text) for t in self.tokens)
         # Only what the C++ grammar sees; blanks, comments and directives stay in `tokens` and keep the lines.
         self.code = [t for t in self.tokens if t.kind in ("word", "number", "string", "char", "op")]
+        self.names_classes = names_classes(self.tokens)  # asked now: instantiations, which may alone say half, go
         self.declarations: list[_Declaration] = []
         self.definitions: dict[str, _Definition] = {}
         self.instantiations: list[tuple[str, str, tuple[str, ...]]] = []  # host name, expression, namespaces
@@ -139,7 +140,7 @@ class _Translator:
             self._declaration(declaration)
         bodies = self._bodies()
         self._rewrite_words()
-        Conditionals(self.tokens, self.code, self.closing).rewrite(bodies)
+        Conditionals(self.tokens, self.code, self.closing, self.names_classes).rewrite(bodies)
         self._drop_duplicates()
         kernels = [
             Kernel(name, definition.name, definition.namespaces, definition.parameters, definition.max_threads)
@@ -327,15 +328,17 @@ class _Translator:
             i += 1
 
     def _begins_statement(self, i: int) -> bool:
+        i = self._before_blanks(i)
+        if self.code[i].text == ")":  # alignas(16) threadgroup float a[4];
+            opening = next(o for o, c in self.closing.items() if c == i)
+            i = self._before_blanks(opening - 1) if self.code[opening - 1].text == "alignas" else i
+        return self.code[i].kind == "written" or self.code[i].text in ("{", "}", ";", ":")
+
+    def _before_blanks(self, i: int) -> int:
         i -= 1
         while self.code[i].text in _QUALIFIERS | {""} or self.code[i].kind == "attribute":  # "": rewritten before
             i -= 1
-        if self.code[i].kind == "written":
-            return True
-        if self.code[i].text == ")":  # alignas(16) threadgroup float a[4];
-            opening = next(o for o, c in self.closing.items() if c == i)
-            i = opening - 2 if self.code[opening - 1].text == "alignas" else i
-        return self.code[i].text in ("{", "}", ";", ":")
+        return i
 
     def _threadgroup_variable(self, start: int, kernel: str | None) -> int | None:
         """Rewrites `threadgroup T a[N], b;` and returns the index of its semicolon; None where it is a pointer."""

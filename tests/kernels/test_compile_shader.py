@@ -245,6 +245,37 @@ def test_threadgroup_memory_is_shared_by_a_group(library, torch_device):
     assert torch.equal(x.cpu(), torch.arange(512.0).view(2, 256).flip(1).flatten())
 
 
+@pytest.mark.parametrize(
+    "declarations",
+    [
+        "threadgroup float a[64];\n  threadgroup int b[32];",
+        "threadgroup float a[64]; threadgroup int b[32];",
+        "\n#if 1\n  threadgroup float a[64];\n#else\n  threadgroup float a[1];\n#endif\n  threadgroup int b[32];\n",
+        "threadgroup float a[64];\n#ifndef ABSENT\n  threadgroup int b[32];\n#endif\n",
+        "threadgroup float a[64]; // first\n  /* second */ alignas(16) threadgroup int b[32];",
+    ],
+)
+def test_every_threadgroup_array_is_shared_however_it_is_declared(device_name, torch_device, declarations):
+    library = compile_shader(
+        HEADER
+        + f"""
+kernel void mirror(device float* x, device int* y, uint l [[thread_index_in_threadgroup]]) {{
+  {declarations}
+  a[l] = x[l];
+  if (l < 32) b[l] = y[l];
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+  x[l] = a[63 - l];
+  if (l < 32) y[l] = b[31 - l];
+}}""",
+        device_name,
+    )
+    assert library.mirror.static_thread_group_memory_length == 64 * 4 + 32 * 4
+    x, y = torch.arange(64.0), torch.arange(32, dtype=torch.int32)
+    mirrored = x.clone().to(torch_device), y.clone().to(torch_device)
+    library.mirror(*mirrored, threads=64, group_size=64)
+    assert torch.equal(mirrored[0].cpu(), x.flip(0)) and torch.equal(mirrored[1].cpu(), y.flip(0))
+
+
 def test_a_grid_without_threads_does_nothing(library, torch_device):
     library.add_one(torch.zeros(0, device=torch_device))
     library.group_of(torch.zeros(0, dtype=torch.int32, device=torch_device), threads=(0, 4))

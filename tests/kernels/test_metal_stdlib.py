@@ -298,6 +298,16 @@ def test_minimum_and_maximum_drop_nan_and_keep_infinity(run):
     assert out.tolist() == [1, 2, 1, 2]
 
 
+def test_numbers_are_ordered_unless_one_is_nan(run):
+    body = """
+      a[0] = isordered(1.0f, b[0]); a[1] = isordered(INFINITY, 2.0f); a[2] = isunordered(half(1), half(NAN));
+      a[3] = isunordered(1.0f, 2.0f);
+      bool2 v = metal::isunordered(float2(NAN, 1), float2(1, 2)); a[4] = v.x; a[5] = v.y;
+    """
+    out, _ = run(body, floats(9, 9, 9, 9, 9, 9), floats(math.nan), threads=1)
+    assert out.tolist() == [0, 1, 1, 0, 1, 0]
+
+
 def test_arguments_of_mixed_integer_types_resolve(run):
     body = """
       uint u = 7; int s = -3; ushort h = 9; long l = 5; a[0] = min(1u, u); a[1] = max(s, 2);

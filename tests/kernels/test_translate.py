@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from mps_spectro_patch.kernels import launchers, translate
+from mps_spectro_patch.kernels import launchers, library, plan, translate
+from mps_spectro_patch.kernels.conditionals import Conditionals
 
 
 def squeezed(text: str) -> str:
@@ -177,3 +178,72 @@ def test_cuda_parameters_know_where_their_argument_usually_is():
     text = launchers.cuda_unit(translation.text, translation.kernels, 256, False)
     assert "msl::pointer(block, 0)" in text and "msl::inlined(block, 1)" in text and "msl::either(block, 2)" in text
     assert "msl::either(block, 0)" in launchers.cuda_unit(translation.text, translation.kernels, 256, True)
+
+
+def body(statements: str, before: str = "") -> str:
+    """What becomes of the statements of a function."""
+    text = translate.translate(f"{before}void f() {{{statements}}}", "host").text
+    return squeezed(text[text.rindex("f() {") + 5 : -1])
+
+
+@pytest.mark.parametrize(
+    "statement, expected",
+    [
+        ("x = c ? h : 0.0;", "x = ::msl::chosen(c ? (h, ::msl::arm()) : 0.0f);"),
+        ("return a == 2 ? h : k;", "return ::msl::chosen(a == 2 ? (h, ::msl::arm()) : (k, ::msl::arm()));"),
+        ("x += p && q ? -1 : h;", "x += ::msl::chosen(p && q ? -1 : (h, ::msl::arm()));"),
+        ("g(f<a, b>(x) >= 1 ? h : 0, 1);", "g( ::msl::chosen(f<a, b>(x) >= 1 ? (h, ::msl::arm()) : 0), 1);"),
+        ("if (a) c ? f() : g();", "if (a) ::msl::chosen(c ? (f(), ::msl::arm()) : (g(), ::msl::arm()));"),
+        ("case 1:c ? f() : g();", "case 1: ::msl::chosen(c ? (f(), ::msl::arm()) : (g(), ::msl::arm()));"),
+        ("x = a ? h : b ? k : 0;",
+         "x = ::msl::chosen(a ? (h, ::msl::arm()) : ( ::msl::chosen(b ? (k, ::msl::arm()) : 0), ::msl::arm()));"),
+        ("x = a ? b ? h : 0 : 1;",
+         "x = ::msl::chosen(a ? ( ::msl::chosen(b ? (h, ::msl::arm()) : 0), ::msl::arm()) : 1);"),
+        ("x = (a ? b : 0) ? 1h : 0;",
+         "x = ::msl::chosen(( ::msl::chosen(a ? (b, ::msl::arm()) : 0)) ? (half(1.0f), ::msl::arm()) : 0);"),
+    ],
+)  # fmt: skip
+def test_the_arms_of_a_conditional_are_marked_where_the_source_has_half(statement, expected):
+    assert body(statement, "constant half one = 1.0h; ") == expected
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "int a[N > 4 ? 8 : 2];",
+        "g<N ? M : 2>(h);",
+        "(c ? h : k) = x;",
+        "(c ? h : k)[0] += x;",
+        "++(c ? h : k);",
+        "p = &(c ? h : k);",
+        "half& r = c ? h : k;",
+        "p = c ? NULL : 0;",
+        "x = c ?\n#if A\n a\n#else\n b\n#endif\n : d;",
+        "\n#define MAYBE(c, x) ((c) ? (x) : 0)\n",
+    ],
+)
+def test_literal_arms_lvalues_template_arguments_and_directives_stay(statement):
+    assert body(statement, "template <int N> void g(half x); ") == squeezed(statement)
+
+
+def test_without_half_only_a_conditional_with_a_swizzle_in_an_arm_is_marked():
+    text = body("x = c ? a.x : b; y = c ? v.xy : w; z = v.xy.x > 0 ? a : b;")
+    assert text == "x = c ? a.x : b; y = ::msl::chosen(c ? (v.xy, ::msl::arm()) : (w, ::msl::arm())); " \
+        "z = v.xy.x > 0 ? a : b;"
+
+
+def test_marking_the_arms_keeps_every_line():
+    source = "half f(bool c, half h) {\n  return c\n    ? h  // one\n    : c\n      ? -h\n      : 0;\n}\nint last;"
+    text = translate.translate(source, "host").text
+    assert text.count("::msl::chosen") == 2
+    assert [i for i, line in enumerate(text.split("\n")) if "last" in line or "// one" in line] == [2, 7]
+
+
+@pytest.mark.parametrize("n_fft", [256, 400, 2048])
+@pytest.mark.parametrize("target", ["host", "cuda"])
+def test_the_packages_own_conditionals_stay_as_they_are(monkeypatch, n_fft, target):
+    sources = [library.kernel_source(make(n_fft)) for make in (plan.stft_plan, plan.istft_plan)]
+    texts = [translate.translate(source, target).text for source in sources]
+    assert all(" ? " in text for text in texts)
+    monkeypatch.setattr(Conditionals, "rewrite", lambda self, bodies: None)
+    assert texts == [translate.translate(source, target).text for source in sources]
