@@ -183,7 +183,7 @@ def _encode_numbers(values: Sequence[Any], cast: str, floating: bool) -> bytes:
             kind = "std::vector<float>" if floating else "int64_t"
             raise RuntimeError(f"Unable to cast Python instance of type {type(value)} to C++ type '{kind}'")
     source = torch.tensor([float(v) for v in values] if floating else list(values),
-                          dtype=torch.float64 if floating else torch.int64)
+                          dtype=torch.float64 if floating else torch.int64, device="cpu")
     if floating:
         source = source.to(torch.float32)
     if cast in _BITS:

@@ -2,12 +2,11 @@
 
 The envelope depends on the window, n_fft, hop and frame count only, never on the spectrum. A window is read back from
 its device once, when it is first seen, and known again by identity and version: a weak reference tells a reused address
-from the same tensor, the version counter tells an in-place change.
+from the same tensor, the version counter tells an in-place change. `window.data.mul_(2)` hides from both, and from us.
 """
 
 from __future__ import annotations
 
-import threading
 import weakref
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 import torch
 
 NOLA_MINIMUM = 1e-11  # torch.istft refuses an envelope below this
+SQUARE_MAXIMUM = 1e38
 MARGIN = 1.01  # so close to the limit float32 decides, and that is left to torch
 
 
@@ -35,8 +35,7 @@ class _Windows:
     """Squared windows in float64 on the host, by identity and version of the tensor they were read from."""
 
     def __init__(self) -> None:
-        self._known: dict[int, tuple[weakref.ref, int, _Squared]] = {}
-        self._lock = threading.Lock()
+        self._known: dict[int, tuple[weakref.ref, int, int, _Squared]] = {}
         self.read_backs = 0
 
     def squared(self, window: torch.Tensor) -> _Squared:
@@ -44,14 +43,15 @@ class _Windows:
         version = -1 if window.is_inference() else window._version
         key = id(window)
         entry = self._known.get(key)
-        if entry is not None and version >= 0 and entry[0]() is window and entry[1] == version:
-            return entry[2]
+        address = window.data_ptr()  # `window.data = other` changes neither identity nor version
+        if entry is not None and version >= 0 and entry[0]() is window and entry[1:3] == (version, address):
+            return entry[3]
         self.read_backs += 1
-        squared = _Squared(window.detach().to("cpu", torch.float64).square())
+        # First to the CPU, then to float64: Metal has no double to convert to on the way.
+        squared = _Squared(window.detach().cpu().double().square())
         if version >= 0:
             reference = weakref.ref(window, lambda _, key=key: self._known.pop(key, None))
-            with self._lock:
-                self._known[key] = (reference, version, squared)
+            self._known[key] = (reference, version, address, squared)
         return squared
 
 
@@ -80,12 +80,12 @@ class _Squared:
         return found
 
     def _make(self, n_fft: int, hop_length: int, short: int, device: torch.device) -> tuple[Envelope, torch.Tensor]:
-        window = torch.zeros(n_fft, dtype=torch.float64)
+        window = torch.zeros(n_fft, dtype=torch.float64, device="cpu")
         left = (n_fft - self.values.numel()) // 2
         window[left : left + self.values.numel()] = self.values
         if short:
             frames = (short - n_fft) // hop_length + 1
-            full = torch.zeros(short, dtype=torch.float64)
+            full = torch.zeros(short, dtype=torch.float64, device="cpu")
             for frame in range(frames):
                 full[frame * hop_length : frame * hop_length + n_fft] += window
             return Envelope(_inverse(full, device), short, short), full
@@ -94,7 +94,7 @@ class _Squared:
         middle = padded.sum(0)
         head = padded.cumsum(0).reshape(-1)[:n_fft]
         # Positions from `tail` on lie n_fft before the end: frames end at whole hops counted from the last one.
-        tail = torch.zeros(n_fft, dtype=torch.float64)
+        tail = torch.zeros(n_fft, dtype=torch.float64, device="cpu")
         for shift in range(0, n_fft, hop_length):
             tail[: n_fft - shift] += window[shift:]
         # `tail` so far: the last frame and the ones before it, as seen from the last frame's own start.
@@ -120,9 +120,9 @@ class _Squared:
             return self._decisions[key]
         except KeyError:
             pass
-        # `not >=` catches NaN as well.
-        refused = not self.minimum(*key, device) >= NOLA_MINIMUM * MARGIN
-        decision = None if refused else self.envelope(*key[:3], device)[0]
+        # `not >=` catches NaN as well. Squares beyond float32 are infinite to torch, and its output zero.
+        usable = self.minimum(*key, device) >= NOLA_MINIMUM * MARGIN and float(self.values.max()) < SQUARE_MAXIMUM
+        decision = self.envelope(*key[:3], device)[0] if usable else None
         _remember(self._decisions, key, decision, self.LIMIT)
         return decision
 

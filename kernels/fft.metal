@@ -146,7 +146,7 @@ inline void msp_exchange(thread float2* v, threadgroup MSP_EXCHANGE_TYPE* shared
 // product away (relative L2 1.2e-7 against 1.1e-7 with a full table, at a quarter of the loads).
 template <int R, int P>
 inline void msp_twiddle(thread float2* v, const device float2* table, uint column) {
-  float2 w[R];
+  float2 w[R > 8 ? R : 9];
 #pragma unroll
   for (int j = 1; j < R; ++j) {
     if (j == 1) w[j] = table[column];
@@ -180,9 +180,6 @@ inline void msp_stage(thread float2* v, const device float2* table, uint lane) {
 #define MSP_P_4 (MSP_P_3 * MSP_RADIX_3)
 #define MSP_P_5 (MSP_P_4 * MSP_RADIX_4)
 
-#define MSP_FIRST_MIRRORED (MSP_MIRRORED && MSP_INVERSE)
-#define MSP_LAST_MIRRORED (MSP_MIRRORED && !MSP_INVERSE)
-
 #if MSP_STAGES == 1
 #define MSP_LAST_RADIX MSP_RADIX_0
 #define MSP_LAST_P MSP_P_0
@@ -203,8 +200,8 @@ inline void msp_stage(thread float2* v, const device float2* table, uint lane) {
 #define MSP_LAST_P MSP_P_5
 #endif
 
-// A stage's layout: only the outer end of the transform, where pairs live, can be mirrored.
-#define MSP_IS_MIRRORED(S) ((S == 0 && MSP_FIRST_MIRRORED) || (S == MSP_STAGES - 1 && MSP_LAST_MIRRORED))
+// Only the last stage of a forward transform, from which pairs are taken, can be mirrored.
+#define MSP_IS_MIRRORED(S) (MSP_MIRRORED && (S) == MSP_STAGES - 1)
 
 typedef MspStageInput<MSP_RADIX_0, MSP_IS_MIRRORED(0)> MspFirst;
 typedef MspStageOutput<MSP_LAST_RADIX, MSP_LAST_P, MSP_IS_MIRRORED(MSP_STAGES - 1)> MspLast;
@@ -238,7 +235,7 @@ inline void msp_fft(thread float2* v, threadgroup MSP_EXCHANGE_TYPE* shared, con
 #endif
 }
 
-// The spectrum in a lane's registers after msp_fft, as pairs (and back, before an inverse transform).
+// The spectrum in a lane's registers after msp_fft, as pairs, and pairs as what msp_fft starts from.
 #if MSP_MIRRORED
 inline float2 msp_choose(bool condition, float2 a, float2 b) {
   return float2(condition ? a.x : b.x, condition ? a.y : b.y);
@@ -258,35 +255,15 @@ inline void msp_to_pairs(thread float2* v, threadgroup MSP_EXCHANGE_TYPE*, uint 
 #pragma unroll
   for (int q = 0; q < 2 * R; ++q) v[q] = p[q];
 }
-
-inline void msp_from_pairs(thread float2* v, threadgroup MSP_EXCHANGE_TYPE*, uint lane) {
-  const int R = MSP_MIRROR_RADIX;
-  const bool zero = lane == 0;
-  float2 p[MSP_VALUES];
-#pragma unroll
-  for (int t = 0; t < R; ++t) {
-    p[t] = v[2 * t];
-    p[2 * R - 1 - t] = v[2 * t + 1];
-  }
-#pragma unroll
-  for (int t = 0; t < R; ++t) {
-    const int a = t < R / 2 ? t : R / 2 + t;
-    const int b = t == 0 ? R / 2 : t < R / 2 ? R - t : 2 * R - 1 - (t - R / 2);
-    p[a] = msp_choose(zero, v[2 * t], p[a]);
-    p[b] = msp_choose(zero, v[2 * t + 1], p[b]);
-  }
-#pragma unroll
-  for (int q = 0; q < 2 * R; ++q) v[q] = p[q];
-}
 #else
 inline void msp_to_pairs(thread float2* v, threadgroup MSP_EXCHANGE_TYPE* shared, uint lane) {
   msp_exchange<MspLast, MspPairs>(v, shared, lane);
 }
+#endif
 
 inline void msp_from_pairs(thread float2* v, threadgroup MSP_EXCHANGE_TYPE* shared, uint lane) {
   msp_exchange<MspPairs, MspFirst>(v, shared, lane);
 }
-#endif
 
 // Two neighbouring window values; a window shorter than n_fft sits in the middle of zeros. `paired`: it is as long as
 // n_fft and starts at an 8-byte boundary.

@@ -50,14 +50,19 @@ def kernel(plan: Plan, device_type: str) -> Callable[..., None]:
 
 
 def stft(signal: torch.Tensor, window: torch.Tensor, geometry: StftGeometry) -> torch.Tensor:
-    """Spectra [rows, frames, bins] complex64 of signal [rows, samples] float32 under window [win_length] float32."""
+    """Spectra [rows, bins, frames] complex64, frame by frame in memory, of signal [rows, samples] float32.
+
+    window: [win_length] float32 on the signal's device.
+    """
     if signal.stride(1) != 1:
         signal = signal.contiguous()
     device = signal.device
     window = window.contiguous()
     paired_window = geometry.win_length == geometry.n_fft and _starts_at_pair(window)
     recipe = _stft_recipe(geometry, signal.stride(0), _starts_at_pair(signal), paired_window, device)
-    spectrum = _empty((geometry.rows, geometry.frames, geometry.bins), torch.complex64, device)
+    # Not a transposed view: torch's result is none, and autograd tells them apart.
+    shape = geometry.rows, geometry.bins, geometry.frames
+    spectrum = _empty(shape, (geometry.frames * geometry.bins, 1, geometry.bins), torch.complex64, device)
     recipe.launch(signal, window, spectrum)
     return spectrum
 
@@ -76,7 +81,7 @@ def istft(spectrum: torch.Tensor, window: torch.Tensor, geometry: IstftGeometry)
     window = window.contiguous()
     paired_window = geometry.win_length == geometry.n_fft and _starts_at_pair(window)
     recipe = _istft_recipe(geometry, spectrum.stride(), envelope.head, envelope.tail, paired_window, device)
-    signal = _empty((geometry.rows, geometry.length), torch.float32, device)
+    signal = _empty((geometry.rows, geometry.length), (geometry.length, 1), torch.float32, device)
     recipe.launch(spectrum, window, envelope.table, signal)
     return signal
 
@@ -174,10 +179,9 @@ def _starts_at_pair(signal: torch.Tensor) -> bool:
     return signal.data_ptr() % 8 == 0
 
 
-def _empty(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
-    if _poison:
-        return torch.full(shape, float("nan"), dtype=dtype, device=device)
-    return torch.empty(shape, dtype=dtype, device=device)
+def _empty(shape: tuple[int, ...], strides: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    empty = torch.empty_strided(shape, strides, dtype=dtype, device=device)
+    return empty.fill_(float("nan")) if _poison else empty
 
 
 @cache

@@ -15,12 +15,12 @@ def stage_twiddles(plan: Plan, device: torch.device) -> torch.Tensor:
 
     w = e^{-2 pi i c / (P R)} for column c < P, P the product of the radices before the stage.
     """
-    rows = [torch.zeros(1, dtype=torch.complex128)]  # never empty: a kernel argument needs an address
+    rows = [torch.zeros(1, dtype=torch.complex128, device="cpu")]  # never empty: a kernel argument needs an address
     before = plan.radices[0]
     if len(plan.radices) > 1:
         rows = []
     for radix in plan.radices[1:]:
-        column = torch.arange(before, dtype=torch.float64)
+        column = torch.arange(before, dtype=torch.float64, device="cpu")
         power = 1
         while power < radix:
             rows.append(_unit(-power * column / (before * radix)))
@@ -32,7 +32,7 @@ def stage_twiddles(plan: Plan, device: torch.device) -> torch.Tensor:
 @lru_cache(maxsize=256)
 def pair_twiddles(n_fft: int, bins: int, device: torch.device) -> torch.Tensor:
     """[bins, 2] float32: e^{-2 pi i k / n_fft}, which joins the transforms of even and odd samples."""
-    return _store(_unit(-torch.arange(bins, dtype=torch.float64) / n_fft), device)
+    return _store(_unit(-torch.arange(bins, dtype=torch.float64, device="cpu") / n_fft), device)
 
 
 def _unit(turns: torch.Tensor) -> torch.Tensor:
@@ -40,7 +40,7 @@ def _unit(turns: torch.Tensor) -> torch.Tensor:
     quarter = torch.round(turns * 4)
     rest = (turns * 4 - quarter) * (torch.pi / 2)
     value = torch.polar(torch.ones_like(rest), rest)
-    return value * torch.tensor([1, 1j, -1, -1j], dtype=torch.complex128)[quarter.long() % 4]
+    return value * torch.tensor([1, 1j, -1, -1j], dtype=torch.complex128, device="cpu")[quarter.long() % 4]
 
 
 def _store(values: torch.Tensor, device: torch.device) -> torch.Tensor:

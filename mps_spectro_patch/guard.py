@@ -35,6 +35,7 @@ class Quarantined(NamedTuple):
 
 
 quarantined: dict[tuple, Quarantined] = {}
+_used: set[tuple] = set()
 _verified: set[tuple] = set()
 _counts: dict[tuple[str, Reason | None], int] = {}  # reason None: fast
 _lock = threading.Lock()
@@ -65,7 +66,9 @@ def launch(
         stft = ops.run_stft if direct else ops.stft
         input = input.resolve_neg()
         if input.dim() == 1:
-            return stft(input.unsqueeze(0), window, *arguments).squeeze(0)
+            # In place where nobody is watching: torch's own result is no view.
+            spectrum = stft(input.unsqueeze(0), window, *arguments)
+            return spectrum.squeeze_(0) if eager else spectrum.squeeze(0)
         return stft(input, window, *arguments)
     istft = ops.run_istft if direct else ops.istft
     input = input.resolve_conj().resolve_neg()
@@ -80,6 +83,9 @@ def run(op: str, options: Options, input: torch.Tensor, window: torch.Tensor, ar
     key = (op, arguments[0], input.device)  # a plan is made from the op and n_fft alone
     if key in quarantined:
         return fall_back(op, Reason.QUARANTINED, options, original)
+    # Compiling a kernel or copying a table would break the graph for the original as well.
+    if key not in _used and _is_capturing(input):
+        return fall_back(op, Reason.CAPTURE, options, original)
     try:
         result = launch(op, input, window, arguments, eager=True)
     except UseOriginal as refusal:
@@ -87,17 +93,26 @@ def run(op: str, options: Options, input: torch.Tensor, window: torch.Tensor, ar
     except Exception as error:  # whatever broke in our code must not break the program that called torch
         if options.on_error == "raise":
             raise
-        return _after_error(key, error, options, original)
-    if options.verify != "off" and (options.verify == "always" or key not in _verified) and _can_compare(input):
-        reference = original()
-        finite = bool(torch.isfinite(input).all())
-        weight = envelope(window, arguments, input.shape[-1]) if op == "istft" else None
-        wrong = difference(result, reference, weight, everywhere=finite)
-        if wrong:
-            _quarantine(key, wrong, f"differs from the original ({wrong})")
-            return fall_back(op, Reason.VERIFICATION, options, lambda: reference)
-        if finite:
-            _verified.add(key)
+        return _after_error(key, error, options, original(), _is_capturing(input))
+    _used.add(key)
+    if options.verify != "off" and type(input) is not FakeTensor:
+        # One kernel holds several ways through: an odd hop or a short window is not vouched for by other calls.
+        way = (*key, arguments[1] % 2, arguments[2] == arguments[0])
+        if (options.verify == "always" or way not in _verified) and not _is_capturing(input):
+            reference = original()
+            try:
+                finite = bool(torch.isfinite(input).all())
+                weight = envelope(window, arguments, input.shape[-1]) if op == "istft" else None
+                wrong = difference(result, reference, weight, everywhere=finite)
+            except Exception as error:  # comparing takes memory that the program may not have left
+                if options.on_error == "raise":
+                    raise
+                return _after_error(key, error, options, reference)
+            if wrong:
+                _quarantine(key, wrong, f"differs from the original ({wrong})")
+                return fall_back(op, Reason.VERIFICATION, options, lambda: reference)
+            if finite:
+                _verified.add(way)
     count(op, None)
     return result
 
@@ -129,10 +144,12 @@ def counts(reset: bool = False) -> dict[tuple[str, Reason | None], int]:
     return copy
 
 
-def _after_error(key: tuple, error: Exception, options: Options, original: Callable[[], torch.Tensor]) -> torch.Tensor:
-    result = original()  # if torch raises too, the call was wrong, not the plan: torch's error is the answer
-    if isinstance(error, torch.OutOfMemoryError):
-        logger.warning("torch.%s: no memory for the fast path", key[0])  # will pass: no reason for a quarantine
+def _after_error(
+    key: tuple, error: Exception, options: Options, result: torch.Tensor, passing: bool = False
+) -> torch.Tensor:
+    """The original's result instead of ours. (Where the original raised too, the call was wrong, and not the plan.)"""
+    if passing or isinstance(error, torch.OutOfMemoryError):  # will pass: no reason for a quarantine
+        logger.warning("torch.%s: the fast path could not be taken now: %s", key[0], error)
     else:
         frame = traceback.extract_tb(error.__traceback__)[-1]
         where = f"{os.path.basename(frame.filename)}:{frame.lineno} in {frame.name}"
@@ -159,9 +176,8 @@ def _quarantine(key: tuple, why: str, sentence: str, depth: int = 5) -> None:
         )
 
 
-def _can_compare(input: torch.Tensor) -> bool:
-    """Not for tensors without data, nor where reading a result back would break a CUDA graph being captured."""
-    return type(input) is not FakeTensor and not (input.is_cuda and torch.cuda.is_current_stream_capturing())
+def _is_capturing(input: torch.Tensor) -> bool:
+    return input.is_cuda and torch.cuda.is_current_stream_capturing()
 
 
 @torch.no_grad()
@@ -179,7 +195,7 @@ def difference(
     finite = torch.isfinite(want) if everywhere else torch.isfinite(want) & torch.isfinite(got)
     if result.is_complex():  # what an infinite real part leaves in the imaginary one depends on the order of sums
         finite = finite.all(-1, keepdim=True)
-    zero = torch.zeros((), device=got.device)
+    zero = got.new_zeros(())
     got, want = torch.where(finite, got, zero), torch.where(finite, want, zero)
     if weight is not None:
         got, want = got * weight, want * weight
@@ -203,7 +219,8 @@ def envelope(window: torch.Tensor, arguments: tuple, frames: int) -> torch.Tenso
     n_fft, hop, win, center, _, samples = arguments
     left = (n_fft - win) // 2
     squares = torch.nn.functional.pad(window.detach().cpu().double().square(), (left, n_fft - win - left))
-    total = torch.nn.functional.conv_transpose1d(torch.ones(1, 1, frames).double(), squares.view(1, 1, -1), stride=hop)
+    ones = torch.ones(1, 1, frames, dtype=torch.float64, device="cpu")
+    total = torch.nn.functional.conv_transpose1d(ones, squares.view(1, 1, -1), stride=hop)
     start = n_fft // 2 if center else 0
     part = total[0, 0, start : start + samples]
     return (part / part.amax()).float().nan_to_num().to(window.device)

@@ -41,7 +41,7 @@ def run_stft(
     """The operator's body, which eager calls use directly."""
     rows, samples = input.shape
     geometry = _stft_geometry(rows, samples, n_fft, hop_length, win_length, center, pad_mode, normalized)
-    return library.stft(input, window, geometry).transpose(1, 2)
+    return library.stft(input, window, geometry)
 
 
 def run_istft(
@@ -73,7 +73,9 @@ def run_istft(
 def _stft_fake(input, window, n_fft, hop_length, win_length, center, pad_mode, normalized):
     padded = input.shape[1] + (n_fft // 2 * 2 if center else 0)
     frames = 1 + (padded - n_fft) // hop_length
-    return input.new_empty((input.shape[0], frames, n_fft // 2 + 1), dtype=torch.complex64).transpose(1, 2)
+    bins = n_fft // 2 + 1
+    shape = input.shape[0], bins, frames
+    return input.new_empty_strided(shape, (frames * bins, 1, bins), dtype=torch.complex64)
 
 
 def _istft_fake(input, window, n_fft, hop_length, win_length, center, normalized, length, strict=False):

@@ -19,6 +19,8 @@ from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 from .kernels import plan
 
 ELEMENTS_MAX = 2**31  # the kernels count elements in 32 bits
+SAMPLES_MAX = 2**30  # and positions in a signal with room for what lies beyond its ends
+ROWS_MAX = 2**20  # every row of istft takes at least one threadgroup
 _TENSORS = (torch.Tensor, torch.nn.Parameter, FakeTensor)
 
 
@@ -50,7 +52,8 @@ class Reason(str, Enum):
     DTYPE = "dtype", "the input is not float32 (stft) or complex64 (istft)"
     SHAPE = "shape", "the input has the wrong number of dimensions"
     EMPTY = "empty", "the input is empty"
-    TOO_LARGE = "too_large", "input or output have 2**31 elements or more"
+    TOO_LARGE = "too_large", "input or output have 2**31 elements or more, a signal 2**30 samples, or istft 2**20 rows"
+    ORDER = "order", "rows lie inside one another in memory: torch orders its output likewise"
     N_FFT = "n_fft", "there is no kernel for this n_fft: even, 16 to 8192, half of it a product of 2, 3, 5 and 7"
     HOP_LENGTH = "hop_length", "hop_length is not positive, or longer than the window (istft)"
     WIN_LENGTH = "win_length", "win_length is not in 1 to n_fft"
@@ -66,6 +69,7 @@ class Reason(str, Enum):
     BINS = "bins", "the number of frequency bins is not n_fft // 2 + 1"
     LENGTH = "length", "the output is empty, or longer than the frames reach (torch warns and pads)"
     NOLA = "nola", "the window's envelope is (almost) zero somewhere: torch raises"
+    CAPTURE = "capture", "a CUDA graph is being captured, and this size was never used before: call it once first"
     QUARANTINED = "quarantined", "this plan gave a wrong result or an error earlier in this process"
     VERIFICATION = "verification", "the fast result differed from the original's"
     ERROR = "error", "the fast path raised an unexpected error"
@@ -259,7 +263,9 @@ def check_stft(input, n_fft, hop_length, win_length, window, center, pad_mode, n
         return Reason.TOO_LARGE
     batch = input.shape[0] if input.dim() == 2 else 1
     frames = 1 + (samples - n_fft) // hop
-    if batch * samples >= ELEMENTS_MAX or batch * frames * (n_fft // 2 + 1) >= ELEMENTS_MAX:
+    if not center and batch > 1 and frames > 1 and 0 < input.stride(0) < hop * input.stride(1):
+        return Reason.ORDER
+    if samples >= SAMPLES_MAX or batch * samples >= ELEMENTS_MAX or batch * frames * (n_fft // 2 + 1) >= ELEMENTS_MAX:
         return Reason.TOO_LARGE
     return n_fft, hop, win, center, pad_mode, normalized
 
@@ -295,7 +301,7 @@ def check_istft(input, n_fft, hop_length, win_length, window, center, normalized
     if samples <= 0 or samples > reach - trim:
         return Reason.LENGTH
     batch = input.shape[0] if input.dim() == 3 else 1
-    if batch * reach >= ELEMENTS_MAX or _span(input) >= ELEMENTS_MAX:
+    if reach >= SAMPLES_MAX or batch >= ROWS_MAX or batch * reach >= ELEMENTS_MAX or _span(input) >= ELEMENTS_MAX:
         return Reason.TOO_LARGE
     return n_fft, hop, win, center, normalized, samples
 
@@ -325,7 +331,7 @@ def _check_common(input, dtype, n_fft, hop_length, win_length, window, center, n
         return Reason.ARGUMENT
     hop = n_fft // 4 if hop_length is None else hop_length
     win = n_fft if win_length is None else win_length
-    if type(hop) is not int or type(win) is not int:
+    if type(hop) is not int or type(win) is not int or hop >= ELEMENTS_MAX:
         return Reason.ARGUMENT
     if input.dtype is not dtype:
         return Reason.DTYPE

@@ -13,10 +13,11 @@
 namespace msl {
 struct Line {
   int number;
+  MSL_INLINE constexpr explicit Line(int n) : number(n) {}  // round brackets: in curly ones g++ 12 takes the header's line
 };
 }  // namespace msl
-#define MSL_LINE , msl::Line line = msl::Line{__builtin_LINE()}
-#define MSL_LINE_ONLY msl::Line line = msl::Line{__builtin_LINE()}
+#define MSL_LINE , msl::Line line = msl::Line(__builtin_LINE())
+#define MSL_LINE_ONLY msl::Line line = msl::Line(__builtin_LINE())
 #define MSL_PASS_LINE , line
 #endif
 

@@ -123,3 +123,30 @@ def test_new_lengths_of_long_signals_share_one_table():
     window = torch.rand(64) + 0.5
     tables = {envelopes.inverse_envelope(window, 64, 16, f, 32, 16 * f - 16).table.data_ptr() for f in (20, 33, 4000)}
     assert len(tables) == 1
+
+
+def test_a_window_comes_to_the_cpu_before_it_becomes_float64():
+    """Metal has no double: a conversion on the way from an MPS tensor raises, or (torch 2.14) copies nothing at all."""
+
+    class Window:
+        _version = 0
+        device = CPU
+
+        def is_inference(self):
+            return False
+
+        def data_ptr(self):
+            return 1
+
+        def detach(self):
+            return self
+
+        def cpu(self):
+            return torch.full((64,), 2.0)
+
+    envelope = envelopes.inverse_envelope(Window(), 64, 64, 10, 0, 640)
+    torch.testing.assert_close(envelope.table[:64], torch.full((64,), 0.25))
+
+
+def test_squares_beyond_float32_are_left_to_torch():
+    assert envelopes.inverse_envelope(torch.full((64,), 1e20), 64, 16, 10, 32, 100) is None

@@ -13,7 +13,7 @@ def run(signal, window, n_fft, hop_length, center=True, pad_mode="reflect", norm
     rows, samples = signal.shape
     geometry = StftGeometry(rows, samples, n_fft, hop_length, window.numel(), center, pad_mode, normalized)
     with library.poisoned_outputs():
-        return library.stft(signal, window, geometry).transpose(1, 2)
+        return library.stft(signal, window, geometry)
 
 
 def check(signal, window, n_fft, hop_length, **options):

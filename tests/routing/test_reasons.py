@@ -94,6 +94,22 @@ SLOW_ISTFT = {
 }
 
 
+@pytest.mark.parametrize("samples", [2**30 - 1000, 2**30, 2**31 - 1])
+def test_positions_beyond_a_signals_ends_still_fit_32_bits(samples):
+    long = stft(input=mps(samples), hop_length=2**20)
+    assert long.fast == (samples < 2**30 - 400) and (long.fast or long.reason is Reason.TOO_LARGE)
+
+
+def test_istft_of_more_rows_than_a_grid_holds_goes_to_the_original():
+    assert istft(input=mps(2**20, 201, 2, dtype=torch.complex64)).reason is Reason.TOO_LARGE
+    assert istft(input=mps(2**10, 201, 2, dtype=torch.complex64)).fast
+
+
+@pytest.mark.parametrize("hop_length", [2**31, 2**63])
+def test_a_hop_beyond_any_integer_of_the_kernels_goes_to_the_original(hop_length):
+    assert stft(hop_length=hop_length).reason is Reason.ARGUMENT
+
+
 @pytest.mark.parametrize("case", FAST_STFT)
 def test_stft_is_fast_and_its_arguments_are_normalised(case):
     change, arguments = FAST_STFT[case]
