@@ -392,3 +392,21 @@ def test_importing_the_room_loads_no_compiler():
 loaded = [m for m in sys.modules if m.startswith(("cuda", "mps_spectro_patch.kernels."))]
 print([m for m in loaded if m.rsplit(".")[-1] in ("host", "cuda", "mps", "bindings")])"""
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+
+
+def test_buffers_and_offsets_beyond_two_gigabytes(device_name, torch_device):
+    library = compile_shader(
+        HEADER
+        + """
+kernel void mark(device uchar* x [[buffer(0)]], device uchar* last [[buffer(1)]], constant ulong& far [[buffer(2)]],
+                 uint i [[thread_position_in_grid]]) {
+  x[far + i] = uchar(i + 1);
+  last[i] = 9;
+}
+""",
+        device_name,
+    )
+    far = 2**31 + 5
+    x = torch.empty(far + 100, dtype=torch.uint8, device=torch_device)  # pages that nobody touches cost nothing
+    library.mark(x, x[far + 50 :], far, threads=3)
+    assert x[far : far + 3].tolist() == [1, 2, 3] and x[far + 50 : far + 53].tolist() == [9, 9, 9]

@@ -296,6 +296,13 @@ def test_autocast_changes_nothing(dtype, device_name, torch_device):
     assert msp.stats()["stft"].fast == msp.stats()["istft"].fast == 1
 
 
+def test_a_window_left_on_another_device_gets_torchs_error(device_name, torch_device):
+    elsewhere = "meta" if torch_device.type == "cpu" else "cpu"
+    signal, window = x.to(torch_device), hann(16).to(elsewhere)
+    check("stft", STFT, device_name, (signal, 16, 4, 16, window), dict(return_complex=True))
+    check("istft", ISTFT, device_name, (spectrum.to(torch_device), 16, 4, 16, window), {})
+
+
 @given(
     samples=some.integers(1, 60),
     batch=some.sampled_from([None, 1, 2]),

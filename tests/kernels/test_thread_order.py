@@ -1,0 +1,53 @@
+"""Our kernels with the threads of a group in any order and poisoned memory: a missing barrier would show here."""
+
+import pytest
+import torch
+
+from mps_spectro_patch.kernels import host, library
+from mps_spectro_patch.kernels.geometry import IstftGeometry, StftGeometry
+
+# Every kind of plan: one stage, parts of a simdgroup, mirrored, several simdgroups, split exchange; all three overlaps.
+SIZES = (16, 18, 50, 400, 512, 1000, 1024, 2048, 2250, 4096, 6144, 8192)
+
+
+@pytest.mark.parametrize("n_fft", SIZES)
+@pytest.mark.parametrize("division", [2, 3])
+def test_results_do_not_depend_on_the_order_of_threads(n_fft, division):
+    rows, samples, hop_length = 2, 3 * n_fft + 1, n_fft // division
+    signal, window = torch.randn(rows, samples), torch.rand(n_fft) + 0.2
+    forward = StftGeometry(rows, samples, n_fft, hop_length, n_fft, True, "reflect", False)
+    inverse = IstftGeometry(rows, forward.frames, n_fft, hop_length, n_fft, True, False, 2 * n_fft)
+    spectrum = library.stft(signal, window, forward)
+    again = library.istft(spectrum, window, inverse)
+    for seed in range(4):
+        with host.test_mode(seed=seed), library.poisoned_outputs():
+            assert torch.equal(torch.view_as_real(library.stft(signal, window, forward)), torch.view_as_real(spectrum))
+            assert torch.equal(library.istft(spectrum, window, inverse), again)
+
+
+@pytest.mark.parametrize("kind", ["stft", "istft"])
+@pytest.mark.parametrize("n_fft", [1024, 4096])
+def test_without_its_barriers_a_kernel_is_caught(n_fft, kind, monkeypatch):
+    """The check above can fail: here barriers are taken out of the very same text."""
+    rows, samples, hop_length = 2, 3 * n_fft + 1, n_fft // 4
+    signal, window = torch.randn(rows, samples), torch.rand(n_fft) + 0.2
+    forward = StftGeometry(rows, samples, n_fft, hop_length, n_fft, True, "reflect", False)
+    inverse = IstftGeometry(rows, forward.frames, n_fft, hop_length, n_fft, True, False, 2 * n_fft)
+    spectrum = library.stft(signal, window, forward)
+    right = spectrum if kind == "stft" else library.istft(spectrum, window, inverse)
+
+    def without_barriers(source, device):
+        return host.compile_shader(source.replace("#define MSP_SYNC() ", "#define MSP_SYNC() //"))
+
+    monkeypatch.setattr(library, "compile_shader", without_barriers)
+    caches = library.kernel, library._stft_recipe, library._istft_recipe
+    for cache in caches:
+        cache.cache_clear()
+    try:
+        with host.test_mode(seed=1):
+            run = (library.stft, signal, forward) if kind == "stft" else (library.istft, spectrum, inverse)
+            wrong = run[0](run[1], window, run[2])
+    finally:
+        for cache in caches:
+            cache.cache_clear()
+    assert not torch.allclose(wrong, right, rtol=1e-3, atol=1e-3, equal_nan=False)
