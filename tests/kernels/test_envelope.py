@@ -150,3 +150,9 @@ def test_a_window_comes_to_the_cpu_before_it_becomes_float64():
 
 def test_squares_beyond_float32_are_left_to_torch():
     assert envelopes.inverse_envelope(torch.full((64,), 1e20), 64, 16, 10, 32, 100) is None
+
+
+def test_a_window_made_anew_for_every_call_finds_the_tables_of_the_last_one():
+    first = envelopes.inverse_envelope(torch.hann_window(64), 64, 16, 10, 32, 100)
+    assert envelopes.inverse_envelope(torch.hann_window(64), 64, 16, 10, 32, 100) is first
+    assert envelopes.inverse_envelope(torch.hamming_window(64), 64, 16, 10, 32, 100) is not first
