@@ -13,6 +13,7 @@ from enum import Enum
 import torch
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.autograd import forward_ad
+from torch.compiler import is_compiling
 from torch.overrides import _get_current_function_mode_stack
 from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
@@ -207,7 +208,19 @@ _transforms._dynamo_marked_constant = True  # type: ignore[attr-defined]
 def is_exporting() -> bool:
     """Whether torch.export is at work. The flag itself: before 2.13 dynamo takes torch.compiler.is_exporting() for true
     in every compilation, and old versions have neither."""
-    return getattr(torch.compiler, "_is_exporting_flag", False)
+    return getattr(torch.compiler, "_is_exporting_flag", False) or (is_compiling() and _dynamo_is_exporting())
+
+
+def _dynamo_is_exporting() -> bool:
+    """Strict export sets no flag in torch 2.7; dynamo's translator of the moment knows."""
+    try:
+        translator = sys.modules["torch._dynamo.symbolic_convert"].InstructionTranslator.current_tx()
+    except (KeyError, AttributeError):  # no dynamo, or none at work in this thread
+        return False
+    return bool(getattr(translator, "export", False))
+
+
+_dynamo_is_exporting._dynamo_marked_constant = True  # type: ignore[attr-defined]  # asked while tracing, as _transforms()
 
 
 def _surroundings(input, window) -> Reason | None:
