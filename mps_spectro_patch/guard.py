@@ -101,7 +101,7 @@ def run(op: str, options: Options, input: torch.Tensor, window: torch.Tensor, ar
         if (options.verify == "always" or way not in _verified) and not _is_capturing(input):
             reference = original()
             try:
-                finite = bool(torch.isfinite(input).all())
+                finite = bool(torch.isfinite(_as_real(input)).all())
                 weight = envelope(window, arguments, input.shape[-1]) if op == "istft" else None
                 wrong = difference(result, reference, weight, everywhere=finite)
             except Exception as error:  # comparing takes memory that the program may not have left
@@ -198,6 +198,7 @@ def difference(
     zero = got.new_zeros(())
     got, want = torch.where(finite, got, zero), torch.where(finite, want, zero)
     if weight is not None:
+        weight = weight.to(got.device)
         got, want = got * weight, want * weight
     scale = want.abs().amax().clamp(min=TINY)
     error, size = (got - want) / scale, want / scale
@@ -223,10 +224,13 @@ def envelope(window: torch.Tensor, arguments: tuple, frames: int) -> torch.Tenso
     total = torch.nn.functional.conv_transpose1d(ones, squares.view(1, 1, -1), stride=hop)
     start = n_fft // 2 if center else 0
     part = total[0, 0, start : start + samples]
-    return (part / part.amax()).float().nan_to_num().to(window.device)
+    return (part / part.amax()).float().nan_to_num()
 
 
 def _as_real(tensor: torch.Tensor) -> torch.Tensor:
+    """The numbers, complex ones as pairs. Those of MPS on the CPU: some versions of torch lack complex operations on MPS
+    or have them wrong, and here they must be right."""
+    tensor = tensor.cpu() if tensor.is_mps else tensor
     return torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
 
 
