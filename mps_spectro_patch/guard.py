@@ -228,8 +228,8 @@ def envelope(window: torch.Tensor, arguments: tuple, frames: int) -> torch.Tenso
 
 
 def _as_real(tensor: torch.Tensor) -> torch.Tensor:
-    """The numbers, complex ones as pairs. Those of MPS on the CPU: some versions of torch lack complex operations on MPS
-    or have them wrong, and here they must be right."""
+    """The numbers, complex ones as pairs. Those of MPS on the CPU: some versions of torch lack complex operations there
+    or have them wrong, and this is where they must be right."""
     tensor = tensor.cpu() if tensor.is_mps else tensor
     return torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
 
