@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
@@ -63,7 +62,7 @@ def stft(signal: torch.Tensor, window: torch.Tensor, geometry: StftGeometry) -> 
     # Not a transposed view: torch's result is none, and autograd tells them apart.
     shape = geometry.rows, geometry.bins, geometry.frames
     spectrum = _empty(shape, (geometry.frames * geometry.bins, 1, geometry.bins), torch.complex64, device)
-    recipe.launch(signal, window, spectrum)
+    recipe(signal, window, spectrum)
     return spectrum
 
 
@@ -82,7 +81,7 @@ def istft(spectrum: torch.Tensor, window: torch.Tensor, geometry: IstftGeometry)
     paired_window = geometry.win_length == geometry.n_fft and _starts_at_pair(window)
     recipe = _istft_recipe(geometry, spectrum.stride(), envelope.head, envelope.tail, paired_window, device)
     signal = _empty((geometry.rows, geometry.length), (geometry.length, 1), torch.float32, device)
-    recipe.launch(spectrum, window, envelope.table, signal)
+    recipe(spectrum, window, envelope.table, signal)
     return signal
 
 
@@ -97,13 +96,8 @@ def poisoned_outputs() -> Iterator[None]:
         _poison = before
 
 
-@dataclass(frozen=True)
-class _Recipe:
-    """Everything of a launch that does not change from call to call; `launch` takes the tensors that do."""
-
-    launch: Callable[..., None]
-    params: list[int]
-    threads: int
+# A recipe is everything of a launch that does not change from call to call, as a function of the tensors that do.
+_Recipe = Callable[..., None]
 
 
 @lru_cache(maxsize=1024)
@@ -152,24 +146,19 @@ def _recipe(plan: Plan, params: list[int], scale: float, groups: int, device: to
     compiled = kernel(plan, device.type)
     twiddles = stage_twiddles(plan, device)
     pairs = pair_twiddles(plan.n_fft, plan.pair_bins, device)
-    # Input, window, (envelope,) and output change from call to call.
+    # None: input, window, (envelope,) and output, which every call brings.
     args = [None, None, twiddles, pairs, *[None] * (2 if plan.inverse else 1), params, scale]
     options: dict[str, Any] = dict(
-        threads=groups * plan.threads, group_size=plan.threads, arg_casts={args.index(params): "int32"}
+        threads=groups * plan.threads, group_size=plan.threads, arg_casts={len(args) - 2: "int32"}
     )
     if hasattr(compiled, "prepare"):
-        launch = compiled.prepare(args, index=device.index or 0, **options)
-    elif plan.inverse:
+        return compiled.prepare(args, index=device.index or 0, **options)
 
-        def launch(spectrum: torch.Tensor, window: torch.Tensor, envelope: torch.Tensor, signal: torch.Tensor) -> None:
-            compiled(spectrum, window, twiddles, pairs, envelope, signal, params, scale, **options)
+    def launch(*tensors: torch.Tensor) -> None:
+        brought = iter(tensors)
+        compiled(*[next(brought) if arg is None else arg for arg in args], **options)
 
-    else:
-
-        def launch(signal: torch.Tensor, window: torch.Tensor, spectrum: torch.Tensor) -> None:
-            compiled(signal, window, twiddles, pairs, spectrum, params, scale, **options)
-
-    return _Recipe(launch, params, groups * plan.threads)
+    return launch
 
 
 def _starts_at_pair(signal: torch.Tensor) -> bool:
