@@ -6,7 +6,7 @@ length never compiles anything. Nothing here touches torch or a device.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property, lru_cache
 from math import prod
 
@@ -57,10 +57,6 @@ class Plan:
     @property
     def half(self) -> int:
         return self.n_fft // 2
-
-    @property
-    def bins(self) -> int:
-        return self.half + 1
 
     @property
     def inverse(self) -> bool:
@@ -157,16 +153,7 @@ def _fit(plan: Plan) -> Plan:
     """The same plan with as many frames per threadgroup as its memory allows."""
     while plan.threadgroup_bytes > THREADGROUP_BYTES:
         assert plan.frames > 1, plan
-        plan = Plan(
-            plan.n_fft,
-            plan.radices,
-            plan.lanes,
-            plan.frames // 2,
-            plan.mirrored,
-            plan.split,
-            plan.pad_shift,
-            plan.overlap,
-        )
+        plan = replace(plan, frames=plan.frames // 2)
     return plan
 
 

@@ -95,24 +95,10 @@ def run(op: str, options: Options, input: torch.Tensor, window: torch.Tensor, ar
             raise
         return _after_error(key, error, options, original(), _is_capturing(input))
     _used.add(key)
-    if options.verify != "off" and type(input) is not FakeTensor:
-        # One kernel holds several ways through: an odd hop or a short window is not vouched for by other calls.
-        way = (*key, arguments[1] % 2, arguments[2] == arguments[0])
-        if (options.verify == "always" or way not in _verified) and not _is_capturing(input):
-            reference = original()
-            try:
-                finite = bool(torch.isfinite(_as_real(input)).all())
-                weight = envelope(window, arguments, input.shape[-1]) if op == "istft" else None
-                wrong = difference(result, reference, weight, everywhere=finite)
-            except Exception as error:  # comparing takes memory that the program may not have left
-                if options.on_error == "raise":
-                    raise
-                return _after_error(key, error, options, reference)
-            if wrong:
-                _quarantine(key, wrong, f"differs from the original ({wrong})")
-                return fall_back(op, Reason.VERIFICATION, options, lambda: reference)
-            if finite:
-                _verified.add(way)
+    # One kernel holds several ways through: an odd hop or a short window is not vouched for by other calls.
+    way = (*key, arguments[1] % 2, arguments[2] == arguments[0])
+    if options.verify != "off" and (options.verify == "always" or way not in _verified) and _can_compare(input):
+        return _verified_result(key, way, options, input, window, arguments, result, original())
     count(op, None)
     return result
 
@@ -144,8 +130,29 @@ def counts(reset: bool = False) -> dict[tuple[str, Reason | None], int]:
     return copy
 
 
+def _verified_result(key: tuple, way: tuple, options: Options, input: torch.Tensor, window: torch.Tensor,
+                     arguments: tuple, result: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
+    """`result` if it agrees with the original's `reference`, else `reference`."""
+    op = key[0]
+    try:
+        finite = bool(torch.isfinite(_as_real(input)).all())
+        weight = envelope(window, arguments, input.shape[-1]) if op == "istft" else None
+        wrong = difference(result, reference, weight, everywhere=finite)
+    except Exception as error:  # comparing takes memory that the program may not have left
+        if options.on_error == "raise":
+            raise
+        return _after_error(key, error, options, reference, depth=7)
+    if wrong:
+        _quarantine(key, wrong, f"differs from the original ({wrong})")
+        return fall_back(op, Reason.VERIFICATION, options, lambda: reference)
+    if finite:
+        _verified.add(way)
+    count(op, None)
+    return result
+
+
 def _after_error(
-    key: tuple, error: Exception, options: Options, result: torch.Tensor, passing: bool = False
+    key: tuple, error: Exception, options: Options, result: torch.Tensor, passing: bool = False, depth: int = 6
 ) -> torch.Tensor:
     """The original's result instead of ours. (Where the original raised too, the call was wrong, and not the plan.)"""
     if passing or isinstance(error, torch.OutOfMemoryError):  # will pass: no reason for a quarantine
@@ -155,11 +162,11 @@ def _after_error(
         where = f"{os.path.basename(frame.filename)}:{frame.lineno} in {frame.name}"
         what = f"{type(error).__name__}: {error}"
         logger.debug("fast path of torch.%s", key[0], exc_info=error)
-        _quarantine(key, what, f"raised {what} ({where})", depth=6)
+        _quarantine(key, what, f"raised {what} ({where})", depth)
     return fall_back(key[0], Reason.ERROR, options, lambda: result)
 
 
-def _quarantine(key: tuple, why: str, sentence: str, depth: int = 5) -> None:
+def _quarantine(key: tuple, why: str, sentence: str, depth: int = 6) -> None:
     """Never this plan again, and one warning, attributed to whoever called torch.stft `depth` frames up."""
     op, n_fft, device = key
     entry = Quarantined(op, plan_name(op, n_fft), str(device), why)
@@ -174,6 +181,11 @@ def _quarantine(key: tuple, why: str, sentence: str, depth: int = 5) -> None:
             RuntimeWarning,
             stacklevel=depth,
         )
+
+
+def _can_compare(input: torch.Tensor) -> bool:
+    """Not for tensors without data, nor where reading a result back would break a CUDA graph being captured."""
+    return type(input) is not FakeTensor and not _is_capturing(input)
 
 
 def _is_capturing(input: torch.Tensor) -> bool:
