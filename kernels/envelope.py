@@ -31,6 +31,14 @@ class Envelope:
     head: int
     tail: int
 
+    def expand(self, first: int, length: int, hop_length: int) -> torch.Tensor:
+        """[length]: the inverse envelope at positions first, first + 1, ..., one by one."""
+        position = torch.arange(first, first + length, device=self.table.device)
+        period = self.head + position % hop_length
+        behind = self.head + hop_length + position - self.tail
+        index = torch.where(position < self.head, position, torch.where(position < self.tail, period, behind))
+        return self.table[index]
+
 
 class _Windows:
     """Squared windows in float64 on the host, by identity and version of the tensor they were read from."""

@@ -19,14 +19,10 @@ class StftGeometry:
     n_fft: int
     hop_length: int
     win_length: int
-    center: bool
+    pad: int  # samples added on either side
     pad_mode: str
     normalized: bool
-
-    @property
-    def pad(self) -> int:
-        """Samples added on either side."""
-        return self.n_fft // 2 if self.center else 0
+    onesided: bool = True
 
     @property
     def frames(self) -> int:
@@ -34,7 +30,7 @@ class StftGeometry:
 
     @property
     def bins(self) -> int:
-        return self.n_fft // 2 + 1
+        return self.n_fft // 2 + 1 if self.onesided else self.n_fft
 
     @property
     def win_left(self) -> int:
@@ -48,7 +44,7 @@ class StftGeometry:
 
 @dataclass(frozen=True)
 class IstftGeometry:
-    """torch.istft of `rows` one-sided spectra of `frames` frames to `length` samples each."""
+    """torch.istft of `rows` spectra of `frames` frames to `length` samples each, zeros where no frame reaches."""
 
     rows: int
     frames: int
@@ -57,7 +53,17 @@ class IstftGeometry:
     win_length: int
     center: bool
     normalized: bool
+    onesided: bool
     length: int
+
+    @property
+    def bins(self) -> int:
+        return self.n_fft // 2 + 1 if self.onesided else self.n_fft
+
+    @property
+    def reached(self) -> int:
+        """Output samples that the frames reach; the rest of `length` is zero."""
+        return min(self.length, self.untrimmed - self.first)
 
     @property
     def first(self) -> int:
@@ -76,17 +82,3 @@ class IstftGeometry:
     @property
     def scale(self) -> float:
         return self.n_fft**-0.5 if self.normalized else 1.0 / self.n_fft
-
-    @property
-    def halo(self) -> int:
-        """Frames that start before a sample's own hop and still reach it."""
-        return -(-self.n_fft // self.hop_length) - 1
-
-    @property
-    def first_hop(self) -> int:
-        return self.first // self.hop_length
-
-    @property
-    def hops(self) -> int:
-        """Hops of the untrimmed signal that hold output samples."""
-        return -(-(self.first + self.length) // self.hop_length) - self.first_hop

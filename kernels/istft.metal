@@ -6,23 +6,14 @@
 //   GATHER  MSP_FRAMES frames at a time go to threadgroup memory, and every sample gathers its frames from there;
 //   RING    one frame at a time is added to a ring of n_fft samples in threadgroup memory;
 //   DEVICE  one frame at a time is added to the output row itself (n_fft too large for a ring).
+//
+// MSP_ADJOINT: this is the adjoint of stft, with respect to its signal. There is no envelope, and what the padding made
+// of a sample at the ends of the signal is added to it again. Samples that it reaches belong to one more threadgroup of
+// the row, the edge, which walks the frames around both ends and adds them to the output row one after the other.
 
 #define MSP_GATHER 0
 #define MSP_RING 1
 #define MSP_DEVICE 2
-
-// 1 / sum of squared windows at position s of the untrimmed signal: a head, one period of the steady part, a tail.
-struct MspEnvelope {
-  int head;         // positions before this one are listed singly
-  int tail;         // and from this one on
-  int hop_length;
-
-  float at(const device float* table, int s, int phase) const {  // phase: s modulo hop_length
-    if (s < head) return table[s];
-    if (s >= tail) return table[head + hop_length + (s - tail)];
-    return table[head + phase];
-  }
-};
 
 // What one step of GATHER knows besides its frames; lengths and positions in samples.
 struct MspStep {
@@ -61,6 +52,14 @@ inline float msp_part(float2 value, int i) {
   return i == 0 ? value.x : value.y;
 }
 
+inline float msp_inverse_envelope(const device float* table, MspEnvelope envelope, int s, int phase) {
+#if MSP_ADJOINT
+  return 1.0f;
+#else
+  return envelope.at(table, s, phase);
+#endif
+}
+
 #if MSP_OVERLAP == MSP_GATHER
 // Adds the frames of one step up, T (float or float2, WIDTH samples) at a time. The samples come in blocks of one hop:
 // block j gathers from the frames g with 0 <= j - g < reach, in order. Blocks below MSP_FRAMES are finished; the others
@@ -79,8 +78,10 @@ inline void msp_gather(
   for (int column = thread_index; column < hop; column += MSP_LANES * MSP_FRAMES) {
     const int r = column * WIDTH;
     const int last = r < MSP_N_FFT - (step.reach - 1) * step.hop_length ? step.reach - 1 : step.reach - 2;
-    T weight = T(0.0f);
+    T weight = T(1.0f);
+#if !MSP_ADJOINT
     if (steady) weight = msp_take(inverse_envelope + envelope.head + r, T(0.0f));
+#endif
     int block = step.ring_block;
     for (int j = 0; j < blocks; ++j) {
       T sum = j < step.reach - 1 && !step.fresh ? ring[block * hop + column] : T(0.0f);
@@ -106,7 +107,7 @@ inline void msp_gather(
           for (int i = 0; i < WIDTH; ++i) {
             if (position + i >= step.keep_begin && position + i < step.keep_end) {
               samples[position + i - step.first] =
-                  msp_part(sum, i) * envelope.at(inverse_envelope, position + i, r + i);
+                  msp_part(sum, i) * msp_inverse_envelope(inverse_envelope, envelope, position + i, r + i);
             }
           }
         }
@@ -117,21 +118,61 @@ inline void msp_gather(
 }
 #endif
 
-// A lane's pairs X[k], X[half - k] of one frame, in v[2t] and v[2t + 1]; `middle` is bin half / 2 (lane 0 only).
-inline void msp_load_pairs(
-    thread float2* v, thread float2* middle, const device float2* bins, int bin_stride, uint lane) {
-#pragma unroll
-  for (int t = 0; t < MSP_PAIRS; ++t) {
-    const bool active = msp_pair_active(t, lane);
-    const int k = int(msp_pair_bin(t, lane));
-    v[2 * t] = active ? bins[k * bin_stride] : float2(0.0f, 0.0f);
-    v[2 * t + 1] = active ? bins[(MSP_HALF - k) * bin_stride] : float2(0.0f, 0.0f);
+#if MSP_ADJOINT
+// The ends of a padded signal of `samples` samples with `pad` more on either side.
+struct MspEdge {
+  int samples;
+  int pad;
+  int pad_mode;
+
+  bool owns(int t) const { return t <= pad || t >= samples - 1 - pad; }
+
+  // Zones of positions: 0 in front of the signal, 1 the signal, 2 behind it. Within one frame and zone no two positions
+  // stand for the same sample (but in REPLICATE, which is summed elsewhere).
+  bool touches(int zone, int begin) const {
+    if (zone == 0) return begin < pad;
+    if (zone == 1) return begin + MSP_N_FFT > pad && begin < pad + samples;
+    return begin + MSP_N_FFT > pad + samples;
   }
-  *middle = float2(0.0f, 0.0f);
-#if MSP_HALF % 2 == 0
-  if (lane == 0) *middle = bins[(MSP_HALF / 2) * bin_stride];
-#endif
+
+  int zone(int s) const { return s < pad ? 0 : s < pad + samples ? 1 : 2; }
+
+  int sample(int s) const {  // that position s stands for
+    const int t = s - pad;
+    if (t >= 0 && t < samples) return t;
+    if (pad_mode == MSP_PAD_REFLECT) return t < 0 ? -t : 2 * (samples - 1) - t;
+    return t < 0 ? t + samples : t - samples;
+  }
+};
+
+// Adds a lane's part of one windowed frame to the samples that the edge owns, zone by zone: the same sample may be met
+// in each of them. `ends`: what REPLICATE adds to the first and the last sample.
+inline void msp_add_edge(
+    const thread float2* v, device float* row, thread float2* ends, MspEdge edge, int begin, bool mine, uint lane) {
+  for (int zone = 0; zone < 3; ++zone) {
+    if (!edge.touches(zone, begin)) continue;
+    if (mine) {
+#pragma unroll
+      for (int q = 0; q < MspLast::COUNT; ++q) {
+        if (!MspLast::active(q, lane)) continue;
+#pragma unroll
+        for (int i = 0; i < 2; ++i) {
+          const int s = begin + 2 * int(MspLast::index(q, lane)) + i;
+          const float value = i == 0 ? v[q].x : v[q].y;
+          if (edge.zone(s) != zone) continue;
+          if (zone != 1 && edge.pad_mode == MSP_PAD_REPLICATE) {
+            if (zone == 0) ends->x += value;
+            else ends->y += value;
+          } else if (edge.owns(edge.sample(s))) {
+            row[edge.sample(s)] += value;
+          }
+        }
+      }
+    }
+    threadgroup_barrier(mem_flags::mem_device);
+  }
 }
+#endif
 
 [[max_total_threads_per_threadgroup(MSP_LANES * MSP_FRAMES)]]
 kernel void msp_istft(
@@ -161,29 +202,55 @@ kernel void msp_istft(
   const int win_length = params[6];
   const int first = params[7];          // position of the first output sample in the untrimmed signal
   const int length = params[8];         // output samples per row
-  const int runs = params[9];           // per row
+  const int groups = params[9];         // per row
   const int run_hops = params[10];      // hops of output that a run owns
   const int halo = params[11];          // earlier frames that reach into a run
-  const int first_hop = params[12];     // hop that holds the first output sample
-  const bool paired_window = params[15] != 0;
+  const int runs_begin = params[12];    // the positions that the runs of a row write
+  const int runs_end = params[13];
+  const bool paired_window = params[14] != 0;
   MspEnvelope envelope;
-  envelope.head = params[13];
-  envelope.tail = params[14];
+  envelope.head = params[15];
+  envelope.tail = params[16];
+  envelope.end = params[17];
   envelope.hop_length = hop_length;
 
   const int slot = int(thread_index / MSP_LANES);
   const uint lane = thread_index % MSP_LANES;
   threadgroup MSP_EXCHANGE_TYPE* shared = exchange + slot * MSP_EXCHANGE_SIZE;
 
-  const int row_index = int(group) / runs;
-  const int run_begin = first_hop + (int(group) - row_index * runs) * run_hops;
+  const int row_index = int(group) / groups;
+  const int run = int(group) - row_index * groups;
+  const int run_begin = runs_begin / hop_length + run * run_hops;
   const int run_end = run_begin + run_hops;
-  const int run_first_frame = max(run_begin - halo, 0);
   const device float2* row = input + row_index * row_stride;
   device float* samples = output + row_index * length;
   // The part of the untrimmed signal that this run writes.
-  const int keep_begin = max(run_begin * hop_length, first);
-  const int keep_end = min(run_end * hop_length, first + length);
+  const int keep_begin = max(run_begin * hop_length, runs_begin);
+  const int keep_end = min(run_end * hop_length, runs_end);
+
+  int first_frame = max(run_begin - halo, 0);
+  int last_frame = run_end - 1;
+#if MSP_ADJOINT
+  MspEdge edge;
+  edge.samples = length;
+  edge.pad = first;
+  edge.pad_mode = params[18];
+  const bool is_edge = params[19] != 0 && run == groups - 1;
+  // Frames from one end's last on to the other end's first touch neither.
+  int skip_from = last_frame + 1, skip_to = skip_from;
+  float2 ends = float2(0.0f, 0.0f);
+  if (is_edge) {
+    first_frame = 0;
+    last_frame = frames - 1;
+    skip_from = 2 * first / hop_length + 1;
+    skip_to = max(skip_from, length <= MSP_N_FFT ? 0 : (length - 1 - MSP_N_FFT) / hop_length + 1);
+    const int owned = min(length, 2 * first + 2);
+    for (int i = int(thread_index); i < owned; i += MSP_LANES * MSP_FRAMES) {
+      samples[i <= first ? i : length - owned + i] = 0.0f;
+    }
+    threadgroup_barrier(mem_flags::mem_device);
+  }
+#endif
 
   const int reach = halo + 1;  // hops that a frame covers, the last perhaps in part
   int base = 0;                // where the current step begins in the ring: a block (GATHER) or a sample (RING)
@@ -191,26 +258,17 @@ kernel void msp_istft(
   // A step's spectrum is loaded while the step before it is added up.
   float2 v[MSP_VALUES];
   float2 middle;
-  msp_load_pairs(v, &middle, row + min(run_first_frame + slot, frames - 1) * frame_stride, bin_stride, lane);
+  msp_load_pairs(v, &middle, row + min(first_frame + slot, frames - 1) * frame_stride, bin_stride, lane);
 
-  for (int step_frame = run_first_frame; step_frame < run_end; step_frame += MSP_FRAMES) {
-    const int frame = step_frame + slot;
-    const bool live = frame < frames;
+  for (int step_frame = first_frame; step_frame <= last_frame;) {
+    const bool live = step_frame + slot < frames;
+    int next_frame = step_frame + MSP_FRAMES;
+#if MSP_ADJOINT
+    if (next_frame >= skip_from && next_frame < skip_to) next_frame = skip_to;
+#endif
+    const device float2* next_bins = row + min(next_frame + slot, frames - 1) * frame_stride;
 
-    // Packed spectrum Z = E + iO from X[k] and X[half - k]; real and imaginary parts swapped for the inverse.
-#pragma unroll
-    for (int t = 0; t < MSP_PAIRS; ++t) {
-      const float2 a = v[2 * t], b = v[2 * t + 1];
-      if (t == 0 && lane == 0) {  // imaginary parts of bins 0 and half do not count, as in torch
-        v[0] = float2(a.x - b.x, a.x + b.x);
-        v[1] = float2(-2.0f * middle.y, 2.0f * middle.x);
-      } else if (msp_pair_active(t, lane)) {
-        const float2 even = float2(a.x + b.x, a.y - b.y);
-        const float2 odd = msp_multiply_conjugate(float2(a.x - b.x, a.y + b.y), pair_twiddles[msp_pair_bin(t, lane)]);
-        v[2 * t] = float2(even.y + odd.x, even.x - odd.y);
-        v[2 * t + 1] = float2(odd.x - even.y, even.x + odd.y);
-      }
-    }
+    msp_pack_pairs(v, middle, pair_twiddles, lane);
     msp_from_pairs(v, shared, lane);
     msp_fft(v, shared, twiddles, lane);
 #pragma unroll
@@ -222,19 +280,29 @@ kernel void msp_istft(
     }
 
     const int step_begin = step_frame * hop_length;  // position of this step's first sample
+#if MSP_ADJOINT
+    if (is_edge) {
+      for (int turn = 0; turn < MSP_FRAMES; ++turn) {
+        msp_add_edge(v, samples, &ends, edge, step_begin + turn * hop_length, turn == slot && live, lane);
+      }
+      msp_load_pairs(v, &middle, next_bins, bin_stride, lane);
+      step_frame = next_frame;
+      continue;
+    }
+#endif
 #if MSP_OVERLAP == MSP_GATHER
     threadgroup float2* frame_pairs = (threadgroup float2*)shared;
 #pragma unroll
     for (int q = 0; q < MspLast::COUNT; ++q) {
       if (MspLast::active(q, lane)) frame_pairs[MspLast::index(q, lane)] = v[q];
     }
-    msp_load_pairs(v, &middle, row + min(frame + MSP_FRAMES, frames - 1) * frame_stride, bin_stride, lane);
+    msp_load_pairs(v, &middle, next_bins, bin_stride, lane);
     threadgroup_barrier(mem_flags::mem_threadgroup);
     MspStep step;
     step.hop_length = hop_length;
     step.reach = reach;
     step.ring_block = base;
-    step.fresh = step_frame == run_first_frame;
+    step.fresh = step_frame == first_frame;
     step.begin = step_begin;
     step.keep_begin = keep_begin;
     step.keep_end = keep_end;
@@ -257,7 +325,7 @@ kernel void msp_istft(
       for (int half_index = 0; half_index < 2; ++half_index) {
         const int d = 2 * int(MspLast::index(q, lane)) + half_index;
         const int position = step_begin + d;
-        const bool fresh = d >= MSP_N_FFT - hop_length || step_frame == run_first_frame;
+        const bool fresh = d >= MSP_N_FFT - hop_length || step_frame == first_frame;
         float sum = half_index == 0 ? v[q].x : v[q].y;
 #if MSP_OVERLAP == MSP_RING
         int place = base + d;
@@ -265,17 +333,18 @@ kernel void msp_istft(
         if (!fresh) sum += ring[place];
         if (d >= hop_length) ring[place] = sum;
         else if (position >= keep_begin && position < keep_end) {
-          samples[position - first] = sum * envelope.at(inverse_envelope, position, d);
+          samples[position - first] = sum * msp_inverse_envelope(inverse_envelope, envelope, position, d);
         }
 #else
         if (position >= keep_begin && position < keep_end) {
           if (!fresh) sum += samples[position - first];
-          samples[position - first] = d < hop_length ? sum * envelope.at(inverse_envelope, position, d) : sum;
+          samples[position - first] =
+              d < hop_length ? sum * msp_inverse_envelope(inverse_envelope, envelope, position, d) : sum;
         }
 #endif
       }
     }
-    msp_load_pairs(v, &middle, row + min(frame + MSP_FRAMES, frames - 1) * frame_stride, bin_stride, lane);
+    msp_load_pairs(v, &middle, next_bins, bin_stride, lane);
 #if MSP_OVERLAP == MSP_RING
     threadgroup_barrier(mem_flags::mem_threadgroup);
 #else
@@ -284,5 +353,22 @@ kernel void msp_istft(
     base += hop_length;
     if (base >= MSP_N_FFT) base -= MSP_N_FFT;
 #endif
+    step_frame = next_frame;
   }
+
+#if MSP_ADJOINT
+  if (is_edge && edge.pad_mode == MSP_PAD_REPLICATE) {  // lane by lane, in order
+    threadgroup float* sums = (threadgroup float*)exchange;
+    for (int end = 0; end < 2; ++end) {
+      threadgroup_barrier(mem_flags::mem_threadgroup);
+      sums[thread_index] = end == 0 ? ends.x : ends.y;
+      threadgroup_barrier(mem_flags::mem_threadgroup);
+      if (thread_index == 0) {
+        float sum = 0.0f;
+        for (int i = 0; i < MSP_LANES * MSP_FRAMES; ++i) sum += sums[i];
+        samples[end == 0 ? 0 : length - 1] += sum;
+      }
+    }
+  }
+#endif
 }

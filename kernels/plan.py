@@ -31,6 +31,9 @@ def supports(n_fft: int) -> bool:
     return rest == 1
 
 
+supports_real = supports
+
+
 def supported_sizes() -> list[int]:
     return [n for n in range(MIN_N_FFT, MAX_N_FFT + 1, 2) if supports(n)]
 

@@ -1,30 +1,44 @@
 // torch.stft for real input in one launch: framing, padding, window, real FFT and scaling, written in torch's memory
 // order (batch, frame, bin). A threadgroup keeps MSP_FRAMES frames in flight, MSP_LANES lanes each, for several steps.
+//
+// MSP_SAMPLE: the type of a sample (float, half, bfloat). MSP_TWO_SIDED: all n_fft bins are written, not half + 1.
+// MSP_ADJOINT: this is the adjoint of istft. Samples are gradients, divided by the envelope as istft divides, the bins
+// between 0 and half stand for their mirror images as well, and those above half, which istft does not read, get zero.
 
-#define MSP_PAD_REFLECT 0
-#define MSP_PAD_CONSTANT 1
-#define MSP_PAD_REPLICATE 2
-#define MSP_PAD_CIRCULAR 3
+#if MSP_ADJOINT
+#define MSP_INNER_WEIGHT 2.0f
+#else
+#define MSP_INNER_WEIGHT 1.0f
+#endif
+#define MSP_OUTPUT_BINS (MSP_TWO_SIDED ? MSP_N_FFT : MSP_BINS)
 
-inline float msp_padded_sample(const device float* row, int t, int samples, int pad_mode) {
-  if (t < 0 || t >= samples) {
-    if (pad_mode == MSP_PAD_CONSTANT) return 0.0f;
-    if (pad_mode == MSP_PAD_REFLECT) t = t < 0 ? -t : 2 * (samples - 1) - t;
-    else if (pad_mode == MSP_PAD_REPLICATE) t = t < 0 ? 0 : samples - 1;
-    else t = t < 0 ? t + samples : t - samples;
-  }
-  return row[t];
+inline void msp_store_bin(device float2* bins, uint k, float2 value) {
+  bins[k] = value;
+#if MSP_TWO_SIDED && MSP_ADJOINT
+  if (k > 0 && k < MSP_HALF) bins[MSP_N_FFT - k] = float2(0.0f, 0.0f);
+#elif MSP_TWO_SIDED
+  if (k > 0 && k < MSP_HALF) bins[MSP_N_FFT - k] = float2(value.x, -value.y);
+#endif
+}
+
+// Two neighbouring samples; `paired`: they start at an 8-byte boundary.
+inline float2 msp_sample_pair(const device MSP_SAMPLE* row, int t, bool paired) {
+#if MSP_WIDE_SAMPLES
+  if (paired) return *(const device float2*)(row + t);
+#endif
+  return float2(float(row[t]), float(row[t + 1]));
 }
 
 [[max_total_threads_per_threadgroup(MSP_LANES * MSP_FRAMES)]]
 kernel void msp_stft(
-    const device float* input [[buffer(0)]],
+    const device MSP_SAMPLE* input [[buffer(0)]],
     const device float* window [[buffer(1)]],
     const device float2* twiddles [[buffer(2)]],       // the stages' tables
     const device float2* pair_twiddles [[buffer(3)]],  // e^{-2 pi i k / n_fft}, k any first bin of a pair
-    device float2* output [[buffer(4)]],
-    constant int* params [[buffer(5)]],
-    constant float& scale [[buffer(6)]],
+    const device float* inverse_envelope [[buffer(4)]],  // MSP_ADJOINT only
+    device float2* output [[buffer(5)]],
+    constant int* params [[buffer(6)]],
+    constant float& scale [[buffer(7)]],
     uint group [[threadgroup_position_in_grid]],
     uint thread_index [[thread_index_in_threadgroup]]) {
   threadgroup MSP_EXCHANGE_TYPE exchange[MSP_FRAMES * MSP_EXCHANGE_SIZE];
@@ -41,6 +55,13 @@ kernel void msp_stft(
   const uint steps = uint(params[9]);
   const bool paired_loads = params[10] != 0;  // every frame starts at an 8-byte boundary
   const bool paired_window = params[11] != 0;
+#if MSP_ADJOINT
+  MspEnvelope envelope;
+  envelope.head = params[12];
+  envelope.tail = params[13];
+  envelope.end = params[14];
+  envelope.hop_length = hop_length;
+#endif
 
   const uint slot = thread_index / MSP_LANES;
   const uint lane = thread_index % MSP_LANES;
@@ -49,8 +70,16 @@ kernel void msp_stft(
   float2 weight[MspFirst::COUNT];  // a lane's part of the window is the same for every frame
 #pragma unroll
   for (int q = 0; q < MspFirst::COUNT; ++q) {
-    weight[q] = MspFirst::active(q, lane) ? msp_window_pair(window, MspFirst::index(q, lane), win_left, win_length, paired_window)
+    const uint m = MspFirst::index(q, lane);
+    weight[q] = MspFirst::active(q, lane) ? msp_window_pair(window, m, win_left, win_length, paired_window)
                                           : float2(0.0f, 0.0f);
+#if MSP_ADJOINT
+    // And so is its part of the envelope, for frames within the steady part.
+    if (MspFirst::active(q, lane) && envelope.tail > envelope.head) {
+      const device float* period = inverse_envelope + envelope.head;
+      weight[q] = weight[q] * float2(period[int(2 * m) % hop_length], period[int(2 * m + 1) % hop_length]);
+    }
+#endif
   }
 
   for (uint step = 0; step < steps; ++step) {
@@ -59,22 +88,14 @@ kernel void msp_stft(
     const uint frame = live ? wanted : total_frames - 1;  // idle lanes repeat the last frame and store nothing
     const uint row_index = frame / frames;
     const int start = int(frame - row_index * frames) * hop_length - pad;
-    const device float* row = input + int(row_index) * row_stride;
+    const device MSP_SAMPLE* row = input + int(row_index) * row_stride;
 
     float2 v[MSP_VALUES];
     if (start >= 0 && start + MSP_N_FFT <= samples) {
-      if (paired_loads) {
-        const device float2* pairs = (const device float2*)(row + start);
 #pragma unroll
-        for (int q = 0; q < MspFirst::COUNT; ++q) {
-          v[q] = MspFirst::active(q, lane) ? pairs[MspFirst::index(q, lane)] : float2(0.0f, 0.0f);
-        }
-      } else {
-#pragma unroll
-        for (int q = 0; q < MspFirst::COUNT; ++q) {
-          const device float* pair = row + start + 2 * int(MspFirst::index(q, lane));
-          v[q] = MspFirst::active(q, lane) ? float2(pair[0], pair[1]) : float2(0.0f, 0.0f);
-        }
+      for (int q = 0; q < MspFirst::COUNT; ++q) {
+        v[q] = MspFirst::active(q, lane) ? msp_sample_pair(row, start + 2 * int(MspFirst::index(q, lane)), paired_loads)
+                                         : float2(0.0f, 0.0f);
       }
     } else {
 #pragma unroll
@@ -86,15 +107,33 @@ kernel void msp_stft(
         }
       }
     }
+#if MSP_ADJOINT
+    const int position = start + pad;  // of the frame in the untrimmed signal
+    if (position < envelope.head || position + MSP_N_FFT > envelope.tail) {
+#pragma unroll
+      for (int q = 0; q < MspFirst::COUNT; ++q) {
+        if (!MspFirst::active(q, lane)) continue;
+        const uint m = MspFirst::index(q, lane);
+        const int s = position + 2 * int(m);
+        v[q] = v[q] * msp_window_pair(window, m, win_left, win_length, paired_window);
+        v[q] = v[q] * float2(envelope.at(inverse_envelope, s, s % hop_length),
+                             envelope.at(inverse_envelope, s + 1, (s + 1) % hop_length));
+      }
+    } else {
+#pragma unroll
+      for (int q = 0; q < MspFirst::COUNT; ++q) v[q] = v[q] * weight[q];
+    }
+#else
 #pragma unroll
     for (int q = 0; q < MspFirst::COUNT; ++q) v[q] = v[q] * weight[q];
+#endif
 
     msp_fft(v, shared, twiddles, lane);
     msp_to_pairs(v, shared, lane);
 
     // Real spectrum: with E and O the transforms of even and odd samples, Z = E + iO, X[k] = E + w^k O and
     // X[half - k] = conj(E - w^k O).
-    device float2* bins = output + frame * uint(MSP_BINS);
+    device float2* bins = output + frame * uint(MSP_OUTPUT_BINS);
     if (live) {
 #pragma unroll
       for (int t = 0; t < MSP_PAIRS; ++t) {
@@ -104,14 +143,14 @@ kernel void msp_stft(
           bins[0] = float2((a.x + a.y) * scale, 0.0f);
           bins[MSP_HALF] = float2((a.x - a.y) * scale, 0.0f);
 #if MSP_HALF % 2 == 0
-          bins[MSP_HALF / 2] = float2(b.x * scale, -b.y * scale);
+          msp_store_bin(bins, MSP_HALF / 2, float2(b.x, -b.y) * (MSP_INNER_WEIGHT * scale));
 #endif
         } else if (msp_pair_active(t, lane)) {
-          const float2 even = float2(a.x + b.x, a.y - b.y) * (0.5f * scale);
-          const float2 odd = float2(a.y + b.y, b.x - a.x) * (0.5f * scale);
+          const float2 even = float2(a.x + b.x, a.y - b.y) * (0.5f * MSP_INNER_WEIGHT * scale);
+          const float2 odd = float2(a.y + b.y, b.x - a.x) * (0.5f * MSP_INNER_WEIGHT * scale);
           const float2 turned = msp_multiply(odd, pair_twiddles[k]);
-          bins[k] = even + turned;
-          bins[MSP_HALF - k] = float2(even.x - turned.x, turned.y - even.y);
+          msp_store_bin(bins, k, even + turned);
+          msp_store_bin(bins, MSP_HALF - k, float2(even.x - turned.x, turned.y - even.y));
         }
       }
     }

@@ -40,7 +40,8 @@ def run_stft(
 ) -> torch.Tensor:
     """The operator's body, which eager calls use directly."""
     rows, samples = input.shape
-    geometry = _stft_geometry(rows, samples, n_fft, hop_length, win_length, center, pad_mode, normalized)
+    pad = n_fft // 2 if center else 0
+    geometry = _stft_geometry(rows, samples, n_fft, hop_length, win_length, pad, pad_mode, normalized)
     return library.stft(input, window, geometry)
 
 
@@ -57,7 +58,7 @@ def run_istft(
 ) -> torch.Tensor:
     """The operator's body, which eager calls use directly."""
     geometry = _istft_geometry(
-        input.shape[0], input.shape[2], n_fft, hop_length, win_length, center, normalized, length
+        input.shape[0], input.shape[2], n_fft, hop_length, win_length, center, normalized, True, length
     )
     signal = library.istft(input, window, geometry)
     if signal is not None:

@@ -6,6 +6,7 @@ import torch
 
 REL_L2 = 3e-7
 MAX_ABS = 1e-6  # of the largest reference magnitude
+GRADIENT_REL_L2 = 1e-6
 
 
 def stft64(signal: torch.Tensor, n_fft: int, **options) -> torch.Tensor:
@@ -16,6 +17,12 @@ def stft64(signal: torch.Tensor, n_fft: int, **options) -> torch.Tensor:
 def istft64(spectrum: torch.Tensor, n_fft: int, **options) -> torch.Tensor:
     window = options.pop("window").detach().double().cpu()
     return torch._VF.istft(spectrum.detach().to(torch.complex128).cpu(), n_fft, window=window, **options)
+
+
+def assert_gradient_accurate(got: torch.Tensor, reference: torch.Tensor) -> None:
+    assert got.shape == reference.shape
+    relative = float((got.detach().cpu().to(reference.dtype) - reference).norm() / reference.norm())
+    assert relative <= GRADIENT_REL_L2, f"relative L2 error {relative:.2e}"  # false for NaN as well
 
 
 def assert_accurate(got: torch.Tensor, reference: torch.Tensor) -> None:

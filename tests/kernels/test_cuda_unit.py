@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mps_spectro_patch.kernels import cuda, library, plan
+from mps_spectro_patch.kernels import cuda, plan, real
 
 EVERYTHING = """#include <metal_stdlib>
 using namespace metal;
@@ -57,5 +57,5 @@ def test_bad_metal_is_a_syntax_error_with_nvrtcs_log():
 @pytest.mark.parametrize("n_fft", [400, 1024, 8192])
 def test_the_packages_own_kernels_become_machine_code(n_fft):
     for make in (plan.stft_plan, plan.istft_plan):
-        text = cuda.unit(cuda.translation(library.kernel_source(make(n_fft))))
+        text = cuda.unit(cuda.translation(real.kernel_source(make(n_fft))))
         assert cuda.compile_unit(text, (9, 0)).startswith(b"\x7fELF")

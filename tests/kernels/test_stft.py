@@ -11,7 +11,8 @@ from .reference import assert_accurate, stft64
 
 def run(signal, window, n_fft, hop_length, center=True, pad_mode="reflect", normalized=False):
     rows, samples = signal.shape
-    geometry = StftGeometry(rows, samples, n_fft, hop_length, window.numel(), center, pad_mode, normalized)
+    pad = n_fft // 2 if center else 0
+    geometry = StftGeometry(rows, samples, n_fft, hop_length, window.numel(), pad, pad_mode, normalized)
     with library.poisoned_outputs():
         return library.stft(signal, window, geometry)
 
@@ -122,3 +123,21 @@ def test_nan_and_infinity_stay_in_the_frames_that_hold_them(torch_device):
 def test_the_imaginary_parts_of_the_first_and_last_bin_are_zero(torch_device):
     got = run(torch.randn(2, 4000, device=torch_device), torch.rand(512, device=torch_device), 512, 128)
     assert not got[:, 0].imag.any() and not got[:, -1].imag.any()
+
+
+@pytest.mark.parametrize("n_fft", [16, 18, 50, 400, 512, 1024, 2250, 8192])
+def test_two_sided_spectra(n_fft, torch_device):
+    signal, window = torch.randn(2, 3 * n_fft + 1, device=torch_device), torch.rand(n_fft, device=torch_device)
+    geometry = StftGeometry(2, 3 * n_fft + 1, n_fft, n_fft // 4, n_fft, n_fft // 2, "reflect", True, False)
+    with library.poisoned_outputs():
+        got = library.stft(signal, window, geometry)
+    options = dict(hop_length=n_fft // 4, window=window, normalized=True, onesided=False)
+    assert_accurate(got, stft64(signal, n_fft, **options))
+    assert got.stride() == (got.shape[1] * got.shape[2], 1, got.shape[1])
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("hop_length", [100, 101])
+def test_half_signals_are_read_as_they_are(dtype, hop_length, torch_device):
+    signal = torch.randn(3, 2001, device=torch_device).to(dtype)[:, 1:]
+    check(signal, torch.rand(400, device=torch_device), 400, hop_length)

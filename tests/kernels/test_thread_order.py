@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mps_spectro_patch.kernels import host, library
+from mps_spectro_patch.kernels import host, launch, library, real
 from mps_spectro_patch.kernels.geometry import IstftGeometry, StftGeometry
 
 # Every kind of plan: one stage, parts of a simdgroup, mirrored, several simdgroups, split exchange; all three overlaps.
@@ -15,8 +15,8 @@ SIZES = (16, 18, 50, 400, 512, 1000, 1024, 2048, 2250, 4096, 6144, 8192)
 def test_results_do_not_depend_on_the_order_of_threads(n_fft, division):
     rows, samples, hop_length = 2, 3 * n_fft + 1, n_fft // division
     signal, window = torch.randn(rows, samples), torch.rand(n_fft) + 0.2
-    forward = StftGeometry(rows, samples, n_fft, hop_length, n_fft, True, "reflect", False)
-    inverse = IstftGeometry(rows, forward.frames, n_fft, hop_length, n_fft, True, False, 2 * n_fft)
+    forward = StftGeometry(rows, samples, n_fft, hop_length, n_fft, n_fft // 2, "reflect", False)
+    inverse = IstftGeometry(rows, forward.frames, n_fft, hop_length, n_fft, True, False, True, 2 * n_fft)
     spectrum = library.stft(signal, window, forward)
     again = library.istft(spectrum, window, inverse)
     for seed in range(4):
@@ -25,22 +25,44 @@ def test_results_do_not_depend_on_the_order_of_threads(n_fft, division):
             assert torch.equal(library.istft(spectrum, window, inverse), again)
 
 
+@pytest.mark.parametrize("n_fft", (16, 50, 1024, 2250, 4096, 8192))
+@pytest.mark.parametrize("pad_mode", ["reflect", "replicate", "circular"])
+def test_nor_do_gradients(n_fft, pad_mode):
+    rows, samples, hop_length = 2, 3 * n_fft + 1, n_fft // 3
+    signal, window = torch.randn(rows, samples), torch.rand(n_fft) + 0.2
+    forward = StftGeometry(rows, samples, n_fft, hop_length, n_fft, n_fft // 2, pad_mode, False)
+    inverse = IstftGeometry(rows, forward.frames, n_fft, hop_length, n_fft, True, False, True, 2 * n_fft)
+    spectrum = torch.randn(rows, forward.bins, forward.frames, dtype=torch.complex64)
+    gradient = torch.randn(rows, 2 * n_fft)
+
+    def gradients():
+        yield library.stft_adjoint(spectrum, window, forward)
+        yield torch.view_as_real(library.istft_adjoint(gradient, window, inverse))
+        yield library.stft_window_gradient(spectrum, signal, window, forward)
+        yield library.istft_window_gradient(gradient, spectrum, window, inverse)
+
+    expected = list(gradients())
+    for seed in range(3):
+        with host.test_mode(seed=seed), library.poisoned_outputs():
+            assert all(map(torch.equal, gradients(), expected))
+
+
 @pytest.mark.parametrize("kind", ["stft", "istft"])
 @pytest.mark.parametrize("n_fft", [1024, 4096])
 def test_without_its_barriers_a_kernel_is_caught(n_fft, kind, monkeypatch):
     """The check above can fail: here barriers are taken out of the very same text."""
     rows, samples, hop_length = 2, 3 * n_fft + 1, n_fft // 4
     signal, window = torch.randn(rows, samples), torch.rand(n_fft) + 0.2
-    forward = StftGeometry(rows, samples, n_fft, hop_length, n_fft, True, "reflect", False)
-    inverse = IstftGeometry(rows, forward.frames, n_fft, hop_length, n_fft, True, False, 2 * n_fft)
+    forward = StftGeometry(rows, samples, n_fft, hop_length, n_fft, n_fft // 2, "reflect", False)
+    inverse = IstftGeometry(rows, forward.frames, n_fft, hop_length, n_fft, True, False, True, 2 * n_fft)
     spectrum = library.stft(signal, window, forward)
     right = spectrum if kind == "stft" else library.istft(spectrum, window, inverse)
 
     def without_barriers(source, device):
         return host.compile_shader(source.replace("#define MSP_SYNC() ", "#define MSP_SYNC() //"))
 
-    monkeypatch.setattr(library, "compile_shader", without_barriers)
-    caches = library.kernel, library._stft_recipe, library._istft_recipe
+    monkeypatch.setattr(launch, "compile_shader", without_barriers)
+    caches = launch.kernel, real._stft_recipe, real._istft_recipe
     for cache in caches:
         cache.cache_clear()
     try:

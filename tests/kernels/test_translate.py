@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mps_spectro_patch.kernels import launchers, library, plan, translate
+from mps_spectro_patch.kernels import launchers, plan, real, translate
 from mps_spectro_patch.kernels.conditionals import Conditionals
 
 
@@ -242,7 +242,7 @@ def test_marking_the_arms_keeps_every_line():
 @pytest.mark.parametrize("n_fft", [256, 400, 2048])
 @pytest.mark.parametrize("target", ["host", "cuda"])
 def test_the_packages_own_conditionals_stay_as_they_are(monkeypatch, n_fft, target):
-    sources = [library.kernel_source(make(n_fft)) for make in (plan.stft_plan, plan.istft_plan)]
+    sources = [real.kernel_source(make(n_fft)) for make in (plan.stft_plan, plan.istft_plan)]
     texts = [translate.translate(source, target).text for source in sources]
     assert all(" ? " in text for text in texts)
     monkeypatch.setattr(Conditionals, "rewrite", lambda self, bodies: None)

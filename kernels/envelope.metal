@@ -1,0 +1,14 @@
+// 1 / sum of squared windows at position s of the untrimmed signal: a head, one period of the steady part, a tail.
+struct MspEnvelope {
+  int head;        // positions before this one are listed singly
+  int tail;        // and from this one on
+  int end;         // nothing reaches this position and those behind it
+  int hop_length;
+
+  float at(const device float* table, int s, int phase) const {  // phase: s modulo hop_length
+    if (s < head) return table[s];
+    if (s >= end) return 0.0f;
+    if (s >= tail) return table[head + hop_length + (s - tail)];
+    return table[head + phase];
+  }
+};

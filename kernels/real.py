@@ -1,0 +1,303 @@
+"""Launches of the real family: real signals, real windows, even n_fft whose half is a product of 2, 3, 5 and 7.
+
+A call is turned into a recipe once (plan, tables, run-time arguments, grid) and only executed afterwards. Arguments are
+taken as valid. Signatures as in library.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import torch
+from torch.nn.functional import pad
+
+from . import launch
+from .envelope import Envelope, inverse_envelope
+from .geometry import PAD_MODES, IstftGeometry, StftGeometry
+from .launch import RESIDENT_THREADS, Recipe, empty, starts_at_pair
+from .plan import Plan, istft_plan, stft_plan
+from .tables import pair_twiddles, stage_twiddles
+
+_COMMON = ("complex", "fft", "envelope", "padding")
+_PARTS = {
+    "msp_stft": (*_COMMON, "stft"),
+    "msp_istft": (*_COMMON, "inverse", "istft"),
+    "msp_window_gradient": (*_COMMON, "inverse", "window_gradient"),
+}
+_SAMPLES = {torch.float32: "float", torch.float16: "half", torch.bfloat16: "bfloat"}
+
+# stft gives a threadgroup several frames, so that a lane's constants are loaded once, while that leaves _WAVES times as
+# many threads as are resident; istft runs are as long as one wave of threadgroups allows, so that fewer frames are
+# transformed twice.
+_WAVES = 4
+_STEPS_MAX = 4
+_FAR = 2**31 - 1  # a position behind every other
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Which of a plan's kernels: the function, whether the operator or its adjoint, and what it reads or writes."""
+
+    name: str
+    adjoint: bool = False
+    two_sided: bool = False
+    dtype: torch.dtype = torch.float32  # of the samples that are read
+
+    def defines(self) -> str:
+        values = {
+            "ADJOINT": int(self.adjoint),
+            "TWO_SIDED": int(self.two_sided),
+            "SAMPLE": _SAMPLES[self.dtype],
+            "WIDE_SAMPLES": int(self.dtype is torch.float32),
+        }
+        return "".join(f"#define MSP_{name} {value}\n" for name, value in values.items())
+
+
+def kernel_source(plan: Plan, kind: Kind | None = None) -> str:
+    """The Metal text of a plan's kernel; of the plain stft or istft where no kind is given."""
+    kind = kind or Kind("msp_istft" if plan.inverse else "msp_stft")
+    return launch.source(_PARTS[kind.name], plan.defines() + kind.defines())
+
+
+def stft(signal: torch.Tensor, window: torch.Tensor, geometry: StftGeometry) -> torch.Tensor:
+    if signal.stride(1) != 1:
+        signal = signal.contiguous()
+    device = signal.device
+    window = window.contiguous()
+    paired_window = geometry.win_length == geometry.n_fft and starts_at_pair(window)
+    recipe = _stft_recipe(
+        geometry, signal.stride(0), signal.dtype, starts_at_pair(signal), paired_window, device
+    )
+    # Not a transposed view: torch's result is none, and autograd tells them apart.
+    spectrum = _empty_spectrum(geometry.rows, geometry.bins, geometry.frames, device)
+    recipe(signal, window, spectrum)
+    return spectrum
+
+
+def istft(spectrum: torch.Tensor, window: torch.Tensor, geometry: IstftGeometry) -> torch.Tensor | None:
+    device = spectrum.device
+    envelope = _envelope(window, geometry)
+    if envelope is None:
+        return None
+    window = window.contiguous()
+    paired_window = geometry.win_length == geometry.n_fft and starts_at_pair(window)
+    recipe = _istft_recipe(geometry, spectrum.stride(), envelope.head, envelope.tail, paired_window, device)
+    signal = empty((geometry.rows, geometry.length), torch.float32, device)
+    recipe(spectrum, window, envelope.table, signal)
+    return signal
+
+
+def stft_adjoint(gradient: torch.Tensor, window: torch.Tensor, geometry: StftGeometry) -> torch.Tensor:
+    device = gradient.device
+    window = window.contiguous()
+    paired_window = geometry.win_length == geometry.n_fft and starts_at_pair(window)
+    recipe, has_gaps = _stft_adjoint_recipe(geometry, gradient.stride(), paired_window, device)
+    signal = empty((geometry.rows, geometry.samples), torch.float32, device)
+    if has_gaps:
+        signal.zero_()
+    recipe(gradient, window, signal)
+    return signal
+
+
+def istft_adjoint(gradient: torch.Tensor, window: torch.Tensor, geometry: IstftGeometry) -> torch.Tensor | None:
+    if gradient.stride(1) != 1:
+        gradient = gradient.contiguous()
+    device = gradient.device
+    envelope = _envelope(window, geometry)
+    if envelope is None:
+        return None
+    window = window.contiguous()
+    paired_window = geometry.win_length == geometry.n_fft and starts_at_pair(window)
+    recipe = _istft_adjoint_recipe(
+        geometry, gradient.stride(0), envelope.head, envelope.tail, starts_at_pair(gradient), paired_window, device
+    )
+    spectrum = _empty_spectrum(geometry.rows, geometry.bins, geometry.frames, device)
+    recipe(gradient, window, envelope.table, spectrum)
+    return spectrum
+
+
+def stft_window_gradient(gradient: torch.Tensor, signal: torch.Tensor, geometry: StftGeometry) -> torch.Tensor:
+    if signal.stride(1) != 1:
+        signal = signal.contiguous()
+    scale = geometry.scale / 2  # the kernel counts the bins between 0 and half twice
+    kind = Kind("msp_window_gradient", adjoint=True, two_sided=not geometry.onesided, dtype=signal.dtype)
+    sums = _frame_products(
+        gradient, signal, kind, geometry.n_fft, geometry.hop_length, geometry.pad, geometry.pad_mode, scale
+    )
+    return sums[geometry.win_left :][: geometry.win_length]
+
+
+def istft_window_gradient(
+    gradient: torch.Tensor, spectrum: torch.Tensor, window: torch.Tensor, geometry: IstftGeometry
+) -> torch.Tensor | None:
+    # y = sum over frames of w v, divided by the sum of w^2: the gradient is the sum over frames of (v - 2 w y) e, where
+    # e is the gradient of y divided by the envelope.
+    envelope = _envelope(window, geometry)
+    if envelope is None:
+        return None
+    reached = geometry.reached
+    quotient = gradient[:, :reached] * envelope.expand(geometry.first, reached, geometry.hop_length)
+    output = istft(spectrum, window, replace(geometry, length=reached))
+    kind = Kind("msp_window_gradient")
+    n_fft, hop_length = geometry.n_fft, geometry.hop_length
+    sums = _frame_products(
+        spectrum, quotient, kind, n_fft, hop_length, geometry.first, "constant", geometry.scale
+    )
+    products = (output * quotient).sum(0)
+    products = pad(products, (geometry.first, geometry.untrimmed - geometry.first - reached))
+    framed = products.as_strided((geometry.frames, n_fft), (hop_length, 1)).sum(0)
+    part = slice(geometry.win_left, geometry.win_left + geometry.win_length)
+    return sums[part] - 2 * window * framed[part]
+
+
+def _frame_products(
+    spectrum: torch.Tensor, signal: torch.Tensor, kind: Kind, n_fft: int, hop_length: int, pad: int, pad_mode: str,
+    scale: float,
+) -> torch.Tensor:  # fmt: skip
+    """[n_fft]: the sum over rows and frames of inverse transforms times the samples under each frame."""
+    plan = istft_plan(n_fft)
+    rows, _, frames = spectrum.shape
+    device = spectrum.device
+    total = rows * frames
+    groups = min(-(-total // plan.frames), max(1, RESIDENT_THREADS[device.type] // plan.threads))
+    steps = -(-total // (groups * plan.frames))
+    groups = -(-total // (steps * plan.frames))
+    params = [
+        *spectrum.stride(), frames, total, hop_length, signal.stride(0), signal.shape[1], pad, PAD_MODES[pad_mode],
+        steps,
+    ]  # fmt: skip
+    args = [None, None, stage_twiddles(plan, device), _pair_twiddles(plan, device), None, params, scale]
+    sums = empty((groups * plan.frames, n_fft), torch.float32, device)
+    launch.recipe(_kernel(plan, kind, device), args, groups, plan.threads, device)(spectrum, signal, sums)
+    return sums.sum(0)
+
+
+@lru_cache(maxsize=1024)
+def _stft_recipe(
+    geometry: StftGeometry, row_stride: int, dtype: torch.dtype, paired: bool, paired_window: bool,
+    device: torch.device,
+) -> Recipe:  # fmt: skip
+    kind = Kind("msp_stft", two_sided=not geometry.onesided, dtype=dtype)
+    plan = stft_plan(geometry.n_fft)
+    params = [
+        geometry.samples, row_stride, geometry.frames, geometry.rows * geometry.frames, geometry.hop_length,
+        geometry.pad, PAD_MODES[geometry.pad_mode], geometry.win_left, geometry.win_length,
+    ]  # fmt: skip
+    unused = _pair_twiddles(plan, device)  # every argument needs an address
+    return _forward_recipe(plan, kind, params, [paired, paired_window], geometry.scale, device, unused)
+
+
+@lru_cache(maxsize=1024)
+def _istft_adjoint_recipe(
+    geometry: IstftGeometry, row_stride: int, head: int, tail: int, paired: bool, paired_window: bool,
+    device: torch.device,
+) -> Recipe:  # fmt: skip
+    kind = Kind("msp_stft", adjoint=True, two_sided=not geometry.onesided)
+    plan = stft_plan(geometry.n_fft)
+    params = [
+        geometry.reached, row_stride, geometry.frames, geometry.rows * geometry.frames, geometry.hop_length,
+        geometry.first, PAD_MODES["constant"], geometry.win_left, geometry.win_length,
+    ]  # fmt: skip
+    flags = [paired, paired_window, head, tail, geometry.untrimmed]
+    return _forward_recipe(plan, kind, params, flags, geometry.scale, device, None)
+
+
+def _forward_recipe(
+    plan: Plan, kind: Kind, params: list[int], flags: list[int], scale: float, device: torch.device,
+    envelope: torch.Tensor | None,
+) -> Recipe:  # fmt: skip
+    _, row_stride, frames, total, hop_length, offset = params[:6]
+    steps = min(_STEPS_MAX, max(1, total * plan.lanes // (_WAVES * RESIDENT_THREADS[device.type])))
+    groups = -(-total // (plan.frames * steps))
+    # Two samples are read as one float2 where every frame starts on such a boundary.
+    paired, *rest = flags
+    paired = paired and hop_length % 2 == 0 and offset % 2 == 0 and (row_stride % 2 == 0 or total == frames)
+    params = [*params, steps, int(paired), *map(int, rest)]
+    args = [
+        None, None, stage_twiddles(plan, device), _pair_twiddles(plan, device), envelope, None, params, scale,
+    ]  # fmt: skip
+    return launch.recipe(_kernel(plan, kind, device), args, groups, plan.threads, device)
+
+
+@lru_cache(maxsize=1024)
+def _istft_recipe(
+    geometry: IstftGeometry, strides: tuple[int, ...], head: int, tail: int, paired_window: bool, device: torch.device
+) -> Recipe:
+    plan = istft_plan(geometry.n_fft)
+    begin, end = geometry.first, geometry.first + geometry.length
+    runs, run_hops = _runs(plan, geometry.rows, geometry.hop_length, begin, end, device)
+    params = [
+        *strides, geometry.frames, geometry.hop_length, geometry.win_left, geometry.win_length, geometry.first,
+        geometry.length, runs, run_hops, _halo(plan.n_fft, geometry.hop_length), begin, end, int(paired_window),
+        head, tail, geometry.untrimmed, 0, 0,
+    ]  # fmt: skip
+    args = [
+        None, None, stage_twiddles(plan, device), _pair_twiddles(plan, device), None, None, params, geometry.scale,
+    ]  # fmt: skip
+    compiled = _kernel(plan, Kind("msp_istft"), device)
+    return launch.recipe(compiled, args, geometry.rows * runs, plan.threads, device)
+
+
+@lru_cache(maxsize=1024)
+def _stft_adjoint_recipe(
+    geometry: StftGeometry, strides: tuple[int, ...], paired_window: bool, device: torch.device
+) -> tuple[Recipe, bool]:
+    """The launch, and whether it leaves samples unwritten that lie under no frame."""
+    plan = istft_plan(geometry.n_fft)
+    samples, offset = geometry.samples, geometry.pad
+    has_edge = offset > 0 and geometry.pad_mode != "constant"
+    begin, end = (2 * offset + 1, samples - 1) if has_edge else (offset, offset + samples)
+    runs, run_hops = (0, 1)
+    if begin < end:
+        runs, run_hops = _runs(plan, geometry.rows, geometry.hop_length, begin, end, device)
+    groups = runs + int(has_edge)
+    params = [
+        *strides, geometry.frames, geometry.hop_length, geometry.win_left, geometry.win_length, offset, samples,
+        groups, run_hops, _halo(plan.n_fft, geometry.hop_length), begin, end, int(paired_window), 0, _FAR, _FAR,
+        PAD_MODES[geometry.pad_mode], int(has_edge),
+    ]  # fmt: skip
+    pairs = _pair_twiddles(plan, device)
+    # The kernel counts the bins between 0 and half twice.
+    args = [None, None, stage_twiddles(plan, device), pairs, pairs, None, params, geometry.scale / 2]
+    kind = Kind("msp_istft", adjoint=True, two_sided=not geometry.onesided)
+    compiled = _kernel(plan, kind, device)
+    has_gaps = geometry.hop_length > geometry.n_fft and plan.overlap != "gather"
+    return launch.recipe(compiled, args, geometry.rows * groups, plan.threads, device), has_gaps
+
+
+def _runs(
+    plan: Plan, rows: int, hop_length: int, begin: int, end: int, device: torch.device
+) -> tuple[int, int]:
+    """(runs per row, hops per run) that write the positions [begin, end) of every row."""
+    hops = -(-end // hop_length) - begin // hop_length
+    halo = _halo(plan.n_fft, hop_length)
+    # A run transforms its halo again: at most as much as its own frames, less once the device is busy anyway.
+    groups = max(1, RESIDENT_THREADS[device.type] // plan.threads)
+    run_hops = max(-(-rows * hops // groups), halo, 1)
+    run_hops = -(-(run_hops + halo) // plan.frames) * plan.frames - halo
+    run_hops = max(run_hops, 1)
+    return -(-hops // run_hops), run_hops
+
+
+def _halo(n_fft: int, hop_length: int) -> int:
+    """Frames that start before a sample's own hop and still reach it."""
+    return -(-n_fft // hop_length) - 1
+
+
+def _envelope(window: torch.Tensor, geometry: IstftGeometry) -> Envelope | None:
+    return inverse_envelope(
+        window, geometry.n_fft, geometry.hop_length, geometry.frames, geometry.first, geometry.reached
+    )
+
+
+def _kernel(plan: Plan, kind: Kind, device: torch.device):
+    return launch.kernel(kind.name, _PARTS[kind.name], plan.defines() + kind.defines(), device.type)
+
+
+def _pair_twiddles(plan: Plan, device: torch.device) -> torch.Tensor:
+    return pair_twiddles(plan.n_fft, plan.pair_bins, device)
+
+
+def _empty_spectrum(rows: int, bins: int, frames: int, device: torch.device) -> torch.Tensor:
+    return empty((rows, bins, frames), torch.complex64, device, (frames * bins, 1, bins))
