@@ -6,9 +6,7 @@ struct MspEnvelope {
   int hop_length;
 
   float at(const device float* table, int s, int phase) const {  // phase: s modulo hop_length
-    if (s < head) return table[s];
-    if (s >= end) return 0.0f;
-    if (s >= tail) return table[head + hop_length + (s - tail)];
-    return table[head + phase];
+    const int entry = s < head ? s : s < tail ? head + phase : head + hop_length + (s - tail);
+    return s < end ? table[entry] : 0.0f;
   }
 };

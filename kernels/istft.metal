@@ -8,8 +8,8 @@
 //   DEVICE  one frame at a time is added to the output row itself (n_fft too large for a ring).
 //
 // MSP_ADJOINT: this is the adjoint of stft, with respect to its signal. There is no envelope, and what the padding made
-// of a sample at the ends of the signal is added to it again. Samples that it reaches belong to one more threadgroup of
-// the row, the edge, which walks the frames around both ends and adds them to the output row one after the other.
+// of a sample at the ends of the signal is added to it again. Samples that it reaches belong to threadgroups of their own:
+// one for either end of a row, or one for all of a short row. They walk the frames that reach those samples, in order.
 
 #define MSP_GATHER 0
 #define MSP_RING 1
@@ -119,59 +119,48 @@ inline void msp_gather(
 #endif
 
 #if MSP_ADJOINT
-// The ends of a padded signal of `samples` samples with `pad` more on either side.
+#define MSP_SLOT_FLOATS (MSP_EXCHANGE_SIZE * (MSP_SPLIT ? 1 : 2))
+#define MSP_THREADS (MSP_LANES * MSP_FRAMES)
+
+// The samples that an edge owns, and what the frames of one step add to them. A lane keeps to its own samples.
 struct MspEdge {
-  int samples;
+  int samples;  // of the row
   int pad;
   int pad_mode;
+  int hop_length;
+  int begin;    // the samples owned
+  int end;
 
-  bool owns(int t) const { return t <= pad || t >= samples - 1 - pad; }
-
-  // Zones of positions: 0 in front of the signal, 1 the signal, 2 behind it. Within one frame and zone no two positions
-  // stand for the same sample (but in REPLICATE, which is summed elsewhere).
-  bool touches(int zone, int begin) const {
-    if (zone == 0) return begin < pad;
-    if (zone == 1) return begin + MSP_N_FFT > pad && begin < pad + samples;
-    return begin + MSP_N_FFT > pad + samples;
+  // What the step's frames, first of them at position `begin`, hold at position s if it is `odd` within the frame.
+  float at(const threadgroup float* slots, int begin, int odd, int s) const {
+    float sum = 0.0f;
+    for (int g = 0; g < MSP_FRAMES; ++g) {
+      const int d = s - begin - g * hop_length;
+      if (d >= 0 && d < MSP_N_FFT && d % 2 == odd) sum += slots[g * MSP_SLOT_FLOATS + d / 2];
+    }
+    return sum;
   }
 
-  int zone(int s) const { return s < pad ? 0 : s < pad + samples ? 1 : 2; }
-
-  int sample(int s) const {  // that position s stands for
-    const int t = s - pad;
-    if (t >= 0 && t < samples) return t;
-    if (pad_mode == MSP_PAD_REFLECT) return t < 0 ? -t : 2 * (samples - 1) - t;
-    return t < 0 ? t + samples : t - samples;
+  // The same for all the positions that stand for sample t.
+  float all(const threadgroup float* slots, int begin, int odd, int t) const {
+    float sum = at(slots, begin, odd, t + pad);
+    if (pad_mode == MSP_PAD_REFLECT) {
+      if (t > 0 && t <= pad) sum += at(slots, begin, odd, pad - t);
+      if (t < samples - 1 && t >= samples - 1 - pad) sum += at(slots, begin, odd, pad + 2 * (samples - 1) - t);
+    } else if (pad_mode == MSP_PAD_CIRCULAR) {
+      if (t >= samples - pad) sum += at(slots, begin, odd, t - (samples - pad));
+      if (t < pad) sum += at(slots, begin, odd, t + samples + pad);
+    }
+    return sum;
   }
 };
 
-// Adds a lane's part of one windowed frame to the samples that the edge owns, zone by zone: the same sample may be met
-// in each of them. `ends`: what REPLICATE adds to the first and the last sample.
-inline void msp_add_edge(
-    const thread float2* v, device float* row, thread float2* ends, MspEdge edge, int begin, bool mine, uint lane) {
-  for (int zone = 0; zone < 3; ++zone) {
-    if (!edge.touches(zone, begin)) continue;
-    if (mine) {
-#pragma unroll
-      for (int q = 0; q < MspLast::COUNT; ++q) {
-        if (!MspLast::active(q, lane)) continue;
-#pragma unroll
-        for (int i = 0; i < 2; ++i) {
-          const int s = begin + 2 * int(MspLast::index(q, lane)) + i;
-          const float value = i == 0 ? v[q].x : v[q].y;
-          if (edge.zone(s) != zone) continue;
-          if (zone != 1 && edge.pad_mode == MSP_PAD_REPLICATE) {
-            if (zone == 0) ends->x += value;
-            else ends->y += value;
-          } else if (edge.owns(edge.sample(s))) {
-            row[edge.sample(s)] += value;
-          }
-        }
-      }
-    }
-    threadgroup_barrier(mem_flags::mem_device);
-  }
-}
+// Where the edge keeps its sums: in the ring, which it does not use otherwise, or with each lane.
+#if MSP_OVERLAP == MSP_DEVICE
+#define MSP_EDGE_SUM(i) edge_sums[(i) / MSP_THREADS]
+#else
+#define MSP_EDGE_SUM(i) ((threadgroup float*)ring)[i]
+#endif
 #endif
 
 [[max_total_threads_per_threadgroup(MSP_LANES * MSP_FRAMES)]]
@@ -188,9 +177,9 @@ kernel void msp_istft(
     uint thread_index [[thread_index_in_threadgroup]]) {
   threadgroup MSP_EXCHANGE_TYPE exchange[MSP_FRAMES * MSP_EXCHANGE_SIZE];
 #if MSP_OVERLAP == MSP_GATHER
-  threadgroup float2 ring[MSP_HALF];
+  threadgroup float2 ring[MSP_HALF + MSP_ADJOINT];
 #elif MSP_OVERLAP == MSP_RING
-  threadgroup float ring[MSP_N_FFT];
+  threadgroup float ring[MSP_N_FFT + 2 * MSP_ADJOINT];
 #endif
 
   const int row_stride = params[0];
@@ -219,7 +208,13 @@ kernel void msp_istft(
   threadgroup MSP_EXCHANGE_TYPE* shared = exchange + slot * MSP_EXCHANGE_SIZE;
 
   const int row_index = int(group) / groups;
-  const int run = int(group) - row_index * groups;
+  int run = int(group) - row_index * groups;
+#if MSP_ADJOINT
+  const int edges = params[19];  // per row: the first threadgroups, because they take longer than a run
+  const int edge_index = run;
+  const bool is_edge = run < edges;
+  run -= edges;
+#endif
   const int run_begin = runs_begin / hop_length + run * run_hops;
   const int run_end = run_begin + run_hops;
   const device float2* row = input + row_index * row_stride;
@@ -235,20 +230,25 @@ kernel void msp_istft(
   edge.samples = length;
   edge.pad = first;
   edge.pad_mode = params[18];
-  const bool is_edge = params[19] != 0 && run == groups - 1;
+  edge.hop_length = hop_length;
   // Frames from one end's last on to the other end's first touch neither.
   int skip_from = last_frame + 1, skip_to = skip_from;
-  float2 ends = float2(0.0f, 0.0f);
+  float2 ends = float2(0.0f, 0.0f);  // what REPLICATE adds to the first and the last sample
+#if MSP_OVERLAP == MSP_DEVICE
+  float edge_sums[(MSP_N_FFT + 2) / MSP_THREADS + 1];
+#endif
   if (is_edge) {
+    edge.begin = edge_index == 0 ? 0 : length - 1 - first;
+    edge.end = edges == 2 && edge_index == 0 ? first + 1 : length;
     first_frame = 0;
     last_frame = frames - 1;
     skip_from = 2 * first / hop_length + 1;
     skip_to = max(skip_from, length <= MSP_N_FFT ? 0 : (length - 1 - MSP_N_FFT) / hop_length + 1);
-    const int owned = min(length, 2 * first + 2);
-    for (int i = int(thread_index); i < owned; i += MSP_LANES * MSP_FRAMES) {
-      samples[i <= first ? i : length - owned + i] = 0.0f;
+    if (edges == 2 && edge.pad_mode != MSP_PAD_CIRCULAR) {  // one end does not concern the other
+      if (edge_index == 0) last_frame = min(skip_from, frames) - 1;
+      else first_frame = length <= MSP_N_FFT ? 0 : (length - 1 - MSP_N_FFT) / hop_length + 1;
     }
-    threadgroup_barrier(mem_flags::mem_device);
+    for (int i = int(thread_index); i < edge.end - edge.begin; i += MSP_THREADS) MSP_EDGE_SUM(i) = 0.0f;
   }
 #endif
 
@@ -282,8 +282,24 @@ kernel void msp_istft(
     const int step_begin = step_frame * hop_length;  // position of this step's first sample
 #if MSP_ADJOINT
     if (is_edge) {
-      for (int turn = 0; turn < MSP_FRAMES; ++turn) {
-        msp_add_edge(v, samples, &ends, edge, step_begin + turn * hop_length, turn == slot && live, lane);
+      const threadgroup float* slots = (const threadgroup float*)exchange;
+      threadgroup float* values = (threadgroup float*)shared;
+      for (int odd = 0; odd < 2; ++odd) {
+#pragma unroll
+        for (int q = 0; q < MspLast::COUNT; ++q) {
+          if (MspLast::active(q, lane)) values[MspLast::index(q, lane)] = odd == 0 ? v[q].x : v[q].y;
+        }
+        threadgroup_barrier(mem_flags::mem_threadgroup);
+        for (int i = int(thread_index); i < edge.end - edge.begin; i += MSP_THREADS) {
+          MSP_EDGE_SUM(i) += edge.all(slots, step_begin, odd, edge.begin + i);
+        }
+        if (edge.pad_mode == MSP_PAD_REPLICATE) {
+          for (int i = int(thread_index); i < first; i += MSP_THREADS) {
+            ends.x += edge.at(slots, step_begin, odd, i);
+            ends.y += edge.at(slots, step_begin, odd, first + length + i);
+          }
+        }
+        threadgroup_barrier(mem_flags::mem_threadgroup);
       }
       msp_load_pairs(v, &middle, next_bins, bin_stride, lane);
       step_frame = next_frame;
@@ -357,17 +373,21 @@ kernel void msp_istft(
   }
 
 #if MSP_ADJOINT
-  if (is_edge && edge.pad_mode == MSP_PAD_REPLICATE) {  // lane by lane, in order
+  if (is_edge) {
+    for (int i = int(thread_index); i < edge.end - edge.begin; i += MSP_THREADS) samples[edge.begin + i] = MSP_EDGE_SUM(i);
+  }
+  if (is_edge && edge.pad_mode == MSP_PAD_REPLICATE) {
     threadgroup float* sums = (threadgroup float*)exchange;
-    for (int end = 0; end < 2; ++end) {
-      threadgroup_barrier(mem_flags::mem_threadgroup);
+    for (int end = 0; end < 2; ++end) {  // thread by thread, in order
       sums[thread_index] = end == 0 ? ends.x : ends.y;
-      threadgroup_barrier(mem_flags::mem_threadgroup);
+      threadgroup_barrier(mem_flags::mem_threadgroup | mem_flags::mem_device);
       if (thread_index == 0) {
         float sum = 0.0f;
-        for (int i = 0; i < MSP_LANES * MSP_FRAMES; ++i) sum += sums[i];
-        samples[end == 0 ? 0 : length - 1] += sum;
+        for (int i = 0; i < MSP_THREADS; ++i) sum += sums[i];
+        const int t = end == 0 ? 0 : length - 1;
+        if (t >= edge.begin && t < edge.end) samples[t] += sum;
       }
+      threadgroup_barrier(mem_flags::mem_threadgroup);
     }
   }
 #endif

@@ -251,11 +251,12 @@ def _stft_adjoint_recipe(
     runs, run_hops = (0, 1)
     if begin < end:
         runs, run_hops = _runs(plan, geometry.rows, geometry.hop_length, begin, end, device)
-    groups = runs + int(has_edge)
+    edges = 0 if not has_edge else 1 if samples < 2 * offset + 2 else 2
+    groups = runs + edges
     params = [
         *strides, geometry.frames, geometry.hop_length, geometry.win_left, geometry.win_length, offset, samples,
         groups, run_hops, _halo(plan.n_fft, geometry.hop_length), begin, end, int(paired_window), 0, _FAR, _FAR,
-        PAD_MODES[geometry.pad_mode], int(has_edge),
+        PAD_MODES[geometry.pad_mode], edges,
     ]  # fmt: skip
     pairs = _pair_twiddles(plan, device)
     # The kernel counts the bins between 0 and half twice.

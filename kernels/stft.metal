@@ -29,6 +29,29 @@ inline float2 msp_sample_pair(const device MSP_SAMPLE* row, int t, bool paired) 
   return float2(float(row[t]), float(row[t + 1]));
 }
 
+inline void msp_load_weights(
+    thread float2* weight, const device float* window, uint lane, int win_left, int win_length, bool paired) {
+#pragma unroll
+  for (int q = 0; q < MspFirst::COUNT; ++q) {
+    weight[q] = MspFirst::active(q, lane)
+        ? msp_window_pair(window, MspFirst::index(q, lane), win_left, win_length, paired) : float2(0.0f, 0.0f);
+  }
+}
+
+// A lane's part of the envelope is the same as well, for frames within the steady part.
+inline void msp_weigh_steadily(
+    thread float2* weight, const device float* inverse_envelope, MspEnvelope envelope, uint lane) {
+  if (envelope.tail <= envelope.head) return;
+  const device float* period = inverse_envelope + envelope.head;
+#pragma unroll
+  for (int q = 0; q < MspFirst::COUNT; ++q) {
+    const int d = 2 * int(MspFirst::index(q, lane));
+    if (MspFirst::active(q, lane)) {
+      weight[q] = weight[q] * float2(period[d % envelope.hop_length], period[(d + 1) % envelope.hop_length]);
+    }
+  }
+}
+
 [[max_total_threads_per_threadgroup(MSP_LANES * MSP_FRAMES)]]
 kernel void msp_stft(
     const device MSP_SAMPLE* input [[buffer(0)]],
@@ -68,19 +91,10 @@ kernel void msp_stft(
   threadgroup MSP_EXCHANGE_TYPE* shared = exchange + slot * MSP_EXCHANGE_SIZE;
 
   float2 weight[MspFirst::COUNT];  // a lane's part of the window is the same for every frame
-#pragma unroll
-  for (int q = 0; q < MspFirst::COUNT; ++q) {
-    const uint m = MspFirst::index(q, lane);
-    weight[q] = MspFirst::active(q, lane) ? msp_window_pair(window, m, win_left, win_length, paired_window)
-                                          : float2(0.0f, 0.0f);
+  msp_load_weights(weight, window, lane, win_left, win_length, paired_window);
 #if MSP_ADJOINT
-    // And so is its part of the envelope, for frames within the steady part.
-    if (MspFirst::active(q, lane) && envelope.tail > envelope.head) {
-      const device float* period = inverse_envelope + envelope.head;
-      weight[q] = weight[q] * float2(period[int(2 * m) % hop_length], period[int(2 * m + 1) % hop_length]);
-    }
+  msp_weigh_steadily(weight, inverse_envelope, envelope, lane);
 #endif
-  }
 
   for (uint step = 0; step < steps; ++step) {
     const uint wanted = (group * steps + step) * MSP_FRAMES + slot;
@@ -90,13 +104,21 @@ kernel void msp_stft(
     const int start = int(frame - row_index * frames) * hop_length - pad;
     const device MSP_SAMPLE* row = input + int(row_index) * row_stride;
 
+    bool interior = start >= 0 && start + MSP_N_FFT <= samples;
+#if MSP_ADJOINT
+    const int position = start + pad;  // of the frame in the untrimmed signal
+    interior = interior && position >= envelope.head && position + MSP_N_FFT <= envelope.tail;
+#endif
+
     float2 v[MSP_VALUES];
-    if (start >= 0 && start + MSP_N_FFT <= samples) {
+    if (interior) {
 #pragma unroll
       for (int q = 0; q < MspFirst::COUNT; ++q) {
         v[q] = MspFirst::active(q, lane) ? msp_sample_pair(row, start + 2 * int(MspFirst::index(q, lane)), paired_loads)
                                          : float2(0.0f, 0.0f);
       }
+#pragma unroll
+      for (int q = 0; q < MspFirst::COUNT; ++q) v[q] = v[q] * weight[q];
     } else {
 #pragma unroll
       for (int q = 0; q < MspFirst::COUNT; ++q) {
@@ -104,29 +126,17 @@ kernel void msp_stft(
         v[q] = float2(0.0f, 0.0f);
         if (MspFirst::active(q, lane)) {
           v[q] = float2(msp_padded_sample(row, t, samples, pad_mode), msp_padded_sample(row, t + 1, samples, pad_mode));
+#if MSP_ADJOINT
+          const int s = t + pad;
+          v[q] = v[q] * msp_window_pair(window, MspFirst::index(q, lane), win_left, win_length, paired_window);
+          v[q] = v[q] * float2(envelope.at(inverse_envelope, s, s % hop_length),
+                               envelope.at(inverse_envelope, s + 1, (s + 1) % hop_length));
+#else
+          v[q] = v[q] * weight[q];
+#endif
         }
       }
     }
-#if MSP_ADJOINT
-    const int position = start + pad;  // of the frame in the untrimmed signal
-    if (position < envelope.head || position + MSP_N_FFT > envelope.tail) {
-#pragma unroll
-      for (int q = 0; q < MspFirst::COUNT; ++q) {
-        if (!MspFirst::active(q, lane)) continue;
-        const uint m = MspFirst::index(q, lane);
-        const int s = position + 2 * int(m);
-        v[q] = v[q] * msp_window_pair(window, m, win_left, win_length, paired_window);
-        v[q] = v[q] * float2(envelope.at(inverse_envelope, s, s % hop_length),
-                             envelope.at(inverse_envelope, s + 1, (s + 1) % hop_length));
-      }
-    } else {
-#pragma unroll
-      for (int q = 0; q < MspFirst::COUNT; ++q) v[q] = v[q] * weight[q];
-    }
-#else
-#pragma unroll
-    for (int q = 0; q < MspFirst::COUNT; ++q) v[q] = v[q] * weight[q];
-#endif
 
     msp_fft(v, shared, twiddles, lane);
     msp_to_pairs(v, shared, lane);

@@ -76,7 +76,7 @@ def test_stft_next_to_every_padding(n_fft, pad_mode, torch_device):
 @pytest.mark.parametrize("pad_mode", ["replicate", "constant"])
 @pytest.mark.parametrize("samples", [1, 2, 31])
 def test_stft_of_signals_shorter_than_the_padding(pad_mode, samples, torch_device):
-    stft_gradients(2, samples, 400, 100, torch_device, pad_mode=pad_mode)
+    stft_gradients(64, samples, 400, 100, torch_device, pad_mode=pad_mode)  # so few numbers, so many rows
 
 
 @pytest.mark.parametrize("n_fft", [16, 400, 1024, 4096])
