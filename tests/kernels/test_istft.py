@@ -64,7 +64,7 @@ def test_any_number_of_frames_with_and_without_centring(n_fft, frames, torch_dev
 @pytest.mark.parametrize("center", [True, False])
 def test_any_length(length, center, torch_device):
     check(
-        spectrum_of(2, 400, 17, torch_device),
+        spectrum_of(64, 400, 17, torch_device),
         torch.rand(400, device=torch_device) + 0.2,
         400,
         100,
