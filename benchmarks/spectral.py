@@ -5,6 +5,7 @@
 device: milliseconds per call from captured CUDA graphs that rotate among inputs larger than the cache (torch.istft
 synchronises and cannot be captured: the sum of its kernels' times from the profiler). wall: one synchronised call,
 median. GB/s: inputs once plus outputs once over device time, next to a device-to-device copy measured in the same run.
+"+ gradient" is the call and the gradient of its input; "round trip" is stft, istft and the gradient of the signal.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ CASES = [  # rows, samples, n_fft, hop
     (2, 2_650_000, 8192, 1024),
     (64, 480_000, 400, 160),
 ]
+LONG = 2_000_000  # samples from which gradients are not timed: they differ from the others by their FFTs only
 FOOTPRINT = 400_000_000  # bytes that the rotated inputs and outputs cover at least: several times the L2 cache
 
 
@@ -108,28 +110,62 @@ def measure(rows: int, samples: int, n_fft: int, hop_length: int) -> dict:
     spectra = [original_stft(signal, return_complex=True, **options) for signal in signals]
     result: dict = dict(rows=rows, samples=samples, n_fft=n_fft, hop_length=hop_length, megabytes=moved / 1e6)
 
-    stft_calls = [lambda s=s: torch.stft(s, return_complex=True, **options) for s in signals]
-    istft_calls = [lambda s=s: torch.istft(s, length=samples, **options) for s in spectra]
-    result["torch"] = dict(
-        stft=dict(device=captured(stft_calls), wall=wall(stft_calls)),
-        istft=dict(device=profiled(istft_calls), wall=wall(istft_calls)),
-    )
+    tasks = {
+        "stft": [lambda s=s: torch.stft(s, return_complex=True, **options) for s in signals],
+        "istft": [lambda s=s: torch.istft(s, length=samples, **options) for s in spectra],
+    }
+    if samples < LONG:
+        tasks |= gradient_tasks(signals, spectra, options)
+    result["torch"] = {
+        name: dict(device=captured(calls) if name.startswith("stft") else profiled(calls), wall=wall(calls))
+        for name, calls in tasks.items()
+    }
+    # In float64 and the first row only, so that the reference fits beside the rest.
+    double = [signals[0][:1].double()], [spectra[0][:1].to(torch.complex128)]
+    wide = dict(n_fft=n_fft, hop_length=hop_length, window=window.double())
+    references = {
+        "stft": original_stft(double[0][0], return_complex=True, **wide),
+        "istft": original_istft(double[1][0], length=samples, **wide),
+    }
+    if len(tasks) > 2:
+        references |= {name: calls[0]() for name, calls in gradient_tasks(*double, wide).items()}
     msp.reset_stats()
     with msp.accelerated(devices=("cuda",), on_fallback="raise"):
-        # In float64 and the first row only, so that the reference fits beside the rest.
-        reference = original_stft(
-            signals[0][:1].double(), n_fft, hop_length, window=window.double(), return_complex=True
-        )
-        error = relative_error(stft_calls[0]()[:1].to(torch.complex128), reference)
-        back = original_istft(
-            spectra[0][:1].to(torch.complex128), n_fft, hop_length, window=window.double(), length=samples
-        )
-        inverse_error = relative_error(istft_calls[0]()[:1].double(), back)
-        result["patched"] = dict(
-            stft=dict(device=captured(stft_calls), wall=wall(stft_calls), error=error),
-            istft=dict(device=captured(istft_calls), wall=wall(istft_calls), error=inverse_error),
-        )
+        result["patched"] = {
+            name: dict(
+                error=relative_error(calls[0]()[:1].to(references[name].dtype), references[name]),
+                device=captured(calls),
+                wall=wall(calls),
+            )
+            for name, calls in tasks.items()
+        }
     return result
+
+
+def gradient_tasks(signals: list[torch.Tensor], spectra: list[torch.Tensor], options: dict) -> dict:
+    """Calls that return the gradient of the input for some gradient of the result."""
+    samples = signals[0].shape[1]
+
+    def stft(signal: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
+        signal.requires_grad_()
+        return torch.autograd.grad(torch.stft(signal, return_complex=True, **options), signal, gradient)[0]
+
+    def istft(spectrum: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
+        spectrum.requires_grad_()
+        return torch.autograd.grad(torch.istft(spectrum, length=samples, **options), spectrum, gradient)[0]
+
+    def round_trip(signal: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
+        signal.requires_grad_()
+        back = torch.istft(torch.stft(signal, return_complex=True, **options), length=samples, **options)
+        return torch.autograd.grad(back, signal, gradient)[0]
+
+    signals, spectra = [signal.detach() for signal in signals], [spectrum.detach() for spectrum in spectra]
+    pairs = list(zip(signals, spectra, strict=True))
+    return {
+        "stft + gradient": [lambda a=a, b=b: stft(a.detach(), b) for a, b in pairs],
+        "istft + gradient": [lambda a=a, b=b: istft(b.detach(), a) for a, b in pairs],
+        "round trip + gradient": [lambda a=a: round_trip(a.detach(), a) for a in signals],
+    }
 
 
 def table(results: list[dict], rate: float) -> str:
@@ -140,9 +176,10 @@ def table(results: list[dict], rate: float) -> str:
     ]
     for r in results:
         case = f"B{r['rows']} T{r['samples']} n{r['n_fft']} h{r['hop_length']}"
-        for op in ("stft", "istft"):
-            theirs, ours = r["torch"][op], r["patched"][op]
-            speed = r["megabytes"] / ours["device"]
+        for op, ours in r["patched"].items():
+            theirs = r["torch"][op]
+            passes = 4 if op.startswith("round") else 2 if "gradient" in op else 1
+            speed = passes * r["megabytes"] / ours["device"]
             gain = {kind: theirs[kind] / ours[kind] for kind in ("device", "wall")}
             lines.append(
                 f"| {case} | {op} | {theirs['device']:.4f} | {ours['device']:.4f} | {gain['device']:.2f}x "

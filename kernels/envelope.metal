@@ -5,8 +5,11 @@ struct MspEnvelope {
   int end;         // nothing reaches this position and those behind it
   int hop_length;
 
-  float at(const device float* table, int s, int phase) const {  // phase: s modulo hop_length
-    const int entry = s < head ? s : s < tail ? head + phase : head + hop_length + (s - tail);
-    return s < end ? table[entry] : 0.0f;
+  int entry(int s, int phase) const {  // of the table, for s before the end; phase: s modulo hop_length
+    return s < head ? s : s < tail ? head + phase : head + hop_length + (s - tail);
+  }
+
+  float at(const device float* table, int s, int phase) const {
+    return s < end ? table[entry(s, phase)] : 0.0f;
   }
 };

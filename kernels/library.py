@@ -62,23 +62,22 @@ def istft_adjoint(gradient: torch.Tensor, window: torch.Tensor, geometry: IstftG
     return general.istft_adjoint(gradient, window, geometry)
 
 
-def has_window_gradient(n_fft: int, *tensors: torch.Tensor) -> bool:
-    """Whether the two functions below do this size, and these signals or windows."""
-    return supports_real(n_fft) and not any(tensor.is_complex() for tensor in tensors)
-
-
 def stft_window_gradient(
     gradient: torch.Tensor, signal: torch.Tensor, window: torch.Tensor, geometry: StftGeometry
 ) -> torch.Tensor:
-    """[win_length] float32: the gradient of stft with respect to the window. Where has_window_gradient() only."""
-    return real.stft_window_gradient(gradient, signal, geometry)
+    """[win_length], as the window: the gradient of stft with respect to the window, whose values do not matter."""
+    if _is_real(window, geometry.n_fft) and not signal.is_complex():
+        return real.stft_window_gradient(gradient, signal, geometry)
+    return general.stft_window_gradient(gradient, signal, window, geometry)
 
 
 def istft_window_gradient(
     gradient: torch.Tensor, spectrum: torch.Tensor, window: torch.Tensor, geometry: IstftGeometry
 ) -> torch.Tensor | None:
-    """[win_length] float32: the gradient of istft with respect to the window. Where has_window_gradient() only."""
-    return real.istft_window_gradient(gradient, spectrum, window, geometry)
+    """[win_length], as the window: the gradient of istft with respect to the window. None as in istft."""
+    if _is_real(window, geometry.n_fft) and not gradient.is_complex():
+        return real.istft_window_gradient(gradient, spectrum, window, geometry)
+    return general.istft_window_gradient(gradient, spectrum, window, geometry)
 
 
 def _is_real(window: torch.Tensor, n_fft: int) -> bool:

@@ -11,31 +11,47 @@ from functools import cache, cached_property, lru_cache
 from math import prod
 
 MIN_N_FFT = 16
-MAX_N_FFT = 8192
+MAX_N_FFT = 16_384
+MAX_BLUESTEIN_POINTS = 4096  # two transforms of twice as many points, which threadgroup memory just holds
 MAX_VALUES = 16  # complex registers per lane: more would spill on Apple GPUs
 THREADGROUP_BYTES = 32_768
 GROUP_THREADS = 128  # 8 simdgroups per threadgroup lost 25 to 50 % on an H100, 2 to 4 were best
 RADICES = (16, 15, 14, 12, 10, 9, 8, 7, 6, 5, 4, 3, 2)
 STAGES_MAX = 6
+UNPADDED = 30  # a pad_shift that adds nothing
 
 
 @lru_cache(maxsize=4096)
-def supports(n_fft: int) -> bool:
-    """Whether a kernel exists for this size: even, 16 to 8192, half of it a product of 2, 3, 5 and 7."""
-    if n_fft % 2 or not MIN_N_FFT <= n_fft <= MAX_N_FFT:
+def supports_real(n_fft: int) -> bool:
+    """Whether the real family has this size: even, 16 to 16384, half of it a product of 2, 3, 5 and 7.
+
+    Above 8192 that is where the lanes of a threadgroup hold all values in the stages of some order of radices.
+    """
+    return n_fft % 2 == 0 and MIN_N_FFT <= n_fft <= MAX_N_FFT and _transform(n_fft) is not None
+
+
+def supports(n_fft: int, complex_valued: bool = False) -> bool:
+    """Whether any kernel does this size, for real signals and windows or for complex ones."""
+    if n_fft < 1:
         return False
-    rest = n_fft // 2
-    for prime in (2, 3, 5, 7):
-        while rest % prime == 0:
-            rest //= prime
-    return rest == 1
+    if not complex_valued and supports_real(n_fft):
+        return True
+    points = n_fft if complex_valued or n_fft % 2 else n_fft // 2
+    return points <= MAX_BLUESTEIN_POINTS or supports_real(2 * points)
 
 
-supports_real = supports
+def supported_sizes(largest: int = MAX_N_FFT) -> list[int]:
+    """The sizes of the real family."""
+    return [n for n in range(MIN_N_FFT, largest + 1, 2) if supports_real(n)]
 
 
-def supported_sizes() -> list[int]:
-    return [n for n in range(MIN_N_FFT, MAX_N_FFT + 1, 2) if supports(n)]
+def describe(op: str, n_fft: int, complex_valued: bool = False) -> str:
+    """The plan of a call in words."""
+    if not complex_valued and supports_real(n_fft):
+        return (stft_plan if op == "stft" else istft_plan)(n_fft).describe()
+    if not supports(n_fft, complex_valued):
+        complex_valued = not complex_valued
+    return f"{op} n_fft={n_fft} {transform(n_fft, complex_valued).describe()}"
 
 
 @dataclass(frozen=True)
@@ -88,6 +104,8 @@ class Plan:
     @property
     def exchange_size(self) -> int:
         """Elements of exchange memory per frame (float2, or float when split), padding included."""
+        if self.pad_shift == UNPADDED:
+            return self.half
         return self.half + ((self.half - 1) >> self.pad_shift) + 1
 
     @property
@@ -125,10 +143,42 @@ class Plan:
         return "".join(f"#define MSP_{name} {value}\n" for name, value in values.items())
 
 
+@dataclass(frozen=True)
+class Transform:
+    """How the general family transforms one frame: `points` complex points, by `plan`.
+
+    packed: a real frame of even n_fft is taken as n_fft / 2 points; bluestein: as a convolution by transforms of
+    `plan.half` points, which serves every number of points up to half of that.
+    """
+
+    plan: Plan
+    points: int
+    packed: bool
+    bluestein: bool
+
+    def describe(self) -> str:
+        kind = f"Bluestein in {self.plan.half}" if self.bluestein else "x".join(map(str, self.plan.radices))
+        return f"points={self.points} ({kind}) lanes={self.plan.lanes} frames={self.plan.frames}"
+
+
+@cache
+def transform(n_fft: int, complex_valued: bool) -> Transform:
+    """The general family's transform for a size that `supports` allows."""
+    packed = not complex_valued and n_fft % 2 == 0
+    points = n_fft // 2 if packed else n_fft
+    bluestein = not supports_real(2 * points)
+    size = max(MIN_N_FFT, 1 << (2 * points - 2).bit_length()) if bluestein else points
+    radices, lanes, _ = _known_transform(2 * size)
+    frames = max(1, GROUP_THREADS // lanes)
+    split = size > 3200
+    plan = _fit(Plan(2 * size, radices, lanes, frames, False, split, pad_shift=5 if split else 4))
+    return Transform(plan, points, packed, bluestein)
+
+
 @cache
 def stft_plan(n_fft: int) -> Plan:
-    """The forward plan. Raises ValueError for a size that `supports` refuses."""
-    radices, lanes, mirrored = _transform(n_fft)
+    """The forward plan. Raises ValueError for a size that `supports_real` refuses."""
+    radices, lanes, mirrored = _known_transform(n_fft)
     half = n_fft // 2
     frames = max(1, GROUP_THREADS // lanes)
     split = half > 3200  # an interleaved buffer would leave room for one threadgroup per core only
@@ -141,30 +191,39 @@ def istft_plan(n_fft: int) -> Plan:
     """The inverse plan: the forward stages in reverse order, and a place for the overlap."""
     # Not mirrored: its registers cost more than the exchange it saves (H100: 0.080 against 0.071 ms at n_fft 1024,
     # 0.118 against 0.109 at 4096).
-    radices, lanes, _ = _transform(n_fft)
+    radices, lanes, _ = _known_transform(n_fft)
     if n_fft <= 2048:
         frames = max(1, GROUP_THREADS // lanes)
         return _fit(Plan(n_fft, radices[::-1], lanes, frames, False, False, 4, "gather"))
-    for overlap, split in (("ring", False), ("ring", True), ("device", False), ("device", True)):
+    for overlap, split in (("ring", False), ("ring", True), ("device", False)):
         plan = Plan(n_fft, radices[::-1], lanes, 1, False, split, 5 if split else 4, overlap)
         if plan.threadgroup_bytes <= THREADGROUP_BYTES:
             return plan
-    raise AssertionError(f"no inverse plan for n_fft={n_fft}")
+    return _fit(Plan(n_fft, radices[::-1], lanes, 1, False, True, 5, "device"))
 
 
 def _fit(plan: Plan) -> Plan:
-    """The same plan with as many frames per threadgroup as its memory allows."""
+    """The same plan with as many frames per threadgroup as its memory allows, at last without spare elements."""
     while plan.threadgroup_bytes > THREADGROUP_BYTES:
-        assert plan.frames > 1, plan
-        plan = replace(plan, frames=plan.frames // 2)
+        if plan.frames > 1:
+            plan = replace(plan, frames=plan.frames // 2)
+        else:
+            assert plan.pad_shift < UNPADDED, plan
+            plan = replace(plan, pad_shift=UNPADDED)
     return plan
 
 
-@cache
-def _transform(n_fft: int) -> tuple[tuple[int, ...], int, bool]:
-    """(radices of the forward transform, lanes, mirrored) with the least idle lanes over the fewest stages."""
-    if not supports(n_fft):
+def _known_transform(n_fft: int) -> tuple[tuple[int, ...], int, bool]:
+    if not supports_real(n_fft):
         raise ValueError(f"no plan for n_fft={n_fft}: it must be even, {MIN_N_FFT} to {MAX_N_FFT}, half of it 7-smooth")
+    found = _transform(n_fft)
+    assert found is not None
+    return found
+
+
+@cache
+def _transform(n_fft: int) -> tuple[tuple[int, ...], int, bool] | None:
+    """(radices of the forward transform, lanes, mirrored) with the least idle lanes over the fewest stages."""
     half = n_fft // 2
     best: tuple[tuple[float, ...], tuple[int, ...], int, bool] | None = None
     for factors in _factorisations(half, RADICES):
@@ -185,7 +244,8 @@ def _transform(n_fft: int) -> tuple[tuple[int, ...], int, bool]:
             score = (len(factors), crossing, round(waste, 3), not last, max(factors), lanes)
             if best is None or score < best[0]:
                 best = (score, order, lanes, bool(last))
-    assert best is not None, f"no plan for n_fft={n_fft}"
+    if best is None:
+        return None
     assert prod(best[1]) == half
     return best[1], best[2], best[3]
 

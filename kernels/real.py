@@ -118,14 +118,12 @@ def istft_adjoint(gradient: torch.Tensor, window: torch.Tensor, geometry: IstftG
 
 
 def stft_window_gradient(gradient: torch.Tensor, signal: torch.Tensor, geometry: StftGeometry) -> torch.Tensor:
-    if signal.stride(1) != 1:
-        signal = signal.contiguous()
     scale = geometry.scale / 2  # the kernel counts the bins between 0 and half twice
     kind = Kind("msp_window_gradient", adjoint=True, two_sided=not geometry.onesided, dtype=signal.dtype)
     sums = _frame_products(
         gradient, signal, kind, geometry.n_fft, geometry.hop_length, geometry.pad, geometry.pad_mode, scale
     )
-    return sums[geometry.win_left :][: geometry.win_length]
+    return sums[:, geometry.win_left : geometry.win_left + geometry.win_length].sum(0)
 
 
 def istft_window_gradient(
@@ -148,14 +146,16 @@ def istft_window_gradient(
     products = pad(products, (geometry.first, geometry.untrimmed - geometry.first - reached))
     framed = products.as_strided((geometry.frames, n_fft), (hop_length, 1)).sum(0)
     part = slice(geometry.win_left, geometry.win_left + geometry.win_length)
-    return sums[part] - 2 * window * framed[part]
+    return sums[:, part].sum(0) - 2 * window * framed[part]
 
 
 def _frame_products(
     spectrum: torch.Tensor, signal: torch.Tensor, kind: Kind, n_fft: int, hop_length: int, pad: int, pad_mode: str,
     scale: float,
 ) -> torch.Tensor:  # fmt: skip
-    """[n_fft]: the sum over rows and frames of inverse transforms times the samples under each frame."""
+    """[parts, n_fft]: inverse transforms times the samples under each frame, summed over rows and frames in parts."""
+    if signal.stride(1) != 1:
+        signal = signal.contiguous()
     plan = istft_plan(n_fft)
     rows, _, frames = spectrum.shape
     device = spectrum.device
@@ -170,7 +170,7 @@ def _frame_products(
     args = [None, None, stage_twiddles(plan, device), _pair_twiddles(plan, device), None, params, scale]
     sums = empty((groups * plan.frames, n_fft), torch.float32, device)
     launch.recipe(_kernel(plan, kind, device), args, groups, plan.threads, device)(spectrum, signal, sums)
-    return sums.sum(0)
+    return sums
 
 
 @lru_cache(maxsize=1024)

@@ -35,6 +35,27 @@ def pair_twiddles(n_fft: int, bins: int, device: torch.device) -> torch.Tensor:
     return _store(_unit(-torch.arange(bins, dtype=torch.float64, device="cpu") / n_fft), device)
 
 
+@lru_cache(maxsize=256)
+def chirp(points: int, device: torch.device) -> torch.Tensor:
+    """[points, 2] float32: e^{-pi i m^2 / points}, with which a transform of `points` becomes a convolution."""
+    return _store(_chirp(points), device)
+
+
+@lru_cache(maxsize=256)
+def chirp_spectrum(points: int, size: int, device: torch.device) -> torch.Tensor:
+    """[size, 2] float32: the transform of the conjugate chirp, even and periodic in `size`, divided by `size`."""
+    values = _chirp(points).conj()
+    around = torch.zeros(size, dtype=torch.complex128, device="cpu")
+    around[:points] = values
+    around[size - points + 1 :] = values[1:].flip(0)
+    return _store(torch.fft.fft(around) / size, device)
+
+
+def _chirp(points: int) -> torch.Tensor:
+    position = torch.arange(points, dtype=torch.int64, device="cpu")
+    return _unit(-(position * position % (2 * points)).double() / (2 * points))  # whole turns leave no rounding
+
+
 def _unit(turns: torch.Tensor) -> torch.Tensor:
     """e^{2 pi i turns}, float64; whole and quarter turns come out exact."""
     quarter = torch.round(turns * 4)

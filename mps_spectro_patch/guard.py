@@ -10,17 +10,16 @@ import threading
 import traceback
 import warnings
 from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensor
 
+from . import comparison, notices
+from .kernels import plan
 from .options import OPS, Options, logger
-from .routing import FallbackError, Reason, UseOriginal, plan_name
-
-# Two correct float32 transforms differ by about 1e-7; a wrong index or a lost bin by about 1.
-TOLERANCE = 1e-4
-TINY = 1e-30
+from .routing import Call, FallbackError, Reason, UseOriginal
 
 ops = None  # mps_spectro_patch.ops once something is installed; importing the package must not register operators
 
@@ -52,42 +51,51 @@ def load_operators() -> None:
 
 
 def launch(
-    op: str, input: torch.Tensor, window: torch.Tensor, arguments: tuple, eager: bool = False
+    op: str, input: torch.Tensor, window: torch.Tensor | None, call: Call, eager: bool = False
 ) -> torch.Tensor:
     """Calls the operator, with the batch dimension that it wants and torch does not. Traceable by torch.compile.
 
     eager: nothing is being compiled; where the original turns out to be needed after all, UseOriginal says so.
     """
-    # Eager calls take the operator's body itself: routing has seen to it that no gradient or transform wants this call,
-    # so the dispatcher has nothing to add, and it costs as much as the body.
+    # Eager calls take a shorter way than through the dispatcher, which costs as much as the operator's body.
     direct = eager and type(input) is not FakeTensor and not torch._C._len_torch_dispatch_stack()
+    if window is None:
+        win_length = call.arguments[2]
+        window = _ones(win_length, input.device) if direct else torch.ones(win_length, device=input.device)
+    elif window.dtype is not torch.float32:
+        window = window.resolve_conj() if window.is_complex() else window.to(torch.float32)
     window = window.resolve_neg()
-    if op == "stft":
-        stft = ops.run_stft if direct else ops.stft
-        input = input.resolve_neg()
-        if input.dim() == 1:
-            # In place where nobody is watching: torch's own result is no view.
-            spectrum = stft(input.unsqueeze(0), window, *arguments)
-            return spectrum.squeeze_(0) if eager else spectrum.squeeze(0)
-        return stft(input, window, *arguments)
-    istft = ops.run_istft if direct else ops.istft
     input = input.resolve_conj().resolve_neg()
-    if input.dim() == 2:
-        return istft(input.unsqueeze(0), window, *arguments, strict=eager).squeeze(0)
-    return istft(input, window, *arguments, strict=eager)
+    if op == "stft":
+        operator, single = ops.eager_stft if direct else ops.stft, input.dim() == 1
+    else:
+        operator, single = ops.eager_istft if direct else ops.istft, input.dim() == 2
+    result = operator(input.unsqueeze(0) if single else input, window, *call.arguments)
+    if single:
+        # In place where torch does so: its own spectrum of one signal is no view, its own signal is one.
+        in_place = direct and op == "stft" and not torch._C._are_functorch_transforms_active()
+        result = result.squeeze_(0) if in_place else result.squeeze(0)
+    return torch.view_as_real(result) if call.as_real else result
 
 
-def run(op: str, options: Options, input: torch.Tensor, window: torch.Tensor, arguments: tuple,
+def launch_compiled(op: str, input: torch.Tensor, window: torch.Tensor | None, call: Call) -> torch.Tensor:
+    """launch() where torch.compile traces."""
+    if call.notices:
+        notices.give_while_tracing(call.notices)
+    return launch(op, input, window, call)
+
+
+def run(op: str, options: Options, input: torch.Tensor, window: torch.Tensor | None, call: Call,
         original: Callable[[], torch.Tensor]) -> torch.Tensor:
     """The fast result, or the original's where the fast path is not to be trusted."""
-    key = (op, arguments[0], input.device)  # a plan is made from the op and n_fft alone
+    key = (call.plan, input.device)
     if key in quarantined:
         return fall_back(op, Reason.QUARANTINED, options, original)
     # Compiling a kernel or copying a table would break the graph for the original as well.
     if key not in _used and _is_capturing(input):
         return fall_back(op, Reason.CAPTURE, options, original)
     try:
-        result = launch(op, input, window, arguments, eager=True)
+        result = launch(op, input, window, call, eager=True)
     except UseOriginal as refusal:
         return fall_back(op, refusal.reason, options, original)
     except Exception as error:  # whatever broke in our code must not break the program that called torch
@@ -95,10 +103,14 @@ def run(op: str, options: Options, input: torch.Tensor, window: torch.Tensor, ar
             raise
         return _after_error(key, error, options, original(), _is_capturing(input))
     _used.add(key)
-    # One kernel holds several ways through: an odd hop or a short window is not vouched for by other calls.
-    way = (*key, arguments[1] % 2, arguments[2] == arguments[0])
-    if options.verify != "off" and (options.verify == "always" or way not in _verified) and _can_compare(input):
-        return _verified_result(key, way, options, input, window, arguments, result, original())
+    if options.verify != "off":
+        # One kernel holds several ways through: an odd hop or a short window is not vouched for by other calls.
+        needs = (input.requires_grad, window is not None and window.requires_grad) if result.requires_grad else None
+        way = (key, call.way, needs)
+        if (options.verify == "always" or way not in _verified) and _can_compare(input, result):
+            return _verified_result(key, way, options, input, window, call, result, original)
+    if call.notices:
+        notices.give(call.notices)
     count(op, None)
     return result
 
@@ -130,25 +142,57 @@ def counts(reset: bool = False) -> dict[tuple[str, Reason | None], int]:
     return copy
 
 
-def _verified_result(key: tuple, way: tuple, options: Options, input: torch.Tensor, window: torch.Tensor,
-                     arguments: tuple, result: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
-    """`result` if it agrees with the original's `reference`, else `reference`."""
-    op = key[0]
+def _verified_result(key: tuple, way: tuple, options: Options, input: torch.Tensor, window: torch.Tensor | None,
+                     call: Call, result: torch.Tensor, original: Callable[[], torch.Tensor]) -> torch.Tensor:
+    """`result` if it, and its gradients, agree with the original's, else the original's."""
+    op = call.plan[0]
+    with torch.no_grad():  # else the hooks for saved tensors would see this one, too
+        reference = original()
     try:
-        finite = bool(torch.isfinite(_as_real(input)).all())
-        weight = envelope(window, arguments, input.shape[-1]) if op == "istft" else None
-        wrong = difference(result, reference, weight, everywhere=finite)
+        finite = comparison.is_finite(input)
+        used = _ones(call.arguments[2], input.device) if window is None else window
+        weight = comparison.envelope(used, call.arguments, input.shape[-1]) if op == "istft" else None
+        wrong = comparison.difference(result, reference, weight, everywhere=finite)
+        told = wrong or finite
+        if not wrong and finite and result.requires_grad:
+            bare = call._replace(as_real=False)
+            wrong = comparison.gradient_difference(
+                lambda *tensors: launch(op, *tensors, bare, eager=True),
+                lambda *tensors: _composite(op, *tensors, call),
+                input, used, weight,
+            )  # fmt: skip
     except Exception as error:  # comparing takes memory that the program may not have left
         if options.on_error == "raise":
             raise
-        return _after_error(key, error, options, reference, depth=7)
+        return _after_error(key, error, options, original() if result.requires_grad else reference, depth=7)
     if wrong:
         _quarantine(key, wrong, f"differs from the original ({wrong})")
-        return fall_back(op, Reason.VERIFICATION, options, lambda: reference)
-    if finite:
+        return fall_back(op, Reason.VERIFICATION, options, original if result.requires_grad else lambda: reference)
+    if told:
         _verified.add(way)
     count(op, None)
     return result
+
+
+def _composite(op: str, input: torch.Tensor, window: torch.Tensor, call: Call) -> torch.Tensor:
+    """launch() made of torch's own functions, none of which warns."""
+    single = input.dim() == (1 if op == "stft" else 2)
+    input = input.unsqueeze(0) if single else input
+    if op == "stft":
+        result = ops.composite.stft(input, window, *call.arguments)
+    else:
+        n_fft, hop, _, center, _, _, samples, return_complex = call.arguments
+        reached = min(samples, n_fft + hop * (input.shape[-1] - 1) - (n_fft // 2 if center else 0))
+        result = ops.composite.istft(input, window, *call.arguments[:6], reached, return_complex)
+        result = torch.nn.functional.pad(result, (0, samples - reached))
+    return result.squeeze(0) if single else result
+
+
+@lru_cache(maxsize=64)
+def _ones(win_length: int, device: torch.device) -> torch.Tensor:
+    """The window of a call without one. Always the same tensor: istft knows its envelope again."""
+    with torch.inference_mode(False), torch.no_grad():  # it may be saved for a backward pass
+        return torch.ones(win_length, device=device)
 
 
 def _after_error(
@@ -156,20 +200,21 @@ def _after_error(
 ) -> torch.Tensor:
     """The original's result instead of ours. (Where the original raised too, the call was wrong, and not the plan.)"""
     if passing or isinstance(error, torch.OutOfMemoryError):  # will pass: no reason for a quarantine
-        logger.warning("torch.%s: the fast path could not be taken now: %s", key[0], error)
+        logger.warning("torch.%s: the fast path could not be taken now: %s", key[0][0], error)
     else:
         frame = traceback.extract_tb(error.__traceback__)[-1]
         where = f"{os.path.basename(frame.filename)}:{frame.lineno} in {frame.name}"
         what = f"{type(error).__name__}: {error}"
-        logger.debug("fast path of torch.%s", key[0], exc_info=error)
+        logger.debug("fast path of torch.%s", key[0][0], exc_info=error)
         _quarantine(key, what, f"raised {what} ({where})", depth)
-    return fall_back(key[0], Reason.ERROR, options, lambda: result)
+    return fall_back(key[0][0], Reason.ERROR, options, lambda: result)
 
 
 def _quarantine(key: tuple, why: str, sentence: str, depth: int = 6) -> None:
     """Never this plan again, and one warning, attributed to whoever called torch.stft `depth` frames up."""
-    op, n_fft, device = key
-    entry = Quarantined(op, plan_name(op, n_fft), str(device), why)
+    which, device = key
+    op = which[0]
+    entry = Quarantined(op, plan.describe(*which), str(device), why)
     with _lock:
         first = quarantined.setdefault(key, entry) is entry
     if first:
@@ -183,84 +228,19 @@ def _quarantine(key: tuple, why: str, sentence: str, depth: int = 6) -> None:
         )
 
 
-def _can_compare(input: torch.Tensor) -> bool:
+def _can_compare(input: torch.Tensor, result: torch.Tensor) -> bool:
     """Not for tensors without data, nor where reading a result back would break a CUDA graph being captured."""
-    return type(input) is not FakeTensor and not _is_capturing(input)
+    fake = type(input) is FakeTensor or type(result) is FakeTensor
+    return not fake and not torch._C._are_functorch_transforms_active() and not _is_capturing(input)
 
 
 def _is_capturing(input: torch.Tensor) -> bool:
     return input.is_cuda and torch.cuda.is_current_stream_capturing()
 
 
-@torch.no_grad()
-def difference(
-    result: torch.Tensor, reference: torch.Tensor, weight: torch.Tensor | None = None, everywhere: bool = True
-) -> str:
-    """What is wrong with `result`, in words; empty if it is another correct rounding of `reference`.
-
-    everywhere: `result` must be finite wherever `reference` is. Not so for input with NaN or infinities: which outputs
-    of a frame they reach depends on the factors that an FFT multiplies by.
-    """
-    if _layout(result) != _layout(reference):
-        return f"{_describe(result)} instead of {_describe(reference)}"
-    got, want = _as_real(result), _as_real(reference)
-    finite = torch.isfinite(want) if everywhere else torch.isfinite(want) & torch.isfinite(got)
-    if result.is_complex():  # what an infinite real part leaves in the imaginary one depends on the order of sums
-        finite = finite.all(-1, keepdim=True)
-    zero = got.new_zeros(())
-    got, want = torch.where(finite, got, zero), torch.where(finite, want, zero)
-    if weight is not None:
-        weight = weight.to(got.device)
-        got, want = got * weight, want * weight
-    scale = want.abs().amax().clamp(min=TINY)
-    error, size = (got - want) / scale, want / scale
-    worst = float(error.abs().amax())
-    relative = float(error.square().mean().sqrt() / size.square().mean().sqrt().clamp(min=TINY))
-    if float(scale) <= TINY:
-        return "" if worst <= 1 else "not zero where the original is"
-    if worst <= TOLERANCE and relative <= TOLERANCE:  # false for NaN as well
-        return ""
-    return f"largest error {worst:.1e} of the largest value, relative L2 error {relative:.1e}"
-
-
-@torch.no_grad()
-def envelope(window: torch.Tensor, arguments: tuple, frames: int) -> torch.Tensor:
-    """The sum of squared windows that istft divides by, largest value 1: the weight at which samples are comparable.
-
-    Where the envelope is small (torch lets 1e-11 pass) the division magnifies rounding in any correct istft.
-    """
-    n_fft, hop, win, center, _, samples = arguments
-    left = (n_fft - win) // 2
-    squares = torch.nn.functional.pad(window.detach().cpu().double().square(), (left, n_fft - win - left))
-    ones = torch.ones(1, 1, frames, dtype=torch.float64, device="cpu")
-    total = torch.nn.functional.conv_transpose1d(ones, squares.view(1, 1, -1), stride=hop)
-    start = n_fft // 2 if center else 0
-    part = total[0, 0, start : start + samples]
-    return (part / part.amax()).float().nan_to_num()
-
-
-def _as_real(tensor: torch.Tensor) -> torch.Tensor:
-    """The numbers, complex ones as pairs. Those of MPS on the CPU: some versions of torch lack complex operations there
-    or have them wrong, and this is where they must be right."""
-    tensor = tensor.cpu() if tensor.is_mps else tensor
-    return torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
-
-
-def _layout(tensor: torch.Tensor) -> tuple:
-    """Type, shape and the strides that matter."""
-    strides = tuple(stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True) if size > 1)
-    return tensor.dtype, tensor.shape, strides
-
-
-def _describe(tensor: torch.Tensor) -> str:
-    return f"{tensor.dtype} {tuple(tensor.shape)} with strides {tensor.stride()}"
-
-
 def _renew_lock() -> None:
     global _lock
     _lock = threading.Lock()
-# Calls that are none of our business (Reason.DEVICE). They pay for no lock, so threads may lose one now and then.
-untouched = {op: 0 for op in OPS}
 
 
 if hasattr(os, "register_at_fork"):  # another thread may hold the lock at the moment of a fork

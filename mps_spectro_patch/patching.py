@@ -306,10 +306,12 @@ def istft_arguments(input, n_fft, hop_length=None, win_length=None, window=None,
 
 
 def _call(op: str, options: Options, arguments: tuple, original: Callable, args: tuple, kwargs: dict) -> torch.Tensor:
-    input, window = arguments[0], arguments[4]
+    input = arguments[0]
     if is_compiling():  # no counters, locks or comparisons: dynamo could not trace them
         decision = routing.decide_compiled(op, options.device_types, arguments)
-        return original(*args, **kwargs) if isinstance(decision, Reason) else guard.launch(op, input, window, decision)
+        if isinstance(decision, Reason):
+            return original(*args, **kwargs)
+        return guard.launch_compiled(op, input, arguments[4], decision)
     decision = routing.untouched(input, options.flags)
     if decision is Reason.DEVICE or (decision is Reason.TYPE and not _is_on_device(input, options)):
         guard.untouched[op] += 1
@@ -318,7 +320,7 @@ def _call(op: str, options: Options, arguments: tuple, original: Callable, args:
         decision = routing.decide_touched(op, arguments)
     if isinstance(decision, Reason):
         return guard.fall_back(op, decision, options, lambda: original(*args, **kwargs))
-    return guard.run(op, options, input, window, decision, lambda: original(*args, **kwargs))
+    return guard.run(op, options, input, arguments[4], decision, lambda: original(*args, **kwargs))
 
 
 def _process_for_compiled_code() -> Options | None:

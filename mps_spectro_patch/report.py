@@ -114,11 +114,12 @@ def explain(function: Callable, *args: Any, **kwargs: Any) -> Route:
             arguments = tuple(_defaults(inspect.signature(function).bind(*args, **kwargs)).values())
     except TypeError:
         return Route(op, Reason.ARGUMENT, note=note)
-    route = routing.route(op, options.flags, arguments)
+    decision = routing.decide(op, options.flags, arguments)
+    route = routing.dressed(op, decision, arguments[0])
     reason = route.reason
     if op not in options.ops:
         reason = Reason.OP
-    elif route.fast and (op, arguments[1], arguments[0].device) in guard.quarantined:
+    elif route.fast and (decision.plan, arguments[0].device) in guard.quarantined:
         reason = Reason.QUARANTINED
     return Route(op, reason, route.arguments if reason is None else None, route.device, route.plan, note)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
@@ -23,7 +24,10 @@ ELEMENTS_MAX = 2**31  # the kernels count elements in 32 bits
 SAMPLES_MAX = 2**30  # and positions in a signal with room for what lies beyond its ends
 ROWS_MAX = 2**20  # every row of istft takes at least one threadgroup
 _TENSORS = (torch.Tensor, torch.nn.Parameter, FakeTensor)
-
+_HALF = (torch.float16, torch.bfloat16)
+# Windows that a product with float32 or complex64 turns into that type.
+_PROMOTED = (*_HALF, torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool)
+PAD_MODES = ("reflect", "constant", "replicate", "circular")
 
 
 class Reason(str, Enum):
@@ -44,31 +48,28 @@ class Reason(str, Enum):
     OP = "op", "this function is not among the ops that are accelerated"
     TYPE = "type", "the input is not a plain tensor"
     MODE = "mode", "a torch function or dispatch mode is active and sees every call"
-    TRANSFORM = "transform", "a functorch transform (vmap, grad, jvp) is active"
+    TRANSFORM = "transform", "a functorch transform other than vmap and grad is active, or any in compiled code"
     FORWARD_AD = "forward_ad", "forward-mode differentiation is active"
     TRACING = "tracing", "the call is being recorded (torch.jit.trace, torch.export) to run without this package"
-    GRADIENT = "gradient", "gradients are needed"
     ARGUMENT = "argument", "an argument is missing or not a plain int or bool: torch decides what it means"
     LAYOUT = "layout", "the input or window is sparse, nested or otherwise not strided"
-    DTYPE = "dtype", "the input is not float32 (stft) or complex64 (istft)"
+    DTYPE = "dtype", "the input is not float32, float16, bfloat16 or complex64 (stft), or not complex64 (istft)"
     SHAPE = "shape", "the input has the wrong number of dimensions"
     EMPTY = "empty", "the input is empty"
     TOO_LARGE = "too_large", "input or output have 2**31 elements or more, a signal 2**30 samples, or istft 2**20 rows"
     ORDER = "order", "rows lie inside one another in memory: torch orders its output likewise"
-    N_FFT = "n_fft", "there is no kernel for this n_fft: even, 16 to 8192, half of it a product of 2, 3, 5 and 7"
+    N_FFT = "n_fft", "there is no kernel for an n_fft of this size"
     HOP_LENGTH = "hop_length", "hop_length is not positive, or longer than the window (istft)"
     WIN_LENGTH = "win_length", "win_length is not in 1 to n_fft"
-    WINDOW_NONE = "window_none", "no window was given: torch warns and takes a rectangular one"
-    WINDOW = "window", "the window is not a plain 1-D float32 tensor of win_length on the input's device"
+    WINDOW = "window", "the window is not 1-D of win_length, on the input's device, and of a type that fits"
     PAD_MODE = "pad_mode", "the padding mode is not reflect, constant, replicate or circular"
     PAD_LENGTH = "pad_length", "the padding is longer than this padding mode allows"
     TOO_SHORT = "too_short", "the signal is shorter than n_fft"
-    ALIGN = "align_to_window", "align_to_window is set"
-    TWO_SIDED = "two_sided", "two-sided spectra have no kernel"
-    REAL_OUTPUT = "real_output", "stft without return_complex=True (deprecated, torch warns)"
-    COMPLEX_OUTPUT = "complex_output", "istft with return_complex=True"
-    BINS = "bins", "the number of frequency bins is not n_fft // 2 + 1"
-    LENGTH = "length", "the output is empty, or longer than the frames reach (torch warns and pads)"
+    ALIGN = "align_to_window", "align_to_window with center=True, or with an odd n_fft - win_length"
+    SIDES = "sides", "a one-sided spectrum of something complex: torch raises"
+    REAL_OUTPUT = "real_output", "stft of a real signal without return_complex: torch raises"
+    BINS = "bins", "the number of frequency bins is neither n_fft // 2 + 1 nor n_fft, or does not fit onesided"
+    LENGTH = "length", "the output is empty"
     NOLA = "nola", "the window's envelope is (almost) zero somewhere: torch raises"
     CAPTURE = "capture", "a CUDA graph is being captured, and this size was never used before: call it once first"
     QUARANTINED = "quarantined", "this plan gave a wrong result or an error earlier in this process"
@@ -86,6 +87,16 @@ class UseOriginal(RuntimeError):
 
 class FallbackError(RuntimeError):
     """With on_fallback="raise": a call on an accelerated device was not routed to the fast path."""
+
+
+class Call(NamedTuple):
+    """One call of an operator, and what is left to do around it."""
+
+    arguments: tuple  # the operator's, after input and window
+    as_real: bool = False  # stft with return_complex=False: the result as pairs of real numbers
+    notices: tuple[str, ...] = ()  # torch's own warnings that are due, see notices.py
+    plan: tuple[str, int, bool] = ("", 0, False)  # the op, n_fft, and whether samples or window are complex
+    way: tuple = ()  # through the plan's kernels: what another call does not vouch for
 
 
 @dataclass(frozen=True)
@@ -126,39 +137,42 @@ def route_istft(input, n_fft, hop_length=None, win_length=None, window=None, cen
 
 
 def route(op: str, flags: tuple[str, ...], arguments: tuple) -> Route:
-    decision = decide(op, flags, arguments)
-    device = str(getattr(arguments[0], "device", ""))
+    return dressed(op, decide(op, flags, arguments), arguments[0])
+
+
+def dressed(op: str, decision: Call | Reason, input) -> Route:
+    """A decision with everything that a reader wants to know."""
+    device = str(getattr(input, "device", ""))
     if isinstance(decision, Reason):
         return Route(op, decision, device=device)
-    return Route(op, None, decision, device, plan_name(op, decision[0]))
+    return Route(op, None, decision.arguments, device, plan.describe(*decision.plan))
 
 
-def plan_name(op: str, n_fft: int) -> str:
-    return (plan.stft_plan if op == "stft" else plan.istft_plan)(n_fft).describe()
-
-
-def decide(op: str, flags: tuple[str, ...], arguments: tuple) -> tuple | Reason:
-    """The operator's arguments after input and window, or the reason for the original: a Route without its dressing."""
+def decide(op: str, flags: tuple[str, ...], arguments: tuple) -> Call | Reason:
+    """The operator's call, or the reason for the original: a Route without its dressing."""
     reason = untouched(arguments[0], flags)
     return decide_touched(op, arguments) if reason is None else reason
 
 
-def decide_touched(op: str, arguments: tuple) -> tuple | Reason:
+def decide_touched(op: str, arguments: tuple) -> Call | Reason:
     """decide() for an input that untouched() lets pass."""
     input, window = arguments[0], arguments[4]
-    reason = _surroundings(input, window)
+    transforms = _transforms()
+    reason = _surroundings(input, window, transforms)
     if reason is not None:
         return reason
     check = check_stft if op == "stft" else check_istft
     # What no signature holds is looked at every time; the rest of the answer is remembered.
-    if type(input) is FakeTensor or window is None or _transforms() or forward_ad._current_level >= 0:
-        return check(*arguments)
-    if torch.is_grad_enabled() and (input.requires_grad or getattr(window, "requires_grad", True)):
+    if forward_ad._current_level >= 0:
+        return Reason.FORWARD_AD
+    if transforms:
+        return check(*arguments, copies=_copies(input, window))
+    if type(input) is FakeTensor:
         return check(*arguments)
     try:
         signature = (
             input.shape, input.stride(), input.dtype, input.device, input.layout,
-            window.shape, window.dtype, window.device, window.layout,
+            None if window is None else (window.shape, window.dtype, window.device, window.layout),
             arguments[1:4], arguments[5:], tuple(map(type, arguments)),
         )  # fmt: skip
         known = _answers.get(signature)
@@ -174,14 +188,18 @@ def decide_touched(op: str, arguments: tuple) -> tuple | Reason:
 
 # Answers by signature; the two functions differ in the number of their arguments. Types are part of a signature
 # because 1, 1.0 and True are equal, and torch takes them differently.
-_answers: dict[tuple, tuple | Reason] = {}
+_answers: dict[tuple, Call | Reason] = {}
 _ANSWERS_MAX = 4096
 
 
-def decide_compiled(op: str, devices: tuple[str, ...], arguments: tuple) -> tuple | Reason:
+def decide_compiled(op: str, devices: tuple[str, ...], arguments: tuple) -> Call | Reason:
     """decide() in the words that torch.compile can trace, and traces to nothing. There is no mode or tracing there."""
     if not isinstance(arguments[0], torch.Tensor) or arguments[0].device.type not in devices:
         return Reason.DEVICE
+    if _transforms():
+        return Reason.TRANSFORM
+    if forward_ad._current_level >= 0:
+        return Reason.FORWARD_AD
     return check_stft(*arguments) if op == "stft" else check_istft(*arguments)
 
 
@@ -195,14 +213,31 @@ def untouched(input, flags: tuple[str, ...]) -> Reason | None:
     return Reason.DEVICE
 
 
-def _transforms() -> bool:
-    """Whether a functorch transform (vmap, grad, jvp) is active."""
-    return torch._C._are_functorch_transforms_active()
+def _transforms() -> str:
+    """Functorch's transforms that are active: none (""), those our operators have rules for ("rules"), or "others"."""
+    if not torch._C._are_functorch_transforms_active():
+        return ""
+    kinds = {interpreter.key() for interpreter in torch._C._functorch.get_interpreter_stack() or ()}
+    known = {torch._C._functorch.TransformType.Vmap, torch._C._functorch.TransformType.Grad}
+    return "rules" if kinds <= known else "others"
 
 
 # What torch.compiler.assume_constant_result() does, without importing all of dynamo: while a graph is traced, dynamo
 # asks us instead of tracing the C function, which not every version can. It guards on the stack of transforms itself.
 _transforms._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
+
+def _copies(input, window) -> int:
+    """How many calls become one: the sizes of the dimensions that vmap hides, all together."""
+    copies = 1
+    for tensor in (input, window):
+        if not isinstance(tensor, torch.Tensor):
+            continue
+        hidden = tensor
+        while torch._C._functorch.is_functorch_wrapped_tensor(hidden):
+            hidden = torch._C._functorch.get_unwrapped(hidden)
+        copies *= max(1, hidden.numel() // max(1, tensor.numel()))
+    return copies
 
 
 def is_exporting() -> bool:
@@ -223,7 +258,7 @@ def _dynamo_is_exporting() -> bool:
 _dynamo_is_exporting._dynamo_marked_constant = True  # type: ignore[attr-defined]  # asked while tracing, as _transforms()
 
 
-def _surroundings(input, window) -> Reason | None:
+def _surroundings(input, window, transforms: str) -> Reason | None:
     """What is going on around the call that an operator of ours would hide from, or that would hide from it."""
     if torch._C._len_torch_function_stack() and not all(map(_only_sets_the_device, _get_current_function_mode_stack())):
         return Reason.MODE
@@ -231,9 +266,11 @@ def _surroundings(input, window) -> Reason | None:
         isinstance(mode, FakeTensorMode) for mode in _get_current_dispatch_mode_stack()
     ):
         return Reason.MODE
-    wrapped = torch._C._functorch.is_functorch_wrapped_tensor
-    if wrapped(input) or (isinstance(window, torch.Tensor) and wrapped(window)):  # escaped from a finished transform
+    if transforms == "others":
         return Reason.TRANSFORM
+    wrapped = torch._C._functorch.is_functorch_wrapped_tensor
+    if not transforms and (wrapped(input) or (isinstance(window, torch.Tensor) and wrapped(window))):
+        return Reason.TRANSFORM  # escaped from a finished transform
     if torch._C._get_tracing_state() is not None or is_exporting():
         return Reason.TRACING
     return None
@@ -246,63 +283,101 @@ def _only_sets_the_device(mode) -> bool:
 
 
 def check_stft(input, n_fft, hop_length, win_length, window, center, pad_mode, normalized, onesided, return_complex,
-               align_to_window) -> tuple | Reason:
-    """(n_fft, hop_length, win_length, center, pad_mode, normalized), or why not. Traceable by torch.compile."""
-    if return_complex is not True:
-        return Reason.REAL_OUTPUT
-    if onesided is not None and onesided is not True:
-        return Reason.TWO_SIDED
-    if align_to_window is not None and (align_to_window is not False or center is not False):
-        return Reason.ALIGN
-    common = _check_common(input, torch.float32, n_fft, hop_length, win_length, window, center, normalized)
+               align_to_window, copies=1) -> Call | Reason:
+    """The call of (n_fft, hop_length, win_length, pad, pad_mode, normalized, onesided), or why not. copies: of the
+    call, done at once. Traceable by torch.compile."""
+    common = _check_common(input, n_fft, hop_length, win_length, window, center, normalized, onesided)
     if isinstance(common, Reason):
         return common
     hop, win = common
+    complex_input = input.dtype is torch.complex64
+    if input.dtype is not torch.float32 and not complex_input and input.dtype not in _HALF:
+        return Reason.DTYPE
+    complex_valued = complex_input or (window is not None and window.dtype is torch.complex64)
+    if input.dtype in _HALF and (window is None or window.dtype is not torch.float32):
+        return Reason.DTYPE  # half the precision, or half of something complex
+    if window is not None and window.dtype not in (torch.float32, torch.complex64) and window.dtype not in _PROMOTED:
+        return Reason.WINDOW
+    if return_complex is None and not complex_valued:
+        return Reason.REAL_OUTPUT
+    if return_complex is not None and type(return_complex) is not bool:
+        return Reason.ARGUMENT
+    if onesided is True and complex_valued:
+        return Reason.SIDES
+    if not _supports(n_fft, complex_valued):
+        return Reason.N_FFT
     if input.dim() not in (1, 2):
         return Reason.SHAPE
     samples = input.shape[-1]
+    pad = 0
     if center:
-        if type(pad_mode) is not str or pad_mode not in ("reflect", "constant", "replicate", "circular"):
+        if align_to_window is not None:
+            return Reason.ALIGN
+        if type(pad_mode) is not str or pad_mode not in PAD_MODES:
             return Reason.PAD_MODE
         pad = n_fft // 2
         if (pad_mode == "reflect" and pad >= samples) or (pad_mode == "circular" and pad > samples):
             return Reason.PAD_LENGTH
-        samples = samples + 2 * pad
     else:
-        pad_mode = "reflect"  # torch does not even look at it then
-    if n_fft > samples:
+        pad_mode = "constant"  # torch does not even look at it then
+        if align_to_window is not None and type(align_to_window) is not bool:
+            return Reason.ARGUMENT
+        if n_fft > samples:
+            return Reason.TOO_SHORT
+        if align_to_window:
+            if (n_fft - win) % 2:
+                return Reason.ALIGN
+            pad = (n_fft - win) // 2
+    padded = samples + 2 * pad
+    if n_fft > padded:
         return Reason.TOO_SHORT
     if _span(input) >= ELEMENTS_MAX:
         return Reason.TOO_LARGE
-    batch = input.shape[0] if input.dim() == 2 else 1
-    frames = 1 + (samples - n_fft) // hop
-    if not center and batch > 1 and frames > 1 and 0 < input.stride(0) < hop * input.stride(1):
+    sided = not complex_valued if onesided is None else onesided
+    batch = copies * (input.shape[0] if input.dim() == 2 else 1)
+    frames = 1 + (padded - n_fft) // hop
+    if not (center or align_to_window) and batch > 1 and frames > 1 and 0 < input.stride(0) < hop * input.stride(1):
         return Reason.ORDER
-    if samples >= SAMPLES_MAX or batch * samples >= ELEMENTS_MAX or batch * frames * (n_fft // 2 + 1) >= ELEMENTS_MAX:
+    bins = n_fft // 2 + 1 if sided else n_fft
+    if padded >= SAMPLES_MAX or batch * padded >= ELEMENTS_MAX or batch * frames * bins >= ELEMENTS_MAX:
         return Reason.TOO_LARGE
-    return n_fft, hop, win, center, pad_mode, normalized
+    notices: tuple[str, ...] = ()
+    if window is None:
+        notices = ("stft_window",)
+    if return_complex is False:
+        notices = (*notices, "real_output")
+    way = hop % 2, win == n_fft, sided, input.dtype, pad_mode
+    plan_key = "stft", n_fft, complex_valued
+    return Call((n_fft, hop, win, pad, pad_mode, normalized, sided), return_complex is False, notices, plan_key, way)
 
 
 def check_istft(input, n_fft, hop_length, win_length, window, center, normalized, onesided, length,
-                return_complex) -> tuple | Reason:
-    """(n_fft, hop_length, win_length, center, normalized, length), or why not. Traceable by torch.compile."""
-    if return_complex is not False:
-        return Reason.COMPLEX_OUTPUT
-    if onesided is not None and onesided is not True:
-        return Reason.TWO_SIDED
-    common = _check_common(input, torch.complex64, n_fft, hop_length, win_length, window, center, normalized)
+                return_complex, copies=1) -> Call | Reason:
+    """The call of (n_fft, hop_length, win_length, center, normalized, onesided, length, return_complex), or why not.
+    copies: of the call, done at once. Traceable by torch.compile."""
+    common = _check_common(input, n_fft, hop_length, win_length, window, center, normalized, onesided)
     if isinstance(common, Reason):
         return common
     hop, win = common
+    if type(return_complex) is not bool:
+        return Reason.ARGUMENT
+    if input.dtype is not torch.complex64:
+        return Reason.DTYPE
+    if window is not None and window.dtype is not torch.float32:
+        if window.dtype is not torch.complex64 or not return_complex:
+            return Reason.WINDOW  # squared in its own type, or refused
+    if not _supports(n_fft, return_complex):
+        return Reason.N_FFT
     if hop > win:
         return Reason.HOP_LENGTH
     if input.dim() not in (2, 3):
         return Reason.SHAPE
     bins, frames = input.shape[-2], input.shape[-1]
-    if bins != n_fft // 2 + 1:
+    sided = bins != n_fft if onesided is None else onesided  # n_fft = 2: two bins are a two-sided spectrum
+    if bins != (n_fft // 2 + 1 if sided else n_fft):
         return Reason.BINS
-    if onesided is None and bins == n_fft:  # n_fft = 2: torch takes two bins for a two-sided spectrum
-        return Reason.TWO_SIDED
+    if sided and return_complex:
+        return Reason.SIDES
     reach = n_fft + hop * (frames - 1)
     trim = n_fft // 2 if center else 0
     if length is None:
@@ -311,12 +386,20 @@ def check_istft(input, n_fft, hop_length, win_length, window, center, normalized
         samples = length
     else:
         return Reason.ARGUMENT
-    if samples <= 0 or samples > reach - trim:
+    if samples <= 0:
         return Reason.LENGTH
-    batch = input.shape[0] if input.dim() == 3 else 1
-    if reach >= SAMPLES_MAX or batch >= ROWS_MAX or batch * reach >= ELEMENTS_MAX or _span(input) >= ELEMENTS_MAX:
+    batch = copies * (input.shape[0] if input.dim() == 3 else 1)
+    extent = max(reach, trim + samples)
+    if extent >= SAMPLES_MAX or batch >= ROWS_MAX or batch * extent >= ELEMENTS_MAX or _span(input) >= ELEMENTS_MAX:
         return Reason.TOO_LARGE
-    return n_fft, hop, win, center, normalized, samples
+    notices: tuple[str, ...] = ()
+    if window is None:
+        notices = ("istft_window",)
+    if samples > reach - trim:
+        notices = (*notices, "length")
+    way = hop % 2, win == n_fft, sided, window is not None and window.is_complex()
+    plan_key = "istft", n_fft, return_complex
+    return Call((n_fft, hop, win, center, normalized, sided, samples, return_complex), False, notices, plan_key, way)
 
 
 def _span(input) -> int:
@@ -327,39 +410,38 @@ def _span(input) -> int:
     return span
 
 
-def _check_common(input, dtype, n_fft, hop_length, win_length, window, center, normalized) -> tuple[int, int] | Reason:
+def _supports(n_fft: int, complex_valued: bool) -> bool:
+    return plan.supports(n_fft, complex_valued)
+
+
+_supports._dynamo_marked_constant = True  # type: ignore[attr-defined]  # a search that dynamo had better not trace
+
+
+def _check_common(input, n_fft, hop_length, win_length, window, center, normalized,
+                  onesided) -> tuple[int, int] | Reason:
     """(hop_length, win_length) with torch's defaults, or why not: what stft and istft have in common."""
-    if _transforms():
-        return Reason.TRANSFORM
-    if forward_ad._current_level >= 0:
-        return Reason.FORWARD_AD
-    if window is None:
-        return Reason.WINDOW_NONE
-    if type(window) not in _TENSORS:
-        return Reason.WINDOW
-    # In compiled code requires_grad and is_grad_enabled() are known while tracing, so this holds there as well.
-    if torch.is_grad_enabled() and (input.requires_grad or window.requires_grad):
-        return Reason.GRADIENT
     if type(n_fft) is not int or type(center) is not bool or type(normalized) is not bool:
+        return Reason.ARGUMENT
+    if onesided is not None and type(onesided) is not bool:
         return Reason.ARGUMENT
     hop = n_fft // 4 if hop_length is None else hop_length
     win = n_fft if win_length is None else win_length
     if type(hop) is not int or type(win) is not int or hop >= ELEMENTS_MAX:
         return Reason.ARGUMENT
-    if input.dtype is not dtype:
-        return Reason.DTYPE
-    if input.layout is not torch.strided or input.is_nested or window.layout is not torch.strided or window.is_nested:
+    if input.layout is not torch.strided or input.is_nested:
         return Reason.LAYOUT
     if input.numel() == 0:
         return Reason.EMPTY
-    if not plan.supports(n_fft):
-        return Reason.N_FFT
     if hop <= 0:
         return Reason.HOP_LENGTH
     if not 0 < win <= n_fft:
         return Reason.WIN_LENGTH
-    if window.dtype is not torch.float32 or window.dim() != 1 or window.shape[0] != win:
+    if window is None:
+        return hop, win
+    if type(window) not in _TENSORS:
         return Reason.WINDOW
-    if window.device != input.device:
+    if window.layout is not torch.strided or window.is_nested:
+        return Reason.LAYOUT
+    if window.dim() != 1 or window.shape[0] != win or window.device != input.device:
         return Reason.WINDOW
     return hop, win

@@ -17,16 +17,42 @@ def is_smooth(number):
     return number == 1
 
 
-def test_every_even_size_from_16_to_8192_with_a_smooth_half_is_supported():
-    assert [n for n in range(-4, 9000) if plans.supports(n)] == [n for n in range(16, 8193, 2) if is_smooth(n // 2)]
-    assert set(NAMED) <= set(SIZES)
+def test_every_even_size_from_16_to_8192_with_a_smooth_half_is_in_the_real_family():
+    small = [n for n in range(-4, 8193) if plans.supports_real(n)]
+    assert small == [n for n in range(16, 8193, 2) if is_smooth(n // 2)] == plans.supported_sizes(8192)
+    large = [n for n in range(8194, 20_000) if plans.supports_real(n)]
+    assert all(n % 2 == 0 and n <= 16_384 and is_smooth(n // 2) for n in large)
+    assert set(NAMED) <= set(SIZES) and {9600, 10_240, 12_288, 15_360, 16_384} <= set(large)
 
 
-@pytest.mark.parametrize("n_fft", [0, -16, 8, 14, 17, 22, 1042, 8194, 16384])
-def test_other_sizes_are_refused(n_fft):
-    assert not plans.supports(n_fft)
+def test_every_size_to_4096_is_supported_and_no_larger_than_the_kernels_hold():
+    for complex_valued in (False, True):
+        assert all(plans.supports(n, complex_valued) for n in range(1, 4097))
+        assert not any(plans.supports(n, complex_valued) for n in (0, -1, -16, 16_385, 32_768))
+    assert plans.supports(8190) and plans.supports(8186) and not plans.supports(8194) and not plans.supports(4099)
+    assert plans.supports(8192, True) and not plans.supports(4099, True)
+
+
+@pytest.mark.parametrize("n_fft", [0, -16, 8, 14, 17, 22, 1042, 8194, 16_386, 32_768])
+def test_the_real_family_refuses_other_sizes(n_fft):
+    assert not plans.supports_real(n_fft)
     with pytest.raises(ValueError, match="no plan"):
         plans.stft_plan(n_fft)
+
+
+@pytest.mark.parametrize("complex_valued", [False, True])
+def test_every_transform_of_the_general_family_holds_its_points_within_the_limits_of_metal(complex_valued):
+    kernels = set()
+    for n_fft in range(1, 4097):
+        how = plans.transform(n_fft, complex_valued)
+        kernels.add((how.plan, how.bluestein))
+        assert how.points == (n_fft // 2 if not complex_valued and n_fft % 2 == 0 else n_fft)
+        if how.bluestein:
+            assert how.plan.half >= 2 * how.points - 1 and how.plan.half & (how.plan.half - 1) == 0
+        else:
+            assert how.plan.half == how.points
+        assert how.plan.threadgroup_bytes <= 32_768 and how.plan.threads <= 1024 and how.plan.values <= 16
+    assert sum(bluestein for _, bluestein in kernels) == 10  # 16 to 8192 points, for all the sizes without a plan
 
 
 @pytest.mark.parametrize("make", [plans.stft_plan, plans.istft_plan])

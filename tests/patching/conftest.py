@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import dataclass
 
 import pytest
@@ -41,3 +42,49 @@ def signal(torch_device) -> Signal:
 def on(device_name) -> dict:
     """The options that accelerate the device under test."""
     return {"devices": (device_name,)}
+
+
+COMPILING = """
+import mps_spectro_patch as msp
+
+from mps_spectro_patch.kernels import library
+
+def runs_ours(function):
+    # Whether calling it ran a kernel of ours, also from code that inductor generated.
+    kept, launched = (library.stft, library.istft), []
+    library.stft = lambda *args: launched.append("stft") or kept[0](*args)
+    library.istft = lambda *args: launched.append("istft") or kept[1](*args)
+    try:
+        function()
+    finally:
+        library.stft, library.istft = kept
+    return bool(launched)
+
+def import_dynamo():
+    torch.compile(lambda a: a + 1, backend="eager")(x)
+
+def early_bound(signal):
+    return original_stft(signal, 400, 160, 400, window, return_complex=True).abs()
+
+def round_trip(signal):
+    spectrum = torch.stft(signal, 400, 160, 400, window, return_complex=True)
+    return torch.istft(spectrum, 400, 160, 400, window, length=signal.shape[-1])
+
+expected = magnitude(x)
+
+def check(function, ours, backend="eager", **options):
+    compiled = torch.compile(function, fullgraph=True, backend=backend, **options)
+    torch.testing.assert_close(compiled(x), expected, rtol=1e-4, atol=1e-4)
+    assert runs_ours(lambda: compiled(x)) is ours, (function, backend)
+    return compiled
+"""
+
+
+@pytest.fixture
+def run_compiled(run_python, tmp_path):
+    """run_python() with the helpers above and a compile cache that the runs of one test share."""
+
+    def run(code, **environment):
+        return run_python(COMPILING + textwrap.dedent(code), TORCHINDUCTOR_CACHE_DIR=str(tmp_path), **environment)
+
+    return run

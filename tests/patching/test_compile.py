@@ -2,57 +2,12 @@
 
 from __future__ import annotations
 
-import textwrap
-
 import pytest
-
-HELPERS = """
-import mps_spectro_patch as msp
-
-from mps_spectro_patch.kernels import library
-
-def runs_ours(function):
-    # Whether calling it ran a kernel of ours, also from code that inductor generated.
-    kept, launched = (library.stft, library.istft), []
-    library.stft = lambda *args: launched.append("stft") or kept[0](*args)
-    library.istft = lambda *args: launched.append("istft") or kept[1](*args)
-    try:
-        function()
-    finally:
-        library.stft, library.istft = kept
-    return bool(launched)
-
-def import_dynamo():
-    torch.compile(lambda a: a + 1, backend="eager")(x)
-
-def early_bound(signal):
-    return original_stft(signal, 400, 160, 400, window, return_complex=True).abs()
-
-def round_trip(signal):
-    spectrum = torch.stft(signal, 400, 160, 400, window, return_complex=True)
-    return torch.istft(spectrum, 400, 160, 400, window, length=signal.shape[-1])
-
-expected = magnitude(x)
-
-def check(function, ours, backend="eager", **options):
-    compiled = torch.compile(function, fullgraph=True, backend=backend, **options)
-    torch.testing.assert_close(compiled(x), expected, rtol=1e-4, atol=1e-4)
-    assert runs_ours(lambda: compiled(x)) is ours, (function, backend)
-    return compiled
-"""
-
-
-@pytest.fixture
-def run(run_python, tmp_path):
-    def compiled(code, **environment):
-        return run_python(HELPERS + textwrap.dedent(code), TORCHINDUCTOR_CACHE_DIR=str(tmp_path), **environment)
-
-    return compiled
 
 
 @pytest.mark.parametrize("dynamo", ["imported before enable", "imported after enable"])
-def test_compiled_code_is_accelerated_whole_and_early_references_still_compile(dynamo, run):
-    run(
+def test_compiled_code_is_accelerated_whole_and_early_references_still_compile(dynamo, run_compiled):
+    run_compiled(
         f"""
         if {dynamo == "imported before enable"}:
             import_dynamo()
@@ -69,8 +24,8 @@ def test_compiled_code_is_accelerated_whole_and_early_references_still_compile(d
     )
 
 
-def test_what_was_compiled_follows_enable_and_disable(run):
-    run(
+def test_what_was_compiled_follows_enable_and_disable(run_compiled):
+    run_compiled(
         """
         msp.enable(devices=devices)
         compiled = check(magnitude, True)
@@ -82,9 +37,9 @@ def test_what_was_compiled_follows_enable_and_disable(run):
     )
 
 
-def test_inductor_accelerates_and_its_cache_on_disk_is_not_poisoned(run):
+def test_inductor_accelerates_and_its_cache_on_disk_is_not_poisoned(run_compiled):
     for enabled in (False, True):  # one order is both: either the two graphs have one key in the cache, or two
-        run(
+        run_compiled(
             f"""
             if {enabled}:
                 msp.enable(devices=devices)
@@ -93,8 +48,8 @@ def test_inductor_accelerates_and_its_cache_on_disk_is_not_poisoned(run):
         )
 
 
-def test_compiled_code_follows_enable_alone_and_a_scope_does_not_break_the_graph(run):
-    run(
+def test_compiled_code_follows_enable_alone_and_a_scope_does_not_break_the_graph(run_compiled):
+    run_compiled(
         """
         with msp.accelerated(devices=devices):
             compiled = check(magnitude, False)
@@ -114,8 +69,8 @@ def test_compiled_code_follows_enable_alone_and_a_scope_does_not_break_the_graph
     )
 
 
-def test_transforms_gradients_and_new_lengths_are_right_in_compiled_code(run):
-    run(
+def test_transforms_gradients_and_new_lengths_are_right_in_compiled_code(run_compiled):
+    run_compiled(
         """
         warnings.simplefilter("ignore")
         msp.enable(devices=devices)
@@ -148,8 +103,8 @@ def test_transforms_gradients_and_new_lengths_are_right_in_compiled_code(run):
     )
 
 
-def test_quarantined_plans_are_not_compiled_in(run):
-    run(
+def test_quarantined_plans_are_not_compiled_in(run_compiled):
+    run_compiled(
         """
         from mps_spectro_patch import guard
         msp.enable(devices=devices)
@@ -160,8 +115,8 @@ def test_quarantined_plans_are_not_compiled_in(run):
     )
 
 
-def test_exported_programs_do_not_need_this_package(run):
-    run(
+def test_exported_programs_do_not_need_this_package(run_compiled):
+    run_compiled(
         """
         class Model(torch.nn.Module):
             def __init__(self):

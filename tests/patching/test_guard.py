@@ -21,15 +21,11 @@ def broken(monkeypatch):
     calls = []
 
     def breaks(op, change):
-        def operator(input, window, *arguments, strict=None):
+        def operator(input, window, *arguments):
             calls.append(op)
-            if op == "stft":
-                n_fft, hop, win, center, pad_mode, normalized = arguments
-                return change(STFT(input, n_fft, hop, win, window, center, pad_mode, normalized, True, True))
-            n_fft, hop, win, center, normalized, length = arguments
-            return change(ISTFT(input, n_fft, hop, win, window, center, normalized, True, length))
+            return change(getattr(guard.ops.composite, op)(input, window, *arguments))
 
-        monkeypatch.setattr(guard.ops, f"run_{op}", operator)
+        monkeypatch.setattr(guard.ops, f"eager_{op}", operator)
         return calls
 
     return breaks
@@ -112,12 +108,12 @@ def test_operators_never_see_the_bits_of_conjugate_and_negative_views(signal, on
     guard.load_operators()
     seen = []
 
-    def operator(input, window, *_, strict=None):
+    def operator(input, window, *_):
         seen.append(input.is_conj() or input.is_neg() or window.is_neg())
         raise UseOriginal(Reason.NOLA)
 
-    monkeypatch.setattr(guard.ops, "run_stft", operator)
-    monkeypatch.setattr(guard.ops, "run_istft", operator)
+    monkeypatch.setattr(guard.ops, "eager_stft", operator)
+    monkeypatch.setattr(guard.ops, "eager_istft", operator)
     negative = torch.complex(signal.window, signal.window).conj().imag
     assert negative.is_neg() and signal.spectrum.conj().is_conj()
     with msp.accelerated(**on):
@@ -225,7 +221,7 @@ def test_elements_that_are_not_finite_in_the_reference_are_not_compared():
 def test_the_envelope_is_the_one_that_istft_divides_by():
     window = torch.hamming_window(24)
     ones = torch.istft(torch.stft(torch.ones(400), 32, 8, 24, window, return_complex=True), 32, 8, 24, window)
-    weight = guard.envelope(window, (32, 8, 24, True, False, 400), 51)
+    weight = guard.envelope(window, (32, 8, 24, True, False, True, 400, False), 51)
     assert weight.shape == ones.shape and weight.max() == 1
     squares = torch.nn.functional.pad(window, (4, 4)).square()
     total = torch.zeros(32 + 8 * 50)
@@ -242,7 +238,7 @@ def test_samples_where_the_envelope_almost_vanishes_do_not_condemn_a_plan():
     want = torch.istft(spectrum, 400, 160, window=window, length=reach)
     exact = torch.istft(spectrum.to(torch.complex128), 400, 160, window=window.double(), length=reach).float()
     noisy = want + (want - exact) * 100  # a hundred times float32's error, most of it in the last samples
-    weight = guard.envelope(window, (400, 160, 400, True, False, reach), spectrum.shape[1])
+    weight = guard.envelope(window, (400, 160, 400, True, False, True, reach, False), spectrum.shape[1])
     assert guard.difference(noisy, want) and not guard.difference(noisy, want, weight)
 
 
@@ -257,3 +253,37 @@ def test_nothing_is_compared_while_a_cuda_graph_is_captured():
     x.normal_()
     graph.replay()
     torch.testing.assert_close(result, STFT(x, 400, 160, window=window, return_complex=True), rtol=1e-4, atol=1e-4)
+
+
+def test_a_wrong_gradient_warns_once_and_the_original_is_used_from_then_on(signal, on, monkeypatch):
+    guard.load_operators()
+    body = guard.ops.operators.run_stft_adjoint
+    monkeypatch.setattr(guard.ops.operators, "run_stft_adjoint", lambda *arguments: body(*arguments) * 1.01)
+    x = signal.x.clone().requires_grad_()
+    calls = []
+    x.register_hook(lambda gradient: calls.append(gradient))
+    with msp.accelerated(**on):
+        signal.stft()  # without gradients the plan is as good as ever
+        assert msp.stats()["stft"].fast == 1
+        with pytest.warns(RuntimeWarning, match=r"fast torch\.stft differs .*first gradient.*n_fft=400"):
+            result = torch.stft(x, 400, 160, 400, signal.window, return_complex=True)
+        assert not calls and not guard._verified or guard.quarantined
+        result.abs().square().sum().backward()
+    reference = signal.x.clone().requires_grad_()
+    STFT(reference, 400, 160, 400, signal.window, return_complex=True).abs().square().sum().backward()
+    torch.testing.assert_close(x.grad, reference.grad)
+    assert len(calls) == 1
+
+
+def test_right_gradients_are_compared_once_and_move_nothing_of_the_programs(signal, on, monkeypatch):
+    state = torch.get_rng_state()
+    compared = []
+    real = guard.gradient_difference
+    monkeypatch.setattr(guard, "gradient_difference", lambda *a: compared.append(a[0]) or real(*a))
+    x, window = signal.x.clone().requires_grad_(), signal.window.clone().requires_grad_()
+    with msp.accelerated(**on, on_error="raise", on_fallback="raise"):
+        for _ in range(2):
+            spectrum = torch.stft(x, 400, 100, 400, window, return_complex=True)
+            torch.istft(spectrum, 400, 100, 400, window)
+    assert compared == ["stft", "istft"] and x.grad is None and window.grad is None
+    assert torch.equal(state, torch.get_rng_state())

@@ -1,0 +1,62 @@
+// The transform of the general family: MSP_HALF points, or any number of points within them by Bluestein's algorithm,
+// as a convolution with a chirp. Then the number is an argument, and a kernel serves all sizes up to half its own.
+//
+// Values come in the layout MspFirst and leave in the layout MspLast; those from `points` on do not count.
+
+struct MspTransform {
+  int n_fft;
+  int points;   // n_fft, or half of it where a real frame is packed as x[2m] + i x[2m+1]
+  bool packed;
+};
+
+inline float2 msp_swapped(float2 value) {
+  return float2(value.y, value.x);
+}
+
+// chirp: e^{-pi i m^2 / points}, m < points. chirp_spectrum: that of its conjugate, even and periodic in MSP_HALF points,
+// divided by MSP_HALF.
+inline void msp_transform(
+    thread float2* v, threadgroup MSP_EXCHANGE_TYPE* shared, const device float2* table, const device float2* chirp,
+    const device float2* chirp_spectrum, int points, uint lane) {
+#if MSP_BLUESTEIN
+#pragma unroll
+  for (int q = 0; q < MspFirst::COUNT; ++q) {
+    const int m = int(MspFirst::index(q, lane));
+    if (MspFirst::active(q, lane) && m < points) v[q] = msp_multiply(v[q], chirp[m]);
+  }
+  msp_fft(v, shared, table, lane);
+#pragma unroll
+  for (int q = 0; q < MspLast::COUNT; ++q) {  // swapped, for the way back
+    if (MspLast::active(q, lane)) v[q] = msp_swapped(msp_multiply(v[q], chirp_spectrum[MspLast::index(q, lane)]));
+  }
+  msp_exchange<MspLast, MspFirst>(v, shared, lane);
+  msp_fft(v, shared, table, lane);
+#pragma unroll
+  for (int q = 0; q < MspLast::COUNT; ++q) {
+    const int k = int(MspLast::index(q, lane));
+    if (MspLast::active(q, lane) && k < points) v[q] = msp_multiply(msp_swapped(v[q]), chirp[k]);
+  }
+#else
+  msp_fft(v, shared, table, lane);
+#endif
+}
+
+#if MSP_COMPLEX_WINDOW
+#define MSP_WINDOW float2
+#else
+#define MSP_WINDOW float
+#endif
+
+// The window's value at sample d of a frame, as a complex number.
+inline float2 msp_window_at(const device MSP_WINDOW* window, int d, int left, int win_length) {
+  const int a = d - left;
+  if (a < 0 || a >= win_length) return float2(0.0f, 0.0f);
+#if MSP_COMPLEX_WINDOW
+  return window[a];
+#else
+  return float2(window[a], 0.0f);
+#endif
+}
+
+// Elements of exchange memory per slot, even so that it can hold float2 as well.
+#define MSP_SLOT_SIZE ((MSP_EXCHANGE_SIZE + 1) / 2 * 2)

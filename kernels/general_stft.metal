@@ -1,0 +1,152 @@
+// torch.stft of everything that stft.metal does not do: n_fft that are odd, prime or otherwise rough, complex signals,
+// complex windows. One launch, and frames do not share transforms.
+//
+// MSP_SAMPLE: float, half, bfloat, or float2 (then MSP_COMPLEX_SAMPLES).
+
+#if MSP_COMPLEX_SAMPLES
+inline float2 msp_sample(const device float2* row, int t, int samples, int pad_mode) {
+  const device float* parts = (const device float*)row;
+  if (t < 0 || t >= samples) {
+    if (pad_mode == MSP_PAD_CONSTANT) return float2(0.0f, 0.0f);
+    if (pad_mode == MSP_PAD_REFLECT) t = t < 0 ? -t : 2 * (samples - 1) - t;
+    else if (pad_mode == MSP_PAD_REPLICATE) t = t < 0 ? 0 : samples - 1;
+    else t = t < 0 ? t + samples : t - samples;
+  }
+  return float2(parts[2 * t], parts[2 * t + 1]);
+}
+#else
+inline float2 msp_sample(const device MSP_SAMPLE* row, int t, int samples, int pad_mode) {
+  return float2(msp_padded_sample(row, t, samples, pad_mode), 0.0f);
+}
+#endif
+
+// What becomes of bin k of a frame.
+struct MspBins {
+  int n_fft;
+  int stored;          // bins in memory, n_fft or half of it and one
+  bool mirrored;       // those above half are the conjugates of those below (a packed frame)
+  bool zero_above;     // or zero
+  bool real_at_ends;   // bin 0, and half of an even n_fft, have no imaginary part
+  float scale;
+  float inner_weight;  // of the other bins
+
+  void store(device float2* bins, int k, float2 value) const {
+    const bool end = k == 0 || 2 * k == n_fft;
+    value = value * (end ? scale : scale * inner_weight);
+    if (end && real_at_ends) value.y = 0.0f;
+    if (zero_above && 2 * k > n_fft) value = float2(0.0f, 0.0f);
+    if (k < stored) bins[k] = value;
+    if (mirrored && !end && n_fft - k < stored) {
+      bins[n_fft - k] = zero_above ? float2(0.0f, 0.0f) : float2(value.x, -value.y);
+    }
+  }
+};
+
+[[max_total_threads_per_threadgroup(MSP_LANES * MSP_FRAMES)]]
+kernel void msp_general_stft(
+    const device MSP_SAMPLE* input [[buffer(0)]],
+    const device MSP_WINDOW* window [[buffer(1)]],
+    const device float2* twiddles [[buffer(2)]],
+    const device float2* pair_twiddles [[buffer(3)]],  // e^{-2 pi i k / n_fft}, k < points, of a packed frame
+    const device float2* chirp [[buffer(4)]],
+    const device float2* chirp_spectrum [[buffer(5)]],
+    device float2* output [[buffer(6)]],
+    constant int* params [[buffer(7)]],
+    constant float& scale [[buffer(8)]],
+    constant float& inner_weight [[buffer(9)]],
+    uint group [[threadgroup_position_in_grid]],
+    uint thread_index [[thread_index_in_threadgroup]]) {
+  threadgroup float2 memory[(MSP_FRAMES * MSP_SLOT_SIZE * (MSP_SPLIT ? 1 : 2)) / 2];
+
+  const int samples = params[0];
+  const int row_stride = params[1];
+  const uint frames = uint(params[2]);        // per row
+  const uint total_frames = uint(params[3]);  // of all rows
+  const int hop_length = params[4];
+  const int pad = params[5];
+  const int pad_mode = params[6];
+  const int win_left = params[7];
+  const int win_length = params[8];
+  MspTransform transform;
+  transform.n_fft = params[9];
+  transform.points = params[10];
+  transform.packed = params[11] != 0;
+  MspBins store;
+  store.n_fft = params[9];
+  store.stored = params[12];
+  store.mirrored = transform.packed;
+  store.zero_above = params[13] != 0;
+  store.real_at_ends = params[14] != 0;
+  store.scale = scale;
+  store.inner_weight = inner_weight;
+
+  const uint slot = thread_index / MSP_LANES;
+  const uint lane = thread_index % MSP_LANES;
+  threadgroup MSP_EXCHANGE_TYPE* shared = (threadgroup MSP_EXCHANGE_TYPE*)memory + slot * MSP_SLOT_SIZE;
+
+  const uint wanted = group * MSP_FRAMES + slot;
+  const bool live = wanted < total_frames;
+  const uint frame = live ? wanted : total_frames - 1;  // idle lanes repeat the last frame and store nothing
+  const uint row_index = frame / frames;
+  const int start = int(frame - row_index * frames) * hop_length - pad;
+  const device MSP_SAMPLE* row = input + int(row_index) * row_stride;
+
+  float2 v[MSP_VALUES];
+#pragma unroll
+  for (int q = 0; q < MspFirst::COUNT; ++q) {
+    const int m = int(MspFirst::index(q, lane));
+    v[q] = float2(0.0f, 0.0f);
+    if (!MspFirst::active(q, lane) || m >= transform.points) continue;
+    if (transform.packed) {
+      const float2 even = msp_sample(row, start + 2 * m, samples, pad_mode);
+      const float2 odd = msp_sample(row, start + 2 * m + 1, samples, pad_mode);
+      v[q] = float2(even.x * msp_window_at(window, 2 * m, win_left, win_length).x,
+                    odd.x * msp_window_at(window, 2 * m + 1, win_left, win_length).x);
+    } else {
+      const float2 weight = msp_window_at(window, m, win_left, win_length);
+#if MSP_COMPLEX_SAMPLES && MSP_COMPLEX_WINDOW
+      v[q] = msp_multiply(msp_sample(row, start + m, samples, pad_mode), weight);
+#elif MSP_COMPLEX_SAMPLES
+      v[q] = msp_sample(row, start + m, samples, pad_mode) * weight.x;
+#else
+      v[q] = weight * msp_sample(row, start + m, samples, pad_mode).x;
+#endif
+    }
+  }
+
+  msp_transform(v, shared, twiddles, chirp, chirp_spectrum, transform.points, lane);
+
+  device float2* bins = output + frame * uint(store.stored);
+  if (!transform.packed) {
+#pragma unroll
+    for (int q = 0; q < MspLast::COUNT; ++q) {
+      const int k = int(MspLast::index(q, lane));
+      if (live && MspLast::active(q, lane) && k < transform.points) store.store(bins, k, v[q]);
+    }
+  }
+  // Real spectrum of a packed frame: bins k and points - k come from the packed ones of the same numbers.
+  threadgroup float2* packed = (threadgroup float2*)shared;
+  if (transform.packed) {
+#pragma unroll
+    for (int q = 0; q < MspLast::COUNT; ++q) {
+      const int k = int(MspLast::index(q, lane));
+      if (MspLast::active(q, lane) && k < transform.points) packed[k] = v[q];
+    }
+  }
+  MSP_SYNC();
+  if (transform.packed && live) {
+    for (int k = int(lane); 2 * k <= transform.points; k += MSP_LANES) {
+      const float2 a = packed[k];
+      if (k == 0) {
+        store.store(bins, 0, float2(a.x + a.y, 0.0f));
+        store.store(bins, transform.points, float2(a.x - a.y, 0.0f));
+      } else {
+        const float2 b = packed[transform.points - k];
+        const float2 even = float2(a.x + b.x, a.y - b.y) * 0.5f;
+        const float2 turned = msp_multiply(float2(a.y + b.y, b.x - a.x) * 0.5f, pair_twiddles[k]);
+        store.store(bins, k, even + turned);
+        if (2 * k != transform.points) store.store(bins, transform.points - k, float2(even.x - turned.x, turned.y - even.y));
+      }
+    }
+  }
+}

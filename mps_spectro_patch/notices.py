@@ -1,0 +1,50 @@
+"""Warnings that torch gives about arguments which the fast path takes too: given by torch itself, as often as it does.
+
+Some are given once per process, by C++ code that counts. So torch is asked to do the same thing to a tiny tensor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch._subclasses.fake_tensor import unset_fake_temporarily
+
+_given: set[str] = set()
+
+
+def give(notices: tuple[str, ...]) -> None:
+    """The warnings of one call, in torch's order. Those given before cost nothing, unless torch shall always warn."""
+    for notice in notices:
+        if notice not in _given or torch.is_warn_always_enabled():
+            _given.add(notice)  # first: as an error it counts as given
+            with unset_fake_temporarily(), torch.no_grad():
+                _PROVOCATIONS[notice]()
+
+
+def give_while_tracing(notices: tuple[str, ...]) -> None:
+    """The same in code that torch.compile traces: when it is traced, as torch's own."""
+    give(notices)
+
+
+give_while_tracing._dynamo_marked_constant = True  # type: ignore[attr-defined]  # see routing._transforms
+
+
+def _signal() -> torch.Tensor:
+    return torch.zeros(4, device="cpu")
+
+
+def _spectrum() -> torch.Tensor:
+    return torch.zeros(3, 1, dtype=torch.complex64, device="cpu")
+
+
+def _window() -> torch.Tensor:
+    return torch.ones(4, device="cpu")
+
+
+_PROVOCATIONS: dict[str, Callable[[], object]] = {
+    "stft_window": lambda: torch.functional.stft(_signal(), 4, 1, center=False, return_complex=True),
+    "real_output": lambda: torch.functional.stft(_signal(), 4, 1, window=_window(), center=False, return_complex=False),
+    "istft_window": lambda: torch._VF.istft(_spectrum(), 4, 1, center=False),
+    "length": lambda: torch._VF.istft(_spectrum(), 4, 1, window=_window(), center=False, length=5),
+}

@@ -1,0 +1,206 @@
+"""Derivatives of the operators, to any order, and the ways into them in eager mode and under functorch.
+
+For a real inner product <a, b> = Re sum(conj(a) b), stft gives the form F(x, w, G) = <G, stft(x, w)>, which is linear
+in each argument. Its three partial gradients are three operators, stft (in G), stft_adjoint (in x) and
+stft_window_gradient (in w), and so the derivatives of each of them are the other two. The same holds for istft in the
+spectrum and G; the window stands in its envelope as well, and second derivatives there are left to torch.
+
+Every operator has an autograd.Function beside it, which runs its body without the dispatcher (that costs as much as the
+body) and which functorch accepts; torch.compile gets the operators.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.autograd import forward_ad
+
+from . import batching, composite, operators
+from .operators import NAMESPACE
+
+
+def _run(name: str, *arguments: Any) -> torch.Tensor:
+    """An operator in a backward pass: its body where nothing watches."""
+    first = arguments[0]
+    if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() or type(first) is not torch.Tensor:
+        return getattr(operators, name)(*arguments)
+    if torch._C._functorch.is_legacy_batchedtensor(first):  # torch.autograd.grad(..., is_grads_batched=True)
+        return getattr(operators, name)(*arguments)
+    if torch.is_grad_enabled() or torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0:
+        return FUNCTIONS[name].apply(*arguments)
+    return getattr(operators, f"run_{name}")(*arguments)
+
+
+def _save(ctx: Any, first: torch.Tensor, second: torch.Tensor) -> None:
+    """Of two factors those that the other's gradient needs."""
+    needs_first, needs_second = ctx.needs_input_grad[:2]
+    ctx.save_for_backward(first if needs_second else None, second if needs_first else None)
+
+
+def _like_window(ctx: Any, window: torch.Tensor | None, gradient: torch.Tensor) -> torch.Tensor:
+    """The window, or a tensor in its place where only its kind matters."""
+    return gradient.new_zeros(ctx.win_length, dtype=ctx.window_dtype) if window is None else window
+
+
+def _stft_setup(ctx, inputs, output) -> None:
+    input, window, *arguments = inputs
+    ctx.arguments, ctx.samples, ctx.dtype = arguments, input.shape[1], input.dtype
+    ctx.win_length, ctx.window_dtype = window.shape[0], window.dtype
+    _save(ctx, input, window)
+
+
+def _stft_backward(ctx, gradient):
+    input, window = ctx.saved_tensors
+    results = [None, None]
+    if ctx.needs_input_grad[0]:
+        results[0] = _run("stft_adjoint", gradient, window, ctx.samples, *ctx.arguments, ctx.dtype.is_complex)
+        results[0] = results[0].to(ctx.dtype)
+    if ctx.needs_input_grad[1]:
+        window = _like_window(ctx, window, gradient)
+        results[1] = _run("stft_window_gradient", gradient, input, window, *ctx.arguments)
+    return *results, *_none(ctx.arguments)
+
+
+def _stft_adjoint_setup(ctx, inputs, output) -> None:
+    gradient, window, samples, *arguments, complex_input = inputs
+    ctx.arguments = arguments
+    ctx.win_length, ctx.window_dtype = window.shape[0], window.dtype
+    _save(ctx, gradient, window)
+
+
+def _stft_adjoint_backward(ctx, input):
+    gradient, window = ctx.saved_tensors
+    results = [None, None]
+    if ctx.needs_input_grad[0]:
+        results[0] = _run("stft", input, window, *ctx.arguments)
+    if ctx.needs_input_grad[1]:
+        results[1] = _run("stft_window_gradient", gradient, input, _like_window(ctx, window, gradient), *ctx.arguments)
+    return *results, None, *_none(ctx.arguments), None
+
+
+def _stft_window_gradient_setup(ctx, inputs, output) -> None:
+    gradient, input, window, *arguments = inputs
+    ctx.arguments, ctx.samples, ctx.dtype = arguments, input.shape[1], input.dtype
+    _save(ctx, gradient, input)
+
+
+def _stft_window_gradient_backward(ctx, window):
+    gradient, input = ctx.saved_tensors
+    results = [None, None]
+    if ctx.needs_input_grad[0]:
+        results[0] = _run("stft", input, window, *ctx.arguments)
+    if ctx.needs_input_grad[1]:
+        results[1] = _run("stft_adjoint", gradient, window, ctx.samples, *ctx.arguments, ctx.dtype.is_complex)
+        results[1] = results[1].to(ctx.dtype)
+    return *results, None, *_none(ctx.arguments)
+
+
+def _istft_setup(ctx, inputs, output) -> None:
+    input, window, *arguments, length, return_complex = inputs
+    ctx.arguments, ctx.frames = arguments, input.shape[2]
+    ctx.save_for_backward(input if ctx.needs_input_grad[1] else None, window)
+
+
+def _istft_backward(ctx, gradient):
+    input, window = ctx.saved_tensors
+    results = [None, None]
+    if ctx.needs_input_grad[0]:
+        results[0] = _run("istft_adjoint", gradient, window, ctx.frames, *ctx.arguments)
+    if ctx.needs_input_grad[1]:
+        results[1] = _run("istft_window_gradient", gradient, input, window, *ctx.arguments)
+    return *results, *_none(ctx.arguments), None, None
+
+
+def _istft_adjoint_setup(ctx, inputs, output) -> None:
+    gradient, window, frames, *arguments = inputs
+    ctx.arguments, ctx.length, ctx.dtype = arguments, gradient.shape[1], gradient.dtype
+    ctx.save_for_backward(gradient if ctx.needs_input_grad[1] else None, window)
+
+
+def _istft_adjoint_backward(ctx, input):
+    gradient, window = ctx.saved_tensors
+    results = [None, None]
+    if ctx.needs_input_grad[0]:
+        results[0] = _run("istft", input, window, *ctx.arguments, ctx.length, ctx.dtype.is_complex)
+    if ctx.needs_input_grad[1]:
+        results[1] = _run("istft_window_gradient", gradient, input, window, *ctx.arguments)
+    return *results, None, *_none(ctx.arguments)
+
+
+def _istft_window_gradient_setup(ctx, inputs, output) -> None:
+    gradient, input, window, *arguments = inputs
+    ctx.arguments = arguments
+    ctx.save_for_backward(gradient, input, window)
+
+
+def _istft_window_gradient_backward(ctx, cotangent):
+    factors = ctx.saved_tensors
+    create_graph = torch.is_grad_enabled()
+    needed = ctx.needs_input_grad[:3]
+    with torch.enable_grad():
+        if not create_graph:  # not in a graph of theirs, unless a third derivative is wanted
+            factors = [factor.detach() for factor in factors]
+        factors = [factor if factor.requires_grad else factor.detach().requires_grad_() for factor in factors]
+        gradient, input, window = factors
+        signal = composite.istft(input, window, *ctx.arguments, gradient.shape[1], gradient.is_complex())
+        first = torch.autograd.grad(signal, window, gradient, create_graph=True)[0]
+        wanted = [factor for factor, need in zip(factors, needed, strict=True) if need]
+        found = iter(torch.autograd.grad(first, wanted, cotangent, create_graph=create_graph))
+    return *(next(found) if need else None for need in needed), *_none(ctx.arguments)
+
+
+def _none(arguments) -> list[None]:
+    return [None] * len(arguments)
+
+
+def _function(name: str) -> type[torch.autograd.Function]:
+    body = getattr(operators, f"run_{name}")
+
+    class Function(torch.autograd.Function):
+        @staticmethod
+        def forward(*arguments):
+            return getattr(operators, f"run_{name}")(*arguments)
+
+        setup_context = staticmethod(globals()[f"_{name}_setup"])
+        backward = staticmethod(globals()[f"_{name}_backward"])
+
+        @staticmethod
+        def vmap(info, in_dims, *arguments):
+            return batching.rule(name, Function.apply)(info, in_dims, *arguments)
+
+    Function.__name__ = Function.__qualname__ = "".join(part.capitalize() for part in name.split("_"))
+    Function.__doc__ = body.__doc__
+    return Function
+
+
+FUNCTIONS = {name: _function(name) for name in operators.NAMES}
+for _name in operators.NAMES:
+    torch.library.register_autograd(
+        f"{NAMESPACE}::{_name}",
+        globals()[f"_{_name}_backward"],
+        setup_context=globals()[f"_{_name}_setup"],
+        lib=operators.namespace,
+    )
+
+
+def eager_stft(input: torch.Tensor, window: torch.Tensor, *arguments: Any) -> torch.Tensor:
+    """stft while nothing is traced or compiled, of plain tensors or those of functorch. arguments: as the operator's."""
+    if torch._C._are_functorch_transforms_active():
+        return FUNCTIONS["stft"].apply(input, window, *arguments)
+    if torch.is_grad_enabled() and (input.requires_grad or window.requires_grad):
+        if window.requires_grad and arguments[3]:
+            input = input.clone()  # torch keeps the padded signal, so the program may change its own in place
+        return FUNCTIONS["stft"].apply(input, window, *arguments)
+    return operators.run_stft(input, window, *arguments)
+
+
+def eager_istft(input: torch.Tensor, window: torch.Tensor, *arguments: Any) -> torch.Tensor:
+    """istft likewise. Raises UseOriginal where torch must decide whether it can be inverted."""
+    if torch._C._are_functorch_transforms_active():
+        return FUNCTIONS["istft"].apply(input, window, *arguments)
+    if torch.is_grad_enabled() and (input.requires_grad or window.requires_grad):
+        if window.requires_grad:
+            input = input.clone()  # torch keeps what it made of the spectrum
+        return FUNCTIONS["istft"].apply(input, window, *arguments)
+    return operators.run_istft(input, window, *arguments)

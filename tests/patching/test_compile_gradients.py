@@ -1,0 +1,133 @@
+"""Whole graphs with gradients, of every argument and with lengths that change, by every backend of torch.compile."""
+
+import pytest
+
+SETTING = """
+import torch._dynamo.testing
+msp.enable(devices=devices, on_error="raise")
+warnings.simplefilter("ignore")
+window.requires_grad_()
+
+def complete(signal, window):  # gradients of signal and window, through both functions
+    spectrum = torch.stft(signal, 400, 100, 400, window, return_complex=True)
+    return torch.istft(spectrum.abs() * spectrum, 400, 100, 400, window, length=signal.shape[-1] - 50)
+
+def unpatched(function, *inputs):
+    msp.disable()
+    try:
+        return gradients(function, *inputs)
+    finally:
+        msp.enable(devices=devices, on_error="raise")
+
+def gradients(function, *inputs):
+    inputs = [value.detach().requires_grad_() for value in inputs]
+    result = function(*inputs)
+    result = torch.view_as_real(result) if result.is_complex() else result
+    return result, *torch.autograd.grad((result * torch.linspace(-1, 1, result.shape[-1], device=device)).sum(), inputs)
+
+def agree(function, reference, *inputs):
+    for got, want in zip(gradients(function, *inputs), unpatched(reference, *inputs)):
+        assert got.shape == want.shape and got.dtype == want.dtype
+        assert float((got - want).norm() / want.norm()) < 1e-5
+"""
+
+
+@pytest.mark.parametrize("backend", ["eager", "aot_eager", "inductor"])
+def test_forward_and_backward_are_one_graph(backend, run_compiled):
+    run_compiled(
+        SETTING
+        + f"""
+for shape in ((2, 4000), (4000,)):
+    torch._dynamo.reset()
+    signal = torch.randn(shape, device=device)
+    compiled = torch.compile(complete, fullgraph=True, backend={backend!r})
+    agree(compiled, complete, signal, window)
+    agree(compiled, complete, signal, window)
+"""
+    )
+
+
+@pytest.mark.parametrize("backend", ["eager", "aot_eager", "inductor"])
+def test_lengths_that_change_do_not_compile_again(backend, run_compiled):
+    run_compiled(
+        SETTING
+        + f"""
+counter = torch._dynamo.testing.CompileCounterWithBackend({backend!r})
+compiled = torch.compile(complete, fullgraph=True, backend=counter, dynamic=True)
+for samples in (4000, 4400, 5003, 70_000):
+    agree(compiled, complete, torch.randn(2, samples, device=device), window)
+assert counter.frame_count == 1, counter.frame_count
+"""
+    )
+
+
+def test_what_torch_lets_one_leave_out_is_traced_too(run_compiled):
+    run_compiled(
+        SETTING
+        + """
+spectrum = torch.stft(torch.randn(2, 4000, device=device), 400, 100, window=window.detach(), return_complex=True)
+cases = {
+    "no window": (lambda a: torch.stft(a, 400, 100, return_complex=True), x),
+    "real output": (lambda a: torch.stft(a, 400, 100, window=window, return_complex=False), x),
+    "two-sided": (lambda a: torch.stft(a, 400, 100, window=window, onesided=False, return_complex=True), x),
+    "short window": (lambda a: torch.stft(a, 400, 100, 300, window[:300], return_complex=True), x),
+    "not centred": (lambda a: torch.stft(a, 400, 100, 400, window, False, return_complex=True), x),
+    "aligned": (lambda a: torch.stft(a, 400, 100, 300, window[:300], False, return_complex=True, align_to_window=True), x),
+    "circular": (lambda a: torch.stft(a, 400, 100, 400, window, True, "circular", return_complex=True), x),
+    "complex": (lambda a: torch.stft(torch.complex(a, a.flip(-1)), 400, 100, window=window), x),
+    "odd size": (lambda a: torch.stft(a, 217, 50, window=window[:217], return_complex=True), x),
+    "istft, no window": (lambda a: torch.istft(a, 400, 100), spectrum),
+    "istft, longer": (lambda a: torch.istft(a, 400, 100, window=window, length=5000), spectrum),
+    "istft, no batch": (lambda a: torch.istft(a[0], 400, 100, window=window), spectrum),
+}
+for name, (function, given) in cases.items():
+    torch._dynamo.reset()
+    print(name)
+    compiled = torch.compile(function, fullgraph=True, backend="aot_eager")
+    agree(compiled, function, given)
+    assert runs_ours(lambda: compiled(given)), name
+    got, want = compiled(given), function(given)
+    assert [s for n, s in zip(got.shape, got.stride()) if n > 1] == [s for n, s in zip(want.shape, want.stride()) if n > 1]
+"""
+    )
+
+
+def test_programs_that_share_a_cache_on_disk_have_graphs_of_their_own(run_compiled):
+    # Each order both ways: a graph of the patched program must not serve an unpatched one, nor the reverse.
+    for enabled in (False, True, False, True):
+        run_compiled(
+            f"""
+            import torch._functorch.config
+            torch._functorch.config.enable_autograd_cache = True
+            if {enabled}:
+                msp.enable(devices=devices)
+
+            def step(signal):
+                signal = signal.detach().requires_grad_()
+                magnitude(signal).square().sum().backward()
+                return signal.grad
+
+            def compiled_step(signal):
+                signal = signal.detach().requires_grad_()
+                compiled(signal).square().sum().backward()
+                return signal.grad
+
+            compiled = torch.compile(magnitude, fullgraph=True, backend="inductor")
+            torch.testing.assert_close(compiled_step(x), step(x), rtol=1e-3, atol=1e-2)
+            assert runs_ours(lambda: compiled_step(x)) is {enabled}
+            """
+        )
+
+
+def test_a_backward_pass_after_disable_still_works(run_compiled):
+    run_compiled(
+        SETTING
+        + """
+compiled = torch.compile(complete, fullgraph=True, backend="aot_eager")
+signal = torch.randn(2, 4000, device=device, requires_grad=True)
+result = compiled(signal, window)
+msp.disable()
+result.sum().backward()
+assert signal.grad.isfinite().all() and window.grad.isfinite().all()
+"""
+    )
