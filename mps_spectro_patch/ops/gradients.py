@@ -185,7 +185,7 @@ for _name in operators.NAMES:
 
 
 def eager_stft(input: torch.Tensor, window: torch.Tensor, *arguments: Any) -> torch.Tensor:
-    """stft while nothing is traced or compiled, of plain tensors or those of functorch. arguments: as the operator's."""
+    """stft while nothing is traced or compiled, of plain tensors or functorch's. arguments: as the operator's."""
     if torch._C._are_functorch_transforms_active():
         return FUNCTIONS["stft"].apply(input, window, *arguments)
     if torch.is_grad_enabled() and (input.requires_grad or window.requires_grad):
