@@ -118,9 +118,9 @@ def test_a_call_that_falls_back_is_listed_with_its_reason(run_demo, second_of_mu
     monkeypatch.setattr(demo, "N_FFT", 8264)  # half of it is 4 * 1033, for which there is no kernel
     monkeypatch.setattr(demo, "HOP", 2048)
     code, text, _ = run_demo(second_of_music)
-    assert code == 0, (text, _)
+    assert code == 0
     assert re.search(r"torch\.stft +4 +2 +2\n", text)
-    assert "torch.stft: 2 of 4 went to torch's own: there is no kernel for this n_fft" in text
+    assert "torch.stft: 2 of 4 went to torch's own: there is no kernel for an n_fft of this size" in text
 
 
 def test_a_kernel_that_fails_ends_with_code_1_and_is_named(run_demo, second_of_music, monkeypatch):

@@ -28,8 +28,9 @@ def gradients(function, *inputs):
 
 def agree(function, reference, *inputs):
     for got, want in zip(gradients(function, *inputs), unpatched(reference, *inputs)):
-        assert got.shape == want.shape and got.dtype == want.dtype
-        assert float((got - want).norm() / want.norm()) < 1e-5
+        assert got.shape == want.shape and got.dtype == want.dtype, (got.shape, want.shape, got.dtype, want.dtype)
+        error = float((got - want).norm() / want.norm())
+        assert error < 1e-5, error
 """
 
 
