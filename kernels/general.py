@@ -174,7 +174,7 @@ def _apart(geometry: StftGeometry) -> StftGeometry:
 
 
 def _ones(n_fft: int, device: torch.device) -> torch.Tensor:
-    return torch.ones(n_fft, device=device)
+    return torch.ones(n_fft, dtype=torch.float32, device=device)
 
 
 @dataclass(frozen=True)

@@ -67,9 +67,10 @@ def test_gradients_are_those_of_float64(mode, which, torch_device):
 def test_gradcheck(mode, torch_device):
     mode = MODES[mode]
     tensors = leaves(mode.inputs(torch_device), (True, True))
-    # Linear in the input and (but for istft's envelope) in the window: wide steps cost no accuracy.
+    # Linear in the input and in stft's window: wide steps cost no accuracy. Not so in istft's, whose square divides.
+    eps = 1e-2 if mode.op == "stft" else 2e-3
     assert torch.autograd.gradcheck(
-        mode, tensors, eps=1e-2, atol=1e-2, rtol=1e-2, nondet_tol=1e-5, check_batched_grad=True, check_forward_ad=True
+        mode, tensors, eps=eps, atol=1e-2, rtol=1e-2, nondet_tol=1e-5, check_batched_grad=True, check_forward_ad=True
     )
 
 
@@ -224,8 +225,8 @@ def test_spectrogram_losses(loss, signal, torch_device):
         theirs, exact = gradient_of(mode, *theirs, theirs), gradient_of(mode, *exact, exact)
     for mine, torchs, right in zip(ours, theirs, exact, strict=True):
         assert bool(torch.isfinite(mine).all())
-        if signal == "silence":
-            assert torch.equal(mine, torchs)
+        if not bool(torchs.any()):
+            assert not bool(mine.any())
         assert_close(mine, torchs, right, rel_l2=3 * GRADIENT_REL_L2, max_abs=1e-5, what=loss)
 
 

@@ -148,7 +148,8 @@ def test_a_forward_with_a_graph_is_one_launch_and_nothing_else(mode, launched, t
     assert work(lambda: mode(input, window), launched) == (1, set(), 0)
 
 
-@pytest.mark.parametrize("mode", ONE_LAUNCH)
+# torch copies the gradient of view_as_real() by itself, patched or not.
+@pytest.mark.parametrize("mode", [mode for mode in ONE_LAUNCH if mode != "stft, real output"])
 def test_a_backward_is_one_launch_and_nothing_else(mode, launched, torch_device):
     mode = ONE_LAUNCH[mode]
     input, window = leaves(mode.inputs(torch_device), (True, False))
