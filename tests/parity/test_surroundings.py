@@ -144,6 +144,25 @@ def test_calls_in_contexts(mode, context, torch_device):
 
 
 @mixed
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("given", ["single", "half signal", "half window", "half both"])
+def test_autocast(mode, dtype, given, torch_device):
+    mode = MODES[mode]
+    input, window = mode.inputs(torch_device)
+    if given in ("half signal", "half both") and not input.is_complex():
+        input = input.to(dtype)
+    if given in ("half window", "half both"):
+        window = window.to(dtype)
+
+    def inside(input, window):
+        with torch.autocast(torch_device.type, dtype):
+            result = mode(input, window)
+            return result @ result.mT if not result.is_complex() and result.dim() == 2 else result
+
+    same_outcome(inside, input, window)
+
+
+@mixed
 def test_results_are_tensors_of_their_own(mode, torch_device):
     mode = MODES[mode]
     input, window = mode.inputs(torch_device)
