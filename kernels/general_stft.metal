@@ -1,24 +1,5 @@
 // torch.stft of everything that stft.metal does not do: n_fft that are odd, prime or otherwise rough, complex signals,
 // complex windows. One launch, and frames do not share transforms.
-//
-// MSP_SAMPLE: float, half, bfloat, or float2 (then MSP_COMPLEX_SAMPLES).
-
-#if MSP_COMPLEX_SAMPLES
-inline float2 msp_sample(const device float2* row, int t, int samples, int pad_mode) {
-  const device float* parts = (const device float*)row;
-  if (t < 0 || t >= samples) {
-    if (pad_mode == MSP_PAD_CONSTANT) return float2(0.0f, 0.0f);
-    if (pad_mode == MSP_PAD_REFLECT) t = t < 0 ? -t : 2 * (samples - 1) - t;
-    else if (pad_mode == MSP_PAD_REPLICATE) t = t < 0 ? 0 : samples - 1;
-    else t = t < 0 ? t + samples : t - samples;
-  }
-  return float2(parts[2 * t], parts[2 * t + 1]);
-}
-#else
-inline float2 msp_sample(const device MSP_SAMPLE* row, int t, int samples, int pad_mode) {
-  return float2(msp_padded_sample(row, t, samples, pad_mode), 0.0f);
-}
-#endif
 
 // What becomes of bin k of a frame.
 struct MspBins {
@@ -92,27 +73,7 @@ kernel void msp_general_stft(
   const device MSP_SAMPLE* row = input + int(row_index) * row_stride;
 
   float2 v[MSP_VALUES];
-#pragma unroll
-  for (int q = 0; q < MspFirst::COUNT; ++q) {
-    const int m = int(MspFirst::index(q, lane));
-    v[q] = float2(0.0f, 0.0f);
-    if (!MspFirst::active(q, lane) || m >= transform.points) continue;
-    if (transform.packed) {
-      const float2 even = msp_sample(row, start + 2 * m, samples, pad_mode);
-      const float2 odd = msp_sample(row, start + 2 * m + 1, samples, pad_mode);
-      v[q] = float2(even.x * msp_window_at(window, 2 * m, win_left, win_length).x,
-                    odd.x * msp_window_at(window, 2 * m + 1, win_left, win_length).x);
-    } else {
-      const float2 weight = msp_window_at(window, m, win_left, win_length);
-#if MSP_COMPLEX_SAMPLES && MSP_COMPLEX_WINDOW
-      v[q] = msp_multiply(msp_sample(row, start + m, samples, pad_mode), weight);
-#elif MSP_COMPLEX_SAMPLES
-      v[q] = msp_sample(row, start + m, samples, pad_mode) * weight.x;
-#else
-      v[q] = weight * msp_sample(row, start + m, samples, pad_mode).x;
-#endif
-    }
-  }
+  msp_load_points(v, row, window, transform, start, samples, pad_mode, win_left, win_length, lane);
 
   msp_transform(v, shared, twiddles, chirp, chirp_spectrum, transform.points, lane);
 

@@ -21,7 +21,7 @@ from .tables import pair_twiddles, stage_twiddles
 
 _COMMON = ("complex", "fft", "envelope", "padding")
 _PARTS = {
-    "msp_stft": (*_COMMON, "stft"),
+    "msp_stft": (*_COMMON, "framing", "stft"),
     "msp_istft": (*_COMMON, "inverse", "istft"),
     "msp_window_gradient": (*_COMMON, "inverse", "window_gradient"),
 }

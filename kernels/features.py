@@ -1,0 +1,240 @@
+"""Launches of the feature kernels: spectrogram, filterbank and logarithm without a spectrum in memory, and their
+gradients. Both families of transforms; arguments are taken as valid.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import torch
+
+from . import launch, library
+from .bands import Bands
+from .geometry import PAD_MODES, StftGeometry
+from .launch import RESIDENT_THREADS, Recipe, empty, starts_at_pair
+from .plan import THREADGROUP_BYTES, Plan, Transform, stft_plan, supports, supports_real, transform
+from .tables import chirp, chirp_spectrum, pair_twiddles, stage_twiddles
+
+SCALES = {"linear": 0, "clamp": 1, "add": 2, "log1p": 3}
+
+_COMMON = ("complex", "fft", "envelope", "padding")
+_PARTS = {
+    "msp_real_features": (*_COMMON, "framing", "features", "real_features"),
+    "msp_general_features": (*_COMMON, "bluestein", "general_framing", "features", "general_features"),
+}
+_SAMPLES = {torch.float32: "float", torch.float16: "half", torch.bfloat16: "bfloat"}
+_WAVES = 4  # as in real.py
+_STEPS_MAX = 4
+_BAND_ROOM = 64  # bands' gradients get room in multiples of this: another number of bands is no other kernel
+_LIMIT_THREADS = 256  # as in feature_limits.metal
+_LIMIT_COLUMNS = 8
+
+
+@dataclass(frozen=True)
+class Features:
+    """What becomes of the spectrum X of a frame: scale(basis @ ((|X|^power + eps) * gain)), eps under the root of
+    power 1.
+
+    width: features per frame; without a basis, the bins that are kept, or zeros behind them. scale: "linear", or
+    factor * log(...) + offset of max(v, amin) ("clamp"), v + amin ("add"), 1 + v / amin ("log1p"). dropped: frames at
+    the end that are left out.
+    """
+
+    width: int
+    power: float = 2.0
+    eps: float = 0.0
+    gain: float = 1.0
+    scale: str = "linear"
+    amin: float = 1.0
+    factor: float = 1.0
+    offset: float = 0.0
+    dropped: int = 0
+
+
+def supports_features(n_fft: int, bands: Bands | None, gradient: bool = False) -> bool:
+    """Whether there is a kernel; `bands`: the narrow filterbank, or None for a spectrogram."""
+    if n_fft < 2 or not supports(n_fft):
+        return False
+    if gradient and bands is not None and not bands.narrow_over:
+        return False
+    return _program(n_fft, 0 if bands is None else bands.count, gradient) is not None
+
+
+def features(
+    signal: torch.Tensor, window: torch.Tensor, geometry: StftGeometry, wanted: Features, bands: Bands | None
+) -> torch.Tensor:
+    """[rows, width, frames] float32, frame by frame in memory, of signal [rows, samples] in one launch."""
+    return _forward(signal, window, geometry, wanted, bands, False)[0]
+
+
+def limited_features(
+    signal: torch.Tensor, window: torch.Tensor, geometry: StftGeometry, wanted: Features, bands: Bands | None,
+    rows_per_item: int, below: float, factor: float = 1.0, offset: float = 0.0,
+) -> torch.Tensor:  # fmt: skip
+    """features() with a floor: `below` under the largest of every `rows_per_item` rows; then times factor plus offset.
+    Two launches."""
+    output, maxima = _forward(signal, window, geometry, wanted, bands, True)
+    if not output.numel():
+        return output
+    items = geometry.rows // rows_per_item
+    count = rows_per_item * output.shape[1] * output.shape[2]
+    groups = min(-(-count // _LIMIT_THREADS), max(1, 2 * RESIDENT_THREADS[signal.device.type] // _LIMIT_THREADS // items))
+    params = [count, maxima.numel() // items, groups]
+    kernel = launch.kernel("msp_limit", ("feature_limits",), "", signal.device.type)
+    arguments = [None, None, params, [below, factor, offset]]
+    launch.recipe(kernel, arguments, items * groups, _LIMIT_THREADS, signal.device)(output, maxima)
+    return output
+
+
+def standardise(values: torch.Tensor, eps: float) -> torch.Tensor:
+    """In place, of the result of features(): every feature less its mean over time, divided by its deviation + eps."""
+    rows, width, frames = values.shape
+    groups = -(-width // _LIMIT_COLUMNS)
+    kernel = launch.kernel("msp_standardise", ("feature_limits",), "", values.device.type)
+    launch.recipe(kernel, [None, [width, frames, groups], [eps]], rows * groups, _LIMIT_THREADS, values.device)(values)
+    return values
+
+
+def features_gradient(
+    gradient: torch.Tensor, signal: torch.Tensor, window: torch.Tensor, geometry: StftGeometry, wanted: Features,
+    bands: Bands | None,
+) -> torch.Tensor:  # fmt: skip
+    """[rows, samples]: the gradient of features() with respect to its signal, for `gradient` [rows, width, frames] of
+    any strides. Two launches: the frames' spectra are made again, and turned into their gradients on the way to memory,
+    where the adjoint of stft takes them up."""
+    signal, window = _prepared(signal), window.contiguous()
+    recipe = _recipe(
+        geometry, wanted, bands, signal.stride(0), signal.dtype, _pairs(signal, window, geometry), False,
+        gradient.stride(), signal.device,
+    )[0]  # fmt: skip
+    rows, bins, frames = geometry.rows, geometry.bins, geometry.frames
+    spectrum = empty((rows, bins, frames), torch.complex64, signal.device, (frames * bins, 1, bins))
+    recipe(signal, window, gradient, spectrum, window)
+    return library.stft_adjoint(spectrum, window, geometry)
+
+
+def kernel_source(n_fft: int, banded: bool = True, gradient: bool = False, power: float = 2.0) -> str:
+    """The Metal text of a kernel."""
+    program = _program(n_fft, int(banded), gradient)
+    assert program is not None
+    return launch.source(_PARTS[program.name], program.defines(banded, gradient, power, torch.float32))
+
+
+@dataclass(frozen=True)
+class _Program:
+    name: str
+    plan: Plan
+    how: Transform | None  # of the general family
+    slot_pairs: int
+
+    def defines(self, banded: bool, gradient: bool, power: float, dtype: torch.dtype) -> str:
+        values = {
+            "BLUESTEIN": int(self.how is not None and self.how.bluestein),
+            "COMPLEX_WINDOW": 0,
+            "COMPLEX_SAMPLES": 0,
+            "SAMPLE": _SAMPLES[dtype],
+            "WIDE_SAMPLES": int(dtype is torch.float32),
+            "BANDED": int(banded),
+            "GRADIENT": int(gradient),
+            "POWER": int(power) if power in (1.0, 2.0) else 0,
+            "SLOT_PAIRS": self.slot_pairs,
+        }
+        return self.plan.defines() + "".join(f"#define MSP_{name} {value}\n" for name, value in values.items())
+
+
+@lru_cache(maxsize=1024)
+def _program(n_fft: int, bands: int, gradient: bool) -> _Program | None:
+    """The kernel and its memory, or None where that is not enough. bands: 0 for a spectrogram."""
+    how = None if supports_real(n_fft) else transform(n_fft, False)
+    plan = stft_plan(n_fft) if how is None else how.plan
+    exchange = -(-plan.exchange_size // 2) if plan.split else plan.exchange_size
+    needed = 0
+    if bands:
+        # A Bluestein kernel serves many sizes, and has room for the largest.
+        bins = (plan.half if how is not None and how.bluestein else n_fft) // 2 + 1
+        needed = -(-bins // 2)
+        if gradient:
+            needed += -(-bands // _BAND_ROOM) * _BAND_ROOM // 2
+    slot_pairs = max(exchange, needed, -(-plan.lanes // 2))
+    while 8 * plan.frames * slot_pairs > THREADGROUP_BYTES:
+        if plan.frames == 1:
+            return None
+        plan = replace(plan, frames=plan.frames // 2)
+    return _Program("msp_real_features" if how is None else "msp_general_features", plan, how, slot_pairs)
+
+
+def _prepared(signal: torch.Tensor) -> torch.Tensor:
+    return signal if signal.stride(1) == 1 else signal.contiguous()
+
+
+def _pairs(signal: torch.Tensor, window: torch.Tensor, geometry: StftGeometry) -> tuple[bool, bool]:
+    """Whether signal and window may be read two values at a time."""
+    return starts_at_pair(signal), geometry.win_length == geometry.n_fft and starts_at_pair(window)
+
+
+def _forward(
+    signal: torch.Tensor, window: torch.Tensor, geometry: StftGeometry, wanted: Features, bands: Bands | None,
+    wants_maxima: bool,
+) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
+    signal, window = _prepared(signal), window.contiguous()
+    recipe, slots = _recipe(
+        geometry, wanted, bands, signal.stride(0), signal.dtype, _pairs(signal, window, geometry), wants_maxima, None,
+        signal.device,
+    )  # fmt: skip
+    frames = geometry.frames - wanted.dropped
+    output = empty(
+        (geometry.rows, wanted.width, frames), torch.float32, signal.device, (frames * wanted.width, 1, wanted.width)
+    )
+    maxima = empty((slots,), torch.float32, signal.device) if wants_maxima else window
+    if frames:
+        recipe(signal, window, window, output, maxima)
+    return output, maxima
+
+
+@lru_cache(maxsize=1024)
+def _recipe(
+    geometry: StftGeometry, wanted: Features, bands: Bands | None, row_stride: int, dtype: torch.dtype,
+    paired: tuple[bool, bool], wants_maxima: bool, gradient: tuple[int, ...] | None, device: torch.device,
+) -> tuple[Recipe, int]:  # fmt: skip
+    """(the launch, slots of all threadgroups). gradient: its strides, for the kernel of the gradient."""
+    program = _program(geometry.n_fft, 0 if bands is None else bands.count, gradient is not None)
+    assert program is not None
+    plan, how = program.plan, program.how
+    kept = geometry.frames - wanted.dropped
+    frames = kept if gradient is None else geometry.frames
+    total = geometry.rows * frames
+    steps = min(_STEPS_MAX, max(1, total * plan.lanes // (_WAVES * RESIDENT_THREADS[device.type])))
+    groups = -(-frames // (plan.frames * steps))
+    pad, hop_length = geometry.pad, geometry.hop_length
+    paired_loads = paired[0] and hop_length % 2 == 0 and pad % 2 == 0 and (row_stride % 2 == 0 or geometry.rows == 1)
+    stages = stage_twiddles(plan, device)
+    layout, weights, first, shares, rounds, reach = stages, stages, stages, stages, 0, 0
+    if bands is not None:
+        rounds, layout, weights = bands.forward_tables(plan.lanes, device)
+        if gradient is not None:
+            first, shares = bands.backward_tables(device)
+            reach = bands.reach
+    params = [
+        geometry.samples, row_stride, frames, hop_length, pad, PAD_MODES[geometry.pad_mode], geometry.win_left,
+        geometry.win_length, groups, steps, int(paired_loads), int(paired[1]), int(wants_maxima), kept,
+        *(gradient or (0, 0, 0)), wanted.width, rounds, reach, SCALES[wanted.scale],
+    ]  # fmt: skip
+    reals = [
+        wanted.power / 2, wanted.eps, wanted.gain * geometry.scale**wanted.power, wanted.amin, wanted.factor,
+        wanted.offset,
+    ]  # fmt: skip
+    if how is None:
+        transforms = [stages, pair_twiddles(plan.n_fft, plan.pair_bins, device)]
+    else:
+        params += [geometry.n_fft, how.points, int(how.packed)]
+        transforms = [stages, stages, stages, stages]
+        if how.packed:
+            transforms[1] = pair_twiddles(geometry.n_fft, how.points, device)
+        if how.bluestein:
+            transforms[2:] = chirp(how.points, device), chirp_spectrum(how.points, plan.half, device)
+    defines = program.defines(bands is not None, gradient is not None, wanted.power, dtype)
+    kernel = launch.kernel(program.name, _PARTS[program.name], defines, device.type)
+    args = [None, None, *transforms, layout, weights, first, shares, None, None, None, params, [float(x) for x in reals]]
+    slots = geometry.rows * groups * plan.frames
+    return launch.recipe(kernel, args, geometry.rows * groups, plan.threads, device), slots
