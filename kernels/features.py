@@ -79,7 +79,8 @@ def limited_features(
         return output
     items = geometry.rows // rows_per_item
     count = rows_per_item * output.shape[1] * output.shape[2]
-    groups = min(-(-count // _LIMIT_THREADS), max(1, 2 * RESIDENT_THREADS[signal.device.type] // _LIMIT_THREADS // items))
+    resident = 2 * RESIDENT_THREADS[signal.device.type] // _LIMIT_THREADS
+    groups = min(-(-count // _LIMIT_THREADS), max(1, resident // items))
     params = [count, maxima.numel() // items, groups]
     kernel = launch.kernel("msp_limit", ("feature_limits",), "", signal.device.type)
     arguments = [None, None, params, [below, factor, offset]]
@@ -235,6 +236,7 @@ def _recipe(
             transforms[2:] = chirp(how.points, device), chirp_spectrum(how.points, plan.half, device)
     defines = program.defines(bands is not None, gradient is not None, wanted.power, dtype)
     kernel = launch.kernel(program.name, _PARTS[program.name], defines, device.type)
-    args = [None, None, *transforms, layout, weights, first, shares, None, None, None, params, [float(x) for x in reals]]
+    reals = [float(value) for value in reals]
+    args = [None, None, *transforms, layout, weights, first, shares, None, None, None, params, reals]
     slots = geometry.rows * groups * plan.frames
     return launch.recipe(kernel, args, geometry.rows * groups, plan.threads, device), slots
