@@ -79,21 +79,14 @@ def limited_features(
         return output
     items = geometry.rows // rows_per_item
     count = rows_per_item * output.shape[1] * output.shape[2]
-    resident = 2 * RESIDENT_THREADS[signal.device.type] // _LIMIT_THREADS
-    groups = min(-(-count // _LIMIT_THREADS), max(1, resident // items))
-    params = [count, maxima.numel() // items, groups]
-    kernel = launch.kernel("msp_limit", ("feature_limits",), "", signal.device.type)
-    arguments = [None, None, params, [below, factor, offset]]
-    launch.recipe(kernel, arguments, items * groups, _LIMIT_THREADS, signal.device)(output, maxima)
+    _limit_recipe(items, count, maxima.numel() // items, below, factor, offset, signal.device)(output, maxima)
     return output
 
 
 def standardise(values: torch.Tensor, eps: float) -> torch.Tensor:
     """In place, of the result of features(): every feature less its mean over time, divided by its deviation + eps."""
     rows, width, frames = values.shape
-    groups = -(-width // _LIMIT_COLUMNS)
-    kernel = launch.kernel("msp_standardise", ("feature_limits",), "", values.device.type)
-    launch.recipe(kernel, [None, [width, frames, groups], [eps]], rows * groups, _LIMIT_THREADS, values.device)(values)
+    _standard_recipe(rows, width, frames, eps, values.device)(values)
     return values
 
 
@@ -240,3 +233,22 @@ def _recipe(
     args = [None, None, *transforms, layout, weights, first, shares, None, None, None, params, reals]
     slots = geometry.rows * groups * plan.frames
     return launch.recipe(kernel, args, geometry.rows * groups, plan.threads, device), slots
+
+
+@lru_cache(maxsize=256)
+def _limit_recipe(
+    items: int, count: int, listed: int, below: float, factor: float, offset: float, device: torch.device
+) -> Recipe:
+    """count: features of an item; listed: maxima of an item."""
+    resident = 2 * RESIDENT_THREADS[device.type] // _LIMIT_THREADS
+    groups = min(-(-count // _LIMIT_THREADS), max(1, resident // items))
+    args = [None, None, [count, listed, groups], [below, factor, offset]]
+    kernel = launch.kernel("msp_limit", ("feature_limits",), "", device.type)
+    return launch.recipe(kernel, args, items * groups, _LIMIT_THREADS, device)
+
+
+@lru_cache(maxsize=256)
+def _standard_recipe(rows: int, width: int, frames: int, eps: float, device: torch.device) -> Recipe:
+    groups = -(-width // _LIMIT_COLUMNS)
+    kernel = launch.kernel("msp_standardise", ("feature_limits",), "", device.type)
+    return launch.recipe(kernel, [None, [width, frames, groups], [eps]], rows * groups, _LIMIT_THREADS, device)

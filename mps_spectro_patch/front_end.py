@@ -8,10 +8,12 @@ the public functions mean is decided in functional.py and transforms/; here they
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.autograd import forward_ad
 from torch.compiler import is_compiling
 
@@ -79,38 +81,67 @@ def compute(
     if x.dim() == 0:
         raise ValueError("the waveform must be [..., time]")
     dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
-    window = window.to(device=x.device, dtype=dtype)
-    basis = None if basis is None else basis.to(device=x.device, dtype=dtype)
+    device = x.device
+    if window.dtype != dtype or window.device != device:
+        window = window.to(device=device, dtype=dtype)
+    if basis is not None and (basis.dtype != dtype or basis.device != device):
+        basis = basis.to(device=device, dtype=dtype)
     if call.window_norm:
         window = window / window.square().sum().sqrt()
-    batch = x.shape[:-1]
-    rows = x.reshape(prod(batch), x.shape[-1])
-    center = call.n_fft // 2 if call.center else 0
+    shape = x.shape
+    resolve = _resolved.__wrapped__ if is_compiling() else _resolved
+    one = resolve(call, shape, window.shape[0], None if basis is None else basis.shape[0])
+    rows = x if len(shape) == 2 else x.reshape(prod(shape[:-1]), shape[-1])
+    if one.outer_pad:
+        rows = torch.nn.functional.pad(rows, (one.outer_pad, one.outer_pad))
+    if not rows.shape[0]:
+        values = rows.new_zeros((0, max(0, one.frames), one.arguments[5]), dtype=dtype).transpose(1, 2)
+        return _unfolded(values, shape[:-1])
+    result = None
+    if use_kernels and one.has_kernels and _is_fused(rows, window):
+        result = _fused(rows, window, basis, call, one)
+    if result is None:
+        result = _composed(rows, window, basis, call.scale, one)
+    return result if len(shape) == 2 else _unfolded(result, shape[:-1])
+
+
+class _Resolved(NamedTuple):
+    """What follows from a call and the sizes of its tensors."""
+
+    arguments: tuple  # of the operator, behind its tensors
+    frames: int
+    rows_per_item: int
+    outer_pad: int  # zeros that a copy of the waveform gets first
+    has_kernels: bool
+
+
+@lru_cache(maxsize=1024)
+def _resolved(call: FrontEnd, shape: torch.Size, window: int, bands: int | None) -> _Resolved:
+    batch, samples = shape[:-1], shape[-1]
+    rows = prod(batch)
+    pad = call.n_fft // 2 if call.center else 0
     pad_mode = call.pad_mode if call.center else "constant"
-    if call.pad and pad_mode == "constant":
-        center += call.pad  # zeros beside zeros
+    outer_pad = 0
+    if pad_mode == "constant":
+        pad += call.pad  # zeros beside zeros
     elif call.pad:
-        rows = torch.nn.functional.pad(rows, (call.pad, call.pad))
+        outer_pad = call.pad
+        samples += 2 * outer_pad
     bins = call.n_fft // 2 + 1
-    width = basis.shape[0] if basis is not None else bins if call.width is None else call.width
+    width = bands if bands is not None else bins if call.width is None else call.width
     scale = call.scale
     arguments = (
-        call.n_fft, call.hop_length, call.win_length, center, pad_mode, width, call.dropped, float(call.power),
+        call.n_fft, call.hop_length, call.win_length, pad, pad_mode, width, call.dropped, float(call.power),
         float(call.eps), float(call.gain), scale.scale, float(scale.amin), float(scale.factor), float(scale.offset),
     )  # fmt: skip
-    if not rows.shape[0]:
-        frames = max(0, 1 + (rows.shape[1] + 2 * center - call.n_fft) // call.hop_length - call.dropped)
-        return _unfolded(rows.new_zeros((0, frames, width), dtype=dtype).transpose(1, 2), batch)
     if scale.scope == "all":
-        rows_per_item = rows.shape[0]
+        rows_per_item = rows
     else:
         rows_per_item = 1 if scale.scope == "item" or not batch else batch[-1]
-    result = None
-    if use_kernels and _is_fused(rows, window, arguments):
-        result = _fused(rows, window, basis, call, arguments, rows_per_item)
-    if result is None:
-        result = _composed(rows, window, basis, call, arguments, rows_per_item)
-    return _unfolded(result, batch)
+    frames = 1 + (samples + 2 * pad - call.n_fft) // call.hop_length - call.dropped
+    return _Resolved(
+        arguments, frames, rows_per_item, outer_pad, _has_kernels(rows, samples, window, *arguments[:6])
+    )
 
 
 def is_accelerated(x: torch.Tensor) -> bool:
@@ -147,15 +178,15 @@ def load_operators() -> None:
         ops = module
 
 
-def _is_fused(rows: torch.Tensor, window: torch.Tensor, arguments: tuple) -> bool:
+def _is_fused(rows: torch.Tensor, window: torch.Tensor) -> bool:
+    """Whether the kernels are to do this, of what they can."""
     if not is_accelerated(rows) or rows.dtype not in _FUSED_DTYPES or forward_ad._current_level >= 0:
         return False
     if is_compiling():
-        if ops is None or routing.is_exporting() or routing._transforms():
-            return False
-    elif type(rows) not in routing._TENSORS or routing._surroundings(rows, window, routing._transforms()) is not None:
+        return ops is not None and not routing.is_exporting() and not routing._transforms()
+    if type(rows) not in routing._TENSORS:
         return False
-    return _has_kernels(rows.shape[0], rows.shape[1], window.shape[0], *arguments[:6])
+    return routing._surroundings(rows, window, routing._transforms()) is None
 
 
 def _has_kernels(
@@ -186,52 +217,52 @@ def _supports(n_fft: int) -> bool:
 _supports._dynamo_marked_constant = True  # type: ignore[attr-defined]  # a search that dynamo had better not trace
 
 
-def _fused(rows, window, basis, call: FrontEnd, arguments: tuple, rows_per_item: int) -> torch.Tensor | None:
+def _fused(rows, window, basis, call: FrontEnd, one: _Resolved) -> torch.Tensor | None:
     """The kernels' result, or None where they are not to be trusted."""
-    scale = call.scale
+    scale, arguments = call.scale, one.arguments
     if is_compiling():
         values = torch.ops.mps_spectro_patch.features.default(rows, window, basis, *arguments)
-        return finished(values, scale, rows_per_item)
+        return finished(values, scale, one.rows_per_item)
     load_operators()
-    tensors = rows, window, basis
-    needs = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
-    plain = type(rows) is torch.Tensor or type(rows) is torch.nn.Parameter
-    plain = plain and not torch._C._len_torch_dispatch_stack() and not torch._C._are_functorch_transforms_active()
+    transformed = torch._C._are_functorch_transforms_active()
+    if transformed or torch._C._len_torch_dispatch_stack() or type(rows) is FakeTensor:
+        operator = ops.features.eager_features if transformed else ops.features.features
+        return finished(operator(rows, window, basis, *arguments), scale, one.rows_per_item)
+    needs = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (rows, window, basis))
+    if needs or (scale.below is None and scale.deviation_eps is None):
 
-    def run() -> torch.Tensor:
-        if not plain:
-            transformed = torch._C._are_functorch_transforms_active()
-            operator = ops.features.eager_features if transformed else ops.features.features
-            return finished(operator(*tensors, *arguments), scale, rows_per_item)
-        if needs or (scale.below is None and scale.deviation_eps is None):
-            return finished(ops.features.eager_features(*tensors, *arguments), scale, rows_per_item)
-        return _in_two_launches(tensors, scale, arguments, rows_per_item)
+        def run() -> torch.Tensor:
+            values = ops.features.eager_features(rows, window, basis, *arguments)
+            return finished(values, scale, one.rows_per_item)
+    else:
 
-    if not plain:
-        return run()
+        def run() -> torch.Tensor:
+            return _in_two_launches((rows, window, basis), scale, one)
+
     key = call, None if basis is None else basis.shape, rows.dtype, rows.device, needs
     return front_end_guard.run(
-        key, patching.options_here(), run, lambda: _composed(rows, window, basis, call, arguments, rows_per_item), rows
+        key, patching.options_here(), run, lambda: _composed(rows, window, basis, scale, one), rows
     )
 
 
-def _in_two_launches(tensors: tuple, scale: Scale, arguments: tuple, rows_per_item: int) -> torch.Tensor:
+def _in_two_launches(tensors: tuple, scale: Scale, one: _Resolved) -> torch.Tensor:
     values = None
     if scale.below is not None:
         values = ops.features.run_limited_features(
-            *tensors, rows_per_item, scale.below, scale.after_factor, scale.after_offset, *arguments
+            *tensors, one.rows_per_item, scale.below, scale.after_factor, scale.after_offset, *one.arguments
         )
-    if values is None:
-        values = ops.features.run_features(*tensors, *arguments)
-        if scale.deviation_eps is None or scale.below is not None:
-            return finished(values, scale, rows_per_item)
+        if values is None:
+            values = ops.features.run_features(*tensors, *one.arguments)
+            return finished(values, scale, one.rows_per_item)
+    else:
+        values = ops.features.run_features(*tensors, *one.arguments)
     if scale.deviation_eps is not None:
         ops.features.kernels.standardise(values, scale.deviation_eps)
     return values
 
 
-def _composed(rows, window, basis, call: FrontEnd, arguments: tuple, rows_per_item: int) -> torch.Tensor:
+def _composed(rows, window, basis, scale: Scale, one: _Resolved) -> torch.Tensor:
     from .ops import composite_features
 
-    values = composite_features.features(rows.to(window.dtype), window, basis, *arguments)
-    return finished(values, call.scale, rows_per_item)
+    values = composite_features.features(rows.to(window.dtype), window, basis, *one.arguments)
+    return finished(values, scale, one.rows_per_item)

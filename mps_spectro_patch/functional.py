@@ -181,6 +181,7 @@ def dynamic_mel_spectrogram(
     return front_end.compute(x, window, mel_basis, call, use_mps_kernels)
 
 
+@lru_cache(maxsize=512)
 def resolve(
     n_fft: int, hop_length: int, win_length: int | None, *, center: bool = True, pad_mode: str = "reflect",
     pad: int = 0, power: float = 2.0, normalized: bool | str = False, scale: Scale | None = None, eps: float = 0.0,
@@ -209,6 +210,7 @@ def resolve(
     )  # fmt: skip
 
 
+@lru_cache(maxsize=256)
 def resolve_scale(
     output_scale: str, log_mode: str, log_amin: float, power: float, top_db: float | None, top_db_scope: str = "batch"
 ) -> Scale:
@@ -269,6 +271,7 @@ def shifted(n_fft: int, hop_length: int, win_length: int, keyshift: float, speed
     )
 
 
+@lru_cache(maxsize=512)
 def _dynamic(
     n_fft, hop_length, win_length, keyshift, speed, center, pad_mode, power, normalized, eps, target, scale
 ) -> FrontEnd:
