@@ -8,7 +8,21 @@ from .. import front_end
 from ..front_end import FrontEnd
 
 
-class FrontEndModule(torch.nn.Module):
+class ExactBuffers(torch.nn.Module):
+    """A module whose own buffers .half() and .bfloat16() move and leave as exact as they are: a rounded window would
+    spoil every bin."""
+
+    def _apply(self, fn, recurse=True):
+        exact = {name: buffer for name, buffer in self._buffers.items() if buffer is not None}
+        super()._apply(fn, recurse)
+        for name, before in exact.items():
+            after = self._buffers[name]
+            if after is not None and after.dtype in (torch.float16, torch.bfloat16):
+                self._buffers[name] = before.to(after.device)
+        return self
+
+
+class FrontEndModule(ExactBuffers):
     """[..., time] to [..., features, frames] through front_end.compute.
 
     Buffers `window` [win_length] and `basis` [features, n_fft // 2 + 1] (float32, or float64 after .double(); .half()
@@ -47,15 +61,6 @@ class FrontEndModule(torch.nn.Module):
         self.has_floor, self.below, self.scope = scale.below is not None, float(scale.below or 0.0), scale.scope
         self.after_factor, self.after_offset = float(scale.after_factor), float(scale.after_offset)
         self.standardises, self.deviation_eps = scale.deviation_eps is not None, float(scale.deviation_eps or 0.0)
-
-    def _apply(self, fn, recurse=True):
-        exact = {name: buffer for name, buffer in self._buffers.items() if buffer is not None}
-        super()._apply(fn, recurse)
-        for name, before in exact.items():
-            after = self._buffers[name]
-            if after is not None and after.dtype in (torch.float16, torch.bfloat16):
-                self._buffers[name] = before.to(after.device)  # a rounded window would spoil every bin
-        return self
 
     def extra_repr(self) -> str:
         return (

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 
 from .. import filterbanks, front_end, functional
-from .base import FrontEndModule
+from .base import ExactBuffers, FrontEndModule
 
 
 class MelSpectrogramTransform(FrontEndModule):
@@ -136,7 +136,7 @@ class CompatMelSpectrogramTransform(MelSpectrogramTransform):
         )  # fmt: skip
 
 
-class DynamicMelSpectrogramTransform(torch.nn.Module):
+class DynamicMelSpectrogramTransform(ExactBuffers):
     """functional.dynamic_mel_spectrogram as a module, with a pitch shift and speed per call.
 
     mel_basis: [n_mels, n_fft // 2 + 1], instead of the one that the arguments describe. Buffer: `basis`, not in the
@@ -192,8 +192,6 @@ class DynamicMelSpectrogramTransform(torch.nn.Module):
         functional.resolve(n_fft, hop_length, win_length, pad_mode=pad_mode, power=power, normalized=normalized,
                            eps=magnitude_eps)  # fmt: skip
         functional.resolve_scale(output_scale, log_mode, log_amin, power, top_db, top_db_scope)
-
-    _apply = FrontEndModule._apply
 
     def forward(
         self, x: torch.Tensor, *, keyshift: float = 0.0, speed: float = 1.0, center: bool | None = None
