@@ -9,7 +9,7 @@ from functools import lru_cache
 
 import torch
 
-from . import launch, library
+from . import launch, library, limits
 from .bands import Bands
 from .geometry import PAD_MODES, StftGeometry
 from .launch import RESIDENT_THREADS, Recipe, empty, starts_at_pair
@@ -27,8 +27,6 @@ _SAMPLES = {torch.float32: "float", torch.float16: "half", torch.bfloat16: "bflo
 _WAVES = 4  # as in real.py
 _STEPS_MAX = 4
 _BAND_ROOM = 64  # bands' gradients get room in multiples of this: another number of bands is no other kernel
-_LIMIT_THREADS = 256  # as in feature_limits.metal
-_LIMIT_COLUMNS = 8
 
 
 @dataclass(frozen=True)
@@ -75,19 +73,8 @@ def limited_features(
     """features() with a floor: `below` under the largest of every `rows_per_item` rows; then times factor plus offset.
     Two launches."""
     output, maxima = _forward(signal, window, geometry, wanted, bands, True)
-    if not output.numel():
-        return output
-    items = geometry.rows // rows_per_item
-    count = rows_per_item * output.shape[1] * output.shape[2]
-    _limit_recipe(items, count, maxima.numel() // items, below, factor, offset, signal.device)(output, maxima)
+    limits.limit(output, maxima, geometry.rows // rows_per_item, below, factor, offset)
     return output
-
-
-def standardise(values: torch.Tensor, eps: float) -> torch.Tensor:
-    """In place, of the result of features(): every feature less its mean over time, divided by its deviation + eps."""
-    rows, width, frames = values.shape
-    _standard_recipe(rows, width, frames, eps, values.device)(values)
-    return values
 
 
 def features_gradient(
@@ -233,22 +220,3 @@ def _recipe(
     args = [None, None, *transforms, layout, weights, first, shares, None, None, None, params, reals]
     slots = geometry.rows * groups * plan.frames
     return launch.recipe(kernel, args, geometry.rows * groups, plan.threads, device), slots
-
-
-@lru_cache(maxsize=256)
-def _limit_recipe(
-    items: int, count: int, listed: int, below: float, factor: float, offset: float, device: torch.device
-) -> Recipe:
-    """count: features of an item; listed: maxima of an item."""
-    resident = 2 * RESIDENT_THREADS[device.type] // _LIMIT_THREADS
-    groups = min(-(-count // _LIMIT_THREADS), max(1, resident // items))
-    args = [None, None, [count, listed, groups], [below, factor, offset]]
-    kernel = launch.kernel("msp_limit", ("feature_limits",), "", device.type)
-    return launch.recipe(kernel, args, items * groups, _LIMIT_THREADS, device)
-
-
-@lru_cache(maxsize=256)
-def _standard_recipe(rows: int, width: int, frames: int, eps: float, device: torch.device) -> Recipe:
-    groups = -(-width // _LIMIT_COLUMNS)
-    kernel = launch.kernel("msp_standardise", ("feature_limits",), "", device.type)
-    return launch.recipe(kernel, [None, [width, frames, groups], [eps]], rows * groups, _LIMIT_THREADS, device)

@@ -7,8 +7,9 @@ the public functions mean is decided in functional.py and transforms/; here they
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, wraps
 from math import prod
 from typing import Any, NamedTuple
 
@@ -19,6 +20,18 @@ from torch.compiler import is_compiling
 
 from . import front_end_guard, patching, routing
 from .kernels import plan
+
+
+def remembered(function: Callable) -> Callable:
+    """`function` with a cache, which compiled code does not see: dynamo warns of caches, and folds constants anyway."""
+    cached = lru_cache(maxsize=1024)(function)
+
+    @wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return function(*args, **kwargs) if is_compiling() else cached(*args, **kwargs)
+
+    return call
+
 
 _FUSED_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 ops: Any = None  # mps_spectro_patch.ops once something is computed; importing the package registers no operators
@@ -86,21 +99,35 @@ def compute(
         window = window.to(device=device, dtype=dtype)
     if basis is not None and (basis.dtype != dtype or basis.device != device):
         basis = basis.to(device=device, dtype=dtype)
+    return _compute(x, window, basis, call, use_kernels, True)
+
+
+def try_fused(
+    x: torch.Tensor, window: torch.Tensor, basis: torch.Tensor | None, call: FrontEnd
+) -> torch.Tensor | None:
+    """compute() of float32 tensors by the kernels, or None where they do not do this call."""
+    if x.dim() == 0 or not x.numel():
+        return None
+    return _compute(x, window, basis, call, True, False)
+
+
+def _compute(x, window, basis, call: FrontEnd, use_kernels: bool, must: bool) -> torch.Tensor | None:
     if call.window_norm:
         window = window / window.square().sum().sqrt()
     shape = x.shape
-    resolve = _resolved.__wrapped__ if is_compiling() else _resolved
-    one = resolve(call, shape, window.shape[0], None if basis is None else basis.shape[0])
+    one = _resolved(call, shape, window.shape[0], None if basis is None else basis.shape[0])
     rows = x if len(shape) == 2 else x.reshape(prod(shape[:-1]), shape[-1])
-    if one.outer_pad:
+    if one.outer_pad and (must or one.has_kernels):
         rows = torch.nn.functional.pad(rows, (one.outer_pad, one.outer_pad))
     if not rows.shape[0]:
-        values = rows.new_zeros((0, max(0, one.frames), one.arguments[5]), dtype=dtype).transpose(1, 2)
+        values = rows.new_zeros((0, max(0, one.frames), one.arguments[5]), dtype=window.dtype).transpose(1, 2)
         return _unfolded(values, shape[:-1])
     result = None
-    if use_kernels and one.has_kernels and _is_fused(rows, window):
+    if use_kernels and one.has_kernels and is_fused(rows, window):
         result = _fused(rows, window, basis, call, one)
     if result is None:
+        if not must:
+            return None
         result = _composed(rows, window, basis, call.scale, one)
     return result if len(shape) == 2 else _unfolded(result, shape[:-1])
 
@@ -115,7 +142,7 @@ class _Resolved(NamedTuple):
     has_kernels: bool
 
 
-@lru_cache(maxsize=1024)
+@remembered
 def _resolved(call: FrontEnd, shape: torch.Size, window: int, bands: int | None) -> _Resolved:
     batch, samples = shape[:-1], shape[-1]
     rows = prod(batch)
@@ -178,7 +205,7 @@ def load_operators() -> None:
         ops = module
 
 
-def _is_fused(rows: torch.Tensor, window: torch.Tensor) -> bool:
+def is_fused(rows: torch.Tensor, window: torch.Tensor) -> bool:
     """Whether the kernels are to do this, of what they can."""
     if not is_accelerated(rows) or rows.dtype not in _FUSED_DTYPES or forward_ad._current_level >= 0:
         return False
@@ -257,7 +284,7 @@ def _in_two_launches(tensors: tuple, scale: Scale, one: _Resolved) -> torch.Tens
     else:
         values = ops.features.run_features(*tensors, *one.arguments)
     if scale.deviation_eps is not None:
-        ops.features.kernels.standardise(values, scale.deviation_eps)
+        ops.features.limits.standardise(values, scale.deviation_eps)
     return values
 
 

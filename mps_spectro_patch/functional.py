@@ -14,7 +14,7 @@ from functools import lru_cache
 import torch
 
 from . import filterbanks, front_end
-from .front_end import FrontEnd, Scale
+from .front_end import FrontEnd, Scale, remembered
 
 OUTPUT_SCALES = ("linear", "log", "db")
 LOG_MODES = ("clamp", "add", "log1p")
@@ -181,7 +181,7 @@ def dynamic_mel_spectrogram(
     return front_end.compute(x, window, mel_basis, call, use_mps_kernels)
 
 
-@lru_cache(maxsize=512)
+@remembered
 def resolve(
     n_fft: int, hop_length: int, win_length: int | None, *, center: bool = True, pad_mode: str = "reflect",
     pad: int = 0, power: float = 2.0, normalized: bool | str = False, scale: Scale | None = None, eps: float = 0.0,
@@ -210,7 +210,7 @@ def resolve(
     )  # fmt: skip
 
 
-@lru_cache(maxsize=256)
+@remembered
 def resolve_scale(
     output_scale: str, log_mode: str, log_amin: float, power: float, top_db: float | None, top_db_scope: str = "batch"
 ) -> Scale:
@@ -271,7 +271,7 @@ def shifted(n_fft: int, hop_length: int, win_length: int, keyshift: float, speed
     )
 
 
-@lru_cache(maxsize=512)
+@remembered
 def _dynamic(
     n_fft, hop_length, win_length, keyshift, speed, center, pad_mode, power, normalized, eps, target, scale
 ) -> FrontEnd:
@@ -325,13 +325,24 @@ def _window(
 _KNOWN_WINDOWS = (torch.hann_window, torch.hamming_window, torch.blackman_window, torch.bartlett_window)
 
 
-@lru_cache(maxsize=256)
+def _once(function: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+    """`function` with a cache. Compiled code breaks its graph here: modules, which hold their tensors, do not."""
+    cached = lru_cache(maxsize=256)(function)
+
+    def call(*args):
+        return cached(*args)
+
+    call._torchdynamo_disable = True  # type: ignore[attr-defined]  # torch.compiler.disable() would import dynamo
+    return call
+
+
+@_once
 def _known_window(window_fn, win_length: int, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
     with torch.inference_mode(False), torch.no_grad():  # it may be saved for a backward pass
         return make_window(window_fn, win_length, device="cpu").to(dtype).to(device)
 
 
-@lru_cache(maxsize=128)
+@_once
 def _mel_basis(n_freqs, f_min, f_max, n_mels, sample_rate, norm, mel_scale, device, dtype) -> torch.Tensor:
     """melscale_fbanks, warned about and made once."""
     with torch.inference_mode(False), torch.no_grad():

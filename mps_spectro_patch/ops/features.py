@@ -15,6 +15,7 @@ from torch.autograd import forward_ad
 
 from ..kernels import bands as filterbanks
 from ..kernels import features as kernels
+from ..kernels import limits  # noqa: F401 (for front ends that need a second launch)
 from ..kernels.geometry import StftGeometry
 from . import composite_features
 from .operators import NAMESPACE, namespace

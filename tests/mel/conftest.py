@@ -7,7 +7,7 @@ import torch
 
 import mps_spectro_patch as msp
 from mps_spectro_patch import front_end_guard
-from mps_spectro_patch.kernels import features, general, launch, real
+from mps_spectro_patch.kernels import features, general, launch, limits, real
 
 
 @pytest.fixture(autouse=True)
@@ -42,9 +42,9 @@ def launches(monkeypatch):
 
     caches = [
         value
-        for module in (features, real, general)
+        for module in (features, limits, real, general)
         for value in vars(module).values()
-        if hasattr(value, "cache_clear") and "recipe" in value.__name__
+        if hasattr(value, "cache_clear") and value.__module__ == module.__name__
     ]
     for cache in caches:
         cache.cache_clear()

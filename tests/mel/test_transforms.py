@@ -33,7 +33,8 @@ MAKERS = {
         n_mels=20, normalized=True, pad=3, power=1.3, output_scale="log", log_mode="add", **k),
     "whisper": lambda **k: msp.WhisperLogMelTransform(20, **k),
     "filterbank": lambda **k: msp.FilterbankSpectrogramTransform(
-        filterbank=MEL, hop_length=100, output_scale="log", normalize="per_feature", magnitude_eps=1e-3, power=1.0, **k),
+        filterbank=MEL, hop_length=100, output_scale="log", normalize="per_feature", magnitude_eps=1e-3, power=1.0,
+        **k),
     "mfcc": lambda **k: msp.MFCCTransform(n_mfcc=13, melkwargs=dict(n_mels=20), **k),
     "kaldi": lambda **k: msp.KaldiFbankTransform(**k),
 }  # fmt: skip
@@ -139,7 +140,8 @@ def test_compat_is_torchaudios_mel_spectrogram(x, fused):
 @pytest.mark.parametrize("log_mels", [False, True])
 @pytest.mark.parametrize("norm", [None, "ortho"])
 def test_mfcc_is_torchaudios(log_mels, norm, x, fused):
-    got = msp.MFCCTransform(16000, 13, norm=norm, log_mels=log_mels, melkwargs=dict(n_mels=20, win_length=300)).to(x.device)(x)
+    melkwargs = dict(n_mels=20, win_length=300)
+    got = msp.MFCCTransform(16000, 13, norm=norm, log_mels=log_mels, melkwargs=melkwargs).to(x.device)(x)
     window = torch.hann_window(300, dtype=torch.float64)
     mel = MEL.double() @ power64(spectrum64(x, window, 400, 150), 2.0)
     mel = (mel + 1e-6).log() if log_mels else db64(mel, 10, 80.0)
