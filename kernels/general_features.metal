@@ -78,8 +78,12 @@ kernel void msp_general_features(
   const int hop_length = params[3];
   const int pad = params[4];
   const int pad_mode = params[5];
-  const int win_left = params[6];
-  const int win_length = params[7];
+  MspWeights frame_weights;
+  frame_weights.window = window;
+  frame_weights.inverse_envelope = window;  // not looked at
+  frame_weights.win_left = params[6];
+  frame_weights.win_length = params[7];
+  frame_weights.adjoint = false;
   const int groups = params[8];  // per row
   const int steps = params[9];
   const bool wants_maxima = params[12] != 0;
@@ -132,7 +136,8 @@ kernel void msp_general_features(
     const int frame = live ? wanted : frames - 1;  // idle lanes repeat the last frame and store nothing
 
     float2 v[MspGeneralBins::COUNT];
-    msp_load_points(v, row, window, transform, frame * hop_length - pad, samples, pad_mode, win_left, win_length, lane);
+    const int position = frame * hop_length;
+    msp_load_points(v, row, frame_weights, transform, position - pad, position, samples, pad_mode, lane);
     msp_transform(v, shared, twiddles, chirp, chirp_spectrum, transform.points, lane);
     msp_split_points(v, own, pair_twiddles, transform, lane);
 

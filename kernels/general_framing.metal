@@ -19,9 +19,33 @@ inline float2 msp_sample(const device MSP_SAMPLE* row, int t, int samples, int p
 }
 #endif
 
+// What the samples of a frame are multiplied by.
+struct MspWeights {
+  const device MSP_WINDOW* window;
+  const device MSP_WINDOW* inverse_envelope;
+  int win_left;
+  int win_length;
+  bool adjoint;
+  MspEnvelope envelope;
+
+  // d: within the frame; s: position in istft's untrimmed signal.
+  float2 at(int d, int s) const {
+    const float2 weight = msp_window_at(window, d, win_left, win_length, adjoint);
+    if (!adjoint) return weight;
+    if (s >= envelope.end) return float2(0.0f, 0.0f);
+    const int entry = envelope.entry(s, s % envelope.hop_length);
+#if MSP_COMPLEX_WINDOW
+    return msp_multiply_conjugate(weight, inverse_envelope[entry]);
+#else
+    return weight * inverse_envelope[entry];
+#endif
+  }
+};
+
+// start: of the frame in the row; position: in istft's untrimmed signal.
 inline void msp_load_points(
-    thread float2* v, const device MSP_SAMPLE* row, const device MSP_WINDOW* window, MspTransform transform, int start,
-    int samples, int pad_mode, int win_left, int win_length, uint lane) {
+    thread float2* v, const device MSP_SAMPLE* row, MspWeights weights, MspTransform transform, int start, int position,
+    int samples, int pad_mode, uint lane) {
 #pragma unroll
   for (int q = 0; q < MspFirst::COUNT; ++q) {
     const int m = int(MspFirst::index(q, lane));
@@ -30,10 +54,10 @@ inline void msp_load_points(
     if (transform.packed) {
       const float2 even = msp_sample(row, start + 2 * m, samples, pad_mode);
       const float2 odd = msp_sample(row, start + 2 * m + 1, samples, pad_mode);
-      v[q] = float2(even.x * msp_window_at(window, 2 * m, win_left, win_length).x,
-                    odd.x * msp_window_at(window, 2 * m + 1, win_left, win_length).x);
+      v[q] = float2(even.x * weights.at(2 * m, position + 2 * m).x,
+                    odd.x * weights.at(2 * m + 1, position + 2 * m + 1).x);
     } else {
-      const float2 weight = msp_window_at(window, m, win_left, win_length);
+      const float2 weight = weights.at(m, position + m);
 #if MSP_COMPLEX_SAMPLES && MSP_COMPLEX_WINDOW
       v[q] = msp_multiply(msp_sample(row, start + m, samples, pad_mode), weight);
 #elif MSP_COMPLEX_SAMPLES

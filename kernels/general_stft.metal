@@ -1,5 +1,7 @@
 // torch.stft of everything that stft.metal does not do: n_fft that are odd, prime or otherwise rough, complex signals,
 // complex windows. One launch, and frames do not share transforms.
+//
+// As the adjoint of istft its samples are gradients, divided by the envelope as istft divides.
 
 // What becomes of bin k of a frame.
 struct MspBins {
@@ -31,10 +33,11 @@ kernel void msp_general_stft(
     const device float2* pair_twiddles [[buffer(3)]],  // e^{-2 pi i k / n_fft}, k < points, of a packed frame
     const device float2* chirp [[buffer(4)]],
     const device float2* chirp_spectrum [[buffer(5)]],
-    device float2* output [[buffer(6)]],
-    constant int* params [[buffer(7)]],
-    constant float& scale [[buffer(8)]],
-    constant float& inner_weight [[buffer(9)]],
+    const device MSP_WINDOW* inverse_envelope [[buffer(6)]],  // of an adjoint
+    device float2* output [[buffer(7)]],
+    constant int* params [[buffer(8)]],
+    constant float& scale [[buffer(9)]],
+    constant float& inner_weight [[buffer(10)]],
     uint group [[threadgroup_position_in_grid]],
     uint thread_index [[thread_index_in_threadgroup]]) {
   threadgroup float2 memory[(MSP_FRAMES * MSP_SLOT_SIZE * (MSP_SPLIT ? 1 : 2)) / 2];
@@ -46,8 +49,16 @@ kernel void msp_general_stft(
   const int hop_length = params[4];
   const int pad = params[5];
   const int pad_mode = params[6];
-  const int win_left = params[7];
-  const int win_length = params[8];
+  MspWeights weights;
+  weights.window = window;
+  weights.inverse_envelope = inverse_envelope;
+  weights.win_left = params[7];
+  weights.win_length = params[8];
+  weights.adjoint = params[15] != 0;
+  weights.envelope.head = params[16];
+  weights.envelope.tail = params[17];
+  weights.envelope.end = params[18];
+  weights.envelope.hop_length = hop_length;
   MspTransform transform;
   transform.n_fft = params[9];
   transform.points = params[10];
@@ -69,11 +80,12 @@ kernel void msp_general_stft(
   const bool live = wanted < total_frames;
   const uint frame = live ? wanted : total_frames - 1;  // idle lanes repeat the last frame and store nothing
   const uint row_index = frame / frames;
-  const int start = int(frame - row_index * frames) * hop_length - pad;
+  const int position = int(frame - row_index * frames) * hop_length;  // of the frame in the padded signal
+  const int start = position - pad;
   const device MSP_SAMPLE* row = input + int(row_index) * row_stride;
 
   float2 v[MSP_VALUES];
-  msp_load_points(v, row, window, transform, start, samples, pad_mode, win_left, win_length, lane);
+  msp_load_points(v, row, weights, transform, start, position, samples, pad_mode, lane);
 
   msp_transform(v, shared, twiddles, chirp, chirp_spectrum, transform.points, lane);
 
