@@ -164,7 +164,7 @@ def _hann(win_length: int, device: torch.device) -> torch.Tensor:
     known = _hanns.get((win_length, device))
     if known is None:
         with torch.inference_mode(False), torch.no_grad():
-            known = make_window(torch.hann_window, win_length, device="cpu").float().to(device)
+            known = make_window(torch.hann_window, win_length).float().to(device)
         if len(_hanns) >= 256:
             _hanns.clear()
         _hanns[win_length, device] = known

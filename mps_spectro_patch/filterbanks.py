@@ -112,12 +112,13 @@ def kaldi_mel_fbanks(n_mels: int, n_fft: int, sample_rate: float, low_freq: floa
     if not 0 <= low_freq < high <= nyquist:
         raise ValueError(f"low_freq={low_freq}, high_freq={high_freq}: expected 0 <= low < high <= {nyquist} Hz")
 
-    def mel(frequency):
-        return 1127.0 * torch.log1p(torch.as_tensor(frequency, dtype=torch.float64) / 700.0)
+    def mel(frequency: float) -> float:
+        return 1127.0 * math.log1p(frequency / 700.0)
 
-    edges = torch.linspace(float(mel(low_freq)), float(mel(high)), n_mels + 2, dtype=torch.float64)
+    options = dict(dtype=torch.float64, device="cpu")
+    edges = torch.linspace(mel(low_freq), mel(high), n_mels + 2, **options)
     left, middle, right = edges[:-2, None], edges[1:-1, None], edges[2:, None]
-    position = mel(torch.arange(n_fft // 2, dtype=torch.float64) * (sample_rate / n_fft))
+    position = 1127.0 * torch.log1p(torch.arange(n_fft // 2, **options) * (sample_rate / n_fft / 700.0))
     basis = torch.minimum((position - left) / (middle - left), (right - position) / (right - middle)).clamp(min=0)
     return torch.nn.functional.pad(basis, (0, n_fft // 2 + 1 - basis.shape[1])).float()
 

@@ -251,12 +251,12 @@ def check_basis(basis: torch.Tensor, n_fft: int) -> None:
         )
 
 
-def make_window(window_fn: Callable[..., torch.Tensor], win_length: int, **kwargs) -> torch.Tensor:
-    """window_fn(win_length) in float64 where it can, which is rounded later."""
+def make_window(window_fn: Callable[..., torch.Tensor], win_length: int) -> torch.Tensor:
+    """window_fn(win_length), on the CPU and in float64 where it can be told so, to be rounded and moved later."""
     try:
-        return window_fn(win_length, dtype=torch.float64, **kwargs)
+        return window_fn(win_length, dtype=torch.float64, device="cpu")
     except TypeError:
-        return window_fn(win_length, **kwargs)
+        return window_fn(win_length)
 
 
 def shifted(n_fft: int, hop_length: int, win_length: int, keyshift: float, speed: float) -> tuple[int, int, int]:
@@ -339,7 +339,7 @@ def _once(function: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
 @_once
 def _known_window(window_fn, win_length: int, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
     with torch.inference_mode(False), torch.no_grad():  # it may be saved for a backward pass
-        return make_window(window_fn, win_length, device="cpu").to(dtype).to(device)
+        return make_window(window_fn, win_length).to(dtype).to(device)
 
 
 @_once

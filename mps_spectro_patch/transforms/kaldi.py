@@ -44,7 +44,7 @@ class KaldiFbankTransform(FrontEndModule):
         if win_length < 2:
             raise ValueError(f"frame_length={frame_length} ms is less than two samples")
         n_fft = 1 << (win_length - 1).bit_length()
-        window = torch.hann_window(win_length, periodic=False, dtype=torch.float64)
+        window = torch.hann_window(win_length, periodic=False, dtype=torch.float64, device="cpu")
         if window_type == "povey":
             window = window**0.85
         scale = Scale("clamp", LOG_FLOOR) if use_log_fbank else Scale()

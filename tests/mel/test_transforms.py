@@ -241,3 +241,12 @@ def test_bad_arguments_are_found_when_a_module_is_made(options, message):
 def test_cosine_transforms_are_orthonormal():
     dct = filterbanks.cosine_transform(40, 40, "ortho").double()
     torch.testing.assert_close(dct @ dct.t(), torch.eye(40).double(), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_modules_are_made_on_the_cpu_whatever_the_default_device(name):
+    """float64, in which windows and filterbanks are made, is not to be had on Apple GPUs."""
+    with torch.device("meta"):
+        module = MAKERS[name]()
+    assert all(not buffer.is_meta and buffer.any() for buffer in module.buffers())
+    assert module(torch.randn(1, 4000)).isfinite().all()
