@@ -3,12 +3,19 @@
 //
 // MSP_POWER: 1, 2, or 0 for any other, then the exponent is an argument. MSP_BANDED: powers go through a filterbank of
 // narrow bands; otherwise they are the output. MSP_GRADIENT: the output is the gradient of the spectrum instead, for a
-// given gradient of the features. MSP_SLOT_PAIRS: float2 of threadgroup memory per frame.
+// given gradient of the features, or with MSP_FEATURES stays in registers. MSP_SLOT_PAIRS: float2 of threadgroup memory
+// per frame.
 
 #if MSP_GRADIENT
 #define MSP_FEATURE float2
 #else
 #define MSP_FEATURE float
+#endif
+
+#if MSP_FEATURES
+#define MSP_STORE_GRADIENT(value) v[q] = value
+#else
+#define MSP_STORE_GRADIENT(value) if (live) output[k] = value
 #endif
 
 #define MSP_SCALE_LINEAR 0
@@ -96,7 +103,7 @@ inline float msp_band(const threadgroup float* powers, MspBands bands, int round
 // gradient: of the frame's features, `gradient_stride` apart (MSP_GRADIENT).
 template <class BINS>
 inline void msp_finish_frame(
-    const thread float2* v, BINS owner, threadgroup float* memory, MspFeatures features, MspBands bands,
+    thread float2* v, BINS owner, threadgroup float* memory, MspFeatures features, MspBands bands,
     const device float* gradient, int gradient_stride, bool has_gradient, device MSP_FEATURE* output, bool live,
     thread float* largest, uint lane) {
 #if MSP_BANDED
@@ -135,7 +142,7 @@ inline void msp_finish_frame(
     const threadgroup float* reached = band_gradients + bands.first[k];
     float sum = 0.0f;
     for (int j = 0; j < features.reach; ++j) sum += bands.shares[j * features.bins + k] * reached[j];
-    if (live) output[k] = features.power_gradient(v[q], sum);
+    MSP_STORE_GRADIENT(features.power_gradient(v[q], sum));
   }
   MSP_SYNC();
 #endif
@@ -143,12 +150,12 @@ inline void msp_finish_frame(
 #pragma unroll
   for (int q = 0; q < BINS::COUNT; ++q) {
     const int k = owner.bin(q, lane);
-    if (k < 0 || !live) continue;
+    if (k < 0) continue;
 #if MSP_GRADIENT
     const float given = has_gradient && k < features.width ? gradient[k * gradient_stride] : 0.0f;
-    output[k] = features.power_gradient(v[q], features.scaled_gradient(features.power(v[q]), given));
+    MSP_STORE_GRADIENT(features.power_gradient(v[q], features.scaled_gradient(features.power(v[q]), given)));
 #else
-    if (k < features.width) {
+    if (live && k < features.width) {
       const float result = features.scaled(features.power(v[q]));
       output[k] = result;
       *largest = result > *largest || result != result ? result : *largest;

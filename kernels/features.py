@@ -13,16 +13,18 @@ from . import launch, library, limits
 from .bands import Bands
 from .geometry import PAD_MODES, StftGeometry
 from .launch import RESIDENT_THREADS, Recipe, empty, starts_at_pair
-from .plan import THREADGROUP_BYTES, Plan, Transform, stft_plan, supports, supports_real, transform
+from .plan import THREADGROUP_BYTES, Plan, Transform, istft_plan, stft_plan, supports, supports_real, transform
+from .real import Kind, stft_adjoint_params
 from .tables import chirp, chirp_spectrum, pair_twiddles, stage_twiddles
 
 SCALES = {"linear": 0, "clamp": 1, "add": 2, "log1p": 3}
 
 _COMMON = ("complex", "fft", "envelope", "padding")
 _PARTS = {
-    "msp_real_features": (*_COMMON, "framing", "features", "real_features"),
+    "msp_real_features": (*_COMMON, "framing", "features", "real_bins", "real_features"),
     "msp_general_features": (*_COMMON, "bluestein", "general_framing", "features", "general_features"),
 }
+_ADJOINT_PARTS = (*_COMMON, "inverse", "framing", "features", "real_bins", "feature_source", "istft")
 _SAMPLES = {torch.float32: "float", torch.float16: "half", torch.bfloat16: "bfloat"}
 _WAVES = 4  # as in real.py
 _STEPS_MAX = 4
@@ -82,13 +84,25 @@ def features_gradient(
     bands: Bands | None,
 ) -> torch.Tensor:  # fmt: skip
     """[rows, samples]: the gradient of features() with respect to its signal, for `gradient` [rows, width, frames] of
-    any strides. Two launches: the frames' spectra are made again, and turned into their gradients on the way to memory,
-    where the adjoint of stft takes them up."""
+    any strides. The frames' spectra are made again.
+
+    Sizes of the real family take one launch, where the powers and bands of a frame fit into the memory of its
+    transform. The others take two: the gradients of the spectra go through memory, to the adjoint of stft.
+    """
     signal, window = _prepared(signal), window.contiguous()
+    paired = _pairs(signal, window, geometry)
+    if _fits_adjoint(geometry.n_fft, None if bands is None else bands.count):
+        recipe, has_gaps = _adjoint_recipe(
+            geometry, wanted, bands, signal.stride(0), signal.dtype, paired, gradient.stride(), signal.device
+        )
+        output = empty((geometry.rows, geometry.samples), torch.float32, signal.device)
+        if has_gaps:
+            output.zero_()
+        recipe(window, output, signal, gradient)
+        return output
     recipe = _recipe(
-        geometry, wanted, bands, signal.stride(0), signal.dtype, _pairs(signal, window, geometry), False,
-        gradient.stride(), signal.device,
-    )[0]  # fmt: skip
+        geometry, wanted, bands, signal.stride(0), signal.dtype, paired, False, gradient.stride(), signal.device
+    )[0]
     rows, bins, frames = geometry.rows, geometry.bins, geometry.frames
     spectrum = empty((rows, bins, frames), torch.complex64, signal.device, (frames * bins, 1, bins))
     recipe(signal, window, gradient, spectrum, window)
@@ -97,6 +111,8 @@ def features_gradient(
 
 def kernel_source(n_fft: int, banded: bool = True, gradient: bool = False, power: float = 2.0) -> str:
     """The Metal text of a kernel."""
+    if gradient and supports_real(n_fft):
+        return launch.source(_ADJOINT_PARTS, _adjoint_defines(istft_plan(n_fft), banded, power, torch.float32))
     program = _program(n_fft, int(banded), gradient)
     assert program is not None
     return launch.source(_PARTS[program.name], program.defines(banded, gradient, power, torch.float32))
@@ -187,8 +203,7 @@ def _recipe(
     total = geometry.rows * frames
     steps = min(_STEPS_MAX, max(1, total * plan.lanes // (_WAVES * RESIDENT_THREADS[device.type])))
     groups = -(-frames // (plan.frames * steps))
-    pad, hop_length = geometry.pad, geometry.hop_length
-    paired_loads = paired[0] and hop_length % 2 == 0 and pad % 2 == 0 and (row_stride % 2 == 0 or geometry.rows == 1)
+    paired_loads = _are_paired(geometry, row_stride, paired[0])
     stages = stage_twiddles(plan, device)
     layout, weights, first, shares, rounds, reach = stages, stages, stages, stages, 0, 0
     if bands is not None:
@@ -197,13 +212,9 @@ def _recipe(
             first, shares = bands.backward_tables(device)
             reach = bands.reach
     params = [
-        geometry.samples, row_stride, frames, hop_length, pad, PAD_MODES[geometry.pad_mode], geometry.win_left,
-        geometry.win_length, groups, steps, int(paired_loads), int(paired[1]), int(wants_maxima), kept,
-        *(gradient or (0, 0, 0)), wanted.width, rounds, reach, SCALES[wanted.scale],
-    ]  # fmt: skip
-    reals = [
-        wanted.power / 2, wanted.eps, wanted.gain * geometry.scale**wanted.power, wanted.amin, wanted.factor,
-        wanted.offset,
+        geometry.samples, row_stride, frames, geometry.hop_length, geometry.pad, PAD_MODES[geometry.pad_mode],
+        geometry.win_left, geometry.win_length, groups, steps, int(paired_loads), int(paired[1]), int(wants_maxima),
+        kept, *(gradient or (0, 0, 0)), wanted.width, rounds, reach, SCALES[wanted.scale],
     ]  # fmt: skip
     if how is None:
         transforms = [stages, pair_twiddles(plan.n_fft, plan.pair_bins, device)]
@@ -216,7 +227,63 @@ def _recipe(
             transforms[2:] = chirp(how.points, device), chirp_spectrum(how.points, plan.half, device)
     defines = program.defines(bands is not None, gradient is not None, wanted.power, dtype)
     kernel = launch.kernel(program.name, _PARTS[program.name], defines, device.type)
-    reals = [float(value) for value in reals]
+    reals = _reals(geometry, wanted)
     args = [None, None, *transforms, layout, weights, first, shares, None, None, None, params, reals]
     slots = geometry.rows * groups * plan.frames
     return launch.recipe(kernel, args, geometry.rows * groups, plan.threads, device), slots
+
+
+@lru_cache(maxsize=1024)
+def _fits_adjoint(n_fft: int, bands: int | None) -> bool:
+    """Whether the adjoint is one launch; bands: None for a spectrogram."""
+    if not supports_real(n_fft):
+        return False
+    plan = istft_plan(n_fft)
+    room = plan.exchange_size * (1 if plan.split else 2)
+    return bands is None or (n_fft // 2 + 2) // 2 * 2 + bands <= room
+
+
+def _adjoint_defines(plan: Plan, banded: bool, power: float, dtype: torch.dtype) -> str:
+    values = dict(FEATURES=1, GRADIENT=1, BANDED=int(banded), POWER=int(power) if power in (1.0, 2.0) else 0)
+    more = "".join(f"#define MSP_{name} {value}\n" for name, value in values.items())
+    return plan.defines() + Kind("msp_istft", adjoint=True, dtype=dtype).defines() + more
+
+
+@lru_cache(maxsize=1024)
+def _adjoint_recipe(
+    geometry: StftGeometry, wanted: Features, bands: Bands | None, row_stride: int, dtype: torch.dtype,
+    paired: tuple[bool, bool], gradient: tuple[int, ...], device: torch.device,
+) -> tuple[Recipe, bool]:  # fmt: skip
+    """The launch, and whether it leaves samples unwritten that lie under no frame."""
+    plan, params, groups, has_gaps = stft_adjoint_params(geometry, (0, 0, 0), paired[1], device)
+    stages, pairs = stage_twiddles(plan, device), pair_twiddles(plan.n_fft, plan.pair_bins, device)
+    layout, weights, first, shares, rounds, reach = stages, stages, stages, stages, 0, 0
+    if bands is not None:
+        rounds, layout, weights = bands.forward_tables(plan.lanes, device)
+        first, shares = bands.backward_tables(device)
+        reach = bands.reach
+    row, feature, frame = gradient
+    kept = geometry.frames - wanted.dropped
+    paired_loads = _are_paired(geometry, row_stride, paired[0])
+    feature_params = [
+        row_stride, row, feature, frame, kept, int(paired_loads), wanted.width, rounds, reach, SCALES[wanted.scale]
+    ]  # fmt: skip
+    defines = _adjoint_defines(plan, bands is not None, wanted.power, dtype)
+    kernel = launch.kernel("msp_istft", _ADJOINT_PARTS, defines, device.type)
+    # What would be the spectrum and the envelope is not read. The kernel counts the bins between 0 and half twice.
+    args = [
+        pairs, None, stages, pairs, pairs, None, params, 0.5, None, layout, weights, first, shares, None,
+        feature_params, _reals(geometry, wanted),
+    ]  # fmt: skip
+    return launch.recipe(kernel, args, groups, plan.threads, device), has_gaps
+
+
+def _are_paired(geometry: StftGeometry, row_stride: int, starts: bool) -> bool:
+    """Whether every frame starts where two samples may be read at once."""
+    even = geometry.hop_length % 2 == 0 and geometry.pad % 2 == 0
+    return starts and even and (row_stride % 2 == 0 or geometry.rows == 1)
+
+
+def _reals(geometry: StftGeometry, wanted: Features) -> list[float]:
+    gain = wanted.gain * geometry.scale**wanted.power
+    return [float(x) for x in (wanted.power / 2, wanted.eps, gain, wanted.amin, wanted.factor, wanted.offset)]

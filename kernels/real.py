@@ -244,6 +244,18 @@ def _stft_adjoint_recipe(
     geometry: StftGeometry, strides: tuple[int, ...], paired_window: bool, device: torch.device
 ) -> tuple[Recipe, bool]:
     """The launch, and whether it leaves samples unwritten that lie under no frame."""
+    plan, params, groups, has_gaps = stft_adjoint_params(geometry, strides, paired_window, device)
+    pairs = _pair_twiddles(plan, device)
+    # The kernel counts the bins between 0 and half twice.
+    args = [None, None, stage_twiddles(plan, device), pairs, pairs, None, params, geometry.scale / 2]
+    kind = Kind("msp_istft", adjoint=True, two_sided=not geometry.onesided)
+    return launch.recipe(_kernel(plan, kind, device), args, groups, plan.threads, device), has_gaps
+
+
+def stft_adjoint_params(
+    geometry: StftGeometry, strides: tuple[int, ...], paired_window: bool, device: torch.device
+) -> tuple[Plan, list[int], int, bool]:
+    """(plan, the kernel's integers, threadgroups, and whether samples that lie under no frame stay unwritten)."""
     plan = istft_plan(geometry.n_fft)
     samples, offset = geometry.samples, geometry.pad
     has_edge = offset > 0 and geometry.pad_mode != "constant"
@@ -258,13 +270,8 @@ def _stft_adjoint_recipe(
         groups, run_hops, _halo(plan.n_fft, geometry.hop_length), begin, end, int(paired_window), 0, _FAR, _FAR,
         PAD_MODES[geometry.pad_mode], edges,
     ]  # fmt: skip
-    pairs = _pair_twiddles(plan, device)
-    # The kernel counts the bins between 0 and half twice.
-    args = [None, None, stage_twiddles(plan, device), pairs, pairs, None, params, geometry.scale / 2]
-    kind = Kind("msp_istft", adjoint=True, two_sided=not geometry.onesided)
-    compiled = _kernel(plan, kind, device)
     has_gaps = geometry.hop_length > geometry.n_fft and plan.overlap != "gather"
-    return launch.recipe(compiled, args, geometry.rows * groups, plan.threads, device), has_gaps
+    return plan, params, geometry.rows * groups, has_gaps
 
 
 def _runs(

@@ -5,7 +5,7 @@ import torch
 
 import mps_spectro_patch as msp
 from mps_spectro_patch import front_end
-from mps_spectro_patch.kernels import library
+from mps_spectro_patch.kernels import host, library
 from mps_spectro_patch.kernels.bands import bands_of
 from mps_spectro_patch.kernels.features import supports_features
 
@@ -43,7 +43,8 @@ def front(n_fft=400, hop_length=160, **options):
     return front_end.FrontEnd(n_fft, hop_length, options.pop("win_length", n_fft), **options)
 
 
-@pytest.mark.parametrize("n_fft", [50, 400, 2048, 8192, 15, 813, 1218])
+# All three overlaps of the adjoint, and one and two launches.
+@pytest.mark.parametrize("n_fft", [50, 400, 2048, 4096, 8192, 15, 813, 1218])
 def test_the_waveform_of_either_family(n_fft, torch_device, fused):
     basis = random_basis(min(40, n_fft // 2), n_fft // 2 + 1)
     call = front(n_fft, n_fft // 4 + 1, scale=front_end.Scale("add", 0.1 * n_fft))
@@ -116,6 +117,51 @@ def test_top_db_and_normalisation_have_gradients(torch_device, fused):
         front_end.Scale("clamp", 1e-5, deviation_eps=1e-5),
     ):
         check(torch.randn(2, 3000), torch.hann_window(400), basis, front(scale=scale), torch_device, bound=1e-4)
+
+
+@pytest.mark.parametrize("n_fft", [50, 400, 2048, 4096, 8192, 813])
+def test_results_do_not_depend_on_the_order_of_threads(n_fft, fused):
+    basis, window = random_basis(12, n_fft // 2 + 1), torch.rand(n_fft)
+    call = front(n_fft, n_fft // 3, scale=front_end.Scale("add", 0.1 * n_fft))
+    x = torch.randn(2, 5 * n_fft)
+
+    def gradient():
+        signal = x.clone().requires_grad_()
+        with library.poisoned_outputs():
+            value = front_end.compute(signal, window, basis, call)
+        return torch.autograd.grad(value.sum(), signal)[0]
+
+    expected = gradient()
+    for seed in range(2):
+        with host.test_mode(seed=seed):
+            assert torch.equal(gradient(), expected)
+
+
+def test_hops_longer_than_the_transform_and_views(torch_device, fused):
+    basis = mel64(201, 0, 8000, 40, 16000).float()
+    for hop_length in (1, 401, 700):
+        call = front(400, hop_length, center=False)
+        check(torch.randn(2, 2103)[:, 3:], torch.rand(400), basis, call, torch_device)
+    check(torch.randn(5, 2103)[::2, 1::2], torch.rand(400), basis, front(400, 101), torch_device)
+    check(torch.randn(3, 400), torch.rand(400), basis, front(center=False), torch_device)  # one frame
+
+
+@pytest.mark.parametrize("bands", [60, 300])
+def test_bands_that_do_not_fit_beside_the_transform(bands, torch_device, fused):
+    """At n_fft 64 the memory of a frame holds 33 powers and a few bands; more take two launches, or the product."""
+    basis = torch.zeros(bands, 33)
+    basis[torch.arange(bands), torch.arange(bands) * 33 // bands] = torch.rand(bands) + 0.1
+    check(torch.randn(2, 500), torch.rand(64), basis, front(64, 16), torch_device)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_waveforms_have_half_gradients(dtype, torch_device, fused):
+    basis, window = mel64(201, 0, 8000, 40, 16000).float(), torch.hann_window(400)
+    x = torch.randn(2, 2000).to(dtype)
+    ours, wide = x.clone().to(torch_device).requires_grad_(), x.double().requires_grad_()
+    front_end.compute(ours, window.to(torch_device), basis.to(torch_device), front()).sum().backward()
+    composed64(wide, window.double(), basis.double(), front()).sum().backward()
+    assert ours.grad.dtype is dtype and relative(ours.grad, wide.grad) < 0.01
 
 
 def test_second_derivatives(torch_device, fused):

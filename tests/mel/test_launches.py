@@ -54,10 +54,20 @@ def test_modules(x, fused, launches):
         assert len(launches) == count, module
 
 
-def test_a_gradient_is_two_launches_more(x, fused, launches):
+def test_a_gradient_is_one_launch_more_and_two_where_the_size_is_rough(x, fused, launches, monkeypatch):
+    from mps_spectro_patch.kernels import features
+
+    made = []
+    empty = launch.empty
+    monkeypatch.setattr(features, "empty", lambda *a, **k: made.append(empty(*a, **k)) or made[-1])
     x.requires_grad_()
-    msp.mel_spectrogram(x, output_scale="log", **OPTIONS).sum().backward()
-    assert len(launches) == 3
+    for n_fft, count in ((400, 2), (813, 3)):
+        launches.clear(), made.clear()
+        value = msp.mel_spectrogram(x, output_scale="log", **{**OPTIONS, "n_fft": n_fft})
+        value.sum().backward()
+        assert len(launches) == count
+        if n_fft == 400:  # nothing as large as a spectrum is ever allocated
+            assert [tensor.numel() for tensor in made] == [value.numel(), x.numel()]
 
 
 def test_the_spectrum_is_never_allocated(x, fused, launches, monkeypatch):
