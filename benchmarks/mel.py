@@ -6,8 +6,8 @@ theirs: torchaudio's modules where torchaudio is installed, else the same functi
 then clamp and log as the program in question has them. device: milliseconds per call from captured CUDA graphs that
 rotate among inputs larger than the cache. wall: one synchronised call, median. "+ gradient": the call and the gradient
 of its waveform, in one graph. memory: what one call allocates at its peak, in units of its output; the spectrum alone
-would be `spectrum` of them (the backward pass is held to stay well below it, too). error: of linear features relative L2, of logarithms the largest difference where the
-reference is well above the clamp, against float64.
+would be `spectrum` of them (the backward pass is held to stay well below it, too). error: the largest difference of
+logarithms from float64 where the reference is well above the clamp.
 """
 
 from __future__ import annotations
