@@ -290,6 +290,8 @@ def _by_public_stft(x: torch.Tensor, window: torch.Tensor, basis: torch.Tensor |
     """front_end.compute through torch.stft as it stands, for comparisons."""
     from .ops import composite_features
 
+    window = window.to(device=x.device, dtype=_dtype(x))
+    basis = None if basis is None else basis.to(device=x.device, dtype=window.dtype)
     if call.window_norm:
         window = window / window.square().sum().sqrt()
     batch = x.shape[:-1]

@@ -38,7 +38,7 @@ def run_features(
     banded one launch and a product."""
     geometry, wanted = _call(input, *arguments)
     bands, dense = _bands(basis, geometry, False)
-    input = input.resolve_neg()
+    input, window = input.resolve_neg(), window.resolve_neg()  # the kernels read memory
     if not dense:
         return kernels.features(input, window, geometry, wanted, bands)
     columns, *_, scale, amin, factor, offset = _columns(basis, geometry), *arguments[10:]
@@ -52,8 +52,7 @@ def run_features_gradient(
     """The gradient [rows, samples] of the input, for that of the features."""
     geometry, wanted = _call(input, *arguments)
     bands, dense = _bands(basis, geometry, True)
-    input = input.resolve_neg()
-    gradient = gradient.resolve_neg()
+    input, window, gradient = input.resolve_neg(), window.resolve_neg(), gradient.resolve_neg()
     if dense:
         columns, *_, scale, amin, factor, _ = _columns(basis, geometry), *arguments[10:]
         power = run_features(input, window, None, *_linear(arguments, columns))
@@ -75,7 +74,7 @@ def run_limited_features(
     if dense:
         return None
     return kernels.limited_features(
-        input.resolve_neg(), window, geometry, wanted, bands, rows_per_item, below, factor, offset
+        input.resolve_neg(), window.resolve_neg(), geometry, wanted, bands, rows_per_item, below, factor, offset
     )
 
 

@@ -109,6 +109,8 @@ def test_public_stft_goes_through_whatever_torch_stft_is(x, monkeypatch, device_
     through = msp.dynamic_mel_spectrogram(x, use_public_stft=True, **mel)
     torch.testing.assert_close(through, msp.dynamic_mel_spectrogram(x, **mel), rtol=1e-4, atol=1e-4)
     assert len(calls) == 2
+    wide = msp.dynamic_mel_spectrogram(x.cpu().double(), use_public_stft=True, mel_basis=torch.rand(7, 201), **mel)
+    assert wide.dtype is torch.float64 and len(calls) == 3
 
 
 def test_the_first_call_is_compared_and_a_wrong_kernel_is_not_used_again(x, device_name, launches, monkeypatch):
@@ -140,3 +142,13 @@ def test_a_kernel_that_raises_is_survived_unless_on_error_says_raise(x, device_n
     front_end_guard._refused.clear()
     with msp.accelerated(devices=(device_name,), on_error="raise"), pytest.raises(RuntimeError, match="no compiler"):
         msp.mel_spectrogram(x, **OPTIONS)
+
+
+def test_negative_bits_are_resolved(x, fused, launches):
+    negative = torch.complex(torch.zeros_like(x), x).conj().imag  # minus x, and says so in a bit only
+    window = torch.complex(torch.zeros(400), torch.hann_window(400)).conj().imag.to(x.device)
+    options = {**OPTIONS, "output_scale": "linear"}
+    assert negative.is_neg()
+    got = msp.mel_spectrogram(negative, window=window, **options)
+    torch.testing.assert_close(got, msp.mel_spectrogram(x, **options), rtol=1e-5, atol=1e-5)
+    assert len(launches) == 2

@@ -36,6 +36,7 @@ def test_options_are_immutable():
         ({"verify": "sometimes"}, "verify='sometimes': expected one of 'first', 'always', 'off'"),
         ({"verify": True}, "verify=True"),
         ({"on_error": "ignore"}, "on_error='ignore': expected one of 'fallback', 'raise'"),
+        ({"torchaudio": "yes"}, "torchaudio='yes': expected True, False or None"),
         ({"on_fallback": "warn"}, "on_fallback='warn': expected one of 'quiet', 'raise'"),
     ],
 )
