@@ -24,7 +24,7 @@ _PARTS = {
     "msp_real_features": (*_COMMON, "framing", "features", "real_bins", "real_features"),
     "msp_general_features": (*_COMMON, "bluestein", "general_framing", "features", "general_features"),
 }
-_ADJOINT_PARTS = (*_COMMON, "inverse", "framing", "features", "real_bins", "feature_source", "istft")
+_ADJOINT_PARTS = (*_COMMON, "inverse", "framing", "features", "real_bins", "feature_source", "edges", "istft")
 _SAMPLES = {torch.float32: "float", torch.float16: "half", torch.bfloat16: "bfloat"}
 _WAVES = 4  # as in real.py
 _STEPS_MAX = 4
@@ -255,7 +255,8 @@ def _adjoint_recipe(
     paired: tuple[bool, bool], gradient: tuple[int, ...], device: torch.device,
 ) -> tuple[Recipe, bool]:  # fmt: skip
     """The launch, and whether it leaves samples unwritten that lie under no frame."""
-    plan, params, groups, has_gaps = stft_adjoint_params(geometry, (0, 0, 0), paired[1], device)
+    plan = istft_plan(geometry.n_fft)
+    params, groups, has_gaps = stft_adjoint_params(plan, geometry, (0, 0, 0), paired[1], device)
     stages, pairs = stage_twiddles(plan, device), pair_twiddles(plan.n_fft, plan.pair_bins, device)
     layout, weights, first, shares, rounds, reach = stages, stages, stages, stages, 0, 0
     if bands is not None:

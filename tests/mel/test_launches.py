@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 import mps_spectro_patch as msp
 from mps_spectro_patch import front_end_guard
@@ -152,3 +153,19 @@ def test_negative_bits_are_resolved(x, fused, launches):
     got = msp.mel_spectrogram(negative, window=window, **options)
     torch.testing.assert_close(got, msp.mel_spectrogram(x, **options), rtol=1e-5, atol=1e-5)
     assert len(launches) == 2
+
+
+def test_apple_gpus_are_fused_without_being_asked(monkeypatch):
+    """On tensors that are on an Apple GPU in name only: shapes, strides and which operator, no numbers."""
+    from mps_spectro_patch.ops import features
+
+    called = []
+    operator = features.features
+    monkeypatch.setattr(features, "features", lambda *a: called.append(a[0].device.type) or operator(*a))
+    transforms = msp.LogMelSpectrogramTransform(**OPTIONS), msp.WhisperLogMelTransform(40)
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        x = torch.randn(2, 8000, device="mps")
+        for transform, frames in zip(transforms, (51, 50), strict=True):
+            got = transform(x)
+            assert got.device.type == "mps" and got.shape == (2, 40, frames) and got.stride() == (40 * frames, 1, 40)
+    assert called == ["mps", "mps"]
