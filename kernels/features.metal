@@ -88,6 +88,33 @@ struct MspBands {
   const device float* shares;    // reach rows of one weight per bin (MSP_GRADIENT)
 };
 
+// From a kernel's arguments; integers: width, rounds, reach, scale.
+inline MspFeatures msp_features(int bins, constant int* integers, constant float* reals) {
+  MspFeatures features;
+  features.bins = bins;
+  features.width = integers[0];
+  features.rounds = integers[1];
+  features.reach = integers[2];
+  features.scale = integers[3];
+  features.exponent = reals[0];
+  features.eps = reals[1];
+  features.gain = reals[2];
+  features.amin = reals[3];
+  features.factor = reals[4];
+  features.offset = reals[5];
+  return features;
+}
+
+inline MspBands msp_bands(
+    const device int* layout, const device float2* weights, const device int* first, const device float* shares) {
+  MspBands bands;
+  bands.layout = layout;
+  bands.weights = weights;
+  bands.first = first;
+  bands.shares = shares;
+  return bands;
+}
+
 // One band of the frame whose powers are in `powers`: those of a round have their weights side by side.
 inline float msp_band(const threadgroup float* powers, MspBands bands, int rounds, int round, uint lane) {
   const int row = bands.layout[2 * round], rows = bands.layout[2 * round + 1];

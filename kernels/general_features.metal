@@ -95,23 +95,8 @@ kernel void msp_general_features(
   transform.n_fft = params[21];
   transform.points = params[22];
   transform.packed = params[23] != 0;
-  MspFeatures features;
-  features.bins = transform.n_fft / 2 + 1;
-  features.width = params[17];
-  features.rounds = params[18];
-  features.reach = params[19];
-  features.scale = params[20];
-  features.exponent = reals[0];
-  features.eps = reals[1];
-  features.gain = reals[2];
-  features.amin = reals[3];
-  features.factor = reals[4];
-  features.offset = reals[5];
-  MspBands bands;
-  bands.layout = band_layout;
-  bands.weights = band_weights;
-  bands.first = bin_first;
-  bands.shares = bin_shares;
+  const MspFeatures features = msp_features(transform.n_fft / 2 + 1, params + 17, reals);
+  const MspBands bands = msp_bands(band_layout, band_weights, bin_first, bin_shares);
   MspGeneralBins owner;
   owner.transform = transform;
 

@@ -234,21 +234,8 @@ kernel void msp_istft(
   source.win_length = win_length;
   source.paired_loads = feature_params[5] != 0;
   source.paired_window = paired_window;
-  source.features.bins = MSP_BINS;
-  source.features.width = feature_params[6];
-  source.features.rounds = feature_params[7];
-  source.features.reach = feature_params[8];
-  source.features.scale = feature_params[9];
-  source.features.exponent = reals[0];
-  source.features.eps = reals[1];
-  source.features.gain = reals[2];
-  source.features.amin = reals[3];
-  source.features.factor = reals[4];
-  source.features.offset = reals[5];
-  source.bands.layout = band_layout;
-  source.bands.weights = band_weights;
-  source.bands.first = bin_first;
-  source.bands.shares = bin_shares;
+  source.features = msp_features(MSP_BINS, feature_params + 6, reals);
+  source.bands = msp_bands(band_layout, band_weights, bin_first, bin_shares);
 #else
   // A step's spectrum is loaded while the step before it is added up.
 #define MSP_LOAD_AHEAD(BINS) msp_load_pairs(v, &middle, BINS, bin_stride, lane)

@@ -37,23 +37,8 @@ kernel void msp_real_features(
   const int gradient_row = params[14];
   const int gradient_feature = params[15];
   const int gradient_frame = params[16];
-  MspFeatures features;
-  features.bins = MSP_BINS;
-  features.width = params[17];
-  features.rounds = params[18];
-  features.reach = params[19];
-  features.scale = params[20];
-  features.exponent = reals[0];
-  features.eps = reals[1];
-  features.gain = reals[2];
-  features.amin = reals[3];
-  features.factor = reals[4];
-  features.offset = reals[5];
-  MspBands bands;
-  bands.layout = band_layout;
-  bands.weights = band_weights;
-  bands.first = bin_first;
-  bands.shares = bin_shares;
+  const MspFeatures features = msp_features(MSP_BINS, params + 17, reals);
+  const MspBands bands = msp_bands(band_layout, band_weights, bin_first, bin_shares);
 
   const int slot = int(thread_index / MSP_LANES);
   const uint lane = thread_index % MSP_LANES;

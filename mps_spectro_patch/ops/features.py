@@ -41,9 +41,8 @@ def run_features(
     input, window = input.resolve_neg(), window.resolve_neg()  # the kernels read memory
     if not dense:
         return kernels.features(input, window, geometry, wanted, bands)
-    columns, *_, scale, amin, factor, offset = _columns(basis, geometry), *arguments[10:]
-    power = run_features(input, window, None, *_linear(arguments, columns))
-    return composite_features.scaled(composite_features.product(basis, power), scale, amin, factor, offset)
+    power = run_features(input, window, None, *_linear(arguments, _columns(basis, geometry)))
+    return composite_features.scaled(composite_features.product(basis, power), *arguments[10:])
 
 
 def run_features_gradient(
@@ -54,10 +53,10 @@ def run_features_gradient(
     bands, dense = _bands(basis, geometry, True)
     input, window, gradient = input.resolve_neg(), window.resolve_neg(), gradient.resolve_neg()
     if dense:
-        columns, *_, scale, amin, factor, _ = _columns(basis, geometry), *arguments[10:]
+        columns = _columns(basis, geometry)
         power = run_features(input, window, None, *_linear(arguments, columns))
         value = composite_features.product(basis, power)
-        gradient = composite_features.scaled_gradient(value, gradient, scale, amin, factor)
+        gradient = composite_features.scaled_gradient(value, gradient, *arguments[10:13])
         gradient = composite_features.product(basis[:, :columns].t(), gradient)
         arguments = _linear(arguments, columns)
         wanted = _call(input, *arguments)[1]
