@@ -21,7 +21,7 @@ from .tables import chirp, chirp_spectrum, pair_twiddles, stage_twiddles
 
 _COMMON = ("complex", "fft", "envelope", "padding", "bluestein")
 _PARTS = {
-    "msp_general_stft": (*_COMMON, "general_stft"),
+    "msp_general_stft": (*_COMMON, "general_framing", "general_stft"),
     "msp_general_istft": (*_COMMON, "general_istft"),
 }
 _SAMPLES = {torch.float32: "float", torch.float16: "half", torch.bfloat16: "bfloat", torch.complex64: "float2"}

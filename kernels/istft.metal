@@ -9,6 +9,12 @@
 //
 // MSP_ADJOINT: this is the adjoint of stft, with respect to its signal. There is no envelope, and the ends of the signal
 // belong to threadgroups of their own (edges.metal).
+//
+// MSP_FEATURES: this is the adjoint of the feature kernels as well: spectra come from feature_source.metal.
+
+#ifndef MSP_FEATURES
+#define MSP_FEATURES 0
+#endif
 
 #define MSP_GATHER 0
 #define MSP_RING 1
@@ -127,6 +133,16 @@ kernel void msp_istft(
     device float* output [[buffer(5)]],
     constant int* params [[buffer(6)]],
     constant float& scale [[buffer(7)]],
+#if MSP_FEATURES
+    const device MSP_SAMPLE* signal [[buffer(8)]],
+    const device int* band_layout [[buffer(9)]],
+    const device float2* band_weights [[buffer(10)]],
+    const device int* bin_first [[buffer(11)]],
+    const device float* bin_shares [[buffer(12)]],
+    const device float* gradient [[buffer(13)]],
+    constant int* feature_params [[buffer(14)]],
+    constant float* reals [[buffer(15)]],
+#endif
     uint group [[threadgroup_position_in_grid]],
     uint thread_index [[thread_index_in_threadgroup]]) {
   threadgroup MSP_EXCHANGE_TYPE exchange[MSP_FRAMES * MSP_EXCHANGE_SIZE];
@@ -196,10 +212,35 @@ kernel void msp_istft(
   const int reach = halo + 1;  // hops that a frame covers, the last perhaps in part
   int base = 0;                // where the current step begins in the ring: a block (GATHER) or a sample (RING)
 
-  // A step's spectrum is loaded while the step before it is added up.
-  float2 v[MSP_VALUES];
+  float2 v[MSP_VALUES + MSP_FEATURES];
   float2 middle;
-  msp_load_pairs(v, &middle, row + min(first_frame + slot, frames - 1) * frame_stride, bin_stride, lane);
+#if MSP_FEATURES
+  // A frame is transformed when its turn comes.
+#define MSP_LOAD_AHEAD(BINS)
+  MspFeatureSource source;
+  source.row = signal + row_index * feature_params[0];
+  source.window = window;
+  source.twiddles = twiddles;
+  source.pair_twiddles = pair_twiddles;
+  source.gradient = gradient + row_index * feature_params[1];
+  source.gradient_feature = feature_params[2];
+  source.gradient_frame = feature_params[3];
+  source.gradient_frames = feature_params[4];
+  source.samples = length;
+  source.pad = first;
+  source.pad_mode = params[18];
+  source.hop_length = hop_length;
+  source.win_left = win_left;
+  source.win_length = win_length;
+  source.paired_loads = feature_params[5] != 0;
+  source.paired_window = paired_window;
+  source.features = msp_features(MSP_BINS, feature_params + 6, reals);
+  source.bands = msp_bands(band_layout, band_weights, bin_first, bin_shares);
+#else
+  // A step's spectrum is loaded while the step before it is added up.
+#define MSP_LOAD_AHEAD(BINS) msp_load_pairs(v, &middle, BINS, bin_stride, lane)
+#endif
+  MSP_LOAD_AHEAD(row + min(first_frame + slot, frames - 1) * frame_stride);
 
   for (int step_frame = first_frame; step_frame <= last_frame;) {
     const bool live = step_frame + slot < frames;
@@ -209,6 +250,9 @@ kernel void msp_istft(
 #endif
     const device float2* next_bins = row + min(next_frame + slot, frames - 1) * frame_stride;
 
+#if MSP_FEATURES
+    source.load(v, &middle, shared, min(step_frame + slot, frames - 1), lane);
+#endif
     msp_pack_pairs(v, middle, pair_twiddles, lane);
     msp_from_pairs(v, shared, lane);
     msp_fft(v, shared, twiddles, lane);
@@ -225,7 +269,7 @@ kernel void msp_istft(
     if (is_edge) {
       edge.add(v, (threadgroup float*)exchange, (threadgroup float*)shared, samples, step_begin, lane,
                int(thread_index));
-      msp_load_pairs(v, &middle, next_bins, bin_stride, lane);
+      MSP_LOAD_AHEAD(next_bins);
       step_frame = next_frame;
       continue;
     }
@@ -236,7 +280,7 @@ kernel void msp_istft(
     for (int q = 0; q < MspLast::COUNT; ++q) {
       if (MspLast::active(q, lane)) frame_pairs[MspLast::index(q, lane)] = v[q];
     }
-    msp_load_pairs(v, &middle, next_bins, bin_stride, lane);
+    MSP_LOAD_AHEAD(next_bins);
     threadgroup_barrier(mem_flags::mem_threadgroup);
     MspStep step;
     step.hop_length = hop_length;
@@ -284,7 +328,7 @@ kernel void msp_istft(
 #endif
       }
     }
-    msp_load_pairs(v, &middle, next_bins, bin_stride, lane);
+    MSP_LOAD_AHEAD(next_bins);
 #if MSP_OVERLAP == MSP_RING
     threadgroup_barrier(mem_flags::mem_threadgroup);
 #else

@@ -21,7 +21,7 @@ from .tables import pair_twiddles, stage_twiddles
 
 _COMMON = ("complex", "fft", "envelope", "padding")
 _PARTS = {
-    "msp_stft": (*_COMMON, "stft"),
+    "msp_stft": (*_COMMON, "framing", "stft"),
     "msp_istft": (*_COMMON, "inverse", "edges", "istft"),
     "msp_istft in registers": (*_COMMON, "inverse", "edges", "istft_registers"),
     "msp_window_gradient": (*_COMMON, "inverse", "window_gradient"),
@@ -246,6 +246,18 @@ def _stft_adjoint_recipe(
 ) -> tuple[Recipe, bool]:
     """The launch, and whether it leaves samples unwritten that lie under no frame."""
     plan = inverse_plan(geometry.n_fft, geometry.hop_length)
+    params, groups, has_gaps = stft_adjoint_params(plan, geometry, strides, paired_window, device)
+    pairs = _pair_twiddles(plan, device)
+    # The kernel counts the bins between 0 and half twice.
+    args = [None, None, stage_twiddles(plan, device), pairs, pairs, None, params, geometry.scale / 2]
+    kind = Kind("msp_istft", adjoint=True, two_sided=not geometry.onesided)
+    return launch.recipe(_kernel(plan, kind, device), args, groups, plan.threads, device), has_gaps
+
+
+def stft_adjoint_params(
+    plan: Plan, geometry: StftGeometry, strides: tuple[int, ...], paired_window: bool, device: torch.device
+) -> tuple[list[int], int, bool]:
+    """(the kernel's integers, threadgroups, and whether samples that lie under no frame stay unwritten)."""
     samples, offset = geometry.samples, geometry.pad
     has_edge = offset > 0 and geometry.pad_mode != "constant"
     begin, end = (2 * offset + 1, samples - 1) if has_edge else (offset, offset + samples)
@@ -259,13 +271,8 @@ def _stft_adjoint_recipe(
         groups, run_hops, _halo(plan.n_fft, geometry.hop_length), begin, end, int(paired_window), 0, _FAR, _FAR,
         PAD_MODES[geometry.pad_mode], edges, share, _paired_output(geometry.rows, samples, offset),
     ]  # fmt: skip
-    pairs = _pair_twiddles(plan, device)
-    # The kernel counts the bins between 0 and half twice.
-    args = [None, None, stage_twiddles(plan, device), pairs, pairs, None, params, geometry.scale / 2]
-    kind = Kind("msp_istft", adjoint=True, two_sided=not geometry.onesided)
-    compiled = _kernel(plan, kind, device)
     has_gaps = geometry.hop_length > geometry.n_fft and plan.overlap in ("ring", "device")
-    return launch.recipe(compiled, args, geometry.rows * groups, plan.threads, device), has_gaps
+    return params, geometry.rows * groups, has_gaps
 
 
 def _runs(

@@ -21,23 +21,6 @@ inline void msp_store_bin(device float2* bins, uint k, float2 value) {
 #endif
 }
 
-// Two neighbouring samples; `paired`: they start at an 8-byte boundary.
-inline float2 msp_sample_pair(const device MSP_SAMPLE* row, int t, bool paired) {
-#if MSP_WIDE_SAMPLES
-  if (paired) return *(const device float2*)(row + t);
-#endif
-  return float2(float(row[t]), float(row[t + 1]));
-}
-
-inline void msp_load_weights(
-    thread float2* weight, const device float* window, uint lane, int win_left, int win_length, bool paired) {
-#pragma unroll
-  for (int q = 0; q < MspFirst::COUNT; ++q) {
-    weight[q] = MspFirst::active(q, lane)
-        ? msp_window_pair(window, MspFirst::index(q, lane), win_left, win_length, paired) : float2(0.0f, 0.0f);
-  }
-}
-
 // A lane's part of the envelope is the same as well, for frames within the steady part.
 inline void msp_weigh_steadily(
     thread float2* weight, const device float* inverse_envelope, MspEnvelope envelope, uint lane) {
@@ -112,30 +95,23 @@ kernel void msp_stft(
 
     float2 v[MSP_VALUES];
     if (interior) {
-#pragma unroll
-      for (int q = 0; q < MspFirst::COUNT; ++q) {
-        v[q] = MspFirst::active(q, lane) ? msp_sample_pair(row, start + 2 * int(MspFirst::index(q, lane)), paired_loads)
-                                         : float2(0.0f, 0.0f);
-      }
-#pragma unroll
-      for (int q = 0; q < MspFirst::COUNT; ++q) v[q] = v[q] * weight[q];
+      msp_load_inside(v, weight, row, start, paired_loads, lane);
     } else {
+#if MSP_ADJOINT
 #pragma unroll
       for (int q = 0; q < MspFirst::COUNT; ++q) {
-        const int t = start + 2 * int(MspFirst::index(q, lane));
+        const int t = start + 2 * int(MspFirst::index(q, lane)), s = t + pad;
         v[q] = float2(0.0f, 0.0f);
         if (MspFirst::active(q, lane)) {
           v[q] = float2(msp_padded_sample(row, t, samples, pad_mode), msp_padded_sample(row, t + 1, samples, pad_mode));
-#if MSP_ADJOINT
-          const int s = t + pad;
           v[q] = v[q] * msp_window_pair(window, MspFirst::index(q, lane), win_left, win_length, paired_window);
           v[q] = v[q] * float2(envelope.at(inverse_envelope, s, s % hop_length),
                                envelope.at(inverse_envelope, s + 1, (s + 1) % hop_length));
-#else
-          v[q] = v[q] * weight[q];
-#endif
         }
       }
+#else
+      msp_load_across(v, weight, row, start, samples, pad_mode, lane);
+#endif
     }
 
     msp_fft(v, shared, twiddles, lane);

@@ -61,8 +61,8 @@ class Options:
                 raise ValueError(f"{name}={getattr(self, name)!r}: expected one of {', '.join(map(repr, allowed))}")
         if self.reach != "attribute":
             raise NotImplementedError(f"reach={self.reach!r} is not there yet; only reach='attribute' is")
-        if self.torchaudio:
-            raise NotImplementedError("torchaudio=True is not there yet (it already arrives through torch.stft)")
+        if self.torchaudio not in (None, False, True):
+            raise ValueError(f"torchaudio={self.torchaudio!r}: expected True, False or None")
         if self.compat not in (None, False):
             raise NotImplementedError("compat is not there yet: only None (the default) or False can be given")
         put(self, "device_types", tuple(ACCELERATORS[device] for device in self.devices))

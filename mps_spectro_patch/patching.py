@@ -45,7 +45,7 @@ def enable(
                               verify=verify, on_error=on_error, on_fallback=on_fallback)
     with _lock:
         guard.load_operators()  # before anything changes: this may fail
-        _holders[_PROCESS] = _Holder(options.ops, 1)
+        _holders[_PROCESS] = _Holder(options.ops, 1, bool(options.torchaudio))
         _install_what_is_held()
         _process = options
 
@@ -181,14 +181,14 @@ class accelerated:
         with _lock:
             guard.load_operators()  # before anything changes: this may fail
             count = _holders[self].count if self in _holders else 0
-            _holders[self] = _Holder(self.options.ops, count + 1)
+            _holders[self] = _Holder(self.options.ops, count + 1, bool(self.options.torchaudio))
             _install_what_is_held()
 
     def _let_go(self) -> None:
         with _lock:
             held = _holders.pop(self)
             if held.count > 1:
-                _holders[self] = _Holder(held.ops, held.count - 1)
+                _holders[self] = held._replace(count=held.count - 1)
             _install_what_is_held()
 
 
@@ -242,6 +242,7 @@ class _Scope(NamedTuple):
 class _Holder(NamedTuple):
     ops: tuple[str, ...]
     count: int
+    torchaudio: bool = False
 
 
 _process: Options | None = None  # enable()'s options: one immutable object, replaced whole, and what dynamo guards on
@@ -352,6 +353,13 @@ def _install_what_is_held() -> None:
             _install(op)
         else:
             _remove(op)
+    torchaudio_patch = sys.modules.get(f"{__package__}.torchaudio_patch")  # whose imports cost time: on demand
+    if any(holder.torchaudio for holder in _holders.values()):
+        from . import torchaudio_patch
+
+        torchaudio_patch.install()
+    elif torchaudio_patch is not None:
+        torchaudio_patch.remove()
 
 
 def _install(op: str) -> None:

@@ -1,7 +1,9 @@
 """The operators: what the kernels do, as torch knows it, with derivatives and batching."""
 
-from . import batching, composite, operators  # noqa: F401 (registers the rules)
+from . import batching, composite, composite_features, features, operators  # noqa: F401 (registers the rules)
 from .gradients import eager_istft, eager_stft
 from .operators import istft, stft
 
-__all__ = ["composite", "eager_istft", "eager_stft", "istft", "operators", "stft"]
+__all__ = [
+    "composite", "composite_features", "eager_istft", "eager_stft", "features", "istft", "operators", "stft",
+]  # fmt: skip

@@ -1,0 +1,136 @@
+// The same as real_features.metal for every other n_fft: odd, prime and otherwise rough ones.
+
+// Bins of a real frame's spectrum that a lane holds.
+struct MspGeneralBins {
+  static constexpr constant int COUNT = MSP_VALUES + 2;
+
+  MspTransform transform;
+
+  int bin(int q, uint lane) const {
+    if (!transform.packed) {
+      if (q >= MspLast::COUNT || !MspLast::active(q, lane)) return -1;
+      const int k = int(MspLast::index(q, lane));
+      return 2 * k <= transform.n_fft ? k : -1;
+    }
+    const int k = int(lane) + q / 2 * MSP_LANES;
+    if (2 * k > transform.points) return -1;
+    if (q % 2 == 0) return k;
+    return 2 * k == transform.points ? -1 : transform.points - k;
+  }
+};
+
+// Of a packed frame, bins k and points - k come from the packed ones of the same numbers.
+inline void msp_split_points(
+    thread float2* v, threadgroup float2* packed, const device float2* pair_twiddles, MspTransform transform, uint lane) {
+  if (transform.packed) {
+#pragma unroll
+    for (int q = 0; q < MspLast::COUNT; ++q) {
+      const int k = int(MspLast::index(q, lane));
+      if (MspLast::active(q, lane) && k < transform.points) packed[k] = v[q];
+    }
+  }
+  MSP_SYNC();
+  if (transform.packed) {
+#pragma unroll
+    for (int i = 0; 2 * i < MspGeneralBins::COUNT - 1; ++i) {
+      const int k = int(lane) + i * MSP_LANES;
+      if (2 * k > transform.points) continue;
+      const float2 a = packed[k];
+      if (k == 0) {
+        v[2 * i] = float2(a.x + a.y, 0.0f);
+        v[2 * i + 1] = float2(a.x - a.y, 0.0f);
+      } else {
+        const float2 b = packed[transform.points - k];
+        const float2 even = float2(a.x + b.x, a.y - b.y) * 0.5f;
+        const float2 turned = msp_multiply(float2(a.y + b.y, b.x - a.x) * 0.5f, pair_twiddles[k]);
+        v[2 * i] = even + turned;
+        v[2 * i + 1] = float2(even.x - turned.x, turned.y - even.y);
+      }
+    }
+  }
+  MSP_SYNC();
+}
+
+[[max_total_threads_per_threadgroup(MSP_LANES * MSP_FRAMES)]]
+kernel void msp_general_features(
+    const device MSP_SAMPLE* input [[buffer(0)]],
+    const device float* window [[buffer(1)]],
+    const device float2* twiddles [[buffer(2)]],
+    const device float2* pair_twiddles [[buffer(3)]],
+    const device float2* chirp [[buffer(4)]],
+    const device float2* chirp_spectrum [[buffer(5)]],
+    const device int* band_layout [[buffer(6)]],
+    const device float2* band_weights [[buffer(7)]],
+    const device int* bin_first [[buffer(8)]],
+    const device float* bin_shares [[buffer(9)]],
+    const device float* gradient [[buffer(10)]],  // MSP_GRADIENT only
+    device MSP_FEATURE* output [[buffer(11)]],
+    device float* maxima [[buffer(12)]],
+    constant int* params [[buffer(13)]],
+    constant float* reals [[buffer(14)]],
+    uint group [[threadgroup_position_in_grid]],
+    uint thread_index [[thread_index_in_threadgroup]]) {
+  threadgroup float2 memory[MSP_FRAMES * MSP_SLOT_PAIRS];
+
+  const int samples = params[0];
+  const int row_stride = params[1];
+  const int frames = params[2];  // per row
+  const int hop_length = params[3];
+  const int pad = params[4];
+  const int pad_mode = params[5];
+  MspWeights frame_weights;
+  frame_weights.window = window;
+  frame_weights.inverse_envelope = window;  // not looked at
+  frame_weights.win_left = params[6];
+  frame_weights.win_length = params[7];
+  frame_weights.adjoint = false;
+  const int groups = params[8];  // per row
+  const int steps = params[9];
+  const bool wants_maxima = params[12] != 0;
+  const int gradient_frames = params[13];
+  const int gradient_row = params[14];
+  const int gradient_feature = params[15];
+  const int gradient_frame = params[16];
+  MspTransform transform;
+  transform.n_fft = params[21];
+  transform.points = params[22];
+  transform.packed = params[23] != 0;
+  const MspFeatures features = msp_features(transform.n_fft / 2 + 1, params + 17, reals);
+  const MspBands bands = msp_bands(band_layout, band_weights, bin_first, bin_shares);
+  MspGeneralBins owner;
+  owner.transform = transform;
+
+  const int slot = int(thread_index / MSP_LANES);
+  const uint lane = thread_index % MSP_LANES;
+  threadgroup float2* own = memory + slot * MSP_SLOT_PAIRS;
+  threadgroup MSP_EXCHANGE_TYPE* shared = (threadgroup MSP_EXCHANGE_TYPE*)own;
+
+  const int row_index = int(group) / groups;
+  const int first = (int(group) - row_index * groups) * steps * MSP_FRAMES + slot;
+  const device MSP_SAMPLE* row = input + row_index * row_stride;
+#if MSP_GRADIENT
+  const int stride = features.bins;
+#else
+  const int stride = features.width;
+#endif
+
+  float largest = -INFINITY;
+  for (int step = 0; step < steps; ++step) {
+    const int wanted = first + step * MSP_FRAMES;
+    const bool live = wanted < frames;
+    const int frame = live ? wanted : frames - 1;  // idle lanes repeat the last frame and store nothing
+
+    float2 v[MspGeneralBins::COUNT];
+    const int position = frame * hop_length;
+    msp_load_points(v, row, frame_weights, transform, position - pad, position, samples, pad_mode, lane);
+    msp_transform(v, shared, twiddles, chirp, chirp_spectrum, transform.points, lane);
+    msp_split_points(v, own, pair_twiddles, transform, lane);
+
+    const device float* given = gradient + row_index * gradient_row + frame * gradient_frame;
+    msp_finish_frame(v, owner, (threadgroup float*)own, features, bands, given, gradient_feature,
+                     frame < gradient_frames, output + (row_index * frames + frame) * stride, live, &largest, lane);
+  }
+  if (wants_maxima) {
+    msp_store_largest((threadgroup float*)own, largest, maxima + int(group) * MSP_FRAMES + slot, lane);
+  }
+}

@@ -1,0 +1,70 @@
+// A frame of the general family on its way into registers: samples times window, in the layout MspFirst.
+//
+// MSP_SAMPLE: float, half, bfloat, or float2 (then MSP_COMPLEX_SAMPLES).
+
+#if MSP_COMPLEX_SAMPLES
+inline float2 msp_sample(const device float2* row, int t, int samples, int pad_mode) {
+  const device float* parts = (const device float*)row;
+  if (t < 0 || t >= samples) {
+    if (pad_mode == MSP_PAD_CONSTANT) return float2(0.0f, 0.0f);
+    if (pad_mode == MSP_PAD_REFLECT) t = t < 0 ? -t : 2 * (samples - 1) - t;
+    else if (pad_mode == MSP_PAD_REPLICATE) t = t < 0 ? 0 : samples - 1;
+    else t = t < 0 ? t + samples : t - samples;
+  }
+  return float2(parts[2 * t], parts[2 * t + 1]);
+}
+#else
+inline float2 msp_sample(const device MSP_SAMPLE* row, int t, int samples, int pad_mode) {
+  return float2(msp_padded_sample(row, t, samples, pad_mode), 0.0f);
+}
+#endif
+
+// What the samples of a frame are multiplied by.
+struct MspWeights {
+  const device MSP_WINDOW* window;
+  const device MSP_WINDOW* inverse_envelope;
+  int win_left;
+  int win_length;
+  bool adjoint;
+  MspEnvelope envelope;
+
+  // d: within the frame; s: position in istft's untrimmed signal.
+  float2 at(int d, int s) const {
+    const float2 weight = msp_window_at(window, d, win_left, win_length, adjoint);
+    if (!adjoint) return weight;
+    if (s >= envelope.end) return float2(0.0f, 0.0f);
+    const int entry = envelope.entry(s, s % envelope.hop_length);
+#if MSP_COMPLEX_WINDOW
+    return msp_multiply_conjugate(weight, inverse_envelope[entry]);
+#else
+    return weight * inverse_envelope[entry];
+#endif
+  }
+};
+
+// start: of the frame in the row; position: in istft's untrimmed signal.
+inline void msp_load_points(
+    thread float2* v, const device MSP_SAMPLE* row, MspWeights weights, MspTransform transform, int start, int position,
+    int samples, int pad_mode, uint lane) {
+#pragma unroll
+  for (int q = 0; q < MspFirst::COUNT; ++q) {
+    const int m = int(MspFirst::index(q, lane));
+    v[q] = float2(0.0f, 0.0f);
+    if (!MspFirst::active(q, lane) || m >= transform.points) continue;
+    if (transform.packed) {
+      const float2 even = msp_sample(row, start + 2 * m, samples, pad_mode);
+      const float2 odd = msp_sample(row, start + 2 * m + 1, samples, pad_mode);
+      v[q] = float2(even.x * weights.at(2 * m, position + 2 * m).x,
+                    odd.x * weights.at(2 * m + 1, position + 2 * m + 1).x);
+    } else {
+      const float2 weight = weights.at(m, position + m);
+#if MSP_COMPLEX_SAMPLES && MSP_COMPLEX_WINDOW
+      v[q] = msp_multiply(msp_sample(row, start + m, samples, pad_mode), weight);
+#elif MSP_COMPLEX_SAMPLES
+      v[q] = msp_sample(row, start + m, samples, pad_mode) * weight.x;
+#else
+      v[q] = weight * msp_sample(row, start + m, samples, pad_mode).x;
+#endif
+    }
+  }
+}

@@ -1,0 +1,85 @@
+"""Runs one fused front end in eager mode: compares its first call with the composed one, and survives its errors.
+
+The options are those of enable() or accelerated() around the call; where there are none, `verify="first"` and
+`on_error="fallback"`.
+"""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections.abc import Callable, Hashable
+
+import torch
+
+from .options import Options, logger
+
+_used: set[Hashable] = set()
+_verified: set[Hashable] = set()
+_refused: dict[Hashable, str] = {}
+_lock = threading.Lock()
+RELATIVE = 1e-3  # of linear features, L2; of logarithms the mean difference, in units of their factor
+
+
+def run(
+    key: tuple, options: Options | None, fused: Callable[[], torch.Tensor], composed: Callable[[], torch.Tensor],
+    signal: torch.Tensor,
+) -> torch.Tensor | None:  # fmt: skip
+    """The fused result; None where the caller must compose it, because this key failed now or before."""
+    capturing = signal.is_cuda and torch.cuda.is_current_stream_capturing()
+    if key in _refused or (capturing and key not in _used):  # compiling a kernel or copying a table breaks a capture
+        return None
+    try:
+        result = fused()
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # whatever broke in our kernels must not break the program
+        if options is not None and options.on_error == "raise":
+            raise
+        logger.debug("fused front end", exc_info=error)
+        _refuse(key, f"raised {type(error).__name__}: {error}")
+        return None
+    _used.add(key)
+    verify = "first" if options is None else options.verify
+    if verify == "off" or (verify == "first" and key in _verified) or capturing:
+        return result
+    with torch.no_grad():
+        wrong, told = _difference(result.detach(), composed().detach(), key[0].scale)
+    if wrong:
+        _refuse(key, f"differs from torch's composition ({wrong})")
+        return None
+    if told:
+        _verified.add(key)
+    return result
+
+
+def _difference(result: torch.Tensor, reference: torch.Tensor, scale) -> tuple[str, bool]:
+    """(what is wrong, or nothing; whether there was anything to compare)."""
+    if result.shape != reference.shape:
+        return f"shape {tuple(result.shape)} instead of {tuple(reference.shape)}", True
+    finite = result.isfinite() & reference.isfinite()
+    if not bool(finite.any()):
+        return "", False
+    apart = torch.where(finite, result - reference, 0).abs()
+    if scale.scale == "linear" and scale.deviation_eps is None:
+        size = float(torch.where(finite, reference, 0).norm())
+        error = float(apart.norm()) / size if size else float(apart.max())
+    else:
+        unit = abs(scale.factor * scale.after_factor) if scale.deviation_eps is None else 1.0
+        error = float(apart.mean()) / unit
+    return ("" if error <= RELATIVE else f"error {error:.1e}"), True
+
+
+def _refuse(key: tuple, why: str) -> None:
+    with _lock:
+        first = _refused.setdefault(key, why) is why
+    if first:
+        call = key[0]
+        warnings.warn(
+            f"mps_spectro_patch: a fused front end (n_fft={call.n_fft}, hop_length={call.hop_length}, "
+            f"power={call.power}, {call.scale.scale}) on {key[3]} {why}, torch {torch.__version__}. torch's "
+            "composition is used from now on for these arguments. Please report this.",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+

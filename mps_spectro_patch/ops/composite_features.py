@@ -1,0 +1,94 @@
+"""The operator of the front ends made of torch's own functions, on any device and in any precision: where there is no
+kernel, for second derivatives, and what tests compare with. Only functions that are never patched are used here."""
+
+from __future__ import annotations
+
+import torch
+
+from . import composite
+
+
+def features(
+    input, window, basis, n_fft, hop_length, win_length, pad, pad_mode, width, dropped, power, eps, gain, scale, amin,
+    factor, offset,
+) -> torch.Tensor:  # fmt: skip
+    """[rows, samples] to [rows, width, frames], as ops.features."""
+    spectrum = composite.stft(input, window, n_fft, hop_length, win_length, pad, pad_mode, False, True)
+    return of_spectrum(spectrum, basis, width, dropped, power, eps, gain, scale, amin, factor, offset)
+
+
+def of_spectrum(spectrum, basis, width, dropped, power, eps, gain, scale, amin, factor, offset) -> torch.Tensor:
+    """The same from [rows, bins, frames] complex."""
+    if dropped:
+        spectrum = spectrum[..., : spectrum.shape[-1] - dropped]
+    values = powers(spectrum, power, eps, gain)
+    if basis is None:
+        values = resized(values, width)
+    else:
+        values = product(basis, resized(values, basis.shape[1]))
+    return scaled(values, scale, amin, factor, offset)
+
+
+def powers(spectrum: torch.Tensor, power: float, eps: float, gain: float) -> torch.Tensor:
+    """(|X|^power + eps) * gain; eps under the root of power 1."""
+    if power == 2:
+        value = spectrum.real.square() + spectrum.imag.square()
+    elif power == 1 and eps:
+        value = (spectrum.real.square() + spectrum.imag.square() + eps).sqrt()
+    else:
+        value = spectrum.abs() if power == 1 else spectrum.abs().pow(power)
+    if eps and power != 1:
+        value = value + eps
+    return value if gain == 1 else value * gain
+
+
+def powers_gradient(
+    spectrum: torch.Tensor, gradient: torch.Tensor, power: float, eps: float, gain: float
+) -> torch.Tensor:
+    """The gradient of the spectrum, in torch's convention, for that of powers(): zero where the spectrum is."""
+    if power == 2:
+        return spectrum * (2 * gain * gradient)
+    if power == 1:
+        root = (spectrum.real.square() + spectrum.imag.square() + eps).sqrt() if eps else spectrum.abs()
+        return spectrum * (gain * gradient / torch.where(root == 0, 1, root))
+    size = spectrum.abs()
+    return spectrum.sgn() * (power * gain * gradient * size.pow(power - 1))
+
+
+def resized(values: torch.Tensor, bins: int) -> torch.Tensor:
+    """[rows, bins, frames]: cut, or with zeros behind."""
+    have = values.shape[-2]
+    if have > bins:
+        return values[..., :bins, :]
+    return values if have == bins else torch.nn.functional.pad(values, (0, 0, 0, bins - have))
+
+
+def product(basis: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    """basis [bands, freqs] times [rows, bins <= freqs, frames], frame by frame in memory as torchaudio has it."""
+    return torch.matmul(values.transpose(-1, -2), basis[:, : values.shape[-2]].t()).transpose(-1, -2)
+
+
+def scaled(values: torch.Tensor, scale: str, amin: float, factor: float, offset: float) -> torch.Tensor:
+    """Features from values: as they are, or factor * log(...) + offset."""
+    if scale == "linear":
+        return values
+    if scale == "clamp":
+        result = values.clamp(min=amin).log()
+    elif scale == "add":
+        result = (values + amin).log()
+    else:
+        result = (values / amin).log1p()
+    if factor != 1:
+        result = result * factor
+    return result + offset if offset else result
+
+
+def scaled_gradient(
+    values: torch.Tensor, gradient: torch.Tensor, scale: str, amin: float, factor: float
+) -> torch.Tensor:
+    """The gradient of the values for that of scaled()."""
+    if scale == "linear":
+        return gradient
+    if scale == "clamp":
+        return torch.where(values >= amin, gradient * factor / values.clamp(min=amin), 0)
+    return gradient * factor / (values + amin)

@@ -1,0 +1,278 @@
+"""The operator of the front ends: spectrogram, filterbank and scale of real signals, with derivatives and batching.
+
+features(x, window, basis) = factor * log(...) or itself of basis @ ((|stft(x)|^power + eps) * gain), see
+kernels/features.py. Its gradients take the fused way where there is a kernel; second derivatives are made of torch's
+own functions.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch.autograd import forward_ad
+
+from ..kernels import bands as filterbanks
+from ..kernels import features as kernels
+from ..kernels import limits  # noqa: F401 (for front ends that need a second launch)
+from ..kernels.geometry import StftGeometry
+from . import composite_features
+from .operators import NAMESPACE, namespace
+from .operators import stft as stft_operator
+from .operators import stft_window_gradient as window_gradient_operator
+
+ARGUMENTS = (
+    "SymInt n_fft, SymInt hop_length, SymInt win_length, SymInt pad, str pad_mode, SymInt width, SymInt dropped, "
+    "float power, float eps, float gain, str scale, float amin, float factor, float offset"
+)
+
+_geometry = lru_cache(maxsize=1024)(StftGeometry)
+_features = lru_cache(maxsize=1024)(kernels.Features)
+
+
+def run_features(
+    input: torch.Tensor, window: torch.Tensor, basis: torch.Tensor | None, *arguments: Any
+) -> torch.Tensor:
+    """[rows, samples] to [rows, width, frames], frame by frame in memory: one launch, or with a basis that is not
+    banded one launch and a product."""
+    geometry, wanted = _call(input, *arguments)
+    bands, dense = _bands(basis, geometry, False)
+    input, window = input.resolve_neg(), window.resolve_neg()  # the kernels read memory
+    if not dense:
+        return kernels.features(input, window, geometry, wanted, bands)
+    power = run_features(input, window, None, *_linear(arguments, _columns(basis, geometry)))
+    return composite_features.scaled(composite_features.product(basis, power), *arguments[10:])
+
+
+def run_features_gradient(
+    gradient: torch.Tensor, input: torch.Tensor, window: torch.Tensor, basis: torch.Tensor | None, *arguments: Any
+) -> torch.Tensor:
+    """The gradient [rows, samples] of the input, for that of the features."""
+    geometry, wanted = _call(input, *arguments)
+    bands, dense = _bands(basis, geometry, True)
+    input, window, gradient = input.resolve_neg(), window.resolve_neg(), gradient.resolve_neg()
+    if dense:
+        columns = _columns(basis, geometry)
+        power = run_features(input, window, None, *_linear(arguments, columns))
+        value = composite_features.product(basis, power)
+        gradient = composite_features.scaled_gradient(value, gradient, *arguments[10:13])
+        gradient = composite_features.product(basis[:, :columns].t(), gradient)
+        arguments = _linear(arguments, columns)
+        wanted = _call(input, *arguments)[1]
+    return kernels.features_gradient(gradient, input, window, geometry, wanted, bands)
+
+
+def run_limited_features(
+    input: torch.Tensor, window: torch.Tensor, basis: torch.Tensor | None, rows_per_item: int, below: float,
+    factor: float, offset: float, *arguments: Any,
+) -> torch.Tensor | None:  # fmt: skip
+    """features() with a floor under the largest of every item in a second launch; None where a product makes them."""
+    geometry, wanted = _call(input, *arguments)
+    bands, dense = _bands(basis, geometry, False)
+    if dense:
+        return None
+    return kernels.limited_features(
+        input.resolve_neg(), window.resolve_neg(), geometry, wanted, bands, rows_per_item, below, factor, offset
+    )
+
+
+def _call(
+    input, n_fft, hop_length, win_length, pad, pad_mode, width, dropped, power, eps, gain, scale, amin, factor, offset
+) -> tuple[StftGeometry, kernels.Features]:
+    rows, samples = input.shape
+    geometry = _geometry(rows, samples, n_fft, hop_length, win_length, pad, pad_mode, False)
+    return geometry, _features(width, power, eps, gain, scale, amin, factor, offset, dropped)
+
+
+def _bands(basis: torch.Tensor | None, geometry: StftGeometry, gradient: bool) -> tuple[filterbanks.Bands | None, bool]:
+    """(the narrow filterbank if it is one, whether a dense product is needed)."""
+    if basis is None:
+        return None, False
+    bands = filterbanks.bands_of(basis, geometry.bins)
+    if bands is None or not kernels.supports_features(geometry.n_fft, bands, gradient):
+        return None, True
+    return bands, False
+
+
+def _columns(basis: torch.Tensor, geometry: StftGeometry) -> int:
+    return min(basis.shape[1], geometry.bins)
+
+
+def _linear(arguments: tuple, width: int) -> tuple:
+    """The same call for `width` bins of the spectrogram as they are."""
+    return *arguments[:5], width, *arguments[6:10], "linear", 1.0, 1.0, 0.0
+
+
+def _fake_features(input, window, basis, n_fft, hop_length, win_length, pad, pad_mode, width, dropped, *rest):
+    frames = 1 + (input.shape[1] + 2 * pad - n_fft) // hop_length - dropped
+    shape = input.shape[0], width, frames
+    return input.new_empty_strided(shape, (frames * width, 1, width), dtype=torch.float32)
+
+
+def _fake_features_gradient(gradient, input, window, basis, *rest):
+    return input.new_empty(input.shape, dtype=torch.float32)
+
+
+_BODIES = {
+    "features": (run_features, _fake_features, f"(Tensor input, Tensor window, Tensor? basis, {ARGUMENTS})"),
+    "features_gradient": (
+        run_features_gradient, _fake_features_gradient,
+        f"(Tensor gradient, Tensor input, Tensor window, Tensor? basis, {ARGUMENTS})",
+    ),
+}  # fmt: skip
+for _name, (_body, _fake, _inputs) in _BODIES.items():
+    namespace.define(f"{_name}{_inputs} -> Tensor")
+    namespace.impl(_name, _body, "CompositeExplicitAutograd")
+    torch.library.register_fake(f"{NAMESPACE}::{_name}", _fake, lib=namespace)
+
+features, features_gradient = (getattr(torch.ops.mps_spectro_patch, name).default for name in _BODIES)
+
+
+def _setup(ctx, inputs, output) -> None:
+    input, window, basis, *ctx.arguments = inputs
+    ctx.dtype = input.dtype
+    ctx.save_for_backward(input, window, basis)
+
+
+def _backward(ctx, gradient):
+    input, window, basis = ctx.saved_tensors
+    arguments = tuple(ctx.arguments)
+    results = [None, None, None]
+    if ctx.needs_input_grad[0]:
+        results[0] = _gradient(gradient, input, window, basis, *arguments).to(ctx.dtype)
+    if ctx.needs_input_grad[1] or ctx.needs_input_grad[2]:
+        results[1:] = _other_gradients(ctx, gradient, input, window, basis, arguments)
+    return *results, *[None] * len(arguments)
+
+
+def _other_gradients(ctx, gradient, input, window, basis, arguments):
+    """Of window and basis, which are seldom learned: from a spectrum in memory, in differentiable pieces."""
+    n_fft, hop_length, win_length, pad, pad_mode, width, dropped, power, eps, gain, scale, amin, factor, _ = arguments
+    spectrum = stft_operator(input, window, n_fft, hop_length, win_length, pad, pad_mode, False, True)
+    kept = spectrum[..., : spectrum.shape[-1] - dropped]
+    columns = width if basis is None else basis.shape[1]
+    powers = composite_features.resized(composite_features.powers(kept, power, eps, gain), columns)
+    value = powers if basis is None else composite_features.product(basis, powers)
+    gradient = composite_features.scaled_gradient(value, gradient, scale, amin, factor)
+    results = [None, None]
+    if ctx.needs_input_grad[2]:
+        results[1] = torch.einsum("rbf,rkf->bk", gradient, powers)
+    if ctx.needs_input_grad[1]:
+        if basis is not None:
+            gradient = composite_features.product(basis.t(), gradient)
+        gradient = composite_features.resized(gradient, spectrum.shape[1])
+        gradient = torch.nn.functional.pad(gradient, (0, dropped))
+        gradient = composite_features.powers_gradient(spectrum, gradient, power, eps, gain)
+        results[0] = window_gradient_operator(
+            gradient, input, window, n_fft, hop_length, win_length, pad, pad_mode, False, True
+        )
+    return results
+
+
+def _gradient(*arguments: Any) -> torch.Tensor:
+    """features_gradient in a backward pass: its body where nothing watches."""
+    first = arguments[0]
+    if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() or type(first) is not torch.Tensor:
+        return features_gradient(*arguments)
+    if torch._C._functorch.is_legacy_batchedtensor(first):
+        return features_gradient(*arguments)
+    if torch.is_grad_enabled() or torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0:
+        return FeaturesGradient.apply(*arguments)
+    return run_features_gradient(*arguments)
+
+
+def _setup_gradient(ctx, inputs, output) -> None:
+    gradient, input, window, basis, *ctx.arguments = inputs
+    ctx.save_for_backward(gradient, input, window, basis)
+
+
+def _backward_gradient(ctx, cotangent):
+    """Second derivatives, by torch's own functions."""
+    factors = list(ctx.saved_tensors)
+    create_graph = torch.is_grad_enabled()
+    needed = ctx.needs_input_grad[:4]
+    with torch.enable_grad():
+        if not create_graph:
+            factors = [None if factor is None else factor.detach() for factor in factors]
+        factors = [
+            factor if factor is None or factor.requires_grad else factor.detach().requires_grad_()
+            for factor in factors
+        ]
+        gradient, input, window, basis = factors
+        value = composite_features.features(input.to(torch.float32), window, basis, *ctx.arguments)
+        first = torch.autograd.grad(value, input, gradient, create_graph=True)[0]
+        wanted = [factor for factor, need in zip(factors, needed, strict=True) if need]
+        found = iter(torch.autograd.grad(first, wanted, cotangent.to(first.dtype), create_graph=create_graph,
+                                         allow_unused=True))  # fmt: skip
+    return *(next(found) if need else None for need in needed), *[None] * len(ctx.arguments)
+
+
+def _vmap(function: Any, count: int) -> Any:
+    """The rule of torch.func.vmap: a batch is more rows, unless window or basis differ within it. count: tensors that
+    have rows."""
+
+    def rule(info: Any, in_dims: tuple, *arguments: Any):
+        if any(dim is not None for dim in in_dims[count:]):
+            pairs = list(zip(arguments, in_dims, strict=True))
+            results = [
+                function(*(a if dim is None else a.select(dim, index) for a, dim in pairs))
+                for index in range(info.batch_size)
+            ]
+            return torch.stack(results), 0
+        folded = []
+        for tensor, dim in zip(arguments[:count], in_dims[:count], strict=True):
+            batched = tensor.expand(info.batch_size, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
+            folded.append(batched.reshape(-1, *batched.shape[2:]))
+        result = function(*folded, *arguments[count:])
+        return result.unflatten(0, (info.batch_size, -1)), 0
+
+    return rule
+
+
+class Features(torch.autograd.Function):
+    """features() without the dispatcher, as functorch and eager autograd know it."""
+
+    @staticmethod
+    def forward(*arguments):
+        return run_features(*arguments)
+
+    setup_context = staticmethod(_setup)
+    backward = staticmethod(_backward)
+
+    @staticmethod
+    def vmap(info, in_dims, *arguments):
+        return _vmap(Features.apply, 1)(info, in_dims, *arguments)
+
+
+class FeaturesGradient(torch.autograd.Function):
+    """features_gradient() likewise."""
+
+    @staticmethod
+    def forward(*arguments):
+        return run_features_gradient(*arguments)
+
+    setup_context = staticmethod(_setup_gradient)
+    backward = staticmethod(_backward_gradient)
+
+    @staticmethod
+    def vmap(info, in_dims, *arguments):
+        return _vmap(FeaturesGradient.apply, 2)(info, in_dims, *arguments)
+
+
+torch.library.register_autograd(f"{NAMESPACE}::features", _backward, setup_context=_setup, lib=namespace)
+torch.library.register_autograd(
+    f"{NAMESPACE}::features_gradient", _backward_gradient, setup_context=_setup_gradient, lib=namespace
+)
+torch.library.register_vmap(f"{NAMESPACE}::features", _vmap(features, 1), lib=namespace)
+torch.library.register_vmap(f"{NAMESPACE}::features_gradient", _vmap(features_gradient, 2), lib=namespace)
+
+
+def eager_features(
+    input: torch.Tensor, window: torch.Tensor, basis: torch.Tensor | None, *arguments: Any
+) -> torch.Tensor:
+    """features() while nothing is traced or compiled."""
+    needs = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (input, window, basis))
+    if needs or torch._C._are_functorch_transforms_active():
+        return Features.apply(input, window, basis, *arguments)
+    return run_features(input, window, basis, *arguments)

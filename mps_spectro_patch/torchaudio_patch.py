@@ -1,0 +1,253 @@
+"""torchaudio's spectrogram, mel, MFCC and decibel calls on the fused path, for enable(torchaudio=True).
+
+Calls are patched, never submodules swapped: torchaudio's buffers are in people's checkpoints. (The complex spectrogram,
+inverse_spectrogram and griffinlim call torch.stft and torch.istft, and arrive through those.) What a wrapper cannot do
+exactly as torchaudio would, it hands to torchaudio.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+import sys
+import weakref
+from collections.abc import Callable
+from dataclasses import replace
+from types import FunctionType
+from typing import Any, NamedTuple
+
+import torch
+from torch.compiler import is_compiling
+
+from . import front_end, front_end_guard, patching
+from .front_end import FrontEnd, Scale
+from .functional import PAD_MODES, decibels
+
+FUNCTIONS, TRANSFORMS = "torchaudio.functional.functional", "torchaudio.transforms._transforms"
+
+
+class Hook(NamedTuple):
+    """Where one of torchaudio's functions is found, and what may answer in its place (None: torchaudio must)."""
+
+    places: tuple[str, ...]  # modules or classes that hold it, as "module:attribute"
+    name: str
+    answer: Callable[..., torch.Tensor | None]
+
+
+def _spectrogram(
+    waveform, pad, window, n_fft, hop_length, win_length, power, normalized, center=True, pad_mode="reflect",
+    onesided=True, return_complex=None,
+) -> torch.Tensor | None:  # fmt: skip
+    if return_complex is not None or onesided is not True or not _is_plain(waveform, window):
+        return None
+    call = _call(pad, n_fft, hop_length, win_length, power, normalized, center, pad_mode)
+    return None if call is None else front_end.try_fused(waveform, window, None, call)
+
+
+def _mel_spectrogram(module, waveform) -> torch.Tensor | None:
+    return _mel(module, waveform, Scale())
+
+
+def _mfcc(module, waveform) -> torch.Tensor | None:
+    types = sys.modules[TRANSFORMS]
+    db = module.amplitude_to_DB
+    if module.log_mels:
+        scale = Scale("add", 1e-6)
+    elif type(db) is types.AmplitudeToDB and _has_no_hooks(db):
+        scale = _decibel_scale(db.multiplier, db.amin, db.db_multiplier, db.top_db)
+    else:
+        return None
+    if type(module.MelSpectrogram) is not types.MelSpectrogram or not _has_no_hooks(module.MelSpectrogram):
+        return None
+    if module.dct_mat.dtype is not torch.float32:
+        return None
+    mel = _mel(module.MelSpectrogram, waveform, scale)
+    return None if mel is None else torch.matmul(mel.transpose(-1, -2), module.dct_mat).transpose(-1, -2)
+
+
+def _amplitude_to_db(x, multiplier, amin, db_multiplier, top_db=None) -> torch.Tensor | None:
+    """One launch, two with top_db, where torchaudio's has five to nine."""
+    if not _is_plain(x) or is_compiling() or not x.numel() or x.dim() < 2 or not amin > 0:
+        return None
+    if x.requires_grad and torch.is_grad_enabled():
+        return None
+    if not (x.is_contiguous() or x.transpose(-1, -2).is_contiguous()) or x.numel() >= 2**31:
+        return None
+    if not front_end.is_fused(x, x):
+        return None
+    packed = x.shape[-3] if x.dim() > 2 else 1
+    items = x.numel() // (packed * x.shape[-2] * x.shape[-1])
+    scale = _decibel_scale(multiplier, amin, db_multiplier, top_db)
+    front_end.load_operators()
+
+    def run() -> torch.Tensor:
+        limits = front_end.ops.features.limits
+        return limits.decibels(x, items, scale.amin, scale.factor, scale.offset, scale.below)
+
+    def composed() -> torch.Tensor:
+        db = torch.log(x.clamp(min=amin)) * scale.factor + scale.offset
+        if top_db is None:
+            return db
+        db = db.reshape(-1, packed, *x.shape[-2:])
+        return torch.maximum(db, db.amax((1, 2, 3), keepdim=True) - top_db).reshape(x.shape)
+
+    key = FrontEnd(1, 1, 1, scale=scale), None, x.dtype, x.device, False
+    return front_end_guard.run(key, patching.options_here(), run, composed, x)
+
+
+HOOKS = (
+    Hook((FUNCTIONS, "torchaudio.functional"), "spectrogram", _spectrogram),
+    Hook((FUNCTIONS, "torchaudio.functional"), "amplitude_to_DB", _amplitude_to_db),
+    Hook((f"{TRANSFORMS}:MelSpectrogram",), "forward", _mel_spectrogram),
+    Hook((f"{TRANSFORMS}:MFCC",), "forward", _mfcc),
+)
+
+_wanted = False
+_is_awaited = False
+_replaced: list[tuple[Any, str, Callable, Callable]] = []  # holder, name, torchaudio's, ours
+
+
+def install() -> None:
+    """Puts the wrappers in, now or when torchaudio is imported."""
+    global _wanted, _is_awaited
+    _wanted = True
+    if "torchaudio" in sys.modules:
+        _install_now()
+    elif not _is_awaited:
+        import wrapt
+
+        wrapt.register_post_import_hook(_install_now, "torchaudio")
+        _is_awaited = True
+
+
+def remove() -> None:
+    """Takes the wrappers out again; one that somebody else wrapped stays, inert."""
+    global _wanted
+    _wanted = False
+    while _replaced:
+        holder, name, original, ours = _replaced.pop()
+        if vars(holder).get(name) is ours:
+            setattr(holder, name, original)
+
+
+def _install_now(_module: Any = None) -> None:
+    if not _wanted or _replaced:
+        return
+    for hook in HOOKS:
+        made: dict[int, Callable] = {}
+        for place in hook.places:
+            module, _, attribute = place.partition(":")
+            try:
+                holder = importlib.import_module(module)
+                holder = getattr(holder, attribute) if attribute else holder
+                original = vars(holder)[hook.name]
+            except (ImportError, AttributeError, KeyError):
+                patching.logger.warning("torchaudio has no %s.%s: it is not accelerated", place, hook.name)
+                continue
+            ours = made.setdefault(id(original), _wrapper(original, hook.answer))
+            setattr(holder, hook.name, ours)
+            _replaced.append((holder, hook.name, original, ours))
+
+
+def _wrapper(original: Callable, answer: Callable) -> Callable:
+    """`original` with `answer` asked first. TorchScript, which reads source and globals, sees `original`."""
+
+    def asked(*args: Any, **kwargs: Any) -> torch.Tensor | None:
+        options = patching._process if is_compiling() else patching.options_here()
+        if options is None or not options.torchaudio or torch._C._get_tracing_state() is not None:
+            return None
+        waveform = next((value for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor)), None)
+        if waveform is None or waveform.device.type not in options.device_types:
+            return None
+        try:
+            return answer(*args, **kwargs)
+        except TypeError:
+            if _binds(answer, args, kwargs):
+                raise
+            return None  # wrong arguments: torchaudio says so in its own words
+
+    def wrapper(*args, **kwargs):
+        result = asked(*args, **kwargs)
+        return original(*args, **kwargs) if result is None else result
+
+    twin = FunctionType(wrapper.__code__, original.__globals__, wrapper.__name__, None, wrapper.__closure__)
+    return functools.update_wrapper(twin, original)
+
+
+def _binds(function: Callable, args: tuple, kwargs: dict) -> bool:
+    try:
+        inspect.signature(function).bind(*args, **kwargs)
+    except TypeError:
+        return False
+    return True
+
+
+def _mel(module, waveform, scale: Scale) -> torch.Tensor | None:
+    """A MelSpectrogram in one launch, if it consists of what torchaudio makes it of, and nobody listens in between."""
+    types = sys.modules[TRANSFORMS]
+    spectrogram, mel_scale = module.spectrogram, module.mel_scale
+    if type(spectrogram) is not types.Spectrogram or type(mel_scale) is not types.MelScale:
+        return None
+    if not _has_no_hooks(spectrogram) or not _has_no_hooks(mel_scale) or spectrogram.onesided is not True:
+        return None
+    basis = mel_scale.fb
+    if not _is_plain(waveform, spectrogram.window, basis) or basis.shape[0] != spectrogram.n_fft // 2 + 1:
+        return None
+    call = _call(
+        spectrogram.pad, spectrogram.n_fft, spectrogram.hop_length, spectrogram.win_length, spectrogram.power,
+        spectrogram.normalized, spectrogram.center, spectrogram.pad_mode, scale,
+    )  # fmt: skip
+    if call is None:
+        return None
+    turned = basis.t() if is_compiling() or basis.requires_grad else _transposed(basis)
+    return front_end.try_fused(waveform, spectrogram.window, turned, call)
+
+
+@front_end.remembered
+def _call(
+    pad, n_fft, hop_length, win_length, power, normalized, center, pad_mode, scale: Scale | None = None
+) -> FrontEnd | None:
+    """The call of torchaudio's arguments, or None where torchaudio had better look at them."""
+    sizes = (pad, n_fft, hop_length, win_length)
+    if any(type(size) is not int for size in sizes) or pad < 0 or type(center) is not bool or pad_mode not in PAD_MODES:
+        return None
+    if type(power) not in (int, float) or not power > 0 or normalized not in (True, False, "window", "frame_length"):
+        return None
+    gain = n_fft ** (-power / 2) if normalized == "frame_length" else 1.0
+    return FrontEnd(
+        n_fft, hop_length, win_length, center, pad_mode, pad, float(power), gain=gain,
+        window_norm=normalized in (True, "window"), scale=scale or Scale(),
+    )  # fmt: skip
+
+
+def _decibel_scale(multiplier: float, amin: float, db_multiplier: float, top_db: float | None) -> Scale:
+    scale = decibels(multiplier, top_db, amin=amin)
+    return replace(scale, offset=-multiplier * db_multiplier) if db_multiplier else scale
+
+
+def _is_plain(*tensors: Any) -> bool:
+    return all(isinstance(t, torch.Tensor) and t.dtype is torch.float32 and t.layout is torch.strided for t in tensors)
+
+
+def _has_no_hooks(module: torch.nn.Module) -> bool:
+    return not (
+        module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
+    )
+
+
+_turned: dict[int, tuple[weakref.ref, int, int, torch.Tensor]] = {}
+
+
+def _transposed(basis: torch.Tensor) -> torch.Tensor:
+    """The transpose, always the same tensor for a basis that has not changed: its bands are found once."""
+    version = -1 if basis.is_inference() else basis._version
+    key, address = id(basis), basis.data_ptr()
+    known = _turned.get(key)
+    if known is not None and known[0]() is basis and known[1:3] == (version, address):
+        return known[3]
+    turned = basis.detach().t().contiguous()
+    if version >= 0:
+        _turned[key] = weakref.ref(basis, lambda _: _turned.pop(key, None)), version, address, turned
+    return turned
+

@@ -1,0 +1,54 @@
+"""Runs the feature kernels once on small inputs, for tools that watch memory and races (not a test: checks no numbers).
+
+    compute-sanitizer --tool memcheck  python -m tests.mel.exercise --device cuda
+    compute-sanitizer --tool racecheck python -m tests.mel.exercise --device cuda --sizes 400 2048 1218
+
+Each size runs forward and backward, banded and not, with both kinds of second launch, and threadgroups that are not
+full.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import torch
+
+import mps_spectro_patch as msp
+from mps_spectro_patch import front_end
+from mps_spectro_patch.front_end import FrontEnd, Scale
+
+# Parts of a simdgroup, odd half, several simdgroups, all three overlaps; odd and smooth, Bluestein odd and packed.
+SIZES = (50, 400, 1024, 2048, 4096, 6144, 8192, 15, 813, 1218)
+
+
+def exercise(n_fft: int, device: torch.device) -> None:
+    bins = n_fft // 2 + 1
+    bands = min(40, max(1, bins // 4))
+    basis = msp.melscale_fbanks(n_freqs=bins, f_min=0, f_max=8000, n_mels=bands, sample_rate=16000, device=device)
+    window = torch.rand(n_fft, device=device) + 0.1
+    for power, hop_length, pad_mode in ((2.0, n_fft // 4, "reflect"), (1.0, n_fft // 3 | 1, "constant")):
+        for bank in (basis, None):
+            for scale in (Scale("clamp", 1e-3), Scale("clamp", 1e-10, 4.3, below=20.0), Scale(deviation_eps=1e-5)):
+                call = FrontEnd(n_fft, hop_length, n_fft, pad_mode=pad_mode, power=power, scale=scale)
+                x = torch.randn(3, 5 * n_fft + 3, device=device)
+                with torch.no_grad():
+                    front_end.compute(x, window, bank, call)
+                front_end.compute(x.requires_grad_(), window, bank, call).sum().backward()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--sizes", type=int, nargs="*", default=SIZES)
+    options = parser.parse_args()
+    name = {"cpu": "simulator"}.get(options.device, options.device)
+    with msp.accelerated(devices=(name,), verify="off", on_error="raise"):
+        for n_fft in options.sizes:
+            exercise(n_fft, torch.device(options.device))
+    if options.device == "cuda":
+        torch.cuda.synchronize()
+    print(f"exercised the feature kernels of {len(options.sizes)} sizes on {options.device}")
+
+
+if __name__ == "__main__":
+    main()

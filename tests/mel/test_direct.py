@@ -1,0 +1,141 @@
+"""msp.stft and msp.istft: torch's numbers with mps-spectro's conventions."""
+
+import pytest
+import torch
+
+import mps_spectro_patch as msp
+
+STFT, ISTFT = torch.functional.stft, torch._VF.istft
+
+
+def hann64(win_length):
+    return torch.hann_window(win_length, dtype=torch.float64)
+
+
+def accurate(got, expected, bound=3e-7):
+    got = got.detach().cpu().to(expected.dtype)
+    assert got.shape == expected.shape
+    assert float((got - expected).abs().square().sum().sqrt() / expected.abs().square().sum().sqrt()) <= bound
+
+
+@pytest.fixture
+def strict(device_name):
+    with msp.accelerated(devices=(device_name,), on_error="raise", on_fallback="raise"):
+        msp.reset_stats()
+        yield
+
+
+@pytest.mark.parametrize("shape", [(4000,), (2, 4000)])
+@pytest.mark.parametrize("win_length", [None, 300])
+@pytest.mark.parametrize("center, normalized, onesided", [(True, False, True), (False, True, False)])
+def test_a_missing_window_is_a_periodic_hann_window(
+    shape, win_length, center, normalized, onesided, torch_device, strict
+):
+    x = torch.randn(shape, device=torch_device)
+    options = dict(center=center, normalized=normalized, onesided=onesided)
+    got = msp.stft(x, n_fft=400, win_length=win_length, **options)
+    expected = STFT(x.double().cpu(), 400, 100, win_length, hann64(win_length or 400), return_complex=True, **options)
+    accurate(got, expected)
+    assert msp.stats()["stft"].fast == 1
+
+
+@pytest.mark.parametrize("win_length, length", [(None, None), (None, 5000), (320, None), (320, 3900)])
+def test_istft_inverts_it_for_any_window_length(win_length, length, torch_device, strict):
+    x = torch.randn(2, 4000, device=torch_device)
+    spec = msp.stft(x, n_fft=400, win_length=win_length)
+    got = msp.istft(spec, win_length=win_length, length=length)
+    size = 4000 if length is None else length
+    assert got.shape == (2, size)
+    common = min(size, 3900)
+    torch.testing.assert_close(got[:, :common], x[:, :common], rtol=1e-4, atol=1e-5)
+    if size > 4300:
+        assert not got[:, 4300:].any()
+    assert msp.stats()["istft"].fast == 1
+
+
+@pytest.mark.parametrize("options", [
+    dict(normalized=True), dict(onesided=False), dict(hop_length=130), dict(n_fft=400, torch_like=True),
+    dict(safety="always"), dict(safety="off"), dict(allow_fused=False), dict(long_mode_strategy="torch_fallback"),
+    dict(kernel_dtype="float16"), dict(kernel_dtype="mixed"), dict(kernel_layout="native"),
+    dict(kernel_layout="transposed"),
+])  # fmt: skip
+def test_every_argument_of_the_seed_package_is_taken(options, torch_device, device_name):
+    x = torch.randn(2, 4000, device=torch_device)
+    forward = {name: options[name] for name in ("normalized", "onesided", "hop_length") if name in options}
+    with msp.accelerated(devices=(device_name,)):
+        spec = msp.stft(x, n_fft=400, **forward)
+        msp.reset_stats()
+        got = msp.istft(spec, length=3900, **options)
+        assert msp.stats()["istft"].fast == (options.get("allow_fused", True) is True)
+    torch.testing.assert_close(got, x[:, :3900], rtol=1e-4, atol=1e-5)
+
+
+def test_long_mode_leaves_long_outputs_to_torch(torch_device, device_name):
+    spec = torch.randn(201, 9, dtype=torch.complex64, device=torch_device)
+    with msp.accelerated(devices=(device_name,)):
+        msp.reset_stats()
+        fallback = msp.istft(spec, length=2000, long_mode_strategy="torch_fallback")
+        assert msp.stats()["istft"].fast == 0
+        custom = msp.istft(spec, length=2000)
+        assert msp.stats()["istft"].fast == 1
+    torch.testing.assert_close(fallback, custom, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("option", ["safety", "long_mode_strategy", "kernel_dtype", "kernel_layout"])
+def test_unknown_modes_are_named(option):
+    with pytest.raises(ValueError, match=f"{option}='other'"):
+        msp.istft(torch.randn(201, 9, dtype=torch.complex64), **{option: "other"})
+
+
+def test_an_envelope_of_zeros_raises_only_when_torch_like(torch_device, device_name):
+    spec = torch.randn(2, 201, 9, dtype=torch.complex64, device=torch_device)
+    options = dict(hop_length=400, center=False)  # a Hann window is zero where the next one begins
+    with msp.accelerated(devices=(device_name,)):
+        with pytest.raises(RuntimeError, match="window overlap add min"):
+            msp.istft(spec, torch_like=True, **options)
+        for forgiving in (dict(), dict(torch_like=True, safety="off")):
+            got = msp.istft(spec, **options, **forgiving)
+            window = hann64(400)
+            frames = torch.fft.irfft(spec.cpu().to(torch.complex128), 400, dim=1) * window.unsqueeze(1)
+            envelope = window.square().unsqueeze(1)
+            expected = torch.where(envelope > 1e-11, frames / envelope, frames).transpose(1, 2).reshape(2, -1)
+            # Where the envelope is 1e-9, float32 leaves three digits.
+            accurate(got, expected, 1e-3)
+            assert not got[:, ::400].any()
+        short = msp.istft(spec[0], length=700, **options)
+        assert short.shape == (700,)
+        assert msp.istft(spec, length=5000, **options)[:, 3600:].abs().sum() == 0
+
+
+def test_windows_and_precisions(torch_device, strict):
+    x, window = torch.randn(2, 4000, device=torch_device), torch.rand(400) + 0.1
+    got = msp.stft(x.half(), n_fft=400, window=window.double(), pad_mode="constant")
+    expected = STFT(x.half().double().cpu(), 400, 100, 400, window.double(), pad_mode="constant", return_complex=True)
+    assert got.dtype is torch.complex64 and got.device == x.device
+    accurate(got, expected)
+    if torch_device.type == "cpu":
+        assert msp.stft(x.double(), n_fft=400).dtype is torch.complex64
+
+
+def test_gradients_go_through(torch_device, strict):
+    x = torch.randn(2, 4000, device=torch_device, requires_grad=True)
+    msp.istft(msp.stft(x, n_fft=400), length=3900).square().sum().backward()
+    torch.testing.assert_close(x.grad[:, 400:3500], 2 * x.detach()[:, 400:3500], rtol=1e-3, atol=1e-4)
+
+
+def test_outside_of_enable_torch_does_it_on_devices_other_than_mps(torch_device, device_name):
+    x = torch.randn(2, 4000, device=torch_device)
+    msp.reset_stats()
+    accurate(msp.stft(x, n_fft=400), STFT(x.double().cpu(), 400, 100, 400, hann64(400), return_complex=True))
+    assert msp.stats()["stft"].fast == (device_name == "mps")
+
+
+def test_wrong_arguments_give_torchs_errors(torch_device):
+    with pytest.raises(TypeError, match="floating-point"):
+        msp.stft(torch.arange(4000), n_fft=400)
+    with pytest.raises(ValueError, match="complex tensor"):
+        msp.istft(torch.randn(201, 9))
+    with pytest.raises(RuntimeError, match="stft"):
+        msp.stft(torch.randn(2, 3, 4000), n_fft=400)
+    with pytest.raises(RuntimeError, match="window"):
+        msp.stft(torch.randn(4000), n_fft=400, window=torch.ones(399))

@@ -1,0 +1,23 @@
+"""docs/mel.md says what is true: its Python runs."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+TEXT = (Path(__file__).parents[2] / "docs" / "mel.md").read_text(encoding="utf-8")
+SNIPPETS = re.findall(r"^```python\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("snippet", SNIPPETS, ids=range(len(SNIPPETS)))
+def test_a_snippet_runs(snippet):
+    exec(compile(snippet, "docs/mel.md", "exec"), {})
+
+
+def test_every_public_front_end_is_named():
+    import mps_spectro_patch as msp
+
+    names = [name for names in msp._HOMES.values() for name in names]
+    assert len(names) == 15 and all(name in TEXT for name in names)

@@ -1,0 +1,206 @@
+"""The fused feature kernels against float64: sizes of both families, padding, hops, layouts, powers and scales."""
+
+import pytest
+import torch
+
+from mps_spectro_patch.kernels import features as kernels
+from mps_spectro_patch.kernels import host, launch, library
+from mps_spectro_patch.kernels.bands import Bands, bands_of, read_backs
+from mps_spectro_patch.kernels.features import Features
+from mps_spectro_patch.kernels.geometry import PAD_MODES, StftGeometry
+
+from .reference import assert_absolute, assert_linear, away_from_the_clamp, log64, mel64, power64, spectrum64
+
+# Parts of a simdgroup, odd half, one simdgroup, several, split exchange; odd and smooth; Bluestein odd, prime, packed.
+SIZES = (50, 400, 2048, 8192, 15, 813, 997, 1218)
+
+
+def random_basis(bands, bins):
+    """Overlapping triangles anywhere, a band of one bin at either end, one of every width, and an empty one."""
+    basis = torch.zeros(bands, bins)
+    for band in range(bands):
+        width = int(torch.randint(1, max(2, bins // 8), ()))
+        begin = int(torch.randint(0, bins - width + 1, ()))
+        basis[band, begin : begin + width] = torch.rand(width) + 0.1
+    basis[0], basis[1], basis[2] = 0, 0, 0
+    basis[0, 0] = basis[1, bins - 1] = 1.0
+    return basis
+
+
+def run(x, window, n_fft, hop_length, basis=None, pad=None, pad_mode="reflect", dropped=0, width=None, **scale):
+    rows, samples = x.shape
+    bins = n_fft // 2 + 1
+    bands = None if basis is None else bands_of(basis.to(x.device), bins)
+    assert (bands is None) == (basis is None)
+    width = width or (bins if basis is None else basis.shape[0])
+    pad = n_fft // 2 if pad is None else pad
+    geometry = StftGeometry(rows, samples, n_fft, hop_length, window.numel(), pad, pad_mode, False)
+    with library.poisoned_outputs():
+        return kernels.features(x, window, geometry, Features(width, dropped=dropped, **scale), bands)
+
+
+def check(x, window, n_fft, hop_length, basis, power=2.0, pad=None, pad_mode="reflect"):
+    got = run(x, window, n_fft, hop_length, basis, pad, pad_mode, power=power)
+    center = pad is None or pad > 0
+    spectrum = spectrum64(x, window, n_fft, hop_length, center, pad_mode)
+    assert_linear(got, basis.double() @ power64(spectrum, power))
+    assert got.stride() == (got.shape[1] * got.shape[2], 1, got.shape[1])
+
+
+@pytest.mark.parametrize("n_fft", SIZES)
+def test_banded_products_of_either_family(n_fft, torch_device):
+    bins = n_fft // 2 + 1
+    x, window = torch.randn(3, 3 * n_fft + 1, device=torch_device), torch.rand(n_fft, device=torch_device) + 0.1
+    check(x, window, n_fft, n_fft // 4 + 1, random_basis(min(40, bins), bins))
+
+
+@pytest.mark.parametrize("power", [1.0, 1.3, 0.5])
+@pytest.mark.parametrize("n_fft", [400, 813])
+def test_any_power(n_fft, power, torch_device):
+    x, window = torch.randn(2, 3000, device=torch_device), torch.rand(n_fft, device=torch_device)
+    check(x, window, n_fft, 160, mel64(n_fft // 2 + 1, 0, 8000, 33, 16000).float(), power)
+
+
+@pytest.mark.parametrize("bands", [1, 2, 31, 32, 33, 80, 201])
+def test_any_number_of_bands(bands, torch_device):
+    x, window = torch.randn(2, 2000, device=torch_device), torch.rand(400, device=torch_device)
+    check(x, window, 400, 160, mel64(201, 0, 8000, bands, 16000).float())
+
+
+@pytest.mark.parametrize("pad_mode", sorted(PAD_MODES))
+def test_every_padding(pad_mode, torch_device):
+    basis = {n_fft: mel64(n_fft // 2 + 1, 0, 8000, 40, 16000).float() for n_fft in (400, 813)}
+    for n_fft in (400, 813):
+        for samples in (n_fft // 2 + 1, n_fft, 3 * n_fft + 5):
+            x, window = torch.randn(2, samples, device=torch_device), torch.rand(n_fft, device=torch_device)
+            check(x, window, n_fft, n_fft // 3, basis[n_fft], pad_mode=pad_mode)
+
+
+@pytest.mark.parametrize("hop_length", [1, 7, 160, 401])
+def test_any_hop_and_one_frame(hop_length, torch_device):
+    basis = mel64(201, 0, 8000, 40, 16000).float()
+    for samples in (400, 997):
+        x, window = torch.randn(2, samples, device=torch_device), torch.rand(400, device=torch_device)
+        check(x, window, 400, hop_length, basis, pad=0, pad_mode="constant")
+
+
+def test_signals_may_be_views_at_any_offset_and_stride(torch_device):
+    storage, basis = torch.randn(5, 3007, device=torch_device), mel64(201, 0, 8000, 40, 16000).float()
+    window = torch.rand(303, device=torch_device)[1:301]  # shorter than the transform
+    for view in (storage[:, 1:], storage[::2, 3:2000], storage[:1].expand(3, -1), storage[:, ::2], storage[1:2, 5:]):
+        check(view, window, 400, 101, basis)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_signals_are_read_as_they_are(dtype, torch_device):
+    x, window = torch.randn(2, 2001, device=torch_device).to(dtype)[:, 1:], torch.rand(400, device=torch_device)
+    check(x, window, 400, 100, mel64(201, 0, 8000, 40, 16000).float())
+
+
+@pytest.mark.parametrize("scale", ["clamp", "add", "log1p"])
+@pytest.mark.parametrize("n_fft", [400, 813])
+def test_logarithms(n_fft, scale, torch_device):
+    x, window = torch.randn(2, 4000, device=torch_device), torch.hann_window(n_fft, device=torch_device)
+    x[:, :1500] *= 1e-4  # small beside amin, where log1p must not lose it
+    basis, amin = mel64(n_fft // 2 + 1, 30, 8000, 20, 16000).float(), 1e-2
+    got = run(x, window, n_fft, 160, basis, power=1.0, scale=scale, amin=amin, factor=3.0, offset=-1.0)
+    mel = basis.double() @ power64(spectrum64(x, window, n_fft, 160), 1.0)
+    assert_absolute(got, 3 * log64(mel, scale, amin) - 1, 6e-5, away_from_the_clamp(mel, 0))
+    if scale == "log1p":
+        quiet = slice(0, 4)  # frames of the quiet part: relative, for a result of 1e-3
+        assert_linear((got + 1)[..., quiet] / 3, log64(mel, scale, amin)[..., quiet], 2e-4)
+
+
+def test_values_below_the_clamp_are_the_clamp(torch_device):
+    x, window = torch.zeros(1, 2000, device=torch_device), torch.hann_window(400, device=torch_device)
+    got = run(x, window, 400, 160, mel64(201, 0, 8000, 20, 16000).float(), scale="clamp", amin=1e-5)
+    assert torch.equal(got, torch.full_like(got, torch.tensor(1e-5).log().item()))
+
+
+@pytest.mark.parametrize("n_fft", [400, 813])
+def test_spectrograms_are_cut_or_filled_up_with_zeros(n_fft, torch_device):
+    x, window = torch.randn(2, 3000, device=torch_device), torch.rand(n_fft, device=torch_device)
+    bins = n_fft // 2 + 1
+    reference = power64(spectrum64(x, window, n_fft, 160), 1.0, eps=1e-3) * 0.7
+    for width in (1, bins - 1, bins, bins + 9):
+        got = run(x, window, n_fft, 160, width=width, power=1.0, eps=1e-3, gain=0.7)
+        assert_linear(got[:, :bins], reference[:, :width])
+        # Beyond the spectrum there is nothing, not even eps, as after torch.nn.functional.pad.
+        assert not got[:, bins:].any()
+
+
+def test_frames_at_the_end_can_be_left_out(torch_device):
+    x, window = torch.randn(2, 3200, device=torch_device), torch.rand(400, device=torch_device)
+    basis = mel64(201, 0, 8000, 40, 16000).float()
+    assert torch.equal(run(x, window, 400, 160, basis, dropped=1), run(x, window, 400, 160, basis)[..., :-1])
+
+
+def test_nan_and_infinity_stay_in_the_frames_that_hold_them(torch_device):
+    basis = mel64(201, 0, 8000, 40, 16000).float()
+    x, window = torch.randn(1, 8000, device=torch_device), torch.rand(400, device=torch_device) + 0.1
+    clean = run(x, window, 400, 400, basis, pad=0, scale="clamp", amin=1e-5)
+    x[0, 1000], x[0, 5000] = float("nan"), float("inf")
+    got = run(x, window, 400, 400, basis, pad=0, scale="clamp", amin=1e-5)
+    for frame in range(got.shape[2]):
+        if frame in (2, 12):
+            assert not got[..., frame].isfinite().any()
+        else:
+            assert torch.equal(got[..., frame], clean[..., frame])
+
+
+def test_the_same_input_gives_the_same_bits_in_any_batch(torch_device):
+    basis = mel64(201, 0, 8000, 40, 16000).float()
+    x, window = torch.randn(5, 9000, device=torch_device), torch.rand(400, device=torch_device)
+    together = run(x, window, 400, 160, basis)
+    assert torch.equal(together, run(x, window, 400, 160, basis))
+    assert torch.equal(together[3:4], run(x[3:4], window, 400, 160, basis))
+
+
+@pytest.mark.parametrize("n_fft", [50, 400, 2048, 8192, 15, 813, 1218])
+def test_results_do_not_depend_on_the_order_of_threads(n_fft):
+    x, window = torch.randn(2, 3 * n_fft), torch.rand(n_fft)
+    basis = random_basis(12 if n_fft > 15 else 5, n_fft // 2 + 1)
+    expected = run(x, window, n_fft, n_fft // 3, basis)
+    for seed in range(2):
+        with host.test_mode(seed=seed):
+            assert torch.equal(run(x, window, n_fft, n_fft // 3, basis), expected)
+
+
+def test_a_size_never_met_before_compiles_nothing(torch_device, monkeypatch):
+    def one(n_fft):
+        x, window = torch.randn(1, 3000, device=torch_device), torch.rand(n_fft, device=torch_device)
+        check(x, window, n_fft, 160, mel64(n_fft // 2 + 1, 30, 8000, 20, 16000).float())
+
+    one(1085), one(1218)
+    compiled = []
+    monkeypatch.setattr(launch, "compile_shader", lambda *_: compiled.append(1))
+    one(1087), one(1214)
+    assert not compiled
+
+
+def test_a_basis_is_read_back_once_and_again_when_it_changes(torch_device):
+    basis = mel64(201, 0, 8000, 40, 16000).float().to(torch_device)
+    before = read_backs()
+    first = bands_of(basis, 201)
+    assert bands_of(basis, 201) is first and read_backs() == before + 1
+    assert bands_of(basis.clone(), 201) is first  # known by contents
+    basis[3] *= 2
+    assert bands_of(basis, 201) is not first
+
+
+def test_a_basis_whose_bands_are_not_narrow_is_none(torch_device):
+    assert bands_of(torch.rand(40, 201, device=torch_device), 201) is None
+    assert bands_of(torch.full((3, 201), float("nan"), device=torch_device), 201) is None
+    mel = mel64(201, 0, 8000, 80, 16000).float()
+    assert bands_of(mel, 201).span < 3 * 201 and bands_of(mel, 201).reach <= 3
+
+
+def test_the_tables_hold_every_weight_once(torch_device):
+    bands = Bands(random_basis(45, 173))
+    for lanes in (1, 8, 32, 96):
+        rounds, layout, weights = bands.forward_tables(lanes, torch.device("cpu"))
+        assert weights.numel() and int(layout[2 * rounds :].min()) >= 0
+        assert torch.isclose(weights.sum(), bands.basis.sum()), lanes
+    first, shares = bands.backward_tables(torch.device("cpu"))
+    assert torch.isclose(shares.sum(), bands.basis.sum())
+    assert int(first.min()) >= 0 and int(first.max()) + bands.reach <= 45

@@ -1,0 +1,55 @@
+"""The feature kernels' text: becomes NVIDIA machine code, and stays within what Metal allows."""
+
+from __future__ import annotations
+
+import pytest
+
+from mps_spectro_patch.kernels import cuda, features, launch, plan
+
+CASES = [  # both families and ends, every way through features.metal once
+    (400, True, False, 2.0), (400, True, True, 1.0), (8192, True, True, 1.3), (1218, True, False, 1.0),
+    (1218, False, True, 1.0),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def nvrtc():
+    pytest.importorskip("cuda.bindings")
+    try:
+        cuda._bindings()[1].nvrtcVersion()
+    except RuntimeError as error:  # cuda-bindings without NVIDIA's library
+        pytest.skip(str(error).split("\n")[0])
+
+
+@pytest.mark.parametrize("n_fft, banded, gradient, power", CASES)
+def test_they_become_machine_code(n_fft, banded, gradient, power, nvrtc):
+    text = cuda.unit(cuda.translation(features.kernel_source(n_fft, banded, gradient, power)))
+    assert cuda.compile_unit(text, (9, 0)).startswith(b"\x7fELF")
+
+
+def test_the_second_launches_become_machine_code(nvrtc):
+    text = cuda.unit(cuda.translation(launch.source(("feature_limits",), "")))
+    image = cuda.compile_unit(text, (9, 0))
+    assert image.startswith(b"\x7fELF") and b"msl_kernel_2" in image
+
+
+def test_threadgroups_fit_into_32_kilobytes_and_1024_threads():
+    for n_fft in range(2, plan.MAX_N_FFT + 1):
+        if not plan.supports(n_fft):
+            continue
+        for bands, gradient in ((0, False), (0, True), (80, False), (256, True)):
+            program = features._program(n_fft, bands, gradient)
+            if program is None:
+                assert bands and n_fft > 8000  # powers do not fit beside the transform: the product is torch's there
+                continue
+            assert 8 * program.plan.frames * program.slot_pairs <= plan.THREADGROUP_BYTES
+            assert program.plan.threads <= 1024
+
+
+@pytest.mark.parametrize("n_fft", [50, 400, 2048, 8192, 15, 1218])
+def test_the_text_keeps_to_the_metal_subset(n_fft):
+    text = features.kernel_source(n_fft, gradient=True) + features.kernel_source(n_fft) + launch.source(
+        ("feature_limits",), "")
+    assert text.isascii()
+    for word in ("double", "atomic_", "sin(", "cos(", "if constexpr", "auto ", "[&]", "[=]", "simd_shuffle("):
+        assert word not in text.replace("metal::", ""), word
