@@ -1,12 +1,21 @@
 """torch.stft and torch.istft as single fused Metal kernels, without editing the program that calls them.
 
-This file only exports names and reads MPS_SPECTRO_PATCH. Importing it patches nothing (without that variable) and
-compiles nothing.
+This file only says where the public names are, and reads MPS_SPECTRO_PATCH. Importing it imports no torch, patches
+nothing (without that variable) and compiles nothing: a name is loaded when it is first used.
 """
 
-from .options import start_from_environment
-from .patching import accelerated, disable, enable, is_enabled
-from .report import explain, reset_stats, stats, status
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from . import startup
+
+if TYPE_CHECKING:
+    from . import kernels
+    from .explaining import explain
+    from .patching import disable, enable, is_enabled
+    from .reporting import report, reset_stats, stats, status, watch_calls
+    from .scope import accelerated
 
 __version__ = "0.1.0"
 __all__ = [
@@ -16,9 +25,37 @@ __all__ = [
     "enable",
     "explain",
     "is_enabled",
+    "kernels",
+    "report",
     "reset_stats",
     "stats",
     "status",
+    "watch_calls",
 ]
 
-start_from_environment(enable)
+_MODULES = {
+    "explaining": ("explain",),
+    "kernels": ("kernels",),
+    "patching": ("disable", "enable", "is_enabled"),
+    "reporting": ("report", "reset_stats", "stats", "status", "watch_calls"),
+    "scope": ("accelerated",),
+}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    module = import_module(f".{_MODULE_OF[name]}", __name__)
+    value = module if name == _MODULE_OF[name] else getattr(module, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+startup.begin()

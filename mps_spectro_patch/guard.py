@@ -9,14 +9,15 @@ import os
 import threading
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import NamedTuple
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensor
 
-from . import comparison, notices
+from . import comparison, notices, watch
 from .kernels import plan
 from .options import OPS, Options, logger
 from .routing import Call, FallbackError, Reason, UseOriginal
@@ -37,7 +38,9 @@ quarantined: dict[tuple, Quarantined] = {}
 _used: set[tuple] = set()
 _verified: set[tuple] = set()
 _counts: dict[tuple[str, Reason | None], int] = {}  # reason None: fast
+_agreed = {op: 0 for op in OPS}  # comparisons that found nothing wrong
 _lock = threading.Lock()
+_here = threading.local()
 # Calls that are none of our business (Reason.DEVICE). They pay for no lock, so threads may lose one now and then.
 untouched = {op: 0 for op in OPS}
 
@@ -135,6 +138,7 @@ def count(op: str, reason: Reason | None) -> None:
     with _lock:
         before = _counts.get(key, 0)
         _counts[key] = before + 1
+    watch.tell(reason)
     if before == 0 and reason is not None:
         logger.info("torch.%s goes to the original: %s (said once)", op, reason.words)
 
@@ -147,6 +151,29 @@ def counts(reset: bool = False) -> dict[tuple[str, Reason | None], int]:
             _counts.clear()
             untouched.update(dict.fromkeys(OPS, 0))
     return copy
+
+
+def agreed(reset: bool = False) -> dict[str, int]:
+    """Comparisons with the original that found nothing wrong, by op."""
+    with _lock:
+        copy = dict(_agreed)
+        if reset:
+            _agreed.update(dict.fromkeys(OPS, 0))
+    return copy
+
+
+@contextmanager
+def busy() -> Iterator[None]:
+    """While a kernel of ours runs beneath one of torch's operators: what it calls must not come back to it."""
+    before, _here.busy = is_busy(), True
+    try:
+        yield
+    finally:
+        _here.busy = before
+
+
+def is_busy() -> bool:
+    return getattr(_here, "busy", False)
 
 
 def _verified_result(key: tuple, way: tuple, options: Options, input: torch.Tensor, window: torch.Tensor | None,
@@ -171,12 +198,14 @@ def _verified_result(key: tuple, way: tuple, options: Options, input: torch.Tens
     except Exception as error:  # comparing takes memory that the program may not have left
         if options.on_error == "raise":
             raise
-        return _after_error(key, error, options, original() if result.requires_grad else reference, depth=7)
+        return _after_error(key, error, options, original() if result.requires_grad else reference)
     if wrong:
         _quarantine(key, wrong, f"differs from the original ({wrong})")
         return fall_back(op, Reason.VERIFICATION, options, original if result.requires_grad else lambda: reference)
     if told:
         _verified.add(way)
+        with _lock:
+            _agreed[op] += 1
     count(op, None)
     return result
 
@@ -209,7 +238,7 @@ def _ones(win_length: int, device: torch.device) -> torch.Tensor:
 
 
 def _after_error(
-    key: tuple, error: Exception, options: Options, result: torch.Tensor, passing: bool = False, depth: int = 6
+    key: tuple, error: Exception, options: Options, result: torch.Tensor, passing: bool = False
 ) -> torch.Tensor:
     """The original's result instead of ours. (Where the original raised too, the call was wrong, and not the plan.)"""
     if passing or isinstance(error, torch.OutOfMemoryError):  # will pass: no reason for a quarantine
@@ -219,12 +248,12 @@ def _after_error(
         where = f"{os.path.basename(frame.filename)}:{frame.lineno} in {frame.name}"
         what = f"{type(error).__name__}: {error}"
         logger.debug("fast path of torch.%s", key[0][0], exc_info=error)
-        _quarantine(key, what, f"raised {what} ({where})", depth)
+        _quarantine(key, what, f"raised {what} ({where})")
     return fall_back(key[0][0], Reason.ERROR, options, lambda: result)
 
 
-def _quarantine(key: tuple, why: str, sentence: str, depth: int = 6) -> None:
-    """Never this plan again, and one warning, attributed to whoever called torch.stft `depth` frames up."""
+def _quarantine(key: tuple, why: str, sentence: str) -> None:
+    """Never this plan again, and one warning, attributed to whoever called torch.stft."""
     which, device = key
     op = which[0]
     entry = Quarantined(op, plan.describe(*which), str(device), why)
@@ -237,7 +266,7 @@ def _quarantine(key: tuple, why: str, sentence: str, depth: int = 6) -> None:
             f"Please report this: open an issue of mps_spectro_patch with this message and the text of "
             f"mps_spectro_patch.status().",
             RuntimeWarning,
-            stacklevel=depth,
+            stacklevel=watch.caller()[1],
         )
 
 

@@ -80,7 +80,7 @@ def test_a_call_that_is_none_of_ours_costs_at_most_2_us_more(run_python):
     code = """
     import timeit
     import mps_spectro_patch as msp
-    from mps_spectro_patch import patching
+    from mps_spectro_patch import layers
     msp.enable(devices=("cuda",) if x.is_mps else ("mps",))
 
     def nothing(*args, **kwargs):
@@ -88,7 +88,7 @@ def test_a_call_that_is_none_of_ours_costs_at_most_2_us_more(run_python):
 
     given = dict(hop_length=160, win_length=400, window=window, center=True)
     for op in ("stft", "istft"):
-        layer = patching.Layer(op, nothing).function
+        layer = layers.Layer(op, nothing).function
         best = {nothing: 1.0, layer: 1.0}
         for _ in range(400):
             for function in best:
