@@ -7,7 +7,7 @@ torch.stft has padded already, and leaves code that torch.compile traces to torc
 from __future__ import annotations
 
 import threading
-import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -23,23 +23,34 @@ from .routing import Reason
 # A device's own key alone would lose gradients without a word; its autograd key alone is not asked in inference mode.
 KEYS = {"mps": ("MPS", "AutogradMPS"), "cuda": ("CUDA", "AutogradCUDA"), "cpu": ("CPU", "AutogradCPU")}
 _OPERATORS = {"stft": "stft.center", "istft": "istft"}  # aten::stft without center calls the one with it
-_PATIENCE = 0.002
 
 _libraries: dict[tuple[str, str], torch.library.Library] = {}  # by op and device type
-_running = 0  # calls inside our kernels, all threads together
-_lock = threading.Lock()
+_wanted: set[tuple[str, str]] = set()
+# torch frees a kernel when it is taken out, even while a thread that is on its way into it waits for the interpreter.
+# So they are kept, until no thread can have waited that long. Before torch 2.9 there was no way to do that.
+_get_kernel = getattr(torch.library, "get_kernel", None)
+_kept: deque[object] = deque(maxlen=4096)
 
 
 def register(wanted: Iterable[tuple[str, str]]) -> None:
-    """Kernels for the (op, device type) pairs that are wanted, and for no others."""
-    wanted = set(wanted)
-    for pair in [pair for pair in _libraries if pair not in wanted]:
-        _destroy(_libraries.pop(pair))
-    for op, device_type in sorted(wanted - _libraries.keys()):
+    """Kernels for the (op, device type) pairs that are wanted, and for no others.
+
+    Before torch 2.9, and with other threads about, kernels that are not wanted any more stay, and do nothing.
+    """
+    global _wanted
+    _wanted = set(wanted)
+    for pair in _libraries.keys() - _wanted:
+        if _get_kernel is None and threading.active_count() > 1:
+            logger.warning("aten::%s keeps a kernel that does nothing: other threads may be inside it", pair[0])
+        else:
+            _libraries.pop(pair)._destroy()
+    for op, device_type in sorted(_wanted - _libraries.keys()):
         library = torch.library.Library("aten", "IMPL")
         try:
             for key in KEYS[device_type]:
                 library.impl(_OPERATORS[op], _KERNELS[op], key)
+                if _get_kernel is not None:
+                    _kept.append(_get_kernel(f"aten::{_OPERATORS[op]}", key))
         except Exception:
             library._destroy()
             raise
@@ -48,7 +59,10 @@ def register(wanted: Iterable[tuple[str, str]]) -> None:
 
 def registered() -> list[str]:
     """What is registered, in words."""
-    return [f"aten::{_OPERATORS[op]} on {' and '.join(KEYS[kind])}" for op, kind in sorted(_libraries)]
+    return [
+        f"aten::{_OPERATORS[pair[0]]} on {' and '.join(KEYS[pair[1]])}{'' if pair in _wanted else ', inert'}"
+        for pair in sorted(_libraries)
+    ]
 
 
 def original(op: str) -> Callable:
@@ -57,36 +71,13 @@ def original(op: str) -> Callable:
     return lambda *arguments: overload._op_dk(DispatchKey.CompositeImplicitAutograd, *arguments)
 
 
-def _destroy(library: torch.library.Library) -> None:
-    """Removes a registration once no thread is about to run it: torch does not keep a kernel alive for its callers."""
-    for _ in range(100):
-        time.sleep(_PATIENCE)  # lets those in that torch has already sent to us
-        if not _running:
-            break
-    else:
-        logger.warning("a kernel is taken out of the dispatcher while a call is inside it")
-    library._destroy()
-
-
 def _kernel(op: str) -> Callable[..., torch.Tensor]:
-    plain = original(op)
+    plain, complete = original(op), _ARGUMENTS[op]
 
     def kernel(*given: Any, **keywords: Any) -> torch.Tensor:
-        global _running
-        with _lock:
-            _running += 1
-        try:
-            return _act(op, plain, _complete(op, given, keywords))
-        finally:
-            with _lock:
-                _running -= 1
+        return _act(op, plain, complete(*given, **keywords))  # torch leaves out what is as the schema says
 
     return kernel
-
-
-def _complete(op: str, given: tuple, keywords: dict) -> tuple:
-    """All arguments of the operator's schema, which torch leaves out where they are defaults."""
-    return _ARGUMENTS[op](*given, **keywords)
 
 
 def _stft_arguments(self, n_fft, hop_length=None, win_length=None, window=None, center=True, pad_mode="reflect",

@@ -267,3 +267,27 @@ def test_threads_that_call_while_it_comes_and_goes_get_right_results(signal, on)
     for thread in threads:
         thread.join()
     assert not errors and not dispatcher.registered()
+
+
+def test_without_a_way_to_keep_kernels_alive_they_are_only_removed_where_no_thread_can_be_inside(
+    signal, on, monkeypatch
+):
+    monkeypatch.setattr(dispatcher, "_get_kernel", None)  # as before torch 2.9
+    stop = threading.Event()
+    thread = threading.Thread(target=stop.wait)
+    thread.start()
+    msp.enable(**on, reach="dispatcher")
+    msp.disable()
+    left = msp.status().registered
+    signal.stft()
+    stop.set()
+    thread.join()
+    assert len(left) == 2 and all("inert" in what for what in left) and msp.stats()["stft"].calls == 0
+    msp.enable(**on, reach="dispatcher")
+    assert signal.is_fast()
+    msp.disable()
+    alone = threading.active_count() == 1
+    assert alone is not bool(msp.status().registered)
+    monkeypatch.undo()
+    msp.disable()
+    assert not msp.status().registered
