@@ -37,18 +37,19 @@ def places(function: Callable, top: Any) -> list[Place]:
 
 def _references(holder: Any) -> Iterator[tuple[Any, Callable[[Any], None] | None]]:
     """(what `holder` refers to, how to make it refer to something else)."""
-    if isinstance(holder, MethodType):
+    kind = type(holder)  # not isinstance: proxies claim to be what they stand for
+    if kind is MethodType:
         yield holder.__func__, None
         yield holder.__self__, None
         return
-    if isinstance(holder, functools.partial):
+    if issubclass(kind, functools.partial):
         yield holder.func, None
         yield from ((value, None) for value in (*holder.args, *holder.keywords.values()))
         return
     wrapped = _attribute(holder, "__wrapped__")
     if wrapped is not None:
         yield wrapped, functools.partial(setattr, holder, "__wrapped__")
-    if isinstance(holder, FunctionType):
+    if kind is FunctionType:
         for cell in holder.__closure__ or ():
             try:
                 yield cell.cell_contents, functools.partial(setattr, cell, "cell_contents")
@@ -58,7 +59,7 @@ def _references(holder: Any) -> Iterator[tuple[Any, Callable[[Any], None] | None
             if name in holder.__globals__:
                 yield holder.__globals__[name], functools.partial(holder.__globals__.__setitem__, name)
         return
-    for name, value in list((_attribute(holder, "__dict__") or {}).items()):
+    for name, value in list(_own_names(holder).items()):
         if name != "__wrapped__":
             yield value, functools.partial(setattr, holder, name)
 
@@ -70,11 +71,18 @@ def _may_wrap(value: Any) -> bool:
     module = _attribute(value, "__module__")
     if not isinstance(module, str):
         return False
-    if isinstance(value, FunctionType):  # ours and wrapt's pass for torch's: by name, not by where their code is
+    if type(value) is FunctionType:  # ours and wrapt's pass for torch's: by name, not by where their code is
         module = value.__globals__.get("__name__") or ""
-    elif not callable(value) and not isinstance(_attribute(value, "__dict__"), dict):
+    elif not callable(value) and not _own_names(value):
         return False
     return module.partition(".")[0] not in _OF_NO_INTEREST
+
+
+def _own_names(value: Any) -> dict[str, Any]:
+    try:
+        return object.__getattribute__(value, "__dict__")
+    except AttributeError:
+        return {}
 
 
 def _attribute(value: Any, name: str) -> Any:
