@@ -6,10 +6,9 @@ nothing (without that variable) and compiles nothing: a name is loaded when it i
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from . import startup
 
+TYPE_CHECKING = False  # as typing's, whose import would double what this file costs
 if TYPE_CHECKING:
     from . import kernels
     from .explaining import explain
@@ -43,7 +42,7 @@ _MODULES = {
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str):
     if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module

@@ -11,6 +11,7 @@ import sys
 
 VARIABLE = "MPS_SPECTRO_PATCH"
 _waiting = _due = False
+_then: list = []
 
 
 def is_wanted() -> bool:
@@ -23,9 +24,11 @@ def begin() -> None:
         when_torch_is_imported()
 
 
-def when_torch_is_imported() -> None:
-    """Calls enable(), with its options from the environment, now or at the end of torch's import."""
+def when_torch_is_imported(then=None) -> None:
+    """Calls enable(), with its options from the environment, and then `then`: now or at the end of torch's import."""
     global _waiting
+    if then is not None:
+        _then.append(then)
     torch = sys.modules.get("torch")
     if torch is not None and not getattr(torch.__spec__, "_initializing", False):
         _enable()
@@ -47,6 +50,8 @@ def _enable() -> None:
         from .patching import enable
 
         enable()
+        while _then:
+            _then.pop(0)()
     except Exception as error:  # whoever set a variable must not find every program of theirs dead on import
         import warnings
 
