@@ -97,8 +97,8 @@ def _doctor(options: argparse.Namespace) -> int:
 
 def _add_autoload(commands: argparse._SubParsersAction) -> None:
     text = (
-        "Installs, removes or shows the two-line .pth file by which MPS_SPECTRO_PATCH=1 accelerates any program of this "
-        "Python. An ordinary installation brings it, an editable one does not."
+        "Installs, removes or shows the two-line .pth file by which MPS_SPECTRO_PATCH=1 accelerates any program of "
+        "this Python. An ordinary installation brings it, an editable one does not."
     )
     autoload = commands.add_parser("autoload", help="whether MPS_SPECTRO_PATCH=1 reaches every program",
                                    description=text)

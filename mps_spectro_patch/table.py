@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TextIO
 
+_WIDTH = 200  # of files and pipes
 _HEADINGS = ("calls", "where", "function", "op", "arguments", "device", "went", "ms each")
 
 
@@ -76,7 +77,7 @@ class Table:
             table.add_column(heading, justify="right" if heading in ("calls", "ms each") else "left", overflow="fold")
         for row in self.rows:
             table.add_row(*map(_escaped, row.cells()), style="green" if row.fast else "yellow")
-        console = rich.console.Console(file=file)
+        console = rich.console.Console(file=file, width=None if file.isatty() else _WIDTH)
         console.print(table)
         for note in self._notes():
             console.print(note, markup=False, highlight=False)

@@ -1,4 +1,4 @@
-"""reach="dispatcher": kernels on torch's operators. Who arrives, that gradients and modes are right, that it is undone."""
+"""reach="dispatcher": kernels on torch's operators. Who arrives, that gradients are right, and that it is undone."""
 
 from __future__ import annotations
 
@@ -78,7 +78,8 @@ def test_torchscript_arrives_whether_it_was_compiled_before_or_after(signal, on)
 def test_gradients_are_torchs(needs, signal, on):
     def gradients():
         leaves = [signal.x.clone(), signal.window.clone() + 0.1]
-        wanted = [leaf.requires_grad_() for leaf, name in zip(leaves, ("signal", "window")) if needs in (name, "both")]
+        names = ("signal", "window")
+        wanted = [leaves[i].requires_grad_() for i in range(2) if needs in (names[i], "both")]
         spectrum = torch.stft(leaves[0], 400, 100, 400, leaves[1], return_complex=True)
         again = torch.istft(spectrum.abs() * spectrum, 400, 100, 400, leaves[1], length=4000)
         return torch.autograd.grad(again.square().sum(), wanted)

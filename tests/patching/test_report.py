@@ -218,7 +218,7 @@ def test_the_table_is_printed_by_rich_where_it_is_and_plainly_where_not(signal, 
     monkeypatch.undo()
     printed = io.StringIO()
     msp.report().print(printed)
-    assert "conftest.py" in printed.getvalue().replace("\n", "") and "│" in printed.getvalue()
+    assert "conftest.py" in printed.getvalue() and "│" in printed.getvalue()
 
 
 def test_enable_returns_what_it_patched_and_what_not_and_why(on):
