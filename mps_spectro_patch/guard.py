@@ -37,6 +37,7 @@ class Quarantined(NamedTuple):
 quarantined: dict[tuple, Quarantined] = {}
 _used: set[tuple] = set()
 _verified: set[tuple] = set()
+_troubled: set[str] = set()  # ops of which a warning about trouble that passes was given
 _counts: dict[tuple[str, Reason | None], int] = {}  # reason None: fast
 _agreed = {op: 0 for op in OPS}  # comparisons that found nothing wrong
 _lock = threading.Lock()
@@ -242,7 +243,7 @@ def _after_error(
 ) -> torch.Tensor:
     """The original's result instead of ours. (Where the original raised too, the call was wrong, and not the plan.)"""
     if passing or isinstance(error, torch.OutOfMemoryError):  # will pass: no reason for a quarantine
-        logger.warning("torch.%s: the fast path could not be taken now: %s", key[0][0], error)
+        _warn_of_passing_trouble(key[0][0], error)
     else:
         frame = traceback.extract_tb(error.__traceback__)[-1]
         where = f"{os.path.basename(frame.filename)}:{frame.lineno} in {frame.name}"
@@ -250,6 +251,18 @@ def _after_error(
         logger.debug("fast path of torch.%s", key[0][0], exc_info=error)
         _quarantine(key, what, f"raised {what} ({where})")
     return fall_back(key[0][0], Reason.ERROR, options, lambda: result)
+
+
+def _warn_of_passing_trouble(op: str, error: Exception) -> None:
+    """To the program once, to the log every time."""
+    sentence = f"torch.{op}: the fast path could not be taken now: {error}"
+    logger.warning("%s", sentence)
+    with _lock:
+        first = op not in _troubled
+        _troubled.add(op)
+    if first:
+        text = f"mps_spectro_patch: {sentence}. The original's result was used."
+        warnings.warn(text, RuntimeWarning, stacklevel=watch.caller()[1])
 
 
 def _quarantine(key: tuple, why: str, sentence: str) -> None:

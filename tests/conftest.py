@@ -75,6 +75,7 @@ def _nothing_stays_patched():
     msp.reset_stats()
     guard.quarantined.clear()
     guard._verified.clear()
+    guard._troubled.clear()
     assert not left, f"the test left torch.{left} patched"
     assert not enabled, "the test left enable() on"
     assert not open_scopes, "the test left an accelerated() open"
