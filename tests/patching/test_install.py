@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import inspect
 import pickle
 import warnings
@@ -134,6 +135,48 @@ def test_signature_name_and_documentation_are_torchs(enabled):
     assert inspect.unwrap(torch.stft) is STFT and inspect.unwrap(torch.istft) is ISTFT
     with pytest.raises(ValueError, match="no signature found"):  # as for the builtin itself
         inspect.signature(torch.istft)
+
+
+def test_help_and_documentation_tools_see_what_they_saw(on):
+    """As help(), pydoc and Sphinx's autodoc look: all the same but the module, without which pickle could not work."""
+    import pydoc
+
+    def seen():
+        texts = [pydoc.plain(pydoc.render_doc(getattr(torch, op))) for op in ("stft", "istft")]
+        looks = [
+            (inspect.isroutine(f), callable(f), inspect.getdoc(f), inspect.getmodule(inspect.unwrap(f)), f.__name__)
+            for f in (torch.stft, torch.istft)
+        ]
+        looks += [inspect.signature(torch.stft), inspect.getfullargspec(torch.stft)]
+        return [text.partition("\n")[2] for text in texts[:1]], looks
+
+    before = seen()
+    own_hints = torch.stft.__annotations__
+    msp.enable(**on)
+    after = seen()
+    hints = torch.stft.__annotations__
+    document = pydoc.render_doc(torch.istft)
+    msp.disable()
+    assert after == before and hints == own_hints
+    assert "istft(" in document and "Inverse short time Fourier Transform" in document
+
+
+def test_wraps_and_overrides_see_what_they_saw(signal, on):
+    before = torch.overrides.get_overridable_functions()[torch.functional]
+    testing = torch.overrides.get_testing_overrides().keys()
+    msp.enable(**on)
+
+    @functools.wraps(torch.stft)
+    def wrapped(*args, **kwargs):
+        return torch.stft(*args, **kwargs)
+
+    assert wrapped.__name__ == "stft" and wrapped.__doc__ == STFT.__doc__ and inspect.unwrap(wrapped) is STFT
+    assert inspect.signature(wrapped) == inspect.signature(STFT)
+    assert STFT in testing and STFT in torch.overrides.get_testing_overrides()
+    assert torch.overrides.get_overridable_functions()[torch.functional].count(STFT) == before.count(STFT)
+    assert torch.overrides.resolve_name(STFT) == "torch.functional.stft"
+    assert not torch.overrides.has_torch_function((signal.x,))
+    msp.disable()
 
 
 def test_pickle_copy_and_names_work_across_enable_and_disable(on):

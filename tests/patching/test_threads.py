@@ -41,7 +41,7 @@ def in_threads(*loops, seconds: float = 0.7) -> None:
 
 
 def test_no_call_is_routed_by_half_of_one_set_of_options_and_half_of_another(signal, on):
-    """Strict and accelerated, or neither: a fallback that is counted on the device without an error would be a mixture."""
+    """Strict and accelerated, or neither: a fallback that is counted on the device without an error is a mixture."""
     refused = []
 
     def change():
