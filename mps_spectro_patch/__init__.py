@@ -4,8 +4,6 @@ This file only says where the public names are, and reads MPS_SPECTRO_PATCH. Imp
 nothing (without that variable) and compiles nothing: a name is loaded when it is first used.
 """
 
-from __future__ import annotations
-
 from . import startup
 
 TYPE_CHECKING = False  # as typing's, whose import would double what this file costs

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -13,13 +13,11 @@ from . import guard, layers, routing
 from .advice import ADVICE
 from .current import options_here
 from .kernels import plan
-from .kernels.geometry import IstftGeometry, StftGeometry
 from .options import Options
 from .routing import Call, Reason, Route
 
 
-@dataclass(frozen=True)
-class Work:
+class Work(NamedTuple):
     """What a fast call does. Bytes are those the kernel reads and writes at least: each value once, tables aside.
 
     lanes: threads per frame; frames: frames in flight per threadgroup; bluestein: the transform's points where it is
@@ -104,6 +102,8 @@ def _work(input: torch.Tensor, call: Call) -> Work:
             complex_valued = not complex_valued
         transform = plan.transform(n_fft, complex_valued)
         family, how, points = "general", transform.plan, transform.points if transform.bluestein else 0
+    from .kernels.geometry import IstftGeometry, StftGeometry
+
     window = 4 * call.arguments[2]
     if op == "stft":
         rows, samples = (1, input.shape[0]) if input.dim() == 1 else input.shape

@@ -13,17 +13,15 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import reduce
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 from . import chains, current, imports
 from .options import logger
 
 
-@dataclass(frozen=True)
-class Extra:
+class Extra(NamedTuple):
     """One function to patch: `attribute` (dots allowed) of `module`, by "package.module:function", for a group."""
 
     group: str
@@ -35,8 +33,7 @@ class Extra:
         return f"{self.module}.{self.attribute}"
 
 
-@dataclass
-class _Applied:
+class _Applied(NamedTuple):
     owner: Any
     name: str
     original: Callable
@@ -50,7 +47,7 @@ _wanted: frozenset[str] = frozenset()
 
 
 def declare(group: str, module: str, attribute: str, make: str) -> Extra:
-    """Adds a patch. Raises ValueError if the same attribute is declared already."""
+    """Adds a patch, or finds the same one. Raises ValueError if the same attribute is declared already."""
     extra = Extra(group, module, attribute, make)
     if _declared.setdefault((module, attribute), extra) != extra:
         raise ValueError(f"{extra} is declared already, for {_declared[module, attribute].group}")

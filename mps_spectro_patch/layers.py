@@ -15,7 +15,7 @@ import torch
 from torch.compiler import is_compiling
 from torch.jit._builtins import _get_builtin_table, _register_builtin
 
-from . import chains, current, dynamo, guard, routing, watch
+from . import current, guard, routing, watch
 from .current import options_here
 from .options import OPS, Options, logger
 from .routing import Reason
@@ -41,6 +41,8 @@ class Layer:
             return "installed"
         if top is torch.functional.stft or top is torch._VF.istft:
             return "absent"
+        from . import chains
+
         return "covered" if chains.places(self.function, top) else "absent"
 
     def take_out(self) -> bool:
@@ -48,6 +50,8 @@ class Layer:
         if getattr(torch, self.op) is self.function:
             setattr(torch, self.op, self.original)
             return True
+        from . import chains
+
         for place in chains.places(self.function, getattr(torch, self.op)):
             if place.put is not None:
                 try:
@@ -68,38 +72,54 @@ def install(wanted: Collection[str]) -> list[str]:
 
 
 _layers: list[Layer] = []
+_PLAIN = (torch.Tensor, torch.nn.Parameter)
+
+
+# Both functions begin with the shortest way out, for calls that are none of our business: written out, as each function
+# call costs a tenth of what may be spent there. Dynamo does not see it: `compiling` is true for it.
 
 
 def _make_stft(layer: Layer, original: Callable) -> Callable:
+    untouched = guard.untouched
+
     def stft(input, n_fft, hop_length=None, win_length=None, window=None, center=True, pad_mode="reflect",
              normalized=False, onesided=None, return_complex=None, align_to_window=None):
-        arguments = (input, n_fft, hop_length, win_length, window, center, pad_mode, normalized, onesided,
-                     return_complex, align_to_window)
         compiling = is_compiling()
         options = current.options_for_compiled_code() if compiling else options_here()
-        if options is None or layer.retired or "stft" not in options.layer_ops:
-            return original(*arguments)
-        if not compiling and not watch.everything and routing.untouched(input, options.flags) is Reason.DEVICE:
-            guard.untouched["stft"] += 1  # the shortest way out
-            return original(*arguments)
+        if options is None or options.stft_flags is None or layer.retired:
+            return original(input, n_fft, hop_length, win_length, window, center, pad_mode, normalized, onesided,
+                            return_complex, align_to_window)
+        if not compiling and type(input) in _PLAIN and not watch.everything:
+            for flag in options.stft_flags:
+                if getattr(input, flag):
+                    break
+            else:
+                untouched["stft"] += 1
+                return original(input, n_fft, hop_length, win_length, window, center, pad_mode, normalized, onesided,
+                                return_complex, align_to_window)
+        arguments = (input, n_fft, hop_length, win_length, window, center, pad_mode, normalized, onesided,
+                     return_complex, align_to_window)
         return _call("stft", options, arguments, original, arguments, {})
 
     return stft
 
 
 def _make_istft(layer: Layer, original: Callable) -> Callable:
+    untouched = guard.untouched
+
     # torch.istft is a builtin: it has no signature, and its errors tell how arguments were given. So they are kept.
     def istft(*args, **kwargs):
         compiling = is_compiling()
         options = current.options_for_compiled_code() if compiling else options_here()
-        if options is None or layer.retired or "istft" not in options.layer_ops:
+        if options is None or options.istft_flags is None or layer.retired:
             return original(*args, **kwargs)
-        if (
-            not compiling and args and not watch.everything
-            and routing.untouched(args[0], options.flags) is Reason.DEVICE
-        ):  # fmt: skip
-            guard.untouched["istft"] += 1
-            return original(*args, **kwargs)
+        if not compiling and args and type(args[0]) in _PLAIN and not watch.everything:
+            for flag in options.istft_flags:
+                if getattr(args[0], flag):
+                    break
+            else:
+                untouched["istft"] += 1
+                return original(*args, **kwargs)
         try:
             arguments = istft_arguments(*args, **kwargs)
         except TypeError:
@@ -168,6 +188,8 @@ def _install(op: str) -> bool:
     for other in known:  # they may still be reached through wrappers that hide what they wrap
         other.retired = other is not layer
     layer.retired = False
+    from . import dynamo
+
     dynamo.teach((layer.function, layer.original) for layer in _layers)
     setattr(torch, op, layer.function)
     return True

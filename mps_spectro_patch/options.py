@@ -39,8 +39,8 @@ class Options:
     """One immutable set of options.
 
     `device_types` are torch's names for the devices; `flags` the tensor attributes that tell them ten times faster;
-    `layer_ops` the ops that are patched as attributes of torch, `dispatcher_ops` those patched as operators; `groups`
-    the groups of extra patches (extras.py).
+    `layer_ops` the ops that are patched as attributes of torch, `dispatcher_ops` those patched as operators;
+    `stft_flags` and `istft_flags` the flags where the op is among layer_ops; `groups` those of extras.py.
     """
 
     devices: tuple[str, ...] = ("mps",)
@@ -55,6 +55,8 @@ class Options:
     flags: tuple[str, ...] = field(init=False, repr=False, compare=False, default=())
     layer_ops: tuple[str, ...] = field(init=False, repr=False, compare=False, default=())
     dispatcher_ops: tuple[str, ...] = field(init=False, repr=False, compare=False, default=())
+    stft_flags: tuple[str, ...] | None = field(init=False, repr=False, compare=False, default=None)
+    istft_flags: tuple[str, ...] | None = field(init=False, repr=False, compare=False, default=None)
     groups: tuple[str, ...] = field(init=False, repr=False, compare=False, default=())
 
     def __post_init__(self) -> None:
@@ -69,6 +71,8 @@ class Options:
         put(self, "device_types", tuple(ACCELERATORS[device] for device in self.devices))
         put(self, "flags", tuple(f"is_{kind}" for kind in self.device_types))
         put(self, "layer_ops", () if self.reach == "dispatcher" else self.ops)
+        for op in self.layer_ops:
+            put(self, f"{op}_flags", self.flags)
         put(self, "dispatcher_ops", self.ops if self.reach == "dispatcher" else ())
         put(self, "groups", ("torchaudio",) if self.torchaudio else ())
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -18,8 +17,7 @@ from . import current, extras, guard, layers, references, startup
 from .options import OPS, Options, logger
 
 
-@dataclass(frozen=True)
-class Patched:
+class Patched(NamedTuple):
     """What enable() did: what is patched, what is not and why. Prints well."""
 
     options: Options

@@ -5,11 +5,10 @@ Data that prints well. Nothing here changes a patch or runs a kernel.
 
 from __future__ import annotations
 
-import json
-import platform
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -17,7 +16,9 @@ from . import extras, guard, layers, patching, watch
 from .current import options_here
 from .options import OPS, Options
 from .routing import Reason
-from .table import Row, Table
+
+if TYPE_CHECKING:
+    from .table import Table
 
 
 @dataclass(frozen=True)
@@ -137,22 +138,28 @@ def report() -> Table:
 
     Unless watch_calls() was on, from a sample of the calls on accelerated devices; counts with ~ are estimates then.
     """
+    from .table import Row, Table
+
     rows = [
         Row(f"{site.file}:{site.line}", site.function, f"torch.{site.op}", _words(site), site.device, site.outcome,
             tally.count, tally.count != tally.seen, tally.seconds)
         for site, tally in watch.sites().items()
     ]  # fmt: skip
-    rows.sort(key=lambda row: (-row.count, row.place, row.outcome))
+    rows.sort(key=lambda row: (-row.calls, row.place, row.outcome))
     return Table(tuple(rows), watch.left_out())
 
 
 def write_trace(path: str | Path) -> None:
     """Writes the calls since watch_calls(trace=True) for chrome://tracing or Perfetto. Raises OSError."""
+    import json
+
     Path(path).write_text(json.dumps(watch.trace()), encoding="utf-8")
 
 
 def status() -> Status:
     """What is patched here and now. Looks through all modules for early references, which takes some milliseconds."""
+    import platform
+
     from . import __version__
 
     versions = {"mps_spectro_patch": __version__, "torch": torch.__version__, "python": platform.python_version()}

@@ -1,10 +1,8 @@
 """What MPS_SPECTRO_PATCH=1 does: enables the patch as soon as torch is imported, at once if it already is.
 
 The .pth file brings this module into every interpreter that is started with the variable. So it imports nothing but
-what is there anyway (logging or importlib.util would cost more than all of it), prints nothing, and never raises.
+what is there anyway (logging or importlib.util, even __future__, would cost more), prints nothing, and never raises.
 """
-
-from __future__ import annotations
 
 import os
 import sys

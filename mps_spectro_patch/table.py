@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TextIO
+from typing import NamedTuple, TextIO
 
 _WIDTH = 200  # of files and pipes
 _HEADINGS = ("calls", "where", "function", "op", "arguments", "device", "went", "ms each")
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """Calls that are alike. outcome: "fast", the name of a reason for the original, or "raised"."""
 
     place: str
@@ -21,7 +19,7 @@ class Row:
     arguments: str
     device: str
     outcome: str
-    count: int
+    calls: int
     estimated: bool
     seconds: float
 
@@ -30,22 +28,21 @@ class Row:
         return self.outcome == "fast"
 
     def cells(self) -> tuple[str, ...]:
-        each = f"{self.seconds / self.count * 1e3:.3f}" if self.seconds and not self.estimated else ""
+        each = f"{self.seconds / self.calls * 1e3:.3f}" if self.seconds and not self.estimated else ""
         place = self.place
         try:
             place = os.path.relpath(place) if len(os.path.relpath(place)) < len(place) else place
         except ValueError:  # another drive
             pass
-        return (("~" if self.estimated else "") + str(self.count), place, self.function, self.op, self.arguments,
+        return (("~" if self.estimated else "") + str(self.calls), place, self.function, self.op, self.arguments,
                 self.device, self.outcome, each)  # fmt: skip
 
 
-@dataclass(frozen=True)
 class Table:
     """Rows of report(). left_out: calls from more kinds of lines than are kept."""
 
-    rows: tuple[Row, ...]
-    left_out: int = 0
+    def __init__(self, rows: tuple[Row, ...], left_out: int = 0) -> None:
+        self.rows, self.left_out = rows, left_out
 
     def __iter__(self) -> Iterator[Row]:
         return iter(self.rows)

@@ -10,7 +10,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,19 +38,18 @@ class Site(NamedTuple):
     outcome: str  # "fast", the name of a reason, or "raised"
 
 
-@dataclass
 class Tally:
     """count: calls, of which `seen` were looked at and the others are estimated. seconds: of those looked at;
     timed: of those that were looked at because every call was."""
 
-    count: int = 0
-    seen: int = 0
-    seconds: float = 0.0
-    timed: float = 0.0
+    __slots__ = ("count", "seen", "seconds", "timed")
+
+    def __init__(self, count: int = 0, seen: int = 0, seconds: float = 0.0, timed: float = 0.0) -> None:
+        self.count, self.seen, self.seconds, self.timed = count, seen, seconds, timed
 
 
 class _Here(threading.local):
-    outcome: str | None = None
+    outcome: str | None = None  # "fast", or a reason
 
 
 _here = _Here()
@@ -97,7 +95,7 @@ def is_due(op: str) -> bool:
 
 def tell(reason: str | None) -> None:
     """How the call that this thread is in goes: None for fast."""
-    _here.outcome = "fast" if reason is None else str(reason)
+    _here.outcome = "fast" if reason is None else reason
 
 
 def call(op: str, arguments: tuple, act: Callable[[], torch.Tensor]) -> torch.Tensor:
@@ -112,14 +110,14 @@ def call(op: str, arguments: tuple, act: Callable[[], torch.Tensor]) -> torch.Te
         return result
     finally:
         nanoseconds = time.perf_counter_ns() - start
-        outcome = _here.outcome if _here.outcome and not raised else "raised"
+        outcome = str(_here.outcome) if _here.outcome and not raised else "raised"
         _here.outcome = outer
         _remember(op, arguments, outcome, start, nanoseconds, weight)
 
 
 def sites() -> dict[Site, Tally]:
     with _lock:
-        return {site: replace(tally) for site, tally in _sites.items()}
+        return {site: Tally(tally.count, tally.seen, tally.seconds, tally.timed) for site, tally in _sites.items()}
 
 
 def left_out() -> int:

@@ -158,11 +158,11 @@ def test_report_tells_calls_by_the_line_they_came_from(signal, on):
     table = msp.report()
     fast = {row.op: row for row in rows_of(table, "fast")}
     (other,) = rows_of(table, "dtype")
-    assert fast["torch.stft"].count == 3 and fast["torch.stft"].function.endswith("stft")
+    assert fast["torch.stft"].calls == 3 and fast["torch.stft"].function.endswith("stft")
     assert "conftest.py:" in fast["torch.stft"].place and "2x4000 float32, n_fft=400" in fast["torch.stft"].arguments
     assert fast["torch.istft"].device == str(signal.x.device) and "length=4000" in fast["torch.istft"].arguments
     assert "test_report.py:" in other.place and other.function == "test_report_tells_calls_by_the_line_they_came_from"
-    assert [row.count for row in table] == [3, 1, 1]
+    assert [row.calls for row in table] == [3, 1, 1]
     for word in ("conftest.py", "n_fft=400", "fast", "dtype", Reason.DTYPE.words):
         assert word in str(table)
 
@@ -178,7 +178,7 @@ def test_the_sample_costs_little_and_estimates_what_it_did_not_look_at(signal, o
         for _ in range(1000):
             torch.stft(signal.x[:, :400], 16, 200, window=signal.window[:16], center=False, return_complex=True)
     (row,) = msp.report()
-    assert row.estimated and 900 <= row.count <= 1100 and "~" in str(msp.report())
+    assert row.estimated and 900 <= row.calls <= 1100 and "~" in str(msp.report())
 
 
 def test_every_call_on_request_also_where_nothing_is_accelerated(signal, on):
@@ -191,7 +191,7 @@ def test_every_call_on_request_also_where_nothing_is_accelerated(signal, on):
     finally:
         msp.watch_calls(False)
     (row,) = rows_of(msp.report(), "fast")
-    assert row.count == 300 and not row.estimated and row.seconds > 0
+    assert row.calls == 300 and not row.estimated and row.seconds > 0
     assert len(rows_of(msp.report(), "device")) == 1 and msp.stats()["stft"].fallback[Reason.DEVICE] == 1
 
 
