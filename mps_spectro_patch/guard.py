@@ -17,7 +17,7 @@ from typing import NamedTuple
 import torch
 from torch._subclasses.fake_tensor import FakeTensor
 
-from . import comparison, notices, watch
+from . import comparison, notices, startup, watch
 from .kernels import plan
 from .options import OPS, Options, logger
 from .routing import Call, FallbackError, Reason, UseOriginal
@@ -300,3 +300,5 @@ def _renew_lock() -> None:
 
 if hasattr(os, "register_at_fork"):  # another thread may hold the lock at the moment of a fork
     os.register_at_fork(after_in_child=_renew_lock)
+
+startup.catch_up(__name__)

@@ -214,4 +214,4 @@ def _renew_lock() -> None:
 if hasattr(os, "register_at_fork"):  # another thread may hold the lock at the moment of a fork
     os.register_at_fork(after_in_child=_renew_lock)
 
-startup.catch_up()
+startup.catch_up(__name__)

@@ -27,17 +27,19 @@ def when_torch_is_imported(then=None) -> None:
     global _waiting
     if then is not None:
         _then.append(then)
-    torch = sys.modules.get("torch")
-    if torch is not None and not getattr(torch.__spec__, "_initializing", False):
+    if "torch" in sys.modules and not _is_half_there("torch"):
         _enable()
     elif not _waiting:
         _waiting = True
         sys.meta_path.insert(0, _Finder)
 
 
-def catch_up() -> None:
-    """Called at the end of patching.py: enables, if torch was imported by this very package, half loaded then."""
-    if _due:
+def catch_up(caller: str) -> None:
+    """Called at the end of modules that enable() is made of: enables, if one of our own modules imported torch and was
+    only half there when torch was done."""
+    package = __name__.partition(".")[0]
+    needed = {f"{package}.{name}" for name in ("patching", "layers", "current", "guard", "routing", "options", "watch")}
+    if _due and not any(_is_half_there(name) for name in needed - {caller}):
         _enable()
 
 
@@ -101,11 +103,13 @@ class _Loader:
 def _torch_is_imported() -> None:
     global _due
     package = __name__.partition(".")[0]
-    for name, module in list(sys.modules.items()):
-        if name.startswith(f"{package}.") and getattr(getattr(module, "__spec__", None), "_initializing", False):
-            _due = True
-            return
-    _enable()
+    _due = any(name.startswith(f"{package}.") and _is_half_there(name) for name in list(sys.modules))
+    if not _due:
+        _enable()
+
+
+def _is_half_there(name: str) -> bool:
+    return bool(getattr(getattr(sys.modules.get(name), "__spec__", None), "_initializing", False))
 
 
 def _wait_again() -> None:

@@ -120,7 +120,7 @@ def test_it_is_installed_when_torch_comes_even_by_our_own_hands(first, run_pytho
         import torch
         assert torch.stft is not torch.functional.stft and msp.is_enabled()
         assert msp.status().options.devices == ({device_name!r},)
-        assert not [finder for finder in sys.meta_path if "mps_spectro" in repr(finder)]
+        assert not [finder for finder in sys.meta_path if "startup" in repr(finder)]
         """,
         prelude="",
         MPS_SPECTRO_PATCH="1",
