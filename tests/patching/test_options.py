@@ -62,7 +62,10 @@ def test_the_environment_sets_what_is_not_given(monkeypatch):
     monkeypatch.setenv("MPS_SPECTRO_PATCH_DEVICES", "MPS, simulator")
     monkeypatch.setenv("MPS_SPECTRO_PATCH_VERIFY", "off")
     monkeypatch.setenv("MPS_SPECTRO_PATCH_ON_ERROR", "raise")
+    monkeypatch.setenv("MPS_SPECTRO_PATCH_REACH", "references")
+    monkeypatch.setenv("MPS_SPECTRO_PATCH_ON_FALLBACK", "raise")
     options = Options.resolve(verify="always")
+    assert (options.reach, options.on_fallback) == ("references", "raise")
     assert (options.devices, options.verify, options.on_error) == (("mps", "simulator"), "always", "raise")
 
 
