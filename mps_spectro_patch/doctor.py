@@ -18,6 +18,7 @@ import torch
 
 from . import autoload, checkup, compat
 from .checkup import Finding
+from .demo import best_device
 from .patching import disable, enable
 from .reporting import status
 
@@ -81,12 +82,6 @@ def as_data(device: str, findings: list[Finding]) -> dict[str, Any]:
         "findings": [vars(finding) for finding in findings],
         "status": str(status()),
     }
-
-
-def best_device() -> str:
-    if torch.backends.mps.is_available():
-        return "mps"
-    return "cuda" if torch.cuda.is_available() else "simulator"
 
 
 def environment() -> Iterator[Finding]:

@@ -88,7 +88,8 @@ def test_a_module_is_patched_when_it_is_imported_and_not_imported_for_that(wante
 def test_a_module_that_is_imported_after_disable_is_left_alone(wanted):
     msp.enable(**wanted)
     msp.disable()
-    assert project_module().f(2) == 2
+    module = project_module()
+    assert module.f(2) == 2 and module.f.__code__.co_filename == module.__file__  # not ours, inert
     msp.enable(**wanted)
     assert project_module().f(2) == ("ours", 2)
     msp.disable()
