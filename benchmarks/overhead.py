@@ -9,6 +9,7 @@ Each cost stands beside its bound; the exit status is 1 if one is exceeded.
 from __future__ import annotations
 
 import os
+import py_compile
 import shutil
 import subprocess
 import sys
@@ -107,17 +108,22 @@ print((time.perf_counter() - start) * 1e3)
 def starting(is_set: bool, times: int = 15) -> float:
     """Milliseconds that Python spends on the .pth file when it starts."""
     with tempfile.TemporaryDirectory() as folder:
-        shutil.copy(ROOT / "mps_spectro_patch" / PTH, folder)
-        os.symlink(ROOT / "mps_spectro_patch", Path(folder, "mps_spectro_patch"))
+        package = Path(folder, "mps_spectro_patch")
+        package.mkdir()
+        shutil.copy(ROOT / package.name / PTH, folder)
+        for name in ("__init__.py", "startup.py"):  # nothing else is imported, or this fails
+            py_compile.compile(shutil.copy(ROOT / package.name / name, package), doraise=True)  # as pip does
         code = """
 import sys, time, site
 sys.path.append(sys.argv[1])
 start = time.perf_counter()
 site.addpackage(sys.argv[1], sys.argv[2], set())
 print((time.perf_counter() - start) * 1e3)
+assert ("mps_spectro_patch.startup" in sys.modules) == (sys.argv[3] == "1")
 """
         variables = {"MPS_SPECTRO_PATCH": "1"} if is_set else {}
-        return min(float(python("-S", "-c", code, folder, PTH, **variables)) for _ in range(times))
+        arguments = ("-I", "-S", "-c", code, folder, PTH, str(int(is_set)))
+        return min(float(python(*arguments, **variables)) for _ in range(times))
 
 
 def python(*arguments: str, **variables: str) -> str:
