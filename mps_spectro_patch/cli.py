@@ -31,8 +31,85 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="mps-spectro-patch", description="Faster torch.stft and torch.istft on GPUs.")
     parser.add_argument("--version", action="version", version=f"mps-spectro-patch {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_run(commands)
+    _add_status(commands)
+    _add_doctor(commands)
+    _add_autoload(commands)
     _add_demo(commands)
     return parser
+
+
+def _add_run(commands: argparse._SubParsersAction) -> None:
+    text = (
+        "Runs a Python program, unchanged, with torch.stft and torch.istft accelerated, as `python` would run it. "
+        "Its child processes are accelerated too where autoload is on."
+    )
+    run = commands.add_parser("run", help="run an unmodified program, accelerated", description=text,
+                              usage="%(prog)s [options] (script.py | -m module | program) [arguments ...]")
+    run.add_argument("-m", dest="is_module", action="store_true", help="what follows is a module, as after `python -m`")
+    run.add_argument("--devices", help='any of mps, cuda, simulator, with commas (default: mps)')
+    run.add_argument("--reach", help="attribute, references or dispatcher (default: attribute)")
+    run.add_argument("--verify", help="first, always or off (default: first)")
+    run.add_argument("--stats", action="store_true", help="at the end, a table of all calls by line, on stderr")
+    run.add_argument("--trace", type=Path, metavar="FILE", help="write every call to FILE, for chrome://tracing")
+    run.add_argument("command_line", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    run.set_defaults(command=_run)
+
+
+def _run(options: argparse.Namespace) -> int:
+    from .running import Request, run
+
+    return run(Request(options.command_line, options.is_module, options.devices, options.reach, options.verify,
+                       options.stats, options.trace))  # fmt: skip
+
+
+def _add_status(commands: argparse._SubParsersAction) -> None:
+    status = commands.add_parser("status", help="what would be patched in a program that starts here and now")
+    status.set_defaults(command=_status)
+
+
+def _status(options: argparse.Namespace) -> int:
+    from . import autoload
+    from .reporting import status
+
+    print(status())
+    print(autoload.status())
+    return 0
+
+
+def _add_doctor(commands: argparse._SubParsersAction) -> None:
+    text = (
+        "Looks at the environment, compiles the kernels, compares them with float64, forward and backward, and times "
+        "them against torch. Ends in one line: healthy, or what is wrong. Exit status 0 or 1."
+    )
+    doctor = commands.add_parser("doctor", help="check that everything works here", description=text)
+    doctor.add_argument("--device", choices=("mps", "cuda", "simulator"), help="default: the best one on this machine")
+    doctor.add_argument("--json", action="store_true", help="everything as JSON, for a bug report")
+    doctor.add_argument("--full", action="store_true", help="every kernel and more sizes: minutes on the simulator")
+    doctor.set_defaults(command=_doctor)
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from .doctor import run
+
+    return run(options.device, options.json, options.full)
+
+
+def _add_autoload(commands: argparse._SubParsersAction) -> None:
+    text = (
+        "Installs, removes or shows the two-line .pth file by which MPS_SPECTRO_PATCH=1 accelerates any program of "
+        "this Python. An ordinary installation brings it, an editable one does not."
+    )
+    autoload = commands.add_parser("autoload", help="whether MPS_SPECTRO_PATCH=1 reaches every program",
+                                   description=text)
+    autoload.add_argument("action", choices=("on", "off", "status"))
+    autoload.set_defaults(command=_autoload)
+
+
+def _autoload(options: argparse.Namespace) -> int:
+    from .autoload import run
+
+    return run(options.action)
 
 
 def _add_demo(commands: argparse._SubParsersAction) -> None:

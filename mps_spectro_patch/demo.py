@@ -22,7 +22,7 @@ import torch
 from . import accelerated, disable, explain, kernels, reset_stats, stats, status
 from .cli import CommandError
 from .examples import denoise
-from .report import Stats
+from .reporting import Stats
 
 SCRIPT = Path(denoise.__file__)
 AUDIO = SCRIPT.parent / "audio" / "guitar_on_vinyl.wav"

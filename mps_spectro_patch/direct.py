@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch.compiler import is_compiling
 
-from . import guard, patching, routing
+from . import current, guard, routing
 from .functional import make_window
 from .options import Options
 from .routing import Reason
@@ -110,7 +110,7 @@ def istft(
 
 def _run(op: str, arguments: tuple, original) -> torch.Tensor:
     """By the kernels on Apple GPUs and where enable() or accelerated() say so."""
-    options = patching.options_here() or _DEFAULTS
+    options = current.options_here() or _DEFAULTS
     input = arguments[0]
     flags = options.flags if "is_mps" in options.flags else (*options.flags, "is_mps")
     guard.load_operators()

@@ -18,7 +18,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 from torch.autograd import forward_ad
 from torch.compiler import is_compiling
 
-from . import front_end_guard, patching, routing
+from . import current, front_end_guard, routing
 from .kernels import plan
 
 
@@ -173,7 +173,7 @@ def _resolved(call: FrontEnd, shape: torch.Size, window: int, bands: int | None)
 
 def is_accelerated(x: torch.Tensor) -> bool:
     """Whether front ends take the fused way for this tensor's device, here."""
-    options = patching._process if is_compiling() else patching.options_here()
+    options = current.process if is_compiling() else current.options_here()
     return x.device.type == "mps" or (options is not None and x.device.type in options.device_types)
 
 
@@ -268,7 +268,7 @@ def _fused(rows, window, basis, call: FrontEnd, one: _Resolved) -> torch.Tensor 
 
     key = call, None if basis is None else basis.shape, rows.dtype, rows.device, needs
     return front_end_guard.run(
-        key, patching.options_here(), run, lambda: _composed(rows, window, basis, scale, one), rows
+        key, current.options_here(), run, lambda: _composed(rows, window, basis, scale, one), rows
     )
 
 

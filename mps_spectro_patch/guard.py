@@ -9,14 +9,15 @@ import os
 import threading
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import NamedTuple
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensor
 
-from . import comparison, notices
+from . import comparison, notices, startup, watch
 from .kernels import plan
 from .options import OPS, Options, logger
 from .routing import Call, FallbackError, Reason, UseOriginal
@@ -36,8 +37,11 @@ class Quarantined(NamedTuple):
 quarantined: dict[tuple, Quarantined] = {}
 _used: set[tuple] = set()
 _verified: set[tuple] = set()
+_troubled: set[str] = set()  # ops of which a warning about trouble that passes was given
 _counts: dict[tuple[str, Reason | None], int] = {}  # reason None: fast
+_agreed = {op: 0 for op in OPS}  # comparisons that found nothing wrong
 _lock = threading.Lock()
+_here = threading.local()
 # Calls that are none of our business (Reason.DEVICE). They pay for no lock, so threads may lose one now and then.
 untouched = {op: 0 for op in OPS}
 
@@ -135,6 +139,7 @@ def count(op: str, reason: Reason | None) -> None:
     with _lock:
         before = _counts.get(key, 0)
         _counts[key] = before + 1
+    watch.tell(reason)
     if before == 0 and reason is not None:
         logger.info("torch.%s goes to the original: %s (said once)", op, reason.words)
 
@@ -147,6 +152,29 @@ def counts(reset: bool = False) -> dict[tuple[str, Reason | None], int]:
             _counts.clear()
             untouched.update(dict.fromkeys(OPS, 0))
     return copy
+
+
+def agreed(reset: bool = False) -> dict[str, int]:
+    """Comparisons with the original that found nothing wrong, by op."""
+    with _lock:
+        copy = dict(_agreed)
+        if reset:
+            _agreed.update(dict.fromkeys(OPS, 0))
+    return copy
+
+
+@contextmanager
+def busy() -> Iterator[None]:
+    """While a kernel of ours runs beneath one of torch's operators: what it calls must not come back to it."""
+    before, _here.busy = is_busy(), True
+    try:
+        yield
+    finally:
+        _here.busy = before
+
+
+def is_busy() -> bool:
+    return getattr(_here, "busy", False)
 
 
 def _verified_result(key: tuple, way: tuple, options: Options, input: torch.Tensor, window: torch.Tensor | None,
@@ -171,12 +199,14 @@ def _verified_result(key: tuple, way: tuple, options: Options, input: torch.Tens
     except Exception as error:  # comparing takes memory that the program may not have left
         if options.on_error == "raise":
             raise
-        return _after_error(key, error, options, original() if result.requires_grad else reference, depth=7)
+        return _after_error(key, error, options, original() if result.requires_grad else reference)
     if wrong:
         _quarantine(key, wrong, f"differs from the original ({wrong})")
         return fall_back(op, Reason.VERIFICATION, options, original if result.requires_grad else lambda: reference)
     if told:
         _verified.add(way)
+        with _lock:
+            _agreed[op] += 1
     count(op, None)
     return result
 
@@ -209,22 +239,34 @@ def _ones(win_length: int, device: torch.device) -> torch.Tensor:
 
 
 def _after_error(
-    key: tuple, error: Exception, options: Options, result: torch.Tensor, passing: bool = False, depth: int = 6
+    key: tuple, error: Exception, options: Options, result: torch.Tensor, passing: bool = False
 ) -> torch.Tensor:
     """The original's result instead of ours. (Where the original raised too, the call was wrong, and not the plan.)"""
     if passing or isinstance(error, torch.OutOfMemoryError):  # will pass: no reason for a quarantine
-        logger.warning("torch.%s: the fast path could not be taken now: %s", key[0][0], error)
+        _warn_of_passing_trouble(key[0][0], error)
     else:
         frame = traceback.extract_tb(error.__traceback__)[-1]
         where = f"{os.path.basename(frame.filename)}:{frame.lineno} in {frame.name}"
         what = f"{type(error).__name__}: {error}"
         logger.debug("fast path of torch.%s", key[0][0], exc_info=error)
-        _quarantine(key, what, f"raised {what} ({where})", depth)
+        _quarantine(key, what, f"raised {what} ({where})")
     return fall_back(key[0][0], Reason.ERROR, options, lambda: result)
 
 
-def _quarantine(key: tuple, why: str, sentence: str, depth: int = 6) -> None:
-    """Never this plan again, and one warning, attributed to whoever called torch.stft `depth` frames up."""
+def _warn_of_passing_trouble(op: str, error: Exception) -> None:
+    """To the program once, to the log every time."""
+    sentence = f"torch.{op}: the fast path could not be taken now: {error}"
+    logger.warning("%s", sentence)
+    with _lock:
+        first = op not in _troubled
+        _troubled.add(op)
+    if first:
+        text = f"mps_spectro_patch: {sentence}. The original's result was used."
+        warnings.warn(text, RuntimeWarning, stacklevel=watch.caller()[1])
+
+
+def _quarantine(key: tuple, why: str, sentence: str) -> None:
+    """Never this plan again, and one warning, attributed to whoever called torch.stft."""
     which, device = key
     op = which[0]
     entry = Quarantined(op, plan.describe(*which), str(device), why)
@@ -237,7 +279,7 @@ def _quarantine(key: tuple, why: str, sentence: str, depth: int = 6) -> None:
             f"Please report this: open an issue of mps_spectro_patch with this message and the text of "
             f"mps_spectro_patch.status().",
             RuntimeWarning,
-            stacklevel=depth,
+            stacklevel=watch.caller()[1],
         )
 
 
@@ -258,3 +300,5 @@ def _renew_lock() -> None:
 
 if hasattr(os, "register_at_fork"):  # another thread may hold the lock at the moment of a fork
     os.register_at_fork(after_in_child=_renew_lock)
+
+startup.catch_up(__name__)

@@ -1,6 +1,6 @@
 """The options of enable() and accelerated(): what they may be, what is refused, and how the environment sets them.
 
-Plain data; knows nothing of torch and patches nothing.
+Plain data; knows nothing of torch and patches nothing. Sets up logging if MPS_SPECTRO_PATCH_LOG asks for it.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 ACCELERATORS = {"mps": "mps", "cuda": "cuda", "simulator": "cpu"}  # our name -> torch's device type
@@ -28,7 +28,7 @@ _DEFAULTS = {
     "on_error": "fallback",
     "on_fallback": "quiet",
 }
-_FROM_ENVIRONMENT = ("devices", "verify", "on_error")
+_FROM_ENVIRONMENT = ("devices", "reach", "verify", "on_error", "on_fallback")
 
 logger = logging.getLogger("mps_spectro_patch")
 logger.addHandler(logging.NullHandler())  # otherwise logging's last resort would print warnings of ours to stderr
@@ -38,7 +38,9 @@ logger.addHandler(logging.NullHandler())  # otherwise logging's last resort woul
 class Options:
     """One immutable set of options.
 
-    `device_types` are torch's names for the devices; `flags` the tensor attributes that tell them ten times faster.
+    `device_types` are torch's names for the devices; `flags` the tensor attributes that tell them ten times faster;
+    `layer_ops` the ops that are patched as attributes of torch, `dispatcher_ops` those patched as operators;
+    `stft_flags` and `istft_flags` the flags where the op is among layer_ops; `groups` those of extras.py.
     """
 
     devices: tuple[str, ...] = ("mps",)
@@ -51,6 +53,11 @@ class Options:
     on_fallback: str = "quiet"
     device_types: tuple[str, ...] = field(init=False, repr=False, compare=False, default=())
     flags: tuple[str, ...] = field(init=False, repr=False, compare=False, default=())
+    layer_ops: tuple[str, ...] = field(init=False, repr=False, compare=False, default=())
+    dispatcher_ops: tuple[str, ...] = field(init=False, repr=False, compare=False, default=())
+    stft_flags: tuple[str, ...] | None = field(init=False, repr=False, compare=False, default=None)
+    istft_flags: tuple[str, ...] | None = field(init=False, repr=False, compare=False, default=None)
+    groups: tuple[str, ...] = field(init=False, repr=False, compare=False, default=())
 
     def __post_init__(self) -> None:
         put = object.__setattr__  # the dataclass is frozen; this is its constructor
@@ -59,14 +66,17 @@ class Options:
         for name, allowed in CHOICES.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name}={getattr(self, name)!r}: expected one of {', '.join(map(repr, allowed))}")
-        if self.reach != "attribute":
-            raise NotImplementedError(f"reach={self.reach!r} is not there yet; only reach='attribute' is")
         if self.torchaudio not in (None, False, True):
             raise ValueError(f"torchaudio={self.torchaudio!r}: expected True, False or None")
         if self.compat not in (None, False):
             raise NotImplementedError("compat is not there yet: only None (the default) or False can be given")
         put(self, "device_types", tuple(ACCELERATORS[device] for device in self.devices))
         put(self, "flags", tuple(f"is_{kind}" for kind in self.device_types))
+        put(self, "layer_ops", () if self.reach == "dispatcher" else self.ops)
+        for op in self.layer_ops:
+            put(self, f"{op}_flags", self.flags)
+        put(self, "dispatcher_ops", self.ops if self.reach == "dispatcher" else ())
+        put(self, "groups", ("torchaudio",) if self.torchaudio else ())
 
     @classmethod
     def resolve(cls, **given: object) -> Options:
@@ -82,30 +92,6 @@ class Options:
                     raise ValueError(f"environment variable {variable}: {error}") from None
                 values[name] = text
         return cls(**{**_DEFAULTS, **values})  # type: ignore[arg-type]
-
-
-def start_from_environment(enable: Callable[[], None]) -> None:
-    """Calls enable() if MPS_SPECTRO_PATCH says so, and sets up logging if MPS_SPECTRO_PATCH_LOG does."""
-    level = os.environ.get(f"{ENVIRONMENT}_LOG", "").strip().upper()
-    if level:
-        _log_to_stderr(level)
-    if os.environ.get(ENVIRONMENT, "").strip().lower() not in ("1", "true", "on", "yes"):
-        return
-    try:
-        enable()
-    except Exception as error:  # whoever set a variable must not find every program of theirs dead on import
-        warnings.warn(f"mps_spectro_patch stays off: {error}", RuntimeWarning, stacklevel=3)
-
-
-def _log_to_stderr(level: str) -> None:
-    if level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
-        text = f"{ENVIRONMENT}_LOG={level!r}: expected debug, info, warning or error"
-        warnings.warn(text, RuntimeWarning, stacklevel=4)
-        return
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("[mps_spectro_patch] %(message)s"))
-    logger.addHandler(handler)
-    logger.setLevel(level)
 
 
 def _names(option: str, given: str | Iterable[str], allowed: tuple[str, ...]) -> tuple[str, ...]:
@@ -125,3 +111,18 @@ def _names(option: str, given: str | Iterable[str], allowed: tuple[str, ...]) ->
         if name not in allowed:
             raise ValueError(f"{option}: {name!r} is not one of {', '.join(map(repr, allowed))}")
     return tuple(dict.fromkeys(names))
+
+
+def _log_to_stderr(level: str) -> None:
+    if level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
+        text = f"{ENVIRONMENT}_LOG={level!r}: expected debug, info, warning or error"
+        warnings.warn(text, RuntimeWarning, stacklevel=3)
+        return
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("[mps_spectro_patch] %(message)s"))
+    logger.addHandler(handler)
+    logger.setLevel(level)
+
+
+if os.environ.get(f"{ENVIRONMENT}_LOG", "").strip():
+    _log_to_stderr(os.environ[f"{ENVIRONMENT}_LOG"].strip().upper())

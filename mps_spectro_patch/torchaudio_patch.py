@@ -8,31 +8,22 @@ exactly as torchaudio would, it hands to torchaudio.
 from __future__ import annotations
 
 import functools
-import importlib
 import inspect
 import sys
 import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from types import FunctionType
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch.compiler import is_compiling
 
-from . import front_end, front_end_guard, patching
+from . import current, front_end, front_end_guard
 from .front_end import FrontEnd, Scale
 from .functional import PAD_MODES, decibels
 
-FUNCTIONS, TRANSFORMS = "torchaudio.functional.functional", "torchaudio.transforms._transforms"
-
-
-class Hook(NamedTuple):
-    """Where one of torchaudio's functions is found, and what may answer in its place (None: torchaudio must)."""
-
-    places: tuple[str, ...]  # modules or classes that hold it, as "module:attribute"
-    name: str
-    answer: Callable[..., torch.Tensor | None]
+TRANSFORMS = "torchaudio.transforms._transforms"
 
 
 def _spectrogram(
@@ -93,68 +84,23 @@ def _amplitude_to_db(x, multiplier, amin, db_multiplier, top_db=None) -> torch.T
         return torch.maximum(db, db.amax((1, 2, 3), keepdim=True) - top_db).reshape(x.shape)
 
     key = FrontEnd(1, 1, 1, scale=scale), None, x.dtype, x.device, False
-    return front_end_guard.run(key, patching.options_here(), run, composed, x)
+    return front_end_guard.run(key, current.options_here(), run, composed, x)
 
 
-HOOKS = (
-    Hook((FUNCTIONS, "torchaudio.functional"), "spectrogram", _spectrogram),
-    Hook((FUNCTIONS, "torchaudio.functional"), "amplitude_to_DB", _amplitude_to_db),
-    Hook((f"{TRANSFORMS}:MelSpectrogram",), "forward", _mel_spectrogram),
-    Hook((f"{TRANSFORMS}:MFCC",), "forward", _mfcc),
-)
-
-_wanted = False
-_is_awaited = False
-_replaced: list[tuple[Any, str, Callable, Callable]] = []  # holder, name, torchaudio's, ours
+def _maker(answer: Callable[..., torch.Tensor | None]) -> Callable[[Callable, Callable], Callable]:
+    """What makes the function for extras.py, of what may answer in its place (None: torchaudio must)."""
+    return lambda original, is_active: _wrapper(original, answer)
 
 
-def install() -> None:
-    """Puts the wrappers in, now or when torchaudio is imported."""
-    global _wanted, _is_awaited
-    _wanted = True
-    if "torchaudio" in sys.modules:
-        _install_now()
-    elif not _is_awaited:
-        import wrapt
-
-        wrapt.register_post_import_hook(_install_now, "torchaudio")
-        _is_awaited = True
-
-
-def remove() -> None:
-    """Takes the wrappers out again; one that somebody else wrapped stays, inert."""
-    global _wanted
-    _wanted = False
-    while _replaced:
-        holder, name, original, ours = _replaced.pop()
-        if vars(holder).get(name) is ours:
-            setattr(holder, name, original)
-
-
-def _install_now(_module: Any = None) -> None:
-    if not _wanted or _replaced:
-        return
-    for hook in HOOKS:
-        made: dict[int, Callable] = {}
-        for place in hook.places:
-            module, _, attribute = place.partition(":")
-            try:
-                holder = importlib.import_module(module)
-                holder = getattr(holder, attribute) if attribute else holder
-                original = vars(holder)[hook.name]
-            except (ImportError, AttributeError, KeyError):
-                patching.logger.warning("torchaudio has no %s.%s: it is not accelerated", place, hook.name)
-                continue
-            ours = made.setdefault(id(original), _wrapper(original, hook.answer))
-            setattr(holder, hook.name, ours)
-            _replaced.append((holder, hook.name, original, ours))
+spectrogram, amplitude_to_db = _maker(_spectrogram), _maker(_amplitude_to_db)
+mel_spectrogram, mfcc = _maker(_mel_spectrogram), _maker(_mfcc)
 
 
 def _wrapper(original: Callable, answer: Callable) -> Callable:
     """`original` with `answer` asked first. TorchScript, which reads source and globals, sees `original`."""
 
     def asked(*args: Any, **kwargs: Any) -> torch.Tensor | None:
-        options = patching._process if is_compiling() else patching.options_here()
+        options = current.process if is_compiling() else current.options_here()
         if options is None or not options.torchaudio or torch._C._get_tracing_state() is not None:
             return None
         waveform = next((value for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor)), None)

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 import mps_spectro_patch as msp
-from mps_spectro_patch import guard, patching
+from mps_spectro_patch import current, guard, patching
 
 try:
     from hypothesis import settings
@@ -66,7 +66,7 @@ def _seed(request: pytest.FixtureRequest) -> None:
 def _nothing_stays_patched():
     yield
     left = [op for op, original in ORIGINALS.items() if getattr(torch, op) is not original]
-    enabled = patching._process is not None
+    enabled = current.process is not None
     open_scopes = len(patching._holders)
     for op, original in ORIGINALS.items():
         setattr(torch, op, original)
@@ -75,6 +75,7 @@ def _nothing_stays_patched():
     msp.reset_stats()
     guard.quarantined.clear()
     guard._verified.clear()
+    guard._troubled.clear()
     assert not left, f"the test left torch.{left} patched"
     assert not enabled, "the test left enable() on"
     assert not open_scopes, "the test left an accelerated() open"

@@ -1,22 +1,45 @@
 """The operators made of torch's own functions, where there is no kernel, or no second derivative.
 
-Only functions that are never patched are used here.
+Only functions that are never patched are used here, and is_running() tells a kernel of ours on one of torch's
+operators, which may have been registered beneath them, not to answer.
 """
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
+
+_here = threading.local()
+
+
+def is_running() -> bool:
+    """Whether this thread is inside one of the functions below."""
+    return getattr(_here, "depth", 0) > 0
 
 
 def stft(input, window, n_fft, hop_length, win_length, pad, pad_mode, normalized, onesided) -> torch.Tensor:
     """[rows, samples] to [rows, bins, frames], as operators.run_stft."""
     if pad:
         input = torch.nn.functional.pad(input.unsqueeze(0), (pad, pad), pad_mode).squeeze(0)
-    return torch._VF.stft(input, n_fft, hop_length, win_length, window, normalized, onesided, True)
+    with _running():
+        return torch._VF.stft(input, n_fft, hop_length, win_length, window, normalized, onesided, True)
 
 
 def istft(input, window, n_fft, hop_length, win_length, center, normalized, onesided, length, return_complex):
     """[rows, bins, frames] to [rows, length], as operators.run_istft, or torch's error where that is impossible."""
-    return torch._VF.istft(
-        input, n_fft, hop_length, win_length, window, center, normalized, onesided, length, return_complex
-    )
+    with _running():
+        return torch._VF.istft(
+            input, n_fft, hop_length, win_length, window, center, normalized, onesided, length, return_complex
+        )
+
+
+@contextmanager
+def _running() -> Iterator[None]:
+    _here.depth = getattr(_here, "depth", 0) + 1
+    try:
+        yield
+    finally:
+        _here.depth -= 1

@@ -3,31 +3,17 @@
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-PARTS = ("mps_spectro_patch", "kernels", "compat", "examples")
+from .installed import PARTS, ROOT, build_wheel
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory) -> zipfile.ZipFile:
-    """Built from a copy, so that no build folder appears in the checkout."""
-    copy = tmp_path_factory.mktemp("checkout")
-    for part in PARTS:
-        shutil.copytree(ROOT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
-    for file in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / file, copy)
-    command = [sys.executable, "-c", "from setuptools import build_meta; build_meta.build_wheel('dist')"]
-    result = subprocess.run(command, cwd=copy, capture_output=True, text=True)  # needs no network, as pip would
-    assert result.returncode == 0, result.stdout + result.stderr
-    (path,) = (copy / "dist").glob("*.whl")
-    return zipfile.ZipFile(path)
+    return zipfile.ZipFile(build_wheel(tmp_path_factory.mktemp("wheel")))
 
 
 def files_under(folder: Path) -> set[str]:
@@ -40,7 +26,7 @@ def files_under(folder: Path) -> set[str]:
 
 def test_the_only_top_level_names_are_the_package_and_its_metadata(wheel):
     top = {name.split("/")[0] for name in wheel.namelist()}
-    assert top == {"mps_spectro_patch", "mps_spectro_patch-0.1.0.dist-info"}
+    assert top == {"mps_spectro_patch", "mps_spectro_patch-0.1.0.dist-info", "mps_spectro_patch_autoload.pth"}
 
 
 @pytest.mark.parametrize("part", PARTS[1:])

@@ -12,7 +12,9 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-SNIPPETS = re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+DOCS = sorted((ROOT / "docs").glob("*.md"))
+PAGES = "\n".join([README, *(page.read_text(encoding="utf-8") for page in DOCS)])
+SNIPPETS = re.findall(r"^```python\n(.*?)^```$", PAGES, re.MULTILINE | re.DOTALL)
 COMMANDS = re.findall(r"^```sh\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 
 
@@ -41,10 +43,13 @@ def test_every_option_of_enable_is_in_the_table_or_not_there_yet():
 
     import mps_spectro_patch as msp
 
-    options = set(inspect.signature(msp.enable).parameters) - {"reach", "compat"}
+    options = set(inspect.signature(msp.enable).parameters) - {"compat"}
     assert {name for name in re.findall(r"^\| `(\w+)` \|", README, re.MULTILINE)} == options
 
 
 def test_links_to_files_of_the_repository_lead_to_files():
     links = [link for link in re.findall(r"\]\(([^)#]+)\)", README) if "://" not in link]
     assert links and all((ROOT / link).exists() for link in links)
+    for page in DOCS:
+        links = [link for link in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")) if "://" not in link]
+        assert all((page.parent / link).exists() for link in links), page

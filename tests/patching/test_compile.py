@@ -69,6 +69,26 @@ def test_compiled_code_follows_enable_alone_and_a_scope_does_not_break_the_graph
     )
 
 
+def test_what_was_compiled_on_one_side_of_a_scope_is_not_poisoned_on_the_other(run_compiled):
+    run_compiled(
+        """
+        outside = check(magnitude, False, "aot_eager")
+        with msp.accelerated(devices=devices):
+            assert not runs_ours(lambda: outside(x))  # keeps what it was compiled with
+            assert runs_ours(lambda: magnitude(x))
+            torch._dynamo.reset()
+            inside = check(lambda signal: magnitude(signal) * 1, False, "aot_eager")
+        assert not runs_ours(lambda: inside(x)) and not runs_ours(lambda: outside(x))
+        msp.enable(devices=devices)
+        assert runs_ours(lambda: outside(x))  # enable() is what compiled code follows
+        with msp.accelerated(devices=()):
+            assert runs_ours(lambda: outside(x))
+            assert not runs_ours(lambda: magnitude(x))
+        torch.testing.assert_close(outside(x), expected, rtol=1e-4, atol=1e-4)
+        """
+    )
+
+
 def test_transforms_gradients_and_new_lengths_are_right_in_compiled_code(run_compiled):
     run_compiled(
         """

@@ -62,7 +62,7 @@ def test_import_costs_at_most_20_ms_beyond_torch(run_python, tmp_path):
     import sys, time
     sys.dont_write_bytecode, sys.pycache_prefix = False, {str(tmp_path)!r}  # bytecode, as after any installation
     start = time.perf_counter()
-    import mps_spectro_patch
+    from mps_spectro_patch import accelerated, disable, enable
     print((time.perf_counter() - start) * 1e3)
     """
     times = []
@@ -80,7 +80,7 @@ def test_a_call_that_is_none_of_ours_costs_at_most_2_us_more(run_python):
     code = """
     import timeit
     import mps_spectro_patch as msp
-    from mps_spectro_patch import patching
+    from mps_spectro_patch import layers
     msp.enable(devices=("cuda",) if x.is_mps else ("mps",))
 
     def nothing(*args, **kwargs):
@@ -88,7 +88,7 @@ def test_a_call_that_is_none_of_ours_costs_at_most_2_us_more(run_python):
 
     given = dict(hop_length=160, win_length=400, window=window, center=True)
     for op in ("stft", "istft"):
-        layer = patching.Layer(op, nothing).function
+        layer = layers.Layer(op, nothing).function
         best = {nothing: 1.0, layer: 1.0}
         for _ in range(400):
             for function in best:
@@ -105,3 +105,24 @@ def test_a_call_that_is_none_of_ours_costs_at_most_2_us_more(run_python):
             break
     print(best)
     assert max(best.values()) <= 2
+
+
+@pytest.mark.parametrize(
+    "first", ["import mps_spectro_patch", "import mps_spectro_patch.guard", "from mps_spectro_patch import accelerated"]
+)
+def test_it_is_installed_when_torch_comes_even_by_our_own_hands(first, run_python, device_name):
+    run_python(
+        f"""
+        import sys
+        import mps_spectro_patch as msp
+        assert "torch" not in sys.modules
+        {first}
+        import torch
+        assert torch.stft is not torch.functional.stft and msp.is_enabled()
+        assert msp.status().options.devices == ({device_name!r},)
+        assert not [finder for finder in sys.meta_path if "startup" in repr(finder)]
+        """,
+        prelude="",
+        MPS_SPECTRO_PATCH="1",
+        MPS_SPECTRO_PATCH_DEVICES=device_name,
+    )

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import mps_spectro_patch as msp
-from mps_spectro_patch import patching
+from mps_spectro_patch import layers
 
 from ..kernels.reference import assert_gradient_accurate
 
@@ -135,6 +135,48 @@ def test_signature_name_and_documentation_are_torchs(enabled):
     assert inspect.unwrap(torch.stft) is STFT and inspect.unwrap(torch.istft) is ISTFT
     with pytest.raises(ValueError, match="no signature found"):  # as for the builtin itself
         inspect.signature(torch.istft)
+
+
+def test_help_and_documentation_tools_see_what_they_saw(on):
+    """As help(), pydoc and Sphinx's autodoc look: all the same but the module, without which pickle could not work."""
+    import pydoc
+
+    def seen():
+        texts = [pydoc.plain(pydoc.render_doc(getattr(torch, op))) for op in ("stft", "istft")]
+        looks = [
+            (inspect.isroutine(f), callable(f), inspect.getdoc(f), inspect.getmodule(inspect.unwrap(f)), f.__name__)
+            for f in (torch.stft, torch.istft)
+        ]
+        looks += [inspect.signature(torch.stft), inspect.getfullargspec(torch.stft)]
+        return [text.partition("\n")[2] for text in texts[:1]], looks
+
+    before = seen()
+    own_hints = torch.stft.__annotations__
+    msp.enable(**on)
+    after = seen()
+    hints = torch.stft.__annotations__
+    document = pydoc.render_doc(torch.istft)
+    msp.disable()
+    assert after == before and hints == own_hints
+    assert "istft(" in document and "Inverse short time Fourier Transform" in document
+
+
+def test_wraps_and_overrides_see_what_they_saw(signal, on):
+    before = torch.overrides.get_overridable_functions()[torch.functional]
+    testing = torch.overrides.get_testing_overrides().keys()
+    msp.enable(**on)
+
+    @functools.wraps(torch.stft)
+    def wrapped(*args, **kwargs):
+        return torch.stft(*args, **kwargs)
+
+    assert wrapped.__name__ == "stft" and wrapped.__doc__ == STFT.__doc__ and inspect.unwrap(wrapped) is STFT
+    assert inspect.signature(wrapped) == inspect.signature(STFT)
+    assert STFT in testing and STFT in torch.overrides.get_testing_overrides()
+    assert torch.overrides.get_overridable_functions()[torch.functional].count(STFT) == before.count(STFT)
+    assert torch.overrides.resolve_name(STFT) == "torch.functional.stft"
+    assert not torch.overrides.has_torch_function((signal.x,))
+    msp.disable()
 
 
 def test_pickle_copy_and_names_work_across_enable_and_disable(on):
@@ -264,34 +306,12 @@ def test_gradients_are_the_originals(signal, enabled):
     assert msp.stats()["stft"].fast == 1
 
 
-def test_somebody_elses_wrapper_on_top_survives_disable_and_our_layer_becomes_inert(signal, on):
-    msp.enable(**on)
-    ours = torch.stft
-
-    @functools.wraps(ours)
-    def other(*args, **kwargs):
-        return ours(*args, **kwargs)
-
-    torch.stft = other
-    assert signal.is_fast()
-    msp.disable()
-    assert torch.stft is other and not signal.is_fast()
-    assert "inert" in msp.status().patched["stft"]
-    msp.enable(**on)
-    assert torch.stft is other and signal.is_fast()
-    msp.disable()
-    torch.stft = ours  # the other one unwraps itself
-    assert not signal.is_fast()
-    msp.disable()
-    assert torch.stft is STFT
-
-
 def test_a_wrapper_that_hides_what_it_wraps_is_not_counted_twice(signal, on):
     msp.enable(**on)
-    ours = torch.stft
-    torch.stft = lambda *args, **kwargs: ours(*args, **kwargs)
-    hidden = torch.stft
+    ours = [torch.stft]
+    torch.stft = hidden = lambda *args, **kwargs: ours[0](*args, **kwargs)  # in a list: nobody can see that
     msp.disable()
+    assert torch.stft is hidden and not signal.is_fast()
     msp.enable(**on)
     assert signal.is_fast()
     torch.stft(signal.x.double(), 400, window=signal.window.double(), return_complex=True)
@@ -341,4 +361,4 @@ def test_the_same_function_object_is_installed_every_time(on):
     msp.enable(**on)
     assert torch.stft is first  # TorchScript's table of builtins goes by id: a freed function would poison it
     msp.disable()
-    assert len([layer for layer in patching.layers() if layer.original is STFT]) == 1
+    assert len([layer for layer in layers.layers() if layer.original is STFT]) == 1

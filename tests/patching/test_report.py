@@ -115,3 +115,192 @@ def test_explain_of_anything_else_is_refused():
 def test_every_reason_has_a_stable_name_and_a_sentence():
     for reason in Reason:
         assert reason == reason.value == str(reason) and reason.value.isidentifier() and len(reason.words) > 10
+
+
+def rows_of(table, outcome):
+    return [row for row in table if row.outcome == outcome]
+
+
+def test_stats_tell_verifications_errors_and_on_request_times(signal, on, monkeypatch):
+    from mps_spectro_patch import guard
+
+    with msp.accelerated(**on):
+        signal.stft()
+        signal.istft()
+        assert msp.stats()["stft"].seconds == {}
+        msp.watch_calls()
+        try:
+            signal.stft()
+            right = guard.ops.eager_stft
+            monkeypatch.setattr(guard.ops, "eager_stft", lambda *args: right(*args) * 2)
+            with pytest.warns(RuntimeWarning):
+                torch.stft(signal.x, 512, window=torch.ones(512, device=signal.x.device), return_complex=True)
+            monkeypatch.setattr(guard.ops, "eager_stft", lambda *args: 1 / 0)
+            with pytest.warns(RuntimeWarning):
+                torch.stft(signal.x, 256, window=torch.ones(256, device=signal.x.device), return_complex=True)
+        finally:
+            msp.watch_calls(False)
+    stats = msp.stats()
+    assert (stats["stft"].verified, stats["stft"].differed, stats["stft"].errors) == (1, 1, 1)
+    assert stats["istft"].verified == 1
+    assert set(stats["stft"].seconds) == {"fast", "verification", "error"} and min(stats["stft"].seconds.values()) > 0
+    assert "1 right, 1 wrong; 1 errors caught" in str(stats) and " s\n" in str(stats)
+    msp.reset_stats()
+    assert msp.stats()["stft"].verified == 0 and msp.stats()["stft"].seconds == {} and not len(msp.report())
+
+
+def test_report_tells_calls_by_the_line_they_came_from(signal, on):
+    with msp.accelerated(**on):
+        for _ in range(3):
+            signal.stft()
+        signal.istft()
+        torch.stft(signal.x.double(), 400, window=signal.window.double(), return_complex=True)
+    table = msp.report()
+    fast = {row.op: row for row in rows_of(table, "fast")}
+    (other,) = rows_of(table, "dtype")
+    assert fast["torch.stft"].calls == 3 and fast["torch.stft"].function.endswith("stft")
+    assert "conftest.py:" in fast["torch.stft"].place and "2x4000 float32, n_fft=400" in fast["torch.stft"].arguments
+    assert fast["torch.istft"].device == str(signal.x.device) and "length=4000" in fast["torch.istft"].arguments
+    assert "test_report.py:" in other.place and other.function == "test_report_tells_calls_by_the_line_they_came_from"
+    assert [row.calls for row in table] == [3, 1, 1]
+    for word in ("conftest.py", "n_fft=400", "fast", "dtype", Reason.DTYPE.words):
+        assert word in str(table)
+
+
+def test_calls_that_torch_itself_refuses_are_told_as_such(signal, on):
+    with msp.accelerated(**on), pytest.raises(RuntimeError):
+        torch.stft(signal.x, 400, window=signal.window)
+    assert len(rows_of(msp.report(), "raised")) == 1
+
+
+def test_the_sample_costs_little_and_estimates_what_it_did_not_look_at(signal, on):
+    with msp.accelerated(**on):
+        for _ in range(1000):
+            torch.stft(signal.x[:, :400], 16, 200, window=signal.window[:16], center=False, return_complex=True)
+    (row,) = msp.report()
+    assert row.estimated and 900 <= row.calls <= 1100 and "~" in str(msp.report())
+
+
+def test_every_call_on_request_also_where_nothing_is_accelerated(signal, on):
+    msp.watch_calls()
+    try:
+        with msp.accelerated(**on):
+            for _ in range(300):
+                torch.stft(signal.x[:, :400], 16, 200, window=signal.window[:16], center=False, return_complex=True)
+            torch.stft(signal.x.to("meta"), 400, window=signal.window.to("meta"), return_complex=True)
+    finally:
+        msp.watch_calls(False)
+    (row,) = rows_of(msp.report(), "fast")
+    assert row.calls == 300 and not row.estimated and row.seconds > 0
+    assert len(rows_of(msp.report(), "device")) == 1 and msp.stats()["stft"].fallback[Reason.DEVICE] == 1
+
+
+def test_lines_beyond_the_limit_are_counted_together(signal, on, monkeypatch):
+    from mps_spectro_patch import watch
+
+    monkeypatch.setattr(watch, "SITES_MAX", 2)
+    with msp.accelerated(**on):
+        for n_fft in (16, 32, 64, 128):
+            torch.stft(signal.x, n_fft, window=signal.window[:n_fft], return_complex=True)
+    assert len(msp.report()) == 2 and msp.report().left_out == 2 and "2 calls from other lines" in str(msp.report())
+
+
+def test_the_table_is_printed_by_rich_where_it_is_and_plainly_where_not(signal, on, monkeypatch):
+    import io
+    import sys
+
+    with msp.accelerated(**on):
+        signal.stft()
+    monkeypatch.setitem(sys.modules, "rich.console", None)
+    plain = io.StringIO()
+    msp.report().print(plain)
+    assert plain.getvalue() == f"{msp.report()}\n"
+    monkeypatch.undo()
+    printed = io.StringIO()
+    msp.report().print(printed)
+    assert "conftest.py" in printed.getvalue() and "│" in printed.getvalue()
+
+
+def test_enable_returns_what_it_patched_and_what_not_and_why(on):
+    patched = msp.enable(devices=(*on["devices"], "cuda"), ops=("stft",))
+    msp.disable()
+    assert patched.patched == ("torch.stft",) and patched.options.ops == ("stft",)
+    skipped = dict(patched.skipped)
+    assert skipped["torch.istft"] == "not among the ops"
+    if not torch.cuda.is_available():
+        assert skipped["cuda"] == "there is no such device here"
+    assert "patched: torch.stft" in str(patched) and "not patched: torch.istft: not among the ops" in str(patched)
+
+
+def test_nothing_is_printed_by_default(run_python):
+    assert run_python("import mps_spectro_patch as msp; msp.enable(devices=devices); magnitude(x); msp.report()") == ""
+
+
+def test_explain_tells_the_plan_and_the_work(signal, on):
+    with msp.accelerated(**on):
+        work = msp.explain(torch.stft, signal.x, 400, 160, window=signal.window, return_complex=True).work
+        assert work.family == "real" and work.launches == 1
+        product = 1
+        for radix in work.radices:
+            product *= radix
+        assert product == 200 and work.threads == work.lanes * work.frames <= 1024
+        assert 0 < work.threadgroup_bytes <= 32_768
+        assert work.bytes_read == 2 * 4000 * 4 + 400 * 4 and work.bytes_written == signal.spectrum.numel() * 8
+        inverse = msp.explain(torch.istft, signal.spectrum, 400, 160, window=signal.window, length=3000).work
+        assert inverse.bytes_read == signal.spectrum.numel() * 8 + 400 * 4 and inverse.bytes_written == 2 * 3000 * 4
+        odd = msp.explain(torch.stft, signal.x, 211, 50, return_complex=True)
+        assert odd.work.family == "general" and odd.work.bluestein == 211 and "Bluestein" in str(odd)
+        assert f"{inverse.threadgroup_bytes} bytes of threadgroup memory" in str(inverse)
+
+
+def test_the_launches_that_explain_tells_are_made(signal, on, monkeypatch):
+    from mps_spectro_patch.kernels import launch
+
+    made = []
+    real = launch.recipe
+
+    def counted(*args, **kwargs):
+        run = real(*args, **kwargs)
+        return lambda *tensors: made.append(1) or run(*tensors)
+
+    monkeypatch.setattr(launch, "recipe", counted)
+    window = torch.rand(218, device=signal.x.device) + 0.1  # a size that no other test has used
+    with msp.accelerated(**on, verify="off", on_fallback="raise"):
+        for n_fft in (218, 210):
+            arguments = (n_fft, 50, None, window[:n_fft])
+            work = msp.explain(torch.stft, signal.x, *arguments, return_complex=True).work
+            spectrum = torch.stft(signal.x, *arguments, return_complex=True)
+            assert len(made) == work.launches
+            work = msp.explain(torch.istft, spectrum, *arguments).work
+            torch.istft(spectrum, *arguments)
+            assert len(made) == 1 + work.launches
+            made.clear()
+
+
+def test_explain_says_what_would_have_to_change(signal, on):
+    with msp.accelerated(**on):
+        route = msp.explain(torch.stft, signal.x.double(), 400, return_complex=True)
+        assert route.reason is Reason.DTYPE and "x.float()" in route.advice and route.advice in str(route)
+        assert msp.explain(torch.stft, signal.x.double().float(), 400, return_complex=True).fast
+        assert msp.explain(torch.stft, signal.x).advice and not msp.explain(torch.stft, signal.x, 400).fast
+
+
+def test_there_is_advice_for_every_reason_and_the_docs_list_both():
+    from pathlib import Path
+
+    from mps_spectro_patch.advice import ADVICE
+
+    text = (Path(__file__).parents[2] / "docs" / "reasons.md").read_text(encoding="utf-8")
+    listed = [line.split("|")[1:4] for line in text.splitlines() if line.startswith("| `")]
+    assert [[cell.strip() for cell in row] for row in listed] == [
+        [f"`{reason}`", reason.words.replace("|", "\\|"), ADVICE[reason].replace("|", "\\|")] for reason in Reason
+    ]
+
+
+def test_no_module_has_the_name_of_a_public_function():
+    """Importing it would put the module in the function's place."""
+    import importlib.util
+
+    for name in set(msp.__all__) - {"kernels", "__version__"}:
+        assert importlib.util.find_spec(f"mps_spectro_patch.{name}") is None, name
+        assert callable(getattr(msp, name)), name

@@ -298,3 +298,33 @@ def test_threads_that_enable_disable_enter_and_call_never_crash(signal, on):
         thread.join()
     msp.disable()
     assert not errors and is_unpatched()
+
+
+def test_backward_passes_after_leaving_stay_on_the_fast_path(signal, on, monkeypatch):
+    from mps_spectro_patch.kernels import library
+
+    launched = []
+    for name in ("stft_adjoint", "istft_adjoint"):
+        real = getattr(library, name)
+        monkeypatch.setattr(library, name, lambda *a, real=real, name=name: launched.append(name) or real(*a))
+    x = signal.x.clone().requires_grad_()
+    with msp.accelerated(**on, verify="off"):
+        spectrum = torch.stft(x, 400, 100, 400, signal.window, return_complex=True)
+        again = torch.istft(spectrum.abs() * spectrum, 400, 100, 400, signal.window)
+    assert is_unpatched() and not launched
+    again.square().sum().backward()
+    assert launched == ["istft_adjoint", "stft_adjoint"]
+    own = x.grad.clone()
+    x.grad = None
+    spectrum = STFT(x, 400, 100, 400, signal.window, return_complex=True)
+    ISTFT(spectrum.abs() * spectrum, 400, 100, 400, signal.window).square().sum().backward()
+    torch.testing.assert_close(own, x.grad, rtol=1e-3, atol=1e-4 * float(x.grad.abs().max()))
+
+
+@pytest.mark.parametrize("reach", ["attribute", "references", "dispatcher"])
+def test_every_reach_leaves_no_trace_when_an_exception_unwinds_nested_scopes(reach, on):
+    before = msp.status()
+    with pytest.raises(KeyError):
+        with msp.accelerated(**on, reach=reach), msp.accelerated(**on, ops="istft", verify="always"):
+            raise KeyError
+    assert msp.status() == before and is_unpatched()

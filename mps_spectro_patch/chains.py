@@ -1,0 +1,95 @@
+"""Looks into chains of wrappers that other people made: where in them a function of ours is, and how to get it out.
+
+Wrappers say what they wrap in many ways: `__wrapped__`, a closure, a global name of their module (as Applio's zluda
+patch does), an attribute of a callable object. Each of those can be pointed elsewhere; a functools.partial cannot.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections import deque
+from collections.abc import Callable, Iterator
+from types import FunctionType, MethodType, ModuleType
+from typing import Any, NamedTuple
+
+_LOOKED_AT_MAX = 200  # wrappers can be chained in a circle, or hold half the program
+
+
+class Place(NamedTuple):
+    """Where something refers to a function. put(other) makes it refer to another one; None where nothing can."""
+
+    put: Callable[[Any], None] | None
+
+
+def places(function: Callable, top: Any) -> list[Place]:
+    """Every place that refers to `function`, seen from the callable `top` downwards. Empty: it is not in the chain."""
+    found: list[Place] = []
+    seen, queue = {id(function), id(top)}, deque([top])
+    while queue and len(seen) < _LOOKED_AT_MAX:
+        for value, put in _references(queue.popleft()):
+            if value is function:
+                found.append(Place(put))
+            elif id(value) not in seen and _may_wrap(value):
+                seen.add(id(value))
+                queue.append(value)
+    return found
+
+
+def _references(holder: Any) -> Iterator[tuple[Any, Callable[[Any], None] | None]]:
+    """(what `holder` refers to, how to make it refer to something else)."""
+    kind = type(holder)  # not isinstance: proxies claim to be what they stand for
+    if kind is MethodType:
+        yield holder.__func__, None
+        yield holder.__self__, None
+        return
+    if issubclass(kind, functools.partial):
+        yield holder.func, None
+        yield from ((value, None) for value in (*holder.args, *holder.keywords.values()))
+        return
+    wrapped = _attribute(holder, "__wrapped__")
+    if wrapped is not None:
+        yield wrapped, functools.partial(setattr, holder, "__wrapped__")
+    if kind is FunctionType:
+        for cell in holder.__closure__ or ():
+            try:
+                yield cell.cell_contents, functools.partial(setattr, cell, "cell_contents")
+            except ValueError:  # not filled yet
+                continue
+        for name in holder.__code__.co_names:
+            if name in holder.__globals__:
+                yield holder.__globals__[name], functools.partial(holder.__globals__.__setitem__, name)
+        return
+    for name, value in list(_own_names(holder).items()):
+        if name != "__wrapped__":
+            yield value, functools.partial(setattr, holder, name)
+
+
+def _may_wrap(value: Any) -> bool:
+    """Whether to look inside: at callables and plain objects that are neither classes, modules nor torch's own."""
+    if isinstance(value, (type, ModuleType)):
+        return False
+    module = _attribute(value, "__module__")
+    if not isinstance(module, str):
+        return False
+    if type(value) is FunctionType:  # ours and wrapt's pass for torch's: by name, not by where their code is
+        module = value.__globals__.get("__name__") or ""
+    elif not callable(value) and not _own_names(value):
+        return False
+    return module.partition(".")[0] not in _OF_NO_INTEREST
+
+
+def _own_names(value: Any) -> dict[str, Any]:
+    try:
+        return object.__getattribute__(value, "__dict__")
+    except AttributeError:
+        return {}
+
+
+def _attribute(value: Any, name: str) -> Any:
+    try:
+        return getattr(value, name, None)
+    except Exception:  # proxies of all kinds may be met here
+        return None
+
+
+_OF_NO_INTEREST = {"torch", "builtins", "functools", "logging", "threading", "typing", "collections"}

@@ -1,0 +1,199 @@
+"""Plain functions for torch.stft and torch.istft: made, put in their place, found again, taken out.
+
+Only those two attributes are touched: the Tensor methods and torchaudio arrive through them, and patching
+torch.functional would break __torch_function__ tables and pickling. For whom a layer acts is current.py's business.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Collection
+from types import BuiltinFunctionType, FunctionType
+from typing import Any
+
+import torch
+from torch.compiler import is_compiling
+from torch.jit._builtins import _get_builtin_table, _register_builtin
+
+from . import current, guard, routing, watch
+from .current import options_here
+from .options import OPS, Options, logger
+from .routing import Reason
+
+
+class Layer:
+    """Our function over one of torch's. Never freed (TorchScript and dynamo know functions by id), but often idle."""
+
+    def __init__(self, op: str, original: Callable) -> None:
+        self.op = op
+        self.retired = False  # bypassed by a later layer of ours: passes every call through
+        self.function = _dress((_make_stft if op == "stft" else _make_istft)(self, original), op, original)
+
+    @property
+    def original(self) -> Callable:
+        """What the layer stands in for. Kept where other libraries' layers below it can still be taken out."""
+        return self.function.__wrapped__
+
+    def position(self) -> str:
+        """Where we are: "installed", "covered" by somebody else's wrapper, or "absent", for all we can see."""
+        top = getattr(torch, self.op)
+        if top is self.function:
+            return "installed"
+        if top is torch.functional.stft or top is torch._VF.istft:
+            return "absent"
+        from . import chains
+
+        return "covered" if chains.places(self.function, top) else "absent"
+
+    def take_out(self) -> bool:
+        """Makes whoever calls the layer call what is below it. False if somebody's reference cannot be changed."""
+        if getattr(torch, self.op) is self.function:
+            setattr(torch, self.op, self.original)
+            return True
+        from . import chains
+
+        for place in chains.places(self.function, getattr(torch, self.op)):
+            if place.put is not None:
+                try:
+                    place.put(self.original)
+                except Exception as error:  # read-only, or somebody's __setattr__
+                    logger.debug("a reference to our torch.%s stays: %r", self.op, error)
+        return self.position() == "absent"
+
+
+def layers() -> list[Layer]:
+    """Every layer that was ever made; at most one of each op is not retired."""
+    return list(_layers)
+
+
+def install(wanted: Collection[str]) -> list[str]:
+    """A layer over each of the wanted ops, none over the others. Returns the ops whose layer could not be taken out."""
+    return [op for op in OPS if not (_install(op) if op in wanted else _remove(op))]
+
+
+_layers: list[Layer] = []
+_PLAIN = (torch.Tensor, torch.nn.Parameter)
+
+
+# Both functions begin with the shortest way out, for calls that are none of our business: written out, as each function
+# call costs a tenth of what may be spent there. Dynamo does not see it: `compiling` is true for it.
+
+
+def _make_stft(layer: Layer, original: Callable) -> Callable:
+    untouched = guard.untouched
+
+    def stft(input, n_fft, hop_length=None, win_length=None, window=None, center=True, pad_mode="reflect",
+             normalized=False, onesided=None, return_complex=None, align_to_window=None):
+        compiling = is_compiling()
+        options = current.options_for_compiled_code() if compiling else options_here()
+        if options is None or options.stft_flags is None or layer.retired:
+            return original(input, n_fft, hop_length, win_length, window, center, pad_mode, normalized, onesided,
+                            return_complex, align_to_window)
+        if not compiling and type(input) in _PLAIN and not watch.everything:
+            for flag in options.stft_flags:
+                if getattr(input, flag):
+                    break
+            else:
+                untouched["stft"] += 1
+                return original(input, n_fft, hop_length, win_length, window, center, pad_mode, normalized, onesided,
+                                return_complex, align_to_window)
+        arguments = (input, n_fft, hop_length, win_length, window, center, pad_mode, normalized, onesided,
+                     return_complex, align_to_window)
+        return _call("stft", options, arguments, original, arguments, {})
+
+    return stft
+
+
+def _make_istft(layer: Layer, original: Callable) -> Callable:
+    untouched = guard.untouched
+
+    # torch.istft is a builtin: it has no signature, and its errors tell how arguments were given. So they are kept.
+    def istft(*args, **kwargs):
+        compiling = is_compiling()
+        options = current.options_for_compiled_code() if compiling else options_here()
+        if options is None or options.istft_flags is None or layer.retired:
+            return original(*args, **kwargs)
+        if not compiling and args and type(args[0]) in _PLAIN and not watch.everything:
+            for flag in options.istft_flags:
+                if getattr(args[0], flag):
+                    break
+            else:
+                untouched["istft"] += 1
+                return original(*args, **kwargs)
+        try:
+            arguments = istft_arguments(*args, **kwargs)
+        except TypeError:
+            return original(*args, **kwargs)
+        return _call("istft", options, arguments, original, args, kwargs)
+
+    return istft
+
+
+def istft_arguments(input, n_fft, hop_length=None, win_length=None, window=None, center=True, normalized=False,
+                    onesided=None, length=None, return_complex=False) -> tuple:
+    return input, n_fft, hop_length, win_length, window, center, normalized, onesided, length, return_complex
+
+
+def _call(op: str, options: Options, arguments: tuple, original: Callable, args: tuple, kwargs: dict) -> torch.Tensor:
+    if is_compiling():  # no counters, locks or comparisons: dynamo could not trace them
+        decision = routing.decide_compiled(op, options.device_types, arguments)
+        if isinstance(decision, Reason):
+            return original(*args, **kwargs)
+        return guard.launch_compiled(op, arguments[0], arguments[4], decision)
+    if watch.is_due(op):
+        return watch.call(op, arguments, lambda: _act(op, options, arguments, original, args, kwargs))
+    return _act(op, options, arguments, original, args, kwargs)
+
+
+def _act(op: str, options: Options, arguments: tuple, original: Callable, args: tuple, kwargs: dict) -> torch.Tensor:
+    input = arguments[0]
+    decision = routing.untouched(input, options.flags)
+    if decision is Reason.DEVICE or (decision is Reason.TYPE and not _is_on_device(input, options)):
+        guard.untouched[op] += 1
+        watch.tell(Reason.DEVICE)
+        return original(*args, **kwargs)
+    if decision is None:
+        decision = routing.decide_touched(op, arguments)
+    if isinstance(decision, Reason):
+        return guard.fall_back(op, decision, options, lambda: original(*args, **kwargs))
+    return guard.run(op, options, input, arguments[4], decision, lambda: original(*args, **kwargs))
+
+
+def _is_on_device(input: Any, options: Options) -> bool:
+    return isinstance(input, torch.Tensor) and any(getattr(input, flag) for flag in options.flags)
+
+
+def _dress(function: Callable, op: str, original: Callable) -> Callable:
+    """Makes `function` look like torch's to pickle, inspect, help() and TorchScript."""
+    functools.update_wrapper(function, original)
+    function.__module__, function.__name__, function.__qualname__ = "torch", op, op  # pickles as torch.stft, everywhere
+    if isinstance(original, FunctionType):
+        function.__prepare_scriptable__ = lambda: function.__wrapped__  # TorchScript compiles the original's source
+    elif isinstance(original, BuiltinFunctionType):
+        # Only right for a builtin: as "aten::stft", torch.stft would lose its default center=True.
+        _get_builtin_table()
+        _register_builtin(function, f"aten::{op}")
+    return function
+
+
+def _install(op: str) -> bool:
+    top = getattr(torch, op)
+    known = [layer for layer in _layers if layer.op == op]
+    if any(not layer.retired and layer.position() != "absent" for layer in known):
+        return True
+    layer = next((layer for layer in known if top is layer.original or top is layer.function), None)
+    if layer is None:
+        layer = Layer(op, top)
+        _layers.append(layer)
+    for other in known:  # they may still be reached through wrappers that hide what they wrap
+        other.retired = other is not layer
+    layer.retired = False
+    from . import dynamo
+
+    dynamo.teach((layer.function, layer.original) for layer in _layers)
+    setattr(torch, op, layer.function)
+    return True
+
+
+def _remove(op: str) -> bool:
+    return all([layer.take_out() for layer in reversed(_layers) if layer.op == op])

@@ -1,0 +1,70 @@
+"""Names in other modules that were bound to torch's functions early: `from torch import stft` before enable().
+
+Finds them in sys.modules, and replaces them where reach="references" asks for that. What is bound elsewhere (default
+arguments, dictionaries, attributes of objects) is not found.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from types import ModuleType
+from typing import NamedTuple
+
+
+class Reference(NamedTuple):
+    """A module-level name, and the function that it is bound to."""
+
+    module: str
+    name: str
+    function: Callable
+
+    def __str__(self) -> str:
+        return f"{self.module}.{self.name}"
+
+
+def to(*functions: Callable) -> list[Reference]:
+    """Every module-level name outside of torch and this package that is bound to one of the functions."""
+    return [
+        Reference(module, name, value)
+        for module, namespace in _namespaces()
+        for name, value in list(namespace.items())
+        if any(value is function for function in functions)
+    ]
+
+
+def replace(original: Callable, ours: Callable) -> list[Reference]:
+    """Binds every name that is bound to `original` to `ours`. Returns what was replaced."""
+    found = to(original)
+    for reference in found:
+        _bind(reference, original, ours)
+    return found
+
+
+def restore(original: Callable, ours: Callable) -> list[Reference]:
+    """The reverse, also for names that were bound to `ours` by the modules themselves, meanwhile. By identity: names
+    that are bound to something else by now are left alone."""
+    found = to(ours)
+    for reference in found:
+        _bind(reference, ours, original)
+    return found
+
+
+def _bind(reference: Reference, before: Callable, after: Callable) -> None:
+    namespace = _namespace(sys.modules.get(reference.module))
+    if namespace.get(reference.name) is before:
+        namespace[reference.name] = after
+
+
+def _namespaces() -> Iterator[tuple[str, dict]]:
+    seen = set()
+    for name, module in list(sys.modules.items()):
+        namespace = _namespace(module)
+        if name.partition(".")[0] not in ("torch", "mps_spectro_patch") and id(namespace) not in seen:
+            seen.add(id(namespace))  # one module may be known by two names
+            yield name, namespace
+
+
+def _namespace(module: object) -> dict:
+    """The module's names, without waking one that loads itself on the first look at an attribute."""
+    return object.__getattribute__(module, "__dict__") if isinstance(module, ModuleType) else {}

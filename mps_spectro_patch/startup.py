@@ -1,0 +1,118 @@
+"""What MPS_SPECTRO_PATCH=1 does: enables the patch as soon as torch is imported, at once if it already is.
+
+The .pth file brings this module into every interpreter that is started with the variable. So it imports nothing but
+what is there anyway (logging or importlib.util, even __future__, would cost more), prints nothing, and never raises.
+"""
+
+import os
+import sys
+
+VARIABLE = "MPS_SPECTRO_PATCH"
+_waiting = _due = False
+_then: list = []
+
+
+def is_wanted() -> bool:
+    return os.environ.get(VARIABLE, "").strip().lower() in ("1", "true", "on", "yes")
+
+
+def begin() -> None:
+    """Called on import of the package. Twice is once: in a virtual environment Python reads .pth files twice."""
+    if is_wanted():
+        when_torch_is_imported()
+
+
+def when_torch_is_imported(then=None) -> None:
+    """Calls enable(), with its options from the environment, and then `then`: now or at the end of torch's import."""
+    global _waiting
+    if then is not None:
+        _then.append(then)
+    if "torch" in sys.modules and not _is_half_there("torch"):
+        _enable()
+    elif not _waiting:
+        _waiting = True
+        sys.meta_path.insert(0, _Finder)
+
+
+def catch_up(caller: str) -> None:
+    """Called at the end of modules that enable() is made of: enables, if one of our own modules imported torch and was
+    only half there when torch was done."""
+    package = __name__.partition(".")[0]
+    needed = {f"{package}.{name}" for name in ("patching", "layers", "current", "guard", "routing", "options", "watch")}
+    if _due and not any(_is_half_there(name) for name in needed - {caller}):
+        _enable()
+
+
+def _enable() -> None:
+    global _due
+    _due = False
+    try:
+        from .patching import enable
+
+        enable()
+        while _then:
+            _then.pop(0)()
+    except Exception as error:  # whoever set a variable must not find every program of theirs dead on import
+        import warnings
+
+        warnings.warn(f"mps_spectro_patch stays off: {error}", RuntimeWarning, stacklevel=2)
+
+
+class _Finder:
+    """Finds torch as the others do, once, and has its loader tell when it is done."""
+
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        if name != "torch" or path is not None:
+            return None
+        if cls in sys.meta_path:
+            sys.meta_path.remove(cls)
+        for finder in sys.meta_path:
+            find = getattr(finder, "find_spec", None)
+            spec = find and find(name, path, target)
+            if spec is not None:
+                if hasattr(spec.loader, "exec_module"):
+                    spec.loader = _Loader(spec.loader)
+                return spec
+        _wait_again()
+        return None
+
+
+class _Loader:
+    """Stands in for torch's loader until the body of torch runs, which sees its own loader."""
+
+    def __init__(self, loader) -> None:
+        self.loader = loader
+
+    def __getattr__(self, name):
+        return getattr(self.loader, name)
+
+    def create_module(self, spec):
+        return self.loader.create_module(spec)
+
+    def exec_module(self, module) -> None:
+        module.__loader__ = module.__spec__.loader = self.loader
+        try:
+            self.loader.exec_module(module)
+        except BaseException:
+            _wait_again()
+            raise
+        _torch_is_imported()
+
+
+def _torch_is_imported() -> None:
+    global _due
+    package = __name__.partition(".")[0]
+    _due = any(name.startswith(f"{package}.") and _is_half_there(name) for name in list(sys.modules))
+    if not _due:
+        _enable()
+
+
+def _is_half_there(name: str) -> bool:
+    return bool(getattr(getattr(sys.modules.get(name), "__spec__", None), "_initializing", False))
+
+
+def _wait_again() -> None:
+    """torch was not there, or its import failed: there may be another attempt."""
+    if _Finder not in sys.meta_path:
+        sys.meta_path.insert(0, _Finder)

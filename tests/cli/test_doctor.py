@@ -1,0 +1,165 @@
+"""doctor: healthy where all is well, and for every kind of trouble exactly what is wrong, with exit status 1."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from mps_spectro_patch import checkup, cli, compat, doctor, guard, kernels
+from mps_spectro_patch.kernels import library
+
+
+@pytest.fixture
+def run(device_name, capsys):
+    def run(*arguments: str) -> tuple[int, str]:
+        code = cli.main(["doctor", "--device", device_name, *arguments])
+        return code, capsys.readouterr().out
+
+    return run
+
+
+@pytest.fixture
+def only(monkeypatch):
+    """Leaves out the checks that a test is not about: they take seconds."""
+
+    def only(*names: str) -> None:
+        for name in {"compiles", "is_right", "is_fast"} - set(names):
+            monkeypatch.setattr(checkup, name, lambda *_: iter(()))
+
+    return only
+
+
+def test_a_healthy_machine_is_healthy_and_told_about(run):
+    code, output = run()
+    assert code == 0 and output.splitlines()[-1].startswith("healthy")
+    for words in ("environment: ", f"torch {torch.__version__}", "kernels compile", "against float64", "times as fast"):
+        assert words in output
+    assert "BAD" not in output and torch.stft is torch.functional.stft
+
+
+def test_json_is_all_of_it_and_nothing_else(run, only):
+    only("is_fast")
+    code, output = run("--json")
+    data = json.loads(output)
+    assert code == 0 and data["healthy"] is True and data["verdict"].startswith("healthy")
+    found = {finding["check"]: finding for finding in data["findings"]}
+    assert found["environment"]["data"]["versions"]["torch"] and found["speed of stft"]["data"]["ratio"] > 0
+    assert "torch.stft: not patched" in data["status"]
+
+
+def test_a_kernel_that_does_not_compile_is_named(run, only, monkeypatch):
+    only("compiles")
+    real = kernels.compile_shader
+    monkeypatch.setattr(kernels, "compile_shader", lambda source, device: real("no such text;\n" + source, device))
+    code, output = run()
+    assert code == 1 and "0 of 14 kernels compile" in output and "real Kind(name='msp_stft'" in output
+    last = output.splitlines()[-1]
+    assert last.startswith("NOT healthy: kernels: 0 of") and "mps-spectro-patch doctor --json" in last
+
+
+def test_a_device_with_too_few_threads_is_named(run, only, monkeypatch):
+    only("compiles")
+
+    class Library:
+        def __getattr__(self, name):
+            return type("Kernel", (), {"max_total_threads_per_threadgroup": 64})
+
+    monkeypatch.setattr(kernels, "compile_shader", lambda source, device: Library())
+    code, output = run()
+    assert code == 1 and "the device allows 64" in output
+
+
+@pytest.mark.parametrize(
+    ("broken", "words"), [("stft", "forward differs"), ("stft_adjoint", "backward differs")]
+)
+def test_wrong_numbers_are_named_by_size_and_mode(broken, words, run, only, monkeypatch):
+    only("is_right")
+    right = getattr(library, broken)
+
+    def wrong(signal, window, geometry, *more):
+        result = right(signal, window, geometry, *more)
+        return result * 1.0001 if geometry.normalized else result
+
+    monkeypatch.setattr(library, broken, wrong)
+    code, output = run()
+    assert code == 1 and f"n_fft=400, normalized: {words}" in output and "n_fft=400, plain" not in output
+
+
+def test_an_error_in_a_kernel_is_named(run, only, monkeypatch):
+    only("is_right")
+
+    def breaks(*_):
+        raise RuntimeError("command buffer exited with error status")
+
+    monkeypatch.setattr(library, "istft", breaks)
+    code, output = run()
+    assert code == 1 and "n_fft=400, plain: RuntimeError: command buffer exited" in output
+
+
+def test_an_accelerator_that_is_slower_than_torch_is_not_healthy(monkeypatch, device_name):
+    times = iter([3.0, 1.0, 3.0, 1.0])
+    monkeypatch.setattr(checkup, "_milliseconds", lambda *_: next(times))
+    expected = None if device_name == "simulator" else False
+    assert [finding.ok for finding in checkup.is_fast(device_name)] == [expected] * 2
+
+
+def test_a_device_that_is_not_there_ends_it(capsys):
+    missing = next(name for name in ("mps", "cuda") if doctor.best_device() != name)
+    assert cli.main(["doctor", "--device", missing]) == 1
+    assert f"NOT healthy: device: {missing} cannot be used here" in capsys.readouterr().out
+
+
+def test_a_plan_that_failed_in_this_process_is_told(run, only):
+    only()
+    guard.quarantined["stft", 400] = guard.Quarantined("stft", "some plan", "mps:0", "it was wrong")
+    code, output = run()
+    assert code == 1 and "some plan on mps:0: it was wrong" in output
+
+
+def test_a_check_that_fails_itself_is_a_finding(run, only, monkeypatch):
+    only()
+    monkeypatch.setattr(doctor, "environment", lambda: 1 / 0)
+    code, output = run()
+    assert code == 1 and "the check itself failed: ZeroDivisionError" in output and "patch: on: stft" in output
+
+
+def test_somebody_else_at_torchs_functions_is_told_and_is_no_illness(run, only):
+    only()
+    own = torch.stft
+
+    def stft_of_a_neighbour(*args, **kwargs):
+        return own(*args, **kwargs)
+
+    torch.stft = stft_of_a_neighbour
+    try:
+        code, output = run()
+        assert torch.stft is stft_of_a_neighbour
+    finally:
+        torch.stft = own
+    assert code == 0 and "stft_of_a_neighbour, not torch's own" in output
+
+
+@pytest.mark.parametrize(("tested", "words"), [(("0.1", "99"), ", tested"), (("98", "99"), "not tested (from 98")])
+def test_installed_projects_are_compared_with_the_versions_that_were_tested(tested, words, run, only, monkeypatch):
+    only()
+    monkeypatch.setattr(compat, "TESTED", {"pytest": tested, "not-installed": ("1", "2")})
+    code, output = run()
+    assert code == 0 and f"pytest: {pytest.__version__}" in output and words in output
+    assert "not-installed" not in output
+
+
+def test_the_enabled_patch_of_the_environment_does_not_confuse_it(run, only, on_by_environment):
+    only()
+    code, output = run()
+    assert code == 0 and "patch: on: stft, istft; off again: stft, istft" in output
+
+
+@pytest.fixture
+def on_by_environment():
+    import mps_spectro_patch as msp
+
+    msp.enable()
+    yield
+    msp.disable()

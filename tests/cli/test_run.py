@@ -1,0 +1,148 @@
+"""`mps-spectro-patch run`: the program sees what it would see under `python`, and is accelerated; what is reported."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mps_spectro_patch import cli
+
+SEES = """
+import sys, os
+def annotated(x: undefined_unless_annotations_are_inherited = None): pass
+if __name__ == "__main__":
+    print([sys.argv, __name__, os.path.basename(__file__), __spec__ and __spec__.name, sys.path[0]])
+    sys.exit(7)
+"""
+PROGRAM = """
+import pickle, sys, atexit
+import torch
+
+class Mine:
+    pass
+
+def transform(x, window):
+    return torch.stft(x, 400, 160, window=window, return_complex=True)
+
+x, window = torch.randn(2, 4000, device=sys.argv[1]), torch.hann_window(400, device=sys.argv[1])
+for _ in range(70):
+    transform(x, window)
+transform(x.to("meta"), window.to("meta"))
+assert type(pickle.loads(pickle.dumps(Mine()))) is Mine
+atexit.register(lambda: print("left", Mine.__name__))
+"""
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Runs the command in a new process; returns its result."""
+
+    def run(*arguments: object, **variables: str) -> subprocess.CompletedProcess:
+        command = [sys.executable, "-m", "mps_spectro_patch", "run", *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env={**os.environ, **variables})
+
+    return run
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["script", "module", "program", "folder"])
+def test_a_program_sees_what_it_sees_under_python(kind, run, tmp_path):
+    text = SEES.replace("undefined_unless_annotations_are_inherited", "int")
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    arguments = ["--stats", "-m", "--devices"]
+    if kind == "script":
+        command = [write(folder / "sees.py", text)]
+    elif kind == "module":
+        write(tmp_path / "sees.py", text)
+        command = ["-m", "sees"]
+    elif kind == "folder":
+        write(folder / "__main__.py", text)
+        command = [folder]
+    else:
+        program = write(folder / "sees", f"#!{sys.executable}\n{text}")
+        program.chmod(0o755)
+        command = ["sees"]
+    result = run(*command, *arguments, PATH=f"{folder}{os.pathsep}{os.environ['PATH']}")
+    python = [folder / "sees"] if kind == "program" else command
+    expected = subprocess.run([sys.executable, *map(str, python), *arguments], cwd=tmp_path, capture_output=True,
+                              text=True)  # fmt: skip
+    assert (result.stdout, result.returncode, result.stderr) == (expected.stdout, 7, ""), (result, expected)
+
+
+def test_annotations_are_not_inherited_from_us_and_errors_are_the_programs(run, tmp_path):
+    result = run(write(tmp_path / "sees.py", SEES))
+    assert result.returncode == 1 and "NameError: name 'undefined_unless" in result.stderr
+
+
+def test_torch_is_not_imported_for_it(run, tmp_path):
+    result = run("--stats", write(tmp_path / "a.py", "import sys; print('torch' in sys.modules)"))
+    assert result.stdout == "False\n" and "did not import torch" in result.stderr
+
+
+def test_the_options_reach_the_program_and_its_children(run, tmp_path):
+    text = "import os; print({k: v for k, v in sorted(os.environ.items()) if k.startswith('MPS_SPECTRO_PATCH')})"
+    result = run("--devices", "mps,cuda", "--reach", "references", "--verify", "off", write(tmp_path / "a.py", text))
+    expected = {"": "1", "_DEVICES": "mps,cuda", "_REACH": "references", "_VERIFY": "off"}
+    assert ast.literal_eval(result.stdout) == {f"MPS_SPECTRO_PATCH{name}": value for name, value in expected.items()}
+
+
+def test_stats_and_trace_tell_every_call(run, tmp_path, device_name, torch_device):
+    program = write(tmp_path / "program.py", PROGRAM)
+    result = run("--stats", "--trace", "trace.json", "--devices", device_name, "--reach", "attribute", program,
+                 torch_device)  # fmt: skip
+    assert result.returncode == 0 and result.stdout == "left Mine\n"
+    line = next(line for line in result.stderr.splitlines() if "70" in line and "transform" in line)
+    for word in ("program.py:9", "torch.stft", "2x4000", "n_fft=400", "fast", str(torch_device)):
+        assert word in line.replace("│", " "), (word, line)
+    assert "meta" in result.stderr and "device: the input is not on a device" in result.stderr
+    events = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
+    assert len(events) == 71 and {event["args"]["outcome"] for event in events} == {"fast", "device"}
+    for event in events:
+        assert event["name"] == "torch.stft" and event["ph"] == "X" and event["dur"] > 0
+        assert event["args"]["from"].endswith("program.py:9") and {"ts", "pid", "tid"} <= event.keys()
+
+
+def test_a_program_of_another_kind_runs_with_the_variables_set(run):
+    result = run("--stats", "env")
+    assert "MPS_SPECTRO_PATCH=1" in result.stdout and "cannot look inside" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "what shall be run"),
+        (["no-such-program"], "no such file, and no such program on PATH"),
+        (["-m", "no_such_module"], "No module named no_such_module"),
+        (["--devices", "cpu", "x.py"], "'cpu' is refused"),
+        (["--verify", "maybe", "x.py"], "verify='maybe'"),
+        (["--reach", "far", "x.py"], "reach='far'"),
+    ],
+)
+def test_what_a_person_can_put_right_is_a_sentence_and_exit_status_2(arguments, words, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", list(sys.argv)), monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr("mps_spectro_patch.startup.when_torch_is_imported", lambda then: None)
+    monkeypatch.setenv("MPS_SPECTRO_PATCH", "0")
+    assert cli.main(["run", *arguments]) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_a_trace_that_cannot_be_written_does_not_hide_the_programs_end(run, tmp_path):
+    result = run("--trace", tmp_path / "no" / "folder", write(tmp_path / "a.py", "import torch; raise SystemExit(5)"))
+    assert result.returncode == 5 and "cannot write" in result.stderr
+
+
+def test_status_tells_the_patch_and_the_autoload(capsys):
+    assert cli.main(["status"]) == 0
+    output = capsys.readouterr().out
+    assert "torch.stft: not patched" in output and "autoload is o" in output
