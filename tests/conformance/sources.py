@@ -1,0 +1,137 @@
+"""Every Metal source that the package can generate, from the plans and the families' Kind dataclasses: none by hand.
+
+A family is a module of kernels/ that has a `Kind` (a dataclass whose fields say which kernel) and `_PARTS` (the files
+of each). Fields are taken through all their values, whether or not a launch asks for that combination today.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import itertools
+import pkgutil
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from types import ModuleType
+
+from mps_spectro_patch import kernels
+from mps_spectro_patch.kernels import launch, plan
+
+
+@dataclass(frozen=True)
+class Generated:
+    """One source: what it is, its text, the kernel in it, and the plan that says how it is launched."""
+
+    label: str
+    parts: tuple[str, ...]
+    defines: str
+    kernel: str
+    plan: plan.Plan
+    kind: tuple  # of kernel: what is the same for all plans
+
+    @property
+    def text(self) -> str:
+        return launch.source(self.parts, self.defines)
+
+    @property
+    def threads(self) -> int:
+        return self.plan.threads
+
+
+def families() -> list[ModuleType]:
+    modules = (importlib.import_module(f"{kernels.__name__}.{info.name}") for info in pkgutil.iter_modules(
+        kernels.__path__) if info.name not in ("cuda", "mps"))
+    return [module for module in modules if hasattr(module, "Kind") and hasattr(module, "_PARTS")]
+
+
+@cache
+def everything() -> tuple[Generated, ...]:
+    return tuple(_everything())
+
+
+def _everything() -> Iterator[Generated]:
+    """Each text once: fields of a Kind that a kernel's files do not mention make no difference."""
+    seen: set[tuple] = set()
+    for family in families():
+        for kind in kinds(family):
+            parts = family._PARTS[kind.name]
+            mentioned = set(re.findall(r"\bMSP_\w+", launch.source(parts, "")))
+            defines = "".join(line for line in kind.defines().splitlines(True) if line.split()[1] in mentioned)
+            for which, label in plans(family, kind):
+                if (key := (parts, which, defines)) not in seen:
+                    seen.add(key)
+                    every = which.defines() + kind.defines()
+                    yield Generated(f"{label} {kind}", parts, every, kind.name, which, (parts, defines))
+
+
+def representatives() -> list[Generated]:
+    """Enough to have every kind of kernel by a small and a large plan, and every kernel by every kind of plan."""
+    kinds: dict[tuple, list[Generated]] = {}
+    characters: dict[tuple, Generated] = {}
+    for source in everything():
+        kinds.setdefault(source.kind, []).append(source)
+        characters.setdefault((source.kernel, character(source.plan)), source)
+    chosen: dict[Generated, None] = {}
+    for members in kinds.values():
+        members.sort(key=lambda source: source.plan.n_fft)
+        for source in (members[0], members[-1]):
+            chosen[source] = None
+    chosen.update(dict.fromkeys(characters.values()))
+    return list(chosen)
+
+
+def kinds(family: ModuleType) -> Iterator:
+    fields = dataclasses.fields(family.Kind)
+    values = []
+    for field in fields:
+        if field.name == "name":
+            values.append(list(family._PARTS))
+        elif field.type in ("bool", bool):
+            values.append([False, True])
+        elif "dtype" in str(field.type):
+            values.append(list(family._SAMPLES))
+        else:
+            raise TypeError(f"{family.__name__}.Kind.{field.name} is a {field.type}: say here which values it takes")
+    for combination in itertools.product(*values):
+        yield family.Kind(**dict(zip((field.name for field in fields), combination, strict=True)))
+
+
+def plans(family: ModuleType, kind) -> Iterator[tuple[plan.Plan, str]]:
+    if "bluestein" in {field.name for field in dataclasses.fields(kind)}:
+        yield from _transforms(kind.bluestein)
+        return
+    forward = kind.name == "msp_stft"
+    for n_fft in plan.supported_sizes():
+        yield (plan.stft_plan if forward else plan.istft_plan)(n_fft), f"n_fft={n_fft}"
+
+
+def _transforms(bluestein: bool) -> Iterator[tuple[plan.Plan, str]]:
+    seen = set()
+    for complex_valued in (False, True):
+        for n_fft in range(1, plan.MAX_N_FFT + 1):
+            if not plan.supports(n_fft, complex_valued):
+                continue
+            points = n_fft if complex_valued or n_fft % 2 else n_fft // 2
+            if not plan.supports_real(2 * points) and points > plan.MAX_BLUESTEIN_POINTS:
+                continue  # the real family's alone
+            how = plan.transform(n_fft, complex_valued)
+            if how.bluestein == bluestein and how.plan not in seen:
+                seen.add(how.plan)
+                yield how.plan, f"points={how.points}"
+
+
+def character(which: plan.Plan) -> tuple:
+    """What of a plan chooses between lines of a kernel; sizes choose between numbers."""
+    return (
+        which.overlap, which.mirrored, which.split, len(which.radices), which.lanes > 32, min(which.frames, 5) > 4,
+        which.half % 2, which.pad_shift,
+    )  # fmt: skip
+
+
+def way(which: plan.Plan) -> tuple:
+    """The part of its character that decides which lines of the text are there; stages only repeat some."""
+    return (
+        which.overlap, which.mirrored, which.split, which.lanes > 32, min(which.frames, 5) > 4, which.half % 2
+    )  # fmt: skip

@@ -1,0 +1,65 @@
+"""The checker on what the package generates: representatives of every plan and kernel here, everything on demand."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from mps_spectro_patch import kernels
+from mps_spectro_patch.kernels.plan import THREADGROUP_BYTES
+
+from . import checker, sources
+
+ALL = os.environ.get("MPS_SPECTRO_CONFORMANCE") == "all"
+
+
+@pytest.fixture(scope="module")
+def checked() -> list[tuple[sources.Generated, checker.Report]]:
+    """What is to be looked at, with what the checker says. The tree is looked at once for each way through the text."""
+    seen: set[tuple] = set()
+    result = []
+    for source in sources.everything() if ALL else sources.representatives():
+        ways = {source.kind, (source.kernel, sources.way(source.plan))}
+        result.append((source, checker.check(source.text, house=True, deep=not ways <= seen)))
+        seen |= ways
+    return result
+
+
+def test_no_source_that_the_package_generates_is_flagged(checked):
+    flagged = [f"{source.label}: {finding}" for source, report in checked for finding in report.findings]
+    assert not flagged, f"{len(flagged)} findings, the first: {flagged[:3]}"
+
+
+def test_every_source_has_one_kernel_bounded_by_what_it_is_launched_with(checked):
+    for source, report in checked:
+        (signature,) = report.signatures
+        assert (signature.kernel, signature.max_threads) == (source.kernel, source.threads), source.label
+
+
+def test_group_sizes_are_whole_and_at_most_1024():
+    for source in sources.everything():
+        assert isinstance(source.threads, int) and 1 <= source.threads <= 1024, source.label
+
+
+def test_threadgroup_memory_of_every_plan_fits():
+    assert max(source.plan.threadgroup_bytes for source in sources.everything()) <= THREADGROUP_BYTES == 32_768
+
+
+def test_everything_is_many_thousand_sources_and_representatives_cover_every_kernel_and_plan():
+    everything, chosen = sources.everything(), sources.representatives()
+    assert len(everything) > 5000 and len(set(everything)) == len(everything)
+    assert {source.kind for source in chosen} == {source.kind for source in everything}
+
+    def pairs(some: list[sources.Generated]) -> set[tuple]:
+        return {(source.kernel, sources.character(source.plan)) for source in some}
+
+    assert pairs(chosen) == pairs(everything)
+
+
+def test_every_metal_file_is_part_of_some_source():
+    """A new family has to show its sources: a module of kernels/ with a Kind and its _PARTS, known to sources.py."""
+    files = {path.stem for path in Path(kernels.__file__).parent.glob("*.metal")}
+    used = {part for family in sources.families() for parts in family._PARTS.values() for part in parts}
+    assert files == used
