@@ -67,19 +67,24 @@ def _everything() -> Iterator[Generated]:
 
 
 def representatives() -> list[Generated]:
-    """Enough to have every kind of kernel by a small and a large plan, and every kernel by every kind of plan."""
-    kinds: dict[tuple, list[Generated]] = {}
-    characters: dict[tuple, Generated] = {}
-    for source in everything():
-        kinds.setdefault(source.kind, []).append(source)
-        characters.setdefault((source.kernel, character(source.plan)), source)
-    chosen: dict[Generated, None] = {}
-    for members in kinds.values():
-        members.sort(key=lambda source: source.plan.n_fft)
-        for source in (members[0], members[-1]):
-            chosen[source] = None
-    chosen.update(dict.fromkeys(characters.values()))
-    return list(chosen)
+    """Few sources that have every kind of kernel, and every kernel's ways and numbers of stages among their plans."""
+    missing = set().union(*map(traits, everything()))
+    chosen = []
+    by_size = sorted(everything(), key=lambda source: -source.plan.n_fft)
+    for wanted in (3, 2, 1):  # first those that show as much as possible at once
+        for source in by_size:
+            if len(found := traits(source) & missing) >= wanted:
+                chosen.append(source)
+                missing -= found
+    return chosen
+
+
+def traits(source: Generated) -> set[tuple]:
+    """What the checker should have seen once."""
+    which = source.plan
+    # The part of a plan that decides which lines of the text are there; sizes only change numbers.
+    way = (which.overlap, which.mirrored, which.split, which.lanes > 32, min(which.frames, 5) > 4, which.half % 2)
+    return {source.kind, (source.kernel, way), (source.kernel, len(which.radices))}
 
 
 def kinds(family: ModuleType) -> Iterator:
@@ -121,17 +126,3 @@ def _transforms(bluestein: bool) -> Iterator[tuple[plan.Plan, str]]:
                 seen.add(how.plan)
                 yield how.plan, f"points={how.points}"
 
-
-def character(which: plan.Plan) -> tuple:
-    """What of a plan chooses between lines of a kernel; sizes choose between numbers."""
-    return (
-        which.overlap, which.mirrored, which.split, len(which.radices), which.lanes > 32, min(which.frames, 5) > 4,
-        which.half % 2, which.pad_shift,
-    )  # fmt: skip
-
-
-def way(which: plan.Plan) -> tuple:
-    """The part of its character that decides which lines of the text are there; stages only repeat some."""
-    return (
-        which.overlap, which.mirrored, which.split, which.lanes > 32, min(which.frames, 5) > 4, which.half % 2
-    )  # fmt: skip
