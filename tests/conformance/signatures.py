@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from clang.cindex import Cursor, CursorKind, Type, TypeKind
 
@@ -38,6 +38,7 @@ class Buffer:
     reference: bool
     type: str  # of what it points to, canonical: "float", "int", "vec<float, 2>", ...
     const: bool
+    reads: int = 0  # elements, by the largest index that is a number
 
 
 @dataclass(frozen=True)
@@ -62,11 +63,32 @@ def signatures(unit: Cursor, kernels: list[Kernel]) -> tuple[list[Signature], li
         if len(cursors) != len(kernel.parameters):
             found.append(Finding("syntax", kernel.line, f"parameters of '{kernel.name}' cannot be told apart"))
             continue
-        result.append(_signature(kernel, cursors, found))
+        result.append(_signature(kernel, cursors, _reads(function), found))
     return result, found
 
 
-def _signature(kernel: Kernel, cursors: list[Cursor], found: list[Finding]) -> Signature:
+def _reads(function: Cursor) -> dict[int, int]:
+    """By the place of a parameter's declaration: one more than the largest number it is indexed with."""
+    reads: dict[int, int] = {}
+
+    def look(cursor: Cursor) -> None:
+        if cursor.kind is CursorKind.ARRAY_SUBSCRIPT_EXPR:
+            base, index = cursor.get_children()
+            while base.kind is CursorKind.UNEXPOSED_EXPR and len(inner := list(base.get_children())) == 1:
+                base = inner[0]
+            text = "".join(token.spelling for token in index.get_tokens())
+            named = base.referenced if base.kind is CursorKind.DECL_REF_EXPR else None
+            if named is not None and named.kind is CursorKind.PARM_DECL and text.isdigit():
+                place = named.location.offset
+                reads[place] = max(reads.get(place, 0), int(text) + 1)
+        for child in cursor.get_children():
+            look(child)
+
+    look(function)
+    return reads
+
+
+def _signature(kernel: Kernel, cursors: list[Cursor], reads: dict[int, int], found: list[Finding]) -> Signature:
     def object_to(rule: str, message: str) -> None:
         found.append(Finding(rule, kernel.line, f"{kernel.name}: {message}"))
 
@@ -96,7 +118,7 @@ def _signature(kernel: Kernel, cursors: list[Cursor], found: list[Finding]) -> S
                 if buffer.index in taken:
                     object_to("buffer-index", f"two parameters at buffer {buffer.index}")
                 taken.add(buffer.index)
-                buffers.append(buffer)
+                buffers.append(replace(buffer, reads=reads.get(cursor.location.offset, 0)))
     if len(widths) > 1:
         object_to("attribute", f"positions of different widths: {', '.join(sorted(widths.values()))}")
     for attribute in kernel.attributes:

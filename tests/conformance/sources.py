@@ -81,10 +81,12 @@ def representatives() -> list[Generated]:
 
 def traits(source: Generated) -> set[tuple]:
     """What the checker should have seen once."""
-    which = source.plan
-    # The part of a plan that decides which lines of the text are there; sizes only change numbers.
-    way = (which.overlap, which.mirrored, which.split, which.lanes > 32, min(which.frames, 5) > 4, which.half % 2)
-    return {source.kind, (source.kernel, way), (source.kernel, len(which.radices))}
+    return {source.kind, (source.kernel, way(source.plan)), (source.kernel, len(source.plan.radices))}
+
+
+def way(which: plan.Plan) -> tuple:
+    """The part of a plan that decides which lines of the text are there; sizes only change numbers."""
+    return which.overlap, which.mirrored, which.split, which.lanes > 32, min(which.frames, 5) > 4, which.half % 2
 
 
 def kinds(family: ModuleType) -> Iterator:

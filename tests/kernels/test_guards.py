@@ -22,7 +22,8 @@ kernel void move(device const float* from [[buffer(0)]], device float* to [[buff
 kernel void last_of_list(device int* to [[buffer(0)]], constant int* p [[buffer(1)]], constant int& n [[buffer(2)]]) {
   to[0] = p[n];
 }
-kernel void row(device const float* x [[buffer(0)]], device float* to [[buffer(1)]], uint i [[thread_position_in_grid]]) {
+kernel void row(device const float* x [[buffer(0)]], device float* to [[buffer(1)]],
+                uint i [[thread_position_in_grid]]) {
   to[i] = x[i];
 }
 """
@@ -48,7 +49,7 @@ def test_what_stays_inside_gives_the_same_results(library, guard, count):
 
 @pytest.mark.parametrize("shifts, guard, where", [
     ((1, 0), "end", "byte 28 of argument 0, which has 28"), ((0, 1), "end", "byte 28 of argument 1, which has 28"),
-    ((-1, 0), "start", "byte -4 of argument 0, which has 28"), ((0, -1), "start", "byte -4 of argument 1, which has 28"),
+    ((-1, 0), "start", "byte -4 of argument 0, which has"), ((0, -1), "start", "byte -4 of argument 1, which has"),
     ((4_000_000, 0), "end", "argument 0"), ((0, -4_000_000), "end", "argument 1"),
 ])  # fmt: skip
 def test_one_element_outside_is_an_error_that_names_thread_argument_and_byte(library, shifts, guard, where):
@@ -78,5 +79,6 @@ def test_what_lies_between_the_elements_of_a_view_is_nan(library):
 def test_without_a_guard_nothing_changes(library):
     with host.test_mode(guard="end"):
         pass
-    base = torch.zeros(9)
+    base = torch.arange(9.0)
     library.move(base[1:3], base[4:6], [1, 1], threads=2, arg_casts={2: "int32"})  # inside of `base` after all
+    assert base.tolist() == [0, 1, 2, 3, 4, 2, 3, 7, 8]
