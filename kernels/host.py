@@ -189,7 +189,7 @@ def _build(source: str) -> tuple[Path, list[list[Any]]]:
     rewriting = ("tokens.py", "translate.py", "conditionals.py", "launchers.py")
     python = "".join((Path(__file__).parent / name).read_text() for name in rewriting)
     key = _digest(source, headers, python, *compiler)
-    cache = _cache_directory()
+    cache = cache_directory()
     path, listing = cache / f"{key}.so", cache / f"{key}.json"
     with contextlib.suppress(OSError, ValueError):  # not there yet, or cut short by a full disk: built again
         if path.exists():
@@ -218,7 +218,7 @@ def _simulator() -> _Simulator:
     source = _CXX / "simulator.cpp"
     parts = (source, _CXX / "faults.h", _CXX / "thread.h")
     key = _digest(*(part.read_text() for part in parts), *_compiler())
-    path = _cache_directory() / f"simulator-{key}.so"
+    path = cache_directory() / f"simulator-{key}.so"
     if not path.exists():
         _compile(source.read_text(), path, ["-O2", "-pthread", "-ldl"] if sys.platform == "linux" else ["-O2"])
     return _Simulator(path)
@@ -297,7 +297,7 @@ def _version(command: str) -> str | None:
     return done.stdout if done.returncode == 0 else None
 
 
-def _cache_directory() -> Path:
+def cache_directory() -> Path:
     chosen = os.environ.get("MPS_SPECTRO_PATCH_CACHE")
     if chosen:
         path = Path(chosen)

@@ -45,6 +45,10 @@ def enable(
                               verify=verify, on_error=on_error, on_fallback=on_fallback)
     with _lock:
         guard.load_operators()  # before anything changes: this may fail
+        if "mps" in options.devices:
+            from . import selftest  # with all the kernels, which importing the package does not load
+
+            selftest.first(options)
         _holders[_PROCESS] = _Holder(options.ops, 1)
         _install_what_is_held()
         _process = options
