@@ -47,12 +47,12 @@ inline void msp_transform(
 #define MSP_WINDOW float
 #endif
 
-// The window's value at sample d of a frame, as a complex number.
-inline float2 msp_window_at(const device MSP_WINDOW* window, int d, int left, int win_length) {
+// The window's value at sample d of a frame, as a complex number; its conjugate in adjoints.
+inline float2 msp_window_at(const device MSP_WINDOW* window, int d, int left, int win_length, bool adjoint) {
   const int a = d - left;
   if (a < 0 || a >= win_length) return float2(0.0f, 0.0f);
 #if MSP_COMPLEX_WINDOW
-  return window[a];
+  return float2(window[a].x, adjoint ? -window[a].y : window[a].y);
 #else
   return float2(window[a], 0.0f);
 #endif

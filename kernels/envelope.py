@@ -2,7 +2,7 @@
 
 The envelope depends on the window, n_fft, hop and frame count only, never on the spectrum. A window is read back from
 its device once, when it is first seen, and known again by identity and version: a weak reference tells a reused address
-from the same tensor, the version counter tells an in-place change. `window.data.mul_(2)` hides from both, and from us.
+from the same tensor, the version counter tells an in-place change. `window.data.mul_(2)` hides from both.
 """
 
 from __future__ import annotations
@@ -10,9 +10,13 @@ from __future__ import annotations
 import ctypes
 import weakref
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import torch
+
+T = TypeVar("T")
 
 NOLA_MINIMUM = 1e-11  # torch.istft refuses an envelope below this
 SQUARE_MAXIMUM = 1e38
@@ -40,19 +44,21 @@ class Envelope:
         return self.table[index]
 
 
-class _Windows:
-    """Squared windows in float64 on the host, by identity and version of the tensor they were read from."""
+class Windows(Generic[T]):
+    """What `make` makes of windows on the host, by identity and version of the tensor they were read from."""
 
     LIMIT = 64
 
-    def __init__(self) -> None:
-        self._known: dict[int, tuple[weakref.ref, int, int, _Squared]] = {}
-        self._by_content: OrderedDict[tuple[torch.device, bytes], _Squared] = OrderedDict()
+    def __init__(self, make: Callable[[torch.Tensor], T]) -> None:
+        self._make = make
+        self._known: dict[int, tuple[weakref.ref, int, int, T]] = {}
+        self._by_content: OrderedDict[tuple[torch.device, bytes], T] = OrderedDict()
         self.read_backs = 0
 
-    def squared(self, window: torch.Tensor) -> _Squared:
-        # Inference tensors keep no version: an in-place change would go unnoticed, so those are read every time.
-        version = -1 if window.is_inference() else window._version
+    def __call__(self, window: torch.Tensor) -> T:
+        # Inference tensors keep no version: an in-place change would go unnoticed, so those are read every time. So are
+        # windows that learn: they change all the time, and numerical derivatives change them through .data.
+        version = -1 if window.is_inference() or window.requires_grad else window._version
         key = id(window)
         entry = self._known.get(key)
         address = window.data_ptr()  # `window.data = other` changes neither identity nor version
@@ -60,17 +66,17 @@ class _Windows:
             return entry[3]
         self.read_backs += 1
         # First to the CPU, then to float64: Metal has no double to convert to on the way.
-        values = window.detach().cpu().contiguous()
+        values = window.detach().cpu().resolve_conj().contiguous()
         # Programs that make their window anew for every call find the envelopes of the last one by its contents.
         content = window.device, ctypes.string_at(values.data_ptr(), values.numel() * values.element_size())
-        squared = self._by_content.get(content)
-        if squared is None:
-            squared = _Squared(values.double().square())
-            _remember(self._by_content, content, squared, self.LIMIT)
+        made = self._by_content.get(content)
+        if made is None:
+            made = self._make(values)
+            remember(self._by_content, content, made, self.LIMIT)
         if version >= 0:
             reference = weakref.ref(window, lambda _, key=key: self._known.pop(key, None))
-            self._known[key] = (reference, version, address, squared)
-        return squared
+            self._known[key] = (reference, version, address, made)
+        return made
 
 
 class _Squared:
@@ -78,8 +84,8 @@ class _Squared:
 
     LIMIT = 64
 
-    def __init__(self, values: torch.Tensor) -> None:
-        self.values = values
+    def __init__(self, window: torch.Tensor) -> None:
+        self.values = window.double().square()
         self._envelopes: OrderedDict[tuple, tuple[Envelope, torch.Tensor]] = OrderedDict()
         self._decisions: OrderedDict[tuple, Envelope | None] = OrderedDict()
 
@@ -91,7 +97,7 @@ class _Squared:
         found = self._envelopes.get(key)
         if found is None:
             found = self._make(n_fft, hop_length, untrimmed if not steady else 0, device)
-            _remember(self._envelopes, key, found, self.LIMIT)
+            remember(self._envelopes, key, found, self.LIMIT)
         if steady:
             # The table of a long signal serves every longer one: only the place of its tail moves.
             return Envelope(found[0].table, n_fft, untrimmed - n_fft), found[1]
@@ -135,7 +141,7 @@ class _Squared:
         # `not >=` catches NaN as well. Squares beyond float32 are infinite to torch, and its output zero.
         usable = self.minimum(*key, device) >= NOLA_MINIMUM * MARGIN and float(self.values.max()) < SQUARE_MAXIMUM
         decision = self.envelope(*key[:3], device)[0] if usable else None
-        _remember(self._decisions, key, decision, self.LIMIT)
+        remember(self._decisions, key, decision, self.LIMIT)
         return decision
 
 
@@ -147,19 +153,19 @@ def inverse_envelope(
     window: [win_length] float32 on any device; frames: frames per row. None means that the envelope comes too close to
     zero (torch raises its NOLA error) or is not finite.
     """
-    return _windows.squared(window).decide((n_fft, hop_length, frames, first, length), window.device)
+    return _squared(window).decide((n_fft, hop_length, frames, first, length), window.device)
 
 
 def read_backs() -> int:
     """How often a window was copied to the host so far: at most once per window and version."""
-    return _windows.read_backs
+    return _squared.read_backs
 
 
 def _period(full: torch.Tensor, head: int, hop_length: int, begin: int, end: int) -> torch.Tensor:
     period = full[head : head + hop_length]
     if end - begin >= hop_length:
         return period
-    return period[torch.arange(begin, end) % hop_length]
+    return period[torch.arange(begin, end, device="cpu") % hop_length]
 
 
 def _inverse(envelope: torch.Tensor, device: torch.device) -> torch.Tensor:
@@ -168,10 +174,11 @@ def _inverse(envelope: torch.Tensor, device: torch.device) -> torch.Tensor:
     return inverse.to(torch.float32).to(device)
 
 
-def _remember(cache: OrderedDict, key: tuple, value: object, limit: int) -> None:
+def remember(cache: OrderedDict, key: tuple, value: object, limit: int) -> None:
+    """Puts a value into a cache that forgets its oldest beyond `limit`."""
     cache[key] = value
     if len(cache) > limit:
         cache.popitem(last=False)
 
 
-_windows = _Windows()
+_squared = Windows(_Squared)

@@ -14,7 +14,7 @@ import torch
 from . import launch
 from .complex_envelope import complex_inverse_envelope
 from .envelope import Envelope, inverse_envelope
-from .geometry import PAD_MODES, IstftGeometry, StftGeometry
+from .geometry import PAD_MODES, IstftGeometry, StftGeometry, padded_ends
 from .launch import RESIDENT_THREADS, Recipe, empty
 from .plan import Transform, transform
 from .tables import chirp, chirp_spectrum, pair_twiddles, stage_twiddles
@@ -56,10 +56,9 @@ def kernel_source(n_fft: int, complex_valued: bool, kind: Kind) -> str:
 def stft(signal: torch.Tensor, window: torch.Tensor, geometry: StftGeometry) -> torch.Tensor:
     is_real = not signal.is_complex() and not window.is_complex()
     recipe = _forward_recipe(
-        _forward_geometry(geometry), signal.stride(), signal.dtype, window.is_complex(), is_real, 1.0, False,
-        signal.device,
+        _forward_geometry(geometry), signal.stride(), signal.dtype, window.is_complex(), is_real, False, signal.device
     )  # fmt: skip
-    return _forward(recipe, signal, window, geometry)
+    return _forward(recipe, signal, window, None, geometry)
 
 
 def istft(
@@ -87,21 +86,21 @@ def stft_adjoint(
     gradient: torch.Tensor, window: torch.Tensor, geometry: StftGeometry, complex_input: bool = False
 ) -> torch.Tensor:
     complex_valued = complex_input or window.is_complex()
-    window = window.conj().resolve_conj().contiguous()
-    padded = geometry.samples + 2 * geometry.pad
-    end = geometry.n_fft + geometry.hop_length * (geometry.frames - 1)
     recipe = _inverse_recipe(
         _Inverse(
-            geometry.rows, geometry.frames, geometry.n_fft, geometry.hop_length, geometry.win_length, 0, padded,
-            geometry.scale, 0.5, geometry.bins, not complex_valued, not geometry.onesided, end, end,
+            geometry.rows, geometry.frames, geometry.n_fft, geometry.hop_length, geometry.win_length, geometry.pad,
+            geometry.samples, geometry.scale, 0.5, geometry.bins, not complex_valued, not geometry.onesided, 0, 0,
+            geometry.pad_mode,
         ),
-        gradient.stride(), window.is_complex(), complex_input, complex_valued, gradient.device, False,
+        gradient.stride(), window.is_complex(), complex_input, complex_valued, gradient.device,
     )  # fmt: skip
-    signal = empty((geometry.rows, padded), torch.complex64 if complex_input else torch.float32, gradient.device)
+    signal = empty((geometry.rows, geometry.samples), torch.complex64 if complex_input else torch.float32,
+                   gradient.device)
     if geometry.hop_length > geometry.n_fft:
         signal.zero_()  # no frame writes what lies between frames
+    window = window.contiguous()
     recipe(gradient, window, window, signal)
-    return fold_padding(signal, geometry.pad, geometry.pad_mode)
+    return signal
 
 
 def istft_adjoint(gradient: torch.Tensor, window: torch.Tensor, geometry: IstftGeometry) -> torch.Tensor | None:
@@ -109,23 +108,15 @@ def istft_adjoint(gradient: torch.Tensor, window: torch.Tensor, geometry: IstftG
     if found is None:
         return None
     table, head, tail = found
-    reached = geometry.reached
-    if window.is_complex():
-        inverse = table[geometry.first : geometry.first + reached].conj()
-    else:
-        inverse = Envelope(*found).expand(geometry.first, reached, geometry.hop_length)
-    quotient = gradient[:, :reached] * inverse
     complex_output = gradient.is_complex()
-    window = window.conj().resolve_conj()
     forward = _Forward(
-        geometry.rows, reached, geometry.frames, geometry.n_fft, geometry.hop_length, geometry.win_length,
-        geometry.first, "constant", geometry.scale, geometry.bins,
+        geometry.rows, geometry.reached, geometry.frames, geometry.n_fft, geometry.hop_length, geometry.win_length,
+        geometry.first, "constant", geometry.scale, geometry.bins, head, tail,
     )  # fmt: skip
     recipe = _forward_recipe(
-        forward, quotient.stride(), quotient.dtype, window.is_complex(), not complex_output,
-        1.0 if complex_output else 2.0, not complex_output, gradient.device,
-    )  # fmt: skip
-    return _forward(recipe, quotient, window, geometry)
+        forward, gradient.stride(), gradient.dtype, window.is_complex(), not complex_output, True, gradient.device
+    )
+    return _forward(recipe, gradient, window, table, geometry)
 
 
 def stft_window_gradient(
@@ -138,7 +129,7 @@ def stft_window_gradient(
     )
     if geometry.pad:
         signal = torch.nn.functional.pad(signal[None], (geometry.pad, geometry.pad), geometry.pad_mode)[0]
-    framed = signal.unfold(1, geometry.n_fft, geometry.hop_length).conj()
+    framed = signal.unfold(1, geometry.n_fft, geometry.hop_length).conj_physical()
     products = (framed * inverse.view(geometry.rows, geometry.frames, geometry.n_fft)).sum((0, 1))
     products = products[geometry.win_left :][: geometry.win_length].clone()
     return products if window.is_complex() or not products.is_complex() else products.real.contiguous()
@@ -154,7 +145,7 @@ def istft_window_gradient(
     n_fft, hop_length, frames, reached = geometry.n_fft, geometry.hop_length, geometry.frames, geometry.reached
     complex_output = gradient.is_complex()
     if window.is_complex():
-        inverse = found[0][geometry.first : geometry.first + reached].conj()
+        inverse = found[0][geometry.first : geometry.first + reached].conj_physical()
     else:
         inverse = Envelope(*found).expand(geometry.first, reached, hop_length)
     quotient = gradient[:, :reached] * inverse
@@ -168,8 +159,10 @@ def istft_window_gradient(
     def framed(samples: torch.Tensor) -> torch.Tensor:
         return torch.nn.functional.pad(samples, margins).unfold(1, n_fft, hop_length)
 
-    products = (framewise.view(-1, frames, n_fft).conj() * framed(quotient)).sum((0, 1))[part]
-    products = products - 2 * window.conj() * framed((output.conj() * quotient).sum(0, keepdim=True)).sum((0, 1))[part]
+    # Conjugates are written out: in compiled code torch does not heed the bit that stands for one.
+    products = (framewise.view(-1, frames, n_fft).conj_physical() * framed(quotient)).sum((0, 1))[part]
+    whole = framed((output.conj_physical() * quotient).sum(0, keepdim=True)).sum((0, 1))[part]
+    products = products - 2 * window.conj_physical() * whole
     return products if window.is_complex() or not products.is_complex() else products.real.contiguous()
 
 
@@ -181,26 +174,7 @@ def _apart(geometry: StftGeometry) -> StftGeometry:
 
 
 def _ones(n_fft: int, device: torch.device) -> torch.Tensor:
-    return torch.ones(n_fft, device=device)
-
-
-def fold_padding(padded: torch.Tensor, pad: int, pad_mode: str) -> torch.Tensor:
-    """[rows, samples] from gradients of a padded signal [rows, samples + 2 pad]: the adjoint of the padding."""
-    if not pad:
-        return padded
-    samples = padded.shape[1] - 2 * pad
-    left, signal, right = padded.split((pad, samples, pad), dim=1)
-    signal = signal.contiguous()
-    if pad_mode == "reflect":
-        signal[:, 1 : pad + 1] += left.flip(1)
-        signal[:, samples - 1 - pad : samples - 1] += right.flip(1)
-    elif pad_mode == "replicate":
-        signal[:, 0] += left.sum(1)
-        signal[:, -1] += right.sum(1)
-    elif pad_mode == "circular":
-        signal[:, samples - pad :] += left
-        signal[:, :pad] += right
-    return signal
+    return torch.ones(n_fft, dtype=torch.float32, device=device)
 
 
 @dataclass(frozen=True)
@@ -215,6 +189,13 @@ class _Forward:
     pad_mode: str
     scale: float
     bins: int  # stored
+    head: int = 0  # of the envelope, in an adjoint
+    tail: int = 0
+
+    @property
+    def end(self) -> int:
+        """The position that no frame reaches any more."""
+        return self.n_fft + self.hop_length * (self.frames - 1)
 
 
 def _forward_geometry(geometry: StftGeometry) -> _Forward:
@@ -225,21 +206,24 @@ def _forward_geometry(geometry: StftGeometry) -> _Forward:
 
 
 def _forward(
-    recipe: Recipe, signal: torch.Tensor, window: torch.Tensor, geometry: StftGeometry | IstftGeometry
-) -> torch.Tensor:
+    recipe: Recipe, signal: torch.Tensor, window: torch.Tensor, envelope: torch.Tensor | None,
+    geometry: StftGeometry | IstftGeometry,
+) -> torch.Tensor:  # fmt: skip
     if signal.stride(1) != 1:
         signal = signal.contiguous()
     rows, bins, frames = geometry.rows, geometry.bins, geometry.frames
     spectrum = empty((rows, bins, frames), torch.complex64, signal.device, (frames * bins, 1, bins))
-    recipe(signal, window.contiguous(), spectrum)
+    window = window.contiguous()
+    recipe(signal, window, window if envelope is None else envelope, spectrum)
     return spectrum
 
 
 @lru_cache(maxsize=1024)
 def _forward_recipe(
-    call: _Forward, strides: tuple[int, int], dtype: torch.dtype, complex_window: bool, is_real: bool,
-    inner_weight: float, zero_above: bool, device: torch.device,
+    call: _Forward, strides: tuple[int, int], dtype: torch.dtype, complex_window: bool, is_real: bool, adjoint: bool,
+    device: torch.device,
 ) -> Recipe:  # fmt: skip
+    """is_real: the bins of a frame mirror each other. An adjoint's then stand for their mirror images as well."""
     row_stride = strides[0] if strides[1] == 1 else call.samples
     how = transform(call.n_fft, not is_real)
     plan = how.plan
@@ -247,9 +231,10 @@ def _forward_recipe(
     params = [
         call.samples, row_stride, call.frames, total, call.hop_length, call.pad, PAD_MODES[call.pad_mode],
         (call.n_fft - call.win_length) // 2, call.win_length, call.n_fft, how.points, int(how.packed), call.bins,
-        int(zero_above), int(is_real),
+        int(adjoint and is_real), int(is_real), int(adjoint), call.head, call.tail, call.end,
     ]  # fmt: skip
-    args = [None, None, *_tables(call.n_fft, how, device), None, params, call.scale, inner_weight]
+    inner_weight = 2.0 if adjoint and is_real else 1.0
+    args = [None, None, *_tables(call.n_fft, how, device), None, None, params, call.scale, inner_weight]
     kind = Kind("msp_general_stft", how.bluestein, complex_window, dtype)
     return launch.recipe(_kernel(how, kind, device), args, -(-total // plan.frames), plan.threads, device)
 
@@ -270,6 +255,7 @@ class _Inverse:
     both_sides: bool  # the spectrum is two-sided and all of it counts
     head: int
     tail: int
+    pad_mode: str = ""  # of the adjoint of stft
 
     @property
     def end(self) -> int:
@@ -280,26 +266,29 @@ class _Inverse:
 @lru_cache(maxsize=1024)
 def _inverse_recipe(
     call: _Inverse, strides: tuple[int, ...], complex_window: bool, complex_output: bool, complex_valued: bool,
-    device: torch.device, normalised: bool = True,
+    device: torch.device,
 ) -> Recipe:  # fmt: skip
     how = transform(call.n_fft, complex_valued)
     plan = how.plan
     halo = -(-call.n_fft // call.hop_length) - 1
-    hops = -(-(call.first + call.length) // call.hop_length) - call.first // call.hop_length
+    ends = padded_ends(call.first, call.length, call.pad_mode, call.n_fft, call.hop_length, call.frames)
+    hops = max(-(-ends.runs_end // call.hop_length) - ends.runs_begin // call.hop_length, 0)
     slots = max(1, RESIDENT_THREADS[device.type] // plan.lanes)
     run_hops = max(-(-call.rows * hops // slots), halo, 1)
     runs = -(-hops // run_hops)
-    total = call.rows * runs
+    run_groups, edge_groups = -(-call.rows * runs // plan.frames), -(-call.rows * ends.edges // plan.frames)
     # A packed frame takes mirror images for granted; of other frames the real part is taken, which halves what is one.
     weight = 1.0 if complex_valued else call.weight if how.packed else 2 * call.weight
     params = [
         *strides, call.frames, call.hop_length, (call.n_fft - call.win_length) // 2, call.win_length, call.first,
-        call.length, runs, total, run_hops, halo, call.n_fft, how.points, int(how.packed), call.loaded,
-        int(call.real_at_ends), int(call.both_sides and how.packed), int(normalised), call.head, call.tail, call.end,
+        call.length, runs, call.rows, run_hops, halo, call.n_fft, how.points, int(how.packed), call.loaded,
+        int(call.real_at_ends), int(call.both_sides and how.packed), int(bool(call.pad_mode)), call.head, call.tail,
+        call.end, ends.runs_begin, ends.runs_end, ends.edges, run_groups, ends.steps, ends.split, ends.jump,
+        PAD_MODES.get(call.pad_mode, 0),
     ]  # fmt: skip
     args = [None, None, *_tables(call.n_fft, how, device), None, None, params, call.scale, weight]
     kind = Kind("msp_general_istft", how.bluestein, complex_window, complex_output=complex_output)
-    return launch.recipe(_kernel(how, kind, device), args, -(-total // plan.frames), plan.threads, device)
+    return launch.recipe(_kernel(how, kind, device), args, run_groups + edge_groups, plan.threads, device)
 
 
 def _tables(n_fft: int, how: Transform, device: torch.device) -> list[torch.Tensor]:

@@ -2,6 +2,10 @@
 // consecutive output hops of one row and adds the frames that touch them, in order, to the output row itself; the frames
 // just before its run are transformed again, so that runs do not depend on each other.
 //
+// The adjoint of stft has no envelope, and what the padding made of a sample at the ends of the signal is added to it
+// again. Samples that this concerns belong to slots of their own: one for either end of a row, or one for all of a short
+// row. They walk the frames that reach those samples, in order, in threadgroups behind those of the runs.
+//
 // MSP_COMPLEX_OUTPUT: samples are float2. Otherwise they are the real parts of the frames.
 
 #if MSP_COMPLEX_OUTPUT
@@ -34,6 +38,39 @@ struct MspSpectrum {
   }
 };
 
+// The samples that an edge owns, and what a frame adds to them. Half of the frame is in threadgroup memory at a time:
+// part 0 or 1, its even and odd samples if it is packed, else its real and imaginary parts.
+struct MspEnds {
+  int samples;  // of the row
+  int pad;
+  int pad_mode;
+  int n_fft;
+  bool packed;
+  int begin;    // the samples owned
+  int end;
+
+  // What the frame that begins at position `start` holds at position s.
+  float at(const threadgroup float* values, int start, int part, int s) const {
+    const int d = s - start;
+    if (d < 0 || d >= n_fft) return 0.0f;
+    if (packed) return d % 2 == part ? values[d / 2] : 0.0f;
+    return values[d];
+  }
+
+  // The same for all the positions that stand for sample t.
+  float all(const threadgroup float* values, int start, int part, int t) const {
+    float sum = at(values, start, part, t + pad);
+    if (pad_mode == MSP_PAD_REFLECT) {
+      if (t > 0 && t <= pad) sum += at(values, start, part, pad - t);
+      if (t < samples - 1 && t >= samples - 1 - pad) sum += at(values, start, part, pad + 2 * (samples - 1) - t);
+    } else if (pad_mode == MSP_PAD_CIRCULAR) {
+      if (t >= samples - pad) sum += at(values, start, part, t - (samples - pad));
+      if (t < pad) sum += at(values, start, part, t + samples + pad);
+    }
+    return sum;
+  }
+};
+
 [[max_total_threads_per_threadgroup(MSP_LANES * MSP_FRAMES)]]
 kernel void msp_general_istft(
     const device float2* input [[buffer(0)]],
@@ -60,9 +97,11 @@ kernel void msp_general_istft(
   const int first = params[7];       // position of the first output sample in the untrimmed signal
   const int length = params[8];      // output samples per row
   const int runs = params[9];        // per row
-  const int total_runs = params[10];
+  const int rows = params[10];
   const int run_hops = params[11];   // hops of output that a run owns
   const int halo = params[12];       // earlier frames that reach into a run
+  const int runs_begin = params[23];  // the positions that the runs of a row write
+  const int runs_end = params[24];
   MspTransform transform;
   transform.n_fft = params[13];
   transform.points = params[14];
@@ -74,7 +113,7 @@ kernel void msp_general_istft(
   spectrum.real_at_ends = params[17] != 0;
   spectrum.both_sides = params[18] != 0;
   spectrum.inner_weight = inner_weight;
-  const bool normalised = params[19] != 0;  // by the envelope
+  const bool adjoint = params[19] != 0;
   MspEnvelope envelope;
   envelope.head = params[20];
   envelope.tail = params[21];
@@ -85,19 +124,41 @@ kernel void msp_general_istft(
   const uint lane = thread_index % MSP_LANES;
   threadgroup MSP_EXCHANGE_TYPE* shared = (threadgroup MSP_EXCHANGE_TYPE*)memory + slot * MSP_SLOT_SIZE;
 
-  const int index = int(group) * MSP_FRAMES + slot;
-  const bool owner = index < total_runs;  // idle slots walk along and write nothing
-  const int run = owner ? index : 0;
-  const int row_index = run / runs;
-  const int run_begin = first / hop_length + (run - row_index * runs) * run_hops;
+  const int edges = params[25];        // per row
+  const int run_groups = params[26];   // threadgroups of runs, those of edges follow
+  const int edge_steps = params[27];   // frames that an edge walks
+  const int edge_split = params[28];   // of them at the beginning of the row, where an edge concerns both ends
+  const int edge_jump = params[29];    // the first frame of the row's end
+  const bool is_edge = int(group) >= run_groups;
+  const int group_index = is_edge ? int(group) - run_groups : int(group);
+  const int index = group_index * MSP_FRAMES + slot;
+  // Idle slots walk along and write nothing.
+  const int per_row = is_edge ? edges : runs;
+  const bool owner = index < rows * per_row;
+  const int row_index = owner ? index / per_row : 0;
+  const int place = owner ? index - row_index * per_row : 0;
+  const int run_begin = runs_begin / hop_length + place * run_hops;
   const device float2* row = input + row_index * row_stride;
   device MSP_OUTPUT* samples = output + row_index * length;
   // The part of the untrimmed signal that this run writes.
-  const int keep_begin = max(run_begin * hop_length, first);
-  const int keep_end = owner ? min((run_begin + run_hops) * hop_length, first + length) : keep_begin;
+  const int keep_begin = max(run_begin * hop_length, runs_begin);
+  const int keep_end = owner ? min((run_begin + run_hops) * hop_length, runs_end) : keep_begin;
 
-  for (int step = 0; step < run_hops + halo; ++step) {
-    const int frame = run_begin - halo + step;
+  MspEnds ends;
+  ends.samples = length;
+  ends.pad = first;
+  ends.pad_mode = params[30];
+  ends.n_fft = transform.n_fft;
+  ends.packed = transform.packed;
+  ends.begin = place == 0 ? 0 : length - 1 - first;
+  ends.end = !owner ? ends.begin : edges == 2 && place == 0 ? first + 1 : length;
+  const int edge_origin = place == 0 || ends.pad_mode == MSP_PAD_CIRCULAR ? 0 : edge_jump;
+  float4 outside = float4(0.0f, 0.0f, 0.0f, 0.0f);  // REPLICATE: what the paddings hold, two parts each
+
+  const int steps = is_edge ? edge_steps : run_hops + halo;
+  for (int step = 0; step < steps; ++step) {
+    int frame = run_begin - halo + step;
+    if (is_edge) frame = step < edge_split ? edge_origin + step : edge_jump + step - edge_split;
     const bool live = frame >= 0 && frame < frames;
     const device float2* bins = row + (live ? frame : 0) * frame_stride;
 
@@ -117,21 +178,68 @@ kernel void msp_general_istft(
     }
     msp_transform(v, shared, twiddles, chirp, chirp_spectrum, transform.points, lane);
 
-    const int begin = frame * hop_length;
+    // Samples under the window: two of a packed frame, else one, complex.
 #pragma unroll
     for (int q = 0; q < MspLast::COUNT; ++q) {
       const int m = int(MspLast::index(q, lane));
-      if (!MspLast::active(q, lane) || m >= transform.points) continue;
       const float2 value = live ? msp_swapped(v[q]) * scale : float2(0.0f, 0.0f);
+      if (!MspLast::active(q, lane) || m >= transform.points) continue;
+      if (transform.packed) {
+        v[q] = float2(value.x * msp_window_at(window, 2 * m, win_left, win_length, adjoint).x,
+                      value.y * msp_window_at(window, 2 * m + 1, win_left, win_length, adjoint).x);
+      } else {
+        v[q] = msp_multiply(value, msp_window_at(window, m, win_left, win_length, adjoint));
+      }
+    }
+
+    const int begin = frame * hop_length;
+    if (is_edge) {
+      threadgroup float* values = (threadgroup float*)shared;
+      const int parts = transform.packed || MSP_COMPLEX_OUTPUT ? 2 : 1;
+      for (int part = 0; part < parts; ++part) {
+        MSP_SYNC();
+#pragma unroll
+        for (int q = 0; q < MspLast::COUNT; ++q) {
+          const int m = int(MspLast::index(q, lane));
+          if (MspLast::active(q, lane) && m < transform.points) values[m] = part == 0 ? v[q].x : v[q].y;
+        }
+        MSP_SYNC();
+        for (int t = ends.begin + int(lane); t < ends.end; t += MSP_LANES) {
+          const float sum = ends.all(values, begin, part, t);
+#if MSP_COMPLEX_OUTPUT
+          device float* sample = (device float*)(samples + t) + part;
+          sample[0] = step == 0 ? sum : sample[0] + sum;
+#else
+          samples[t] = step == 0 && part == 0 ? sum : samples[t] + sum;
+#endif
+        }
+        if (ends.pad_mode == MSP_PAD_REPLICATE) {
+          float left = 0.0f, right = 0.0f;
+          for (int i = int(lane); i < first; i += MSP_LANES) {
+            left += ends.at(values, begin, part, i);
+            right += ends.at(values, begin, part, first + length + i);
+          }
+          if (part == 0 || !MSP_COMPLEX_OUTPUT) {
+            outside.x += left;
+            outside.y += right;
+          } else {
+            outside.z += left;
+            outside.w += right;
+          }
+        }
+      }
+    }
+#pragma unroll
+    for (int q = 0; q < MspLast::COUNT; ++q) {
+      const int m = int(MspLast::index(q, lane));
+      if (is_edge || !MspLast::active(q, lane) || m >= transform.points) continue;
       for (int i = 0; i < (transform.packed ? 2 : 1); ++i) {
         const int d = transform.packed ? 2 * m + i : m;
         const int position = begin + d;
         if (position < keep_begin || position >= keep_end) continue;
-        const float2 weight = msp_window_at(window, d, win_left, win_length);
-        const float part = i == 0 ? value.x : value.y;
-        const float2 product = transform.packed ? float2(part * weight.x, 0.0f) : msp_multiply(value, weight);
+        const float2 product = i == 0 ? v[q] : float2(v[q].y, 0.0f);
         const bool fresh = step == 0 || d >= transform.n_fft - hop_length;
-        const bool finished = normalised && d < hop_length;
+        const bool finished = !adjoint && d < hop_length;
         const int entry = envelope.entry(position, d);
         device MSP_OUTPUT* sample = samples + (position - first);
 #if MSP_COMPLEX_OUTPUT
@@ -152,5 +260,21 @@ kernel void msp_general_istft(
       }
     }
     threadgroup_barrier(mem_flags::mem_device);
+  }
+
+  if (is_edge && ends.pad_mode == MSP_PAD_REPLICATE) {
+    threadgroup float* sums = (threadgroup float*)shared;
+    for (int i = 0; i < (MSP_COMPLEX_OUTPUT ? 4 : 2); ++i) {  // left and right, real and imaginary
+      threadgroup_barrier(mem_flags::mem_threadgroup | mem_flags::mem_device);
+      sums[lane] = i == 0 ? outside.x : i == 1 ? outside.y : i == 2 ? outside.z : outside.w;
+      threadgroup_barrier(mem_flags::mem_threadgroup);
+      const int t = i % 2 == 0 ? 0 : length - 1;
+      if (lane == 0 && t >= ends.begin && t < ends.end) {
+        float sum = 0.0f;
+        for (int j = 0; j < MSP_LANES; ++j) sum += sums[j];
+        device float* sample = (device float*)(samples + t) + i / 2;
+        sample[0] += sum;
+      }
+    }
   }
 }

@@ -1,6 +1,8 @@
 // torch.stft of everything that stft.metal does not do: n_fft that are odd, prime or otherwise rough, complex signals,
 // complex windows. One launch, and frames do not share transforms.
 //
+// As the adjoint of istft its samples are gradients, divided by the envelope as istft divides.
+//
 // MSP_SAMPLE: float, half, bfloat, or float2 (then MSP_COMPLEX_SAMPLES).
 
 #if MSP_COMPLEX_SAMPLES
@@ -42,6 +44,29 @@ struct MspBins {
   }
 };
 
+// What the samples of a frame are multiplied by.
+struct MspWeights {
+  const device MSP_WINDOW* window;
+  const device MSP_WINDOW* inverse_envelope;
+  int win_left;
+  int win_length;
+  bool adjoint;
+  MspEnvelope envelope;
+
+  // d: within the frame; s: position in istft's untrimmed signal.
+  float2 at(int d, int s) const {
+    const float2 weight = msp_window_at(window, d, win_left, win_length, adjoint);
+    if (!adjoint) return weight;
+    if (s >= envelope.end) return float2(0.0f, 0.0f);
+    const int entry = envelope.entry(s, s % envelope.hop_length);
+#if MSP_COMPLEX_WINDOW
+    return msp_multiply_conjugate(weight, inverse_envelope[entry]);
+#else
+    return weight * inverse_envelope[entry];
+#endif
+  }
+};
+
 [[max_total_threads_per_threadgroup(MSP_LANES * MSP_FRAMES)]]
 kernel void msp_general_stft(
     const device MSP_SAMPLE* input [[buffer(0)]],
@@ -50,10 +75,11 @@ kernel void msp_general_stft(
     const device float2* pair_twiddles [[buffer(3)]],  // e^{-2 pi i k / n_fft}, k < points, of a packed frame
     const device float2* chirp [[buffer(4)]],
     const device float2* chirp_spectrum [[buffer(5)]],
-    device float2* output [[buffer(6)]],
-    constant int* params [[buffer(7)]],
-    constant float& scale [[buffer(8)]],
-    constant float& inner_weight [[buffer(9)]],
+    const device MSP_WINDOW* inverse_envelope [[buffer(6)]],  // of an adjoint
+    device float2* output [[buffer(7)]],
+    constant int* params [[buffer(8)]],
+    constant float& scale [[buffer(9)]],
+    constant float& inner_weight [[buffer(10)]],
     uint group [[threadgroup_position_in_grid]],
     uint thread_index [[thread_index_in_threadgroup]]) {
   threadgroup float2 memory[(MSP_FRAMES * MSP_SLOT_SIZE * (MSP_SPLIT ? 1 : 2)) / 2];
@@ -65,8 +91,16 @@ kernel void msp_general_stft(
   const int hop_length = params[4];
   const int pad = params[5];
   const int pad_mode = params[6];
-  const int win_left = params[7];
-  const int win_length = params[8];
+  MspWeights weights;
+  weights.window = window;
+  weights.inverse_envelope = inverse_envelope;
+  weights.win_left = params[7];
+  weights.win_length = params[8];
+  weights.adjoint = params[15] != 0;
+  weights.envelope.head = params[16];
+  weights.envelope.tail = params[17];
+  weights.envelope.end = params[18];
+  weights.envelope.hop_length = hop_length;
   MspTransform transform;
   transform.n_fft = params[9];
   transform.points = params[10];
@@ -88,7 +122,8 @@ kernel void msp_general_stft(
   const bool live = wanted < total_frames;
   const uint frame = live ? wanted : total_frames - 1;  // idle lanes repeat the last frame and store nothing
   const uint row_index = frame / frames;
-  const int start = int(frame - row_index * frames) * hop_length - pad;
+  const int position = int(frame - row_index * frames) * hop_length;  // of the frame in the padded signal
+  const int start = position - pad;
   const device MSP_SAMPLE* row = input + int(row_index) * row_stride;
 
   float2 v[MSP_VALUES];
@@ -100,10 +135,10 @@ kernel void msp_general_stft(
     if (transform.packed) {
       const float2 even = msp_sample(row, start + 2 * m, samples, pad_mode);
       const float2 odd = msp_sample(row, start + 2 * m + 1, samples, pad_mode);
-      v[q] = float2(even.x * msp_window_at(window, 2 * m, win_left, win_length).x,
-                    odd.x * msp_window_at(window, 2 * m + 1, win_left, win_length).x);
+      v[q] = float2(even.x * weights.at(2 * m, position + 2 * m).x,
+                    odd.x * weights.at(2 * m + 1, position + 2 * m + 1).x);
     } else {
-      const float2 weight = msp_window_at(window, m, win_left, win_length);
+      const float2 weight = weights.at(m, position + m);
 #if MSP_COMPLEX_SAMPLES && MSP_COMPLEX_WINDOW
       v[q] = msp_multiply(msp_sample(row, start + m, samples, pad_mode), weight);
 #elif MSP_COMPLEX_SAMPLES

@@ -82,3 +82,34 @@ class IstftGeometry:
     @property
     def scale(self) -> float:
         return self.n_fft**-0.5 if self.normalized else 1.0 / self.n_fft
+
+
+@dataclass(frozen=True)
+class PaddedEnds:
+    """How the adjoint of padding shares a row out: positions are those in the padded signal.
+
+    Runs write positions [runs_begin, runs_end); the other samples belong to `edges` (0, 1 or 2 per row). An edge walks
+    `steps` frames: `split` of them from its own first one on (0, or `jump` for a second edge), then from `jump` on.
+    """
+
+    runs_begin: int
+    runs_end: int
+    edges: int
+    steps: int
+    split: int
+    jump: int
+
+
+def padded_ends(pad: int, samples: int, pad_mode: str, n_fft: int, hop_length: int, frames: int) -> PaddedEnds:
+    """For `pad` samples of padding at either end of `samples`. Of "constant" padding (or "") nothing comes back."""
+    if not pad or pad_mode in ("", "constant"):
+        return PaddedEnds(pad, pad + samples, 0, 0, 0, 0)
+    if samples < 2 * pad + 2:  # the ends touch each other: one edge has it all
+        return PaddedEnds(0, 0, 1, frames, frames, 0)
+    first = min(2 * pad // hop_length + 1, frames)  # frames that reach the first end
+    jump = 0 if samples <= n_fft else min(-(-(samples - n_fft) // hop_length), frames)  # and before the second
+    if pad_mode == "circular":  # each edge takes from both ends
+        jump = max(jump, first)
+        return PaddedEnds(2 * pad + 1, samples - 1, 2, first + frames - jump, first, jump)
+    steps = max(first, frames - jump)
+    return PaddedEnds(2 * pad + 1, samples - 1, 2, steps, steps, jump)

@@ -41,7 +41,7 @@ def kernel(name: str, parts: tuple[str, ...], defines: str, device_type: str) ->
 def recipe(
     compiled: Callable[..., None], args: list[Any], groups: int, threads: int, device: torch.device
 ) -> Recipe:
-    """A launch of `groups` threadgroups of `threads`. args: None for every tensor that a call brings; lists of int or float."""
+    """A launch of `groups` threadgroups of `threads`. args: None for each tensor that a call brings; lists."""
     integers = (position for position, arg in enumerate(args) if isinstance(arg, list) and type(arg[0]) is int)
     casts = dict.fromkeys(integers, "int32")
     options: dict[str, Any] = dict(threads=groups * threads, group_size=threads, arg_casts=casts)

@@ -44,7 +44,7 @@ def chirp(points: int, device: torch.device) -> torch.Tensor:
 @lru_cache(maxsize=256)
 def chirp_spectrum(points: int, size: int, device: torch.device) -> torch.Tensor:
     """[size, 2] float32: the transform of the conjugate chirp, even and periodic in `size`, divided by `size`."""
-    values = _chirp(points).conj()
+    values = _chirp(points).conj_physical()  # the bit of conj() is not heeded everywhere in compiled code
     around = torch.zeros(size, dtype=torch.complex128, device="cpu")
     around[:points] = values
     around[size - points + 1 :] = values[1:].flip(0)

@@ -119,7 +119,7 @@ def _gradient_is_wrong(got: torch.Tensor, want: torch.Tensor) -> str:
 
 
 def _distances(got: torch.Tensor, want: torch.Tensor) -> tuple[float, float, float]:
-    """(the largest error as part of the largest value, the relative L2 error, the largest value), safe from overflow."""
+    """(largest error as part of the largest value, relative L2 error, largest value), safe from overflow."""
     scale = want.abs().amax().clamp(min=TINY)
     error, size = (got - want) / scale, want / scale
     relative = error.square().mean().sqrt() / size.square().mean().sqrt().clamp(min=TINY)

@@ -61,7 +61,10 @@ def launch(
     direct = eager and type(input) is not FakeTensor and not torch._C._len_torch_dispatch_stack()
     if window is None:
         win_length = call.arguments[2]
-        window = _ones(win_length, input.device) if direct else torch.ones(win_length, device=input.device)
+        window = (
+            _ones(win_length, input.device) if direct
+            else torch.ones(win_length, dtype=torch.float32, device=input.device)
+        )  # fmt: skip
     elif window.dtype is not torch.float32:
         window = window.resolve_conj() if window.is_complex() else window.to(torch.float32)
     window = window.resolve_neg()
@@ -72,8 +75,9 @@ def launch(
         operator, single = ops.eager_istft if direct else ops.istft, input.dim() == 2
     result = operator(input.unsqueeze(0) if single else input, window, *call.arguments)
     if single:
-        # In place where torch does so: its own spectrum of one signal is no view, its own signal is one.
-        in_place = direct and op == "stft" and not torch._C._are_functorch_transforms_active()
+        # In place where torch's result is no view: its spectrum of one signal, and a signal that it lengthens.
+        own = op == "stft" or "length" in call.notices
+        in_place = direct and own and not torch._C._are_functorch_transforms_active()
         result = result.squeeze_(0) if in_place else result.squeeze(0)
     return torch.view_as_real(result) if call.as_real else result
 
@@ -94,6 +98,13 @@ def run(op: str, options: Options, input: torch.Tensor, window: torch.Tensor | N
     # Compiling a kernel or copying a table would break the graph for the original as well.
     if key not in _used and _is_capturing(input):
         return fall_back(op, Reason.CAPTURE, options, original)
+    # One kernel holds several ways through: an odd hop or a short window is not vouched for by other calls.
+    way = (key, call.way, _gradients_wanted(input, window)) if options.verify != "off" else None
+    verifying = way is not None and (options.verify == "always" or way not in _verified)
+    # The original gives its own warnings, before the work (stft) or behind it (istft, if it can be inverted).
+    due = call.notices and not verifying
+    if due and op == "stft":
+        notices.give(call.notices)
     try:
         result = launch(op, input, window, call, eager=True)
     except UseOriginal as refusal:
@@ -103,13 +114,9 @@ def run(op: str, options: Options, input: torch.Tensor, window: torch.Tensor | N
             raise
         return _after_error(key, error, options, original(), _is_capturing(input))
     _used.add(key)
-    if options.verify != "off":
-        # One kernel holds several ways through: an odd hop or a short window is not vouched for by other calls.
-        needs = (input.requires_grad, window is not None and window.requires_grad) if result.requires_grad else None
-        way = (key, call.way, needs)
-        if (options.verify == "always" or way not in _verified) and _can_compare(input, result):
-            return _verified_result(key, way, options, input, window, call, result, original)
-    if call.notices:
+    if verifying and _can_compare(input, result):
+        return _verified_result(key, way, options, input, window, call, result, original)
+    if call.notices and (op == "istft" or not due):
         notices.give(call.notices)
     count(op, None)
     return result
@@ -174,6 +181,12 @@ def _verified_result(key: tuple, way: tuple, options: Options, input: torch.Tens
     return result
 
 
+def _gradients_wanted(input: torch.Tensor, window: torch.Tensor | None) -> tuple[bool, bool] | None:
+    """Of input and window, as far as autograd is asked for any."""
+    wanted = input.requires_grad, window is not None and window.requires_grad
+    return wanted if any(wanted) and torch.is_grad_enabled() else None
+
+
 def _composite(op: str, input: torch.Tensor, window: torch.Tensor, call: Call) -> torch.Tensor:
     """launch() made of torch's own functions, none of which warns."""
     single = input.dim() == (1 if op == "stft" else 2)
@@ -192,7 +205,7 @@ def _composite(op: str, input: torch.Tensor, window: torch.Tensor, call: Call) -
 def _ones(win_length: int, device: torch.device) -> torch.Tensor:
     """The window of a call without one. Always the same tensor: istft knows its envelope again."""
     with torch.inference_mode(False), torch.no_grad():  # it may be saved for a backward pass
-        return torch.ones(win_length, device=device)
+        return torch.ones(win_length, dtype=torch.float32, device=device)
 
 
 def _after_error(

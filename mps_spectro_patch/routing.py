@@ -336,8 +336,9 @@ def check_stft(input, n_fft, hop_length, win_length, window, center, pad_mode, n
     sided = not complex_valued if onesided is None else onesided
     batch = copies * (input.shape[0] if input.dim() == 2 else 1)
     frames = 1 + (padded - n_fft) // hop
-    if not (center or align_to_window) and batch > 1 and frames > 1 and 0 < input.stride(0) < hop * input.stride(1):
-        return Reason.ORDER
+    if not (center or align_to_window) and batch > 1 and frames > 1 and input.stride(0) <= hop * input.stride(1):
+        if window is None or input.stride(0) > 0:  # a product with the window puts one row for all in order
+            return Reason.ORDER
     bins = n_fft // 2 + 1 if sided else n_fft
     if padded >= SAMPLES_MAX or batch * padded >= ELEMENTS_MAX or batch * frames * bins >= ELEMENTS_MAX:
         return Reason.TOO_LARGE
@@ -386,7 +387,7 @@ def check_istft(input, n_fft, hop_length, win_length, window, center, normalized
         samples = length
     else:
         return Reason.ARGUMENT
-    if samples <= 0:
+    if samples <= 0 or (length is None and center and n_fft == 1):  # the latter is a slice that ends at -0
         return Reason.LENGTH
     batch = copies * (input.shape[0] if input.dim() == 3 else 1)
     extent = max(reach, trim + samples)

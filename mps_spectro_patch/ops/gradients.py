@@ -11,6 +11,7 @@ body) and which functorch accepts; torch.compile gets the operators.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -135,19 +136,18 @@ def _istft_window_gradient_setup(ctx, inputs, output) -> None:
 
 
 def _istft_window_gradient_backward(ctx, cotangent):
-    factors = ctx.saved_tensors
-    create_graph = torch.is_grad_enabled()
-    needed = ctx.needs_input_grad[:3]
-    with torch.enable_grad():
-        if not create_graph:  # not in a graph of theirs, unless a third derivative is wanted
-            factors = [factor.detach() for factor in factors]
-        factors = [factor if factor.requires_grad else factor.detach().requires_grad_() for factor in factors]
-        gradient, input, window = factors
-        signal = composite.istft(input, window, *ctx.arguments, gradient.shape[1], gradient.is_complex())
-        first = torch.autograd.grad(signal, window, gradient, create_graph=True)[0]
-        wanted = [factor for factor, need in zip(factors, needed, strict=True) if need]
-        found = iter(torch.autograd.grad(first, wanted, cotangent, create_graph=create_graph))
-    return *(next(found) if need else None for need in needed), *_none(ctx.arguments)
+    """By torch's own functions and torch.func, which works inside other transforms and under any further derivative."""
+    gradient = ctx.saved_tensors[0]
+    length, is_complex = gradient.shape[1], gradient.is_complex()
+
+    def window_gradient(gradient, input, window):
+        signal = partial(composite.istft, input)
+        _, pull = torch.func.vjp(lambda window: signal(window, *ctx.arguments, length, is_complex), window)
+        return pull(gradient)[0]
+
+    _, pull = torch.func.vjp(window_gradient, *ctx.saved_tensors)
+    wanted = zip(pull(cotangent), ctx.needs_input_grad[:3], strict=True)
+    return *(one if needed else None for one, needed in wanted), *_none(ctx.arguments)
 
 
 def _none(arguments) -> list[None]:
@@ -185,7 +185,7 @@ for _name in operators.NAMES:
 
 
 def eager_stft(input: torch.Tensor, window: torch.Tensor, *arguments: Any) -> torch.Tensor:
-    """stft while nothing is traced or compiled, of plain tensors or those of functorch. arguments: as the operator's."""
+    """stft while nothing is traced or compiled, of plain tensors or functorch's. arguments: as the operator's."""
     if torch._C._are_functorch_transforms_active():
         return FUNCTIONS["stft"].apply(input, window, *arguments)
     if torch.is_grad_enabled() and (input.requires_grad or window.requires_grad):

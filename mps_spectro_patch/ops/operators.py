@@ -98,7 +98,7 @@ def run_istft(
     return_complex: bool,
     strict: bool = True,
 ) -> torch.Tensor:
-    """[rows, bins, frames] to [rows, length]. strict: UseOriginal where torch must decide whether it can be inverted."""
+    """[rows, bins, frames] to [rows, length]. strict: UseOriginal where torch must decide if it can be inverted."""
     rows, _, frames = input.shape
     geometry = _istft_geometry(
         rows, frames, n_fft, hop_length, win_length, center, normalized, onesided, length

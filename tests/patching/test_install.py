@@ -14,6 +14,8 @@ import torch
 import mps_spectro_patch as msp
 from mps_spectro_patch import patching
 
+from ..kernels.reference import assert_gradient_accurate
+
 STFT, ISTFT = torch.stft, torch.istft
 
 
@@ -235,10 +237,10 @@ def test_vmap_grad_and_jvp_give_the_originals_results(signal, enabled):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.testing.assert_close(torch.func.vmap(f)(signal.x), torch.func.vmap(g)(signal.x))
-    torch.testing.assert_close(torch.func.grad(f)(signal.x), torch.func.grad(g)(signal.x))
+    torch.testing.assert_close(torch.func.grad(f)(signal.x), torch.func.grad(g)(signal.x), rtol=1e-4, atol=1e-4)
     for ours, theirs in zip(*(torch.func.jvp(h, (signal.x,), (signal.x,)) for h in (f, g)), strict=True):
         torch.testing.assert_close(ours, theirs)
-    assert set(msp.stats()["stft"].fallback) == {"transform"}
+    assert set(msp.stats()["stft"].fallback) == {"transform"}  # jvp's; vmap and grad have rules
 
 
 def test_forward_mode_differentiation_gives_the_originals_tangent(signal, enabled):
@@ -252,11 +254,14 @@ def test_forward_mode_differentiation_gives_the_originals_tangent(signal, enable
 
 def test_gradients_are_the_originals(signal, enabled):
     gradients = []
-    for stft in (torch.stft, STFT):
-        x = signal.x.clone().requires_grad_()
-        stft(x, 400, 160, 400, signal.window, return_complex=True).abs().sum().backward()
+    for stft, x, window in (
+        (torch.stft, signal.x.clone(), signal.window),
+        (STFT, signal.x.cpu().double(), signal.window.cpu().double()),
+    ):
+        stft(x.requires_grad_(), 400, 160, 400, window, return_complex=True).abs().sum().backward()
         gradients.append(x.grad)
-    torch.testing.assert_close(*gradients)
+    assert_gradient_accurate(*gradients)
+    assert msp.stats()["stft"].fast == 1
 
 
 def test_somebody_elses_wrapper_on_top_survives_disable_and_our_layer_becomes_inert(signal, on):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import mps_spectro_patch as msp
-from mps_spectro_patch import guard
+from mps_spectro_patch import comparison, guard
 from mps_spectro_patch.routing import Reason
 
 STFT, ISTFT = torch.stft, torch.istft
@@ -60,7 +60,7 @@ def test_too_little_memory_to_compare_is_nobodys_fault(op, signal, on, monkeypat
     def difference(*_, **__):
         raise torch.OutOfMemoryError("no memory left")
 
-    monkeypatch.setattr(guard, "difference", difference)
+    monkeypatch.setattr(comparison, "difference", difference)
     with msp.accelerated(**on):
         result = getattr(signal, op)()
     expected = signal.spectrum if op == "stft" else signal.x
