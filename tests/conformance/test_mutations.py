@@ -48,8 +48,8 @@ MUTATIONS = {
         "complex.metal", "const float h = 0.707106781186547524f;\n    float2 even",
         "const double h = 0.707106781186547524;\n    float2 even", "checker: double"),
     "a function that Metal has not": Mutation(
-        "general_istft.metal", "max(run_begin * hop_length, first)", "std::max(run_begin * hop_length, first)",
-        "checker: standard-library", "istft", 7),
+        "general_istft.metal", "max(run_begin * hop_length, runs_begin)",
+        "std::max(run_begin * hop_length, runs_begin)", "checker: standard-library", "istft", 7),
     "an ambiguous call": Mutation(
         "istft.metal", "min(j, MSP_FRAMES - 1)", "min(uint(j), MSP_FRAMES - 1)", "checker: ambiguous", "istft"),
     "a vector of too many parts": Mutation(
@@ -77,7 +77,7 @@ MUTATIONS = {
     "a window read too far": Mutation(
         "fft.metal", "b < uint(win_length) ? window[b]", "b <= uint(win_length) ? window[b]", "guard", "short window"),
     "a parameter beyond the list": Mutation(
-        "general_stft.metal", "params[14] != 0", "params[15] != 0", "binding", n_fft=7),
+        "general_stft.metal", "params[14] != 0", "params[99] != 0", "binding", n_fft=7),
     "a bin that nobody writes": Mutation(
         "stft.metal", "msp_store_bin(bins, MSP_HALF / 2,", "if (false) msp_store_bin(bins, MSP_HALF / 2,", "poison"),
     "a part of threadgroup memory that nobody writes": Mutation(

@@ -111,7 +111,9 @@ class _Walk:
     def __init__(self, whole: Uniformity, function: tuple[str, int]) -> None:
         self.whole, self.function = whole, function
         self.body = whole.bodies[function]
-        self.differs = {whole.parameters[function][i] for i in whole.varying[function]}
+        # Variables by where they are declared, and fields of variables.
+        self.differs: set = {whole.parameters[function][i] for i in whole.varying[function]}
+        self.with_fields: set[int] = set()
 
     def run(self) -> None:
         before = -1
@@ -126,12 +128,13 @@ class _Walk:
         return self.found
 
     def _varies(self, node: _Node) -> bool:
-        for n in node.walk():
-            if n.declares in self.differs and n.kind in ("DECL_REF_EXPR", "MEMBER_REF_EXPR"):
-                return True
-            if n.kind == "CALL_EXPR" and n.name.startswith(("simd_", "quad_", "atomic_")):
-                return True
-        return False
+        if node.kind == "CALL_EXPR" and node.name.startswith(("simd_", "quad_", "atomic_")):
+            return True
+        if node.kind == "DECL_REF_EXPR":
+            return node.declares in self.differs or node.declares in self.with_fields
+        if (field := _field(node)) is not None:  # the other fields of that variable may differ
+            return field in self.differs or field[0] in self.differs
+        return any(map(self._varies, node.children))
 
     def _statement(self, node: _Node, divergent: bool) -> None:
         kind = node.kind
@@ -149,6 +152,10 @@ class _Walk:
 
     def _assign(self, target: _Node, varies: bool) -> None:
         if not varies:
+            return
+        if (field := _field(target)) is not None:
+            self.differs.add(field)
+            self.with_fields.add(field[0])
             return
         root = next((n for n in target.walk() if n.kind == "DECL_REF_EXPR"), None)
         if root is not None and not root.in_memory:
@@ -206,6 +213,16 @@ class _Walk:
 
     def _object(self, node: _Node, message: str) -> None:
         self.found.append(Finding("barrier", node.line, message))
+
+
+def _field(node: _Node) -> tuple[int, str] | None:
+    """(where the variable is declared, name) of a field of a variable."""
+    if node.kind != "MEMBER_REF_EXPR" or len(node.children) != 1:
+        return None
+    base = node.children[0]
+    while base.kind == "UNEXPOSED_EXPR" and len(base.children) == 1:
+        base = base.children[0]
+    return (base.declares, node.name) if base.kind == "DECL_REF_EXPR" and not base.in_memory else None
 
 
 def _build(cursor: Cursor) -> _Node:
