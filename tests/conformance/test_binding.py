@@ -99,3 +99,27 @@ def test_a_launch_that_does_not_fit_fails_the_test_that_makes_it(monkeypatch):
         library.stft(torch.zeros(2, 99).half(), torch.ones(16), Case(16, True).forward)
     monkeypatch.undo()
     _forget()
+
+
+class _Session:
+    """What the hook at the end of a run looks at."""
+
+    def __init__(self, **options) -> None:
+        self.exitstatus = 0
+        option = {"keyword": "", "markexpr": "", "collectonly": False, **options}
+        self.config = type("Config", (), {"option": type("Option", (), option)(), "args": ["tests"],
+                                          "getini": lambda self, name: ["tests"]})()  # fmt: skip
+
+
+def test_a_run_of_the_whole_suite_fails_where_a_launch_was_never_made(capsys):
+    with recording.recorded() as sites:
+        session = _Session()
+        recording.pytest_sessionfinish(session, 0)
+        assert session.exitstatus == 1 and "real.py:" in capsys.readouterr().err
+        for part in (_Session(keyword="some"), _Session(markexpr="slow"), _Session(collectonly=True)):
+            recording.pytest_sessionfinish(part, 0)
+            assert part.exitstatus == 0
+        node = type("Node", (), {"workeroutput": {"launch_sites": recording.sites_not_in(set())}})
+        recording.pytest_testnodedown(node, None)  # what a worker of pytest-xdist has seen
+        recording.pytest_sessionfinish(session := _Session(), 0)
+        assert session.exitstatus == 0 and sites
