@@ -55,6 +55,11 @@ class Case:
         self.spectrum = torch.randn(rows, self.forward.bins, frames, dtype=torch.complex64)
         self.gradient = torch.randn(rows, length, dtype=torch.complex64 if complex_output else torch.float32)
 
+    def to(self, device: torch.device) -> Case:
+        for name in ("signal", "window", "spectrum", "gradient"):
+            setattr(self, name, getattr(self, name).to(device))
+        return self
+
 
 OPERATIONS: dict[str, Callable[[Case], torch.Tensor]] = {
     "stft": lambda c: library.stft(c.signal, c.window, c.forward),
