@@ -12,9 +12,10 @@ from typing import Any
 import torch
 
 from mps_spectro_patch import options
-from mps_spectro_patch.kernels import general, host, launch, real
+from mps_spectro_patch.kernels import host, launch
 
 from .contract import CASTS, KEYWORDS, PROPERTIES, SURFACE, at_least
+from .recording import forget
 
 
 class Undocumented(Exception):
@@ -120,11 +121,3 @@ def standing_in(monkeypatch, release: str, **failure: Any):
         finally:
             forget()
 
-
-def forget() -> None:
-    """Kernels and launches that were made for another device."""
-    launch.kernel.cache_clear()
-    for module in (real, general):
-        for name, value in vars(module).items():
-            if name.endswith("_recipe") and hasattr(value, "cache_clear"):
-                value.cache_clear()

@@ -119,7 +119,14 @@ def _shape(arg: Any) -> tuple:
 
 
 def forget() -> None:
-    """The texts of kernels may change now: what was found to fit has to be looked at again."""
+    """Kernels and launches are made anew, and looked at again: their texts, or the device, may change now."""
+    from .sources import families
+
+    launch.kernel.cache_clear()
+    for family in families():
+        for name, value in vars(family).items():
+            if name.startswith("_") and hasattr(value, "cache_clear"):
+                value.cache_clear()
     _fitting.clear()
     _texts.clear()
 

@@ -1,7 +1,8 @@
 """Every Metal source that the package can generate, from the plans and the families' Kind dataclasses: none by hand.
 
-A family is a module of kernels/ that has a `Kind` (a dataclass whose fields say which kernel) and `_PARTS` (the files
-of each). Fields are taken through all their values, whether or not a launch asks for that combination today.
+A family is a module of kernels/ with `_PARTS`, the files of its kernels. Most have a `Kind`, a dataclass whose fields
+say which kernel: they are taken through all their values, whether or not a launch asks for that combination today. A
+family that chooses its kernels in another way has a generator of its own at the end of this file.
 """
 
 from __future__ import annotations
@@ -28,22 +29,25 @@ class Generated:
     parts: tuple[str, ...]
     defines: str
     kernel: str
-    plan: plan.Plan
+    plan: plan.Plan | None
     kind: tuple  # of kernel: what is the same for all plans
+    threads: int
+    also: tuple = ()  # traits of a choice that does not depend on the others
 
     @property
     def text(self) -> str:
         return launch.source(self.parts, self.defines)
 
-    @property
-    def threads(self) -> int:
-        return self.plan.threads
-
 
 def families() -> list[ModuleType]:
     modules = (importlib.import_module(f"{kernels.__name__}.{info.name}") for info in pkgutil.iter_modules(
         kernels.__path__) if info.name not in ("cuda", "mps"))
-    return [module for module in modules if hasattr(module, "Kind") and hasattr(module, "_PARTS")]
+    return [module for module in modules if hasattr(module, "_PARTS")]
+
+
+def files(family: ModuleType) -> set[str]:
+    parts = family._PARTS
+    return {part for some in (parts.values() if isinstance(parts, dict) else [parts]) for part in some}
 
 
 @cache
@@ -55,6 +59,10 @@ def _everything() -> Iterator[Generated]:
     """Each text once: fields of a Kind that a kernel's files do not mention make no difference."""
     seen: set[tuple] = set()
     for family in families():
+        own = globals().get(f"_of_{family.__name__.rsplit('.', 1)[-1]}")
+        if own is not None:
+            yield from own(family)
+            continue
         for kind in kinds(family):
             parts = family._PARTS[kind.name]
             mentioned = set(re.findall(r"\bMSP_\w+", launch.source(parts, "")))
@@ -63,14 +71,14 @@ def _everything() -> Iterator[Generated]:
                 if (key := (parts, which, defines)) not in seen:
                     seen.add(key)
                     every = which.defines() + kind.defines()
-                    yield Generated(f"{label} {kind}", parts, every, kind.name, which, (parts, defines))
+                    yield Generated(f"{label} {kind}", parts, every, kind.name, which, (parts, defines), which.threads)
 
 
 def representatives() -> list[Generated]:
     """Few sources that have every kind of kernel, and every kernel's ways and numbers of stages among their plans."""
     missing = set().union(*map(traits, everything()))
     chosen = []
-    by_size = sorted(everything(), key=lambda source: -source.plan.n_fft)
+    by_size = sorted(everything(), key=lambda source: -source.plan.n_fft if source.plan else 0)
     for wanted in (3, 2, 1):  # first those that show as much as possible at once
         for source in by_size:
             if len(found := traits(source) & missing) >= wanted:
@@ -81,7 +89,9 @@ def representatives() -> list[Generated]:
 
 def traits(source: Generated) -> set[tuple]:
     """What the checker should have seen once."""
-    return {source.kind, (source.kernel, way(source.plan)), (source.kernel, len(source.plan.radices))}
+    if source.plan is None:
+        return {source.kind}
+    return {*source.also, source.kind, (source.kernel, way(source.plan)), (source.kernel, len(source.plan.radices))}
 
 
 def way(which: plan.Plan) -> tuple:
@@ -128,3 +138,30 @@ def _transforms(bluestein: bool) -> Iterator[tuple[plan.Plan, str]]:
                 seen.add(how.plan)
                 yield how.plan, f"points={how.points}"
 
+
+
+def _of_features(family: ModuleType) -> Iterator[Generated]:
+    """By plan, filterbank or none, gradient, power and sample type."""
+    seen = set()
+    for n_fft in range(2, plan.MAX_N_FFT + 1):
+        if not plan.supports(n_fft):
+            continue
+        for banded, gradient in itertools.product((False, True), (False, True)):
+            program = family._program(n_fft, 80 if banded else 0, gradient)
+            if program is None:
+                continue
+            for power, dtype in itertools.product((1.0, 2.0, 1.5), family._SAMPLES):
+                defines = program.defines(banded, gradient, power, dtype)
+                if defines not in seen:
+                    seen.add(defines)
+                    bluestein = program.how is not None and program.how.bluestein
+                    kind = program.name, banded, gradient, bluestein
+                    also = (program.name, power), (program.name, dtype)
+                    yield Generated(f"n_fft={n_fft} {kind} {also}", family._PARTS[program.name], defines, program.name,
+                                    program.plan, kind, program.plan.threads, also)
+
+
+def _of_limits(family: ModuleType) -> Iterator[Generated]:
+    """Several kernels in one text, and no plan."""
+    for name in re.findall(r"kernel void (\w+)", launch.source(family._PARTS, "")):
+        yield Generated(name, family._PARTS, "", name, None, (name,), family._THREADS)

@@ -103,11 +103,11 @@ def test_a_mutation_is_caught(name, monkeypatch):
         assert mutation.by in (caught := catches(mutation)), f"{name}: caught by {caught or 'nothing'}"
     finally:
         monkeypatch.undo()
-        forget()
+        recording.forget()
 
 
 def test_without_a_mutation_nothing_is_caught():
-    forget()
+    recording.forget()
     for operation, n_fft in {(m.operation, m.n_fft) for m in MUTATIONS.values()}:
         assert not catches(Mutation("", "", "", "", operation, n_fft)), (operation, n_fft)
 
@@ -134,15 +134,6 @@ def mutate(mutation: Mutation, monkeypatch) -> None:
         exec(compile(text, "mutated", "exec"), vars(module), scope)
         changed = scope[function]
         monkeypatch.setattr(module, function, recording.wrap_recipe(changed) if module is launch else changed)
-    forget()
-
-
-def forget() -> None:
-    launch.kernel.cache_clear()
-    for module in (real, general):
-        for name, value in vars(module).items():
-            if name.endswith("_recipe") and hasattr(value, "cache_clear"):
-                value.cache_clear()
     recording.forget()
 
 

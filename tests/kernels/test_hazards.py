@@ -16,7 +16,9 @@ import torch
 
 from mps_spectro_patch.kernels import host, launch, library
 from mps_spectro_patch.kernels.geometry import IstftGeometry, StftGeometry
-from tests.conformance import sources
+from tests.conformance import recording, sources
+
+from . import feature_hazards
 
 pytestmark = pytest.mark.skipif(
     os.environ.get("MPS_SPECTRO_TEST_DEVICE", "simulator") != "simulator", reason="about the simulator alone"
@@ -68,6 +70,7 @@ OPERATIONS: dict[str, Callable[[Case], torch.Tensor]] = {
     "istft_adjoint": lambda c: library.istft_adjoint(c.gradient, c.window, c.inverse),
     "stft_window_gradient": lambda c: library.stft_window_gradient(c.spectrum, c.signal, c.window, c.forward),
     "istft_window_gradient": lambda c: library.istft_window_gradient(c.gradient, c.spectrum, c.window, c.inverse),
+    **feature_hazards.OPERATIONS,
 }
 HALF, BFLOAT, COMPLEX = torch.float16, torch.bfloat16, torch.complex64
 
@@ -89,6 +92,7 @@ def cases() -> list[tuple[str, int, dict]]:
         found.append(("istft", n, {"complex_output": k % 2 == 0, "window_dtype": COMPLEX}))
     for n in (7, 22, 1085):  # Bluestein's, real
         found += [("stft", n, {}), ("istft", n, {}), ("stft_adjoint", n, {})]
+    found += feature_hazards.CASES
     if ALL:
         found += [(op, n, {}) for op in OPERATIONS for n in sorted({*forward, *inverse})]
     return found
@@ -120,6 +124,7 @@ def test_no_kernel_of_the_package_is_left_out(monkeypatch):
         return original(kernel, *args)
 
     monkeypatch.setattr(launch, "recipe", recipe)
+    recording.forget()
     for operation in {operation for operation, _, _ in CASES}:
         for n_fft in (16, 7):
             OPERATIONS[operation](Case(n_fft, True, pad_mode="constant"))
