@@ -22,6 +22,7 @@ RULES = {
     "conversion": "2.2, 2.19: vectors and bfloat do not convert by themselves",
     "type": "1.4: C++14's own rules",
     "shift": "3: a shift by the width of the type or more, or by less than nothing, is not what C++ makes of it",
+    "cast": "2.25: a float is cast to an integer type that has room for it; beyond that C++ and Metal part",
     "index": "4: an index beyond the array",
     "attribute": "5.2: attributes on parameters of the types that they are defined for, one width for all positions",
     "buffer-index": "5.2.1, FST: buffer indices are given, unique and below 31",

@@ -19,6 +19,8 @@ _DECLARATIONS = {
 }  # fmt: skip
 FUNCTIONS = {CursorKind.FUNCTION_DECL, CursorKind.CXX_METHOD, CursorKind.FUNCTION_TEMPLATE, CursorKind.CONSTRUCTOR}
 _CASTS = {CursorKind.CSTYLE_CAST_EXPR, CursorKind.CXX_STATIC_CAST_EXPR, CursorKind.CXX_FUNCTIONAL_CAST_EXPR}
+_INTEGERS = {f"{sign}{name}": bits for sign in ("", "unsigned ") for name, bits in (
+    ("char", 8), ("short", 16), ("int", 32), ("long", 64))}  # fmt: skip
 _BY_NAME = {"sin", "cos", "tan", "sincos", "sinpi", "cospi", "tanpi"}
 _SHUFFLES = {"simd_shuffle_xor", "simd_shuffle_up", "simd_shuffle_down"}
 
@@ -77,6 +79,8 @@ def _look(cursor: Cursor, found: list[Finding], inside: tuple[str, int] | None, 
             _call(cursor, found, inside, calls, house)
         elif not is_cast and _plain(cursor.type) == "__bf16":
             _to_bfloat(cursor, found)
+    if kind in _CASTS:
+        _cast(cursor, found)
     if kind is CursorKind.VAR_DECL:
         _storage(cursor, inside is not None, found)
     elif kind is CursorKind.BINARY_OPERATOR and BINARY(cursor) in _SHIFTS:
@@ -117,6 +121,22 @@ def _shift(cursor: Cursor, found: list[Finding]) -> None:
     width = 8 * max(left.type.get_size(), 4)
     if re.fullmatch(r"-?\d+[uU]?", text) and not 0 <= int(text.rstrip("uU")) < width:
         found.append(Finding("shift", cursor.location.line, f"a shift of {width} bits by {text}"))
+
+
+def _cast(cursor: Cursor, found: list[Finding]) -> None:
+    """Of a float that is written out, to an integer type that cannot hold it."""
+    bits = _INTEGERS.get(_plain(cursor.type))
+    children = list(cursor.get_children())
+    if bits is None or not children:
+        return
+    text = "".join(token.spelling for token in children[-1].get_tokens())
+    match = re.fullmatch(r"(-?[\d.]+(?:[eE][+-]?\d+)?)[fFhH]?", text)
+    if match is None or not set(".eE") & set(match[1]):
+        return
+    below = 0 if _plain(cursor.type).startswith("unsigned") else 2 ** (bits - 1)
+    low, high = -below, 2**bits - 1 - below
+    if not low <= int(float(match[1])) <= high:
+        found.append(Finding("cast", cursor.location.line, f"{text} as {_plain(cursor.type)}"))
 
 
 def _to_bfloat(cursor: Cursor, found: list[Finding]) -> None:
