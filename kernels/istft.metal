@@ -7,9 +7,8 @@
 //   RING    one frame at a time is added to a ring of n_fft samples in threadgroup memory;
 //   DEVICE  one frame at a time is added to the output row itself (n_fft too large for a ring).
 //
-// MSP_ADJOINT: this is the adjoint of stft, with respect to its signal. There is no envelope, and what the padding made
-// of a sample at the ends of the signal is added to it again. Samples that it reaches belong to threadgroups of their own:
-// one for either end of a row, or one for all of a short row. They walk the frames that reach those samples, in order.
+// MSP_ADJOINT: this is the adjoint of stft, with respect to its signal. There is no envelope, and the ends of the signal
+// belong to threadgroups of their own (edges.metal).
 
 #define MSP_GATHER 0
 #define MSP_RING 1
@@ -118,51 +117,6 @@ inline void msp_gather(
 }
 #endif
 
-#if MSP_ADJOINT
-#define MSP_SLOT_FLOATS (MSP_EXCHANGE_SIZE * (MSP_SPLIT ? 1 : 2))
-#define MSP_THREADS (MSP_LANES * MSP_FRAMES)
-
-// The samples that an edge owns, and what the frames of one step add to them. A lane keeps to its own samples.
-struct MspEdge {
-  int samples;  // of the row
-  int pad;
-  int pad_mode;
-  int hop_length;
-  int begin;    // the samples owned
-  int end;
-
-  // What the step's frames, first of them at position `begin`, hold at position s if it is `odd` within the frame.
-  float at(const threadgroup float* slots, int begin, int odd, int s) const {
-    float sum = 0.0f;
-    for (int g = 0; g < MSP_FRAMES; ++g) {
-      const int d = s - begin - g * hop_length;
-      if (d >= 0 && d < MSP_N_FFT && d % 2 == odd) sum += slots[g * MSP_SLOT_FLOATS + d / 2];
-    }
-    return sum;
-  }
-
-  // The same for all the positions that stand for sample t.
-  float all(const threadgroup float* slots, int begin, int odd, int t) const {
-    float sum = at(slots, begin, odd, t + pad);
-    if (pad_mode == MSP_PAD_REFLECT) {
-      if (t > 0 && t <= pad) sum += at(slots, begin, odd, pad - t);
-      if (t < samples - 1 && t >= samples - 1 - pad) sum += at(slots, begin, odd, pad + 2 * (samples - 1) - t);
-    } else if (pad_mode == MSP_PAD_CIRCULAR) {
-      if (t >= samples - pad) sum += at(slots, begin, odd, t - (samples - pad));
-      if (t < pad) sum += at(slots, begin, odd, t + samples + pad);
-    }
-    return sum;
-  }
-};
-
-// Where the edge keeps its sums: in the ring, which it does not use otherwise, or with each lane.
-#if MSP_OVERLAP == MSP_DEVICE
-#define MSP_EDGE_SUM(i) edge_sums[(i) / MSP_THREADS]
-#else
-#define MSP_EDGE_SUM(i) ((threadgroup float*)ring)[i]
-#endif
-#endif
-
 [[max_total_threads_per_threadgroup(MSP_LANES * MSP_FRAMES)]]
 kernel void msp_istft(
     const device float2* input [[buffer(0)]],
@@ -177,9 +131,9 @@ kernel void msp_istft(
     uint thread_index [[thread_index_in_threadgroup]]) {
   threadgroup MSP_EXCHANGE_TYPE exchange[MSP_FRAMES * MSP_EXCHANGE_SIZE];
 #if MSP_OVERLAP == MSP_GATHER
-  threadgroup float2 ring[MSP_HALF + MSP_ADJOINT];
+  threadgroup float2 ring[MSP_HALF];
 #elif MSP_OVERLAP == MSP_RING
-  threadgroup float ring[MSP_N_FFT + 2 * MSP_ADJOINT];
+  threadgroup float ring[MSP_N_FFT];
 #endif
 
   const int row_stride = params[0];
@@ -231,24 +185,11 @@ kernel void msp_istft(
   edge.pad = first;
   edge.pad_mode = params[18];
   edge.hop_length = hop_length;
-  // Frames from one end's last on to the other end's first touch neither.
-  int skip_from = last_frame + 1, skip_to = skip_from;
-  float2 ends = float2(0.0f, 0.0f);  // what REPLICATE adds to the first and the last sample
-#if MSP_OVERLAP == MSP_DEVICE
-  float edge_sums[(MSP_N_FFT + 2) / MSP_THREADS + 1];
-#endif
   if (is_edge) {
-    edge.begin = edge_index == 0 ? 0 : length - 1 - first;
-    edge.end = edges == 2 && edge_index == 0 ? first + 1 : length;
-    first_frame = 0;
-    last_frame = frames - 1;
-    skip_from = 2 * first / hop_length + 1;
-    skip_to = max(skip_from, length <= MSP_N_FFT ? 0 : (length - 1 - MSP_N_FFT) / hop_length + 1);
-    if (edges == 2 && edge.pad_mode != MSP_PAD_CIRCULAR) {  // one end does not concern the other
-      if (edge_index == 0) last_frame = min(skip_from, frames) - 1;
-      else first_frame = length <= MSP_N_FFT ? 0 : (length - 1 - MSP_N_FFT) / hop_length + 1;
-    }
-    for (int i = int(thread_index); i < edge.end - edge.begin; i += MSP_THREADS) MSP_EDGE_SUM(i) = 0.0f;
+    edge.start(edges, edge_index, frames);
+    edge.clear(samples, int(thread_index));
+    first_frame = edge.first_frame;
+    last_frame = edge.last_frame;
   }
 #endif
 
@@ -264,7 +205,7 @@ kernel void msp_istft(
     const bool live = step_frame + slot < frames;
     int next_frame = step_frame + MSP_FRAMES;
 #if MSP_ADJOINT
-    if (next_frame >= skip_from && next_frame < skip_to) next_frame = skip_to;
+    if (is_edge) next_frame = edge.next(step_frame);
 #endif
     const device float2* next_bins = row + min(next_frame + slot, frames - 1) * frame_stride;
 
@@ -282,25 +223,8 @@ kernel void msp_istft(
     const int step_begin = step_frame * hop_length;  // position of this step's first sample
 #if MSP_ADJOINT
     if (is_edge) {
-      const threadgroup float* slots = (const threadgroup float*)exchange;
-      threadgroup float* values = (threadgroup float*)shared;
-      for (int odd = 0; odd < 2; ++odd) {
-#pragma unroll
-        for (int q = 0; q < MspLast::COUNT; ++q) {
-          if (MspLast::active(q, lane)) values[MspLast::index(q, lane)] = odd == 0 ? v[q].x : v[q].y;
-        }
-        threadgroup_barrier(mem_flags::mem_threadgroup);
-        for (int i = int(thread_index); i < edge.end - edge.begin; i += MSP_THREADS) {
-          MSP_EDGE_SUM(i) += edge.all(slots, step_begin, odd, edge.begin + i);
-        }
-        if (edge.pad_mode == MSP_PAD_REPLICATE) {
-          for (int i = int(thread_index); i < first; i += MSP_THREADS) {
-            ends.x += edge.at(slots, step_begin, odd, i);
-            ends.y += edge.at(slots, step_begin, odd, first + length + i);
-          }
-        }
-        threadgroup_barrier(mem_flags::mem_threadgroup);
-      }
+      edge.add(v, (threadgroup float*)exchange, (threadgroup float*)shared, samples, step_begin, lane,
+               int(thread_index));
       msp_load_pairs(v, &middle, next_bins, bin_stride, lane);
       step_frame = next_frame;
       continue;
@@ -373,22 +297,6 @@ kernel void msp_istft(
   }
 
 #if MSP_ADJOINT
-  if (is_edge) {
-    for (int i = int(thread_index); i < edge.end - edge.begin; i += MSP_THREADS) samples[edge.begin + i] = MSP_EDGE_SUM(i);
-  }
-  if (is_edge && edge.pad_mode == MSP_PAD_REPLICATE) {
-    threadgroup float* sums = (threadgroup float*)exchange;
-    for (int end = 0; end < 2; ++end) {  // thread by thread, in order
-      sums[thread_index] = end == 0 ? ends.x : ends.y;
-      threadgroup_barrier(mem_flags::mem_threadgroup | mem_flags::mem_device);
-      if (thread_index == 0) {
-        float sum = 0.0f;
-        for (int i = 0; i < MSP_THREADS; ++i) sum += sums[i];
-        const int t = end == 0 ? 0 : length - 1;
-        if (t >= edge.begin && t < edge.end) samples[t] += sum;
-      }
-      threadgroup_barrier(mem_flags::mem_threadgroup);
-    }
-  }
+  if (is_edge) edge.finish((threadgroup float*)exchange, samples, int(thread_index));
 #endif
 }

@@ -16,13 +16,14 @@ from . import launch
 from .envelope import Envelope, inverse_envelope
 from .geometry import PAD_MODES, IstftGeometry, StftGeometry
 from .launch import RESIDENT_THREADS, Recipe, empty, starts_at_pair
-from .plan import Plan, istft_plan, stft_plan
+from .plan import Plan, inverse_plan, istft_plan, stft_plan
 from .tables import pair_twiddles, stage_twiddles
 
 _COMMON = ("complex", "fft", "envelope", "padding")
 _PARTS = {
     "msp_stft": (*_COMMON, "stft"),
-    "msp_istft": (*_COMMON, "inverse", "istft"),
+    "msp_istft": (*_COMMON, "inverse", "edges", "istft"),
+    "msp_istft in registers": (*_COMMON, "inverse", "edges", "istft_registers"),
     "msp_window_gradient": (*_COMMON, "inverse", "window_gradient"),
 }
 _SAMPLES = {torch.float32: "float", torch.float16: "half", torch.bfloat16: "bfloat"}
@@ -57,7 +58,7 @@ class Kind:
 def kernel_source(plan: Plan, kind: Kind | None = None) -> str:
     """The Metal text of a plan's kernel; of the plain stft or istft where no kind is given."""
     kind = kind or Kind("msp_istft" if plan.inverse else "msp_stft")
-    return launch.source(_PARTS[kind.name], plan.defines() + kind.defines())
+    return launch.source(_parts(plan, kind), plan.defines() + kind.defines())
 
 
 def stft(signal: torch.Tensor, window: torch.Tensor, geometry: StftGeometry) -> torch.Tensor:
@@ -224,13 +225,13 @@ def _forward_recipe(
 def _istft_recipe(
     geometry: IstftGeometry, strides: tuple[int, ...], head: int, tail: int, paired_window: bool, device: torch.device
 ) -> Recipe:
-    plan = istft_plan(geometry.n_fft)
+    plan = inverse_plan(geometry.n_fft, geometry.hop_length)
     begin, end = geometry.first, geometry.first + geometry.length
-    runs, run_hops = _runs(plan, geometry.rows, geometry.hop_length, begin, end, device)
+    runs, run_hops, share = _runs(plan, geometry.rows, geometry.hop_length, begin, end, device)
     params = [
         *strides, geometry.frames, geometry.hop_length, geometry.win_left, geometry.win_length, geometry.first,
         geometry.length, runs, run_hops, _halo(plan.n_fft, geometry.hop_length), begin, end, int(paired_window),
-        head, tail, geometry.untrimmed, 0, 0,
+        head, tail, geometry.untrimmed, 0, 0, share, _paired_output(geometry.rows, geometry.length, geometry.first),
     ]  # fmt: skip
     args = [
         None, None, stage_twiddles(plan, device), _pair_twiddles(plan, device), None, None, params, geometry.scale,
@@ -244,33 +245,33 @@ def _stft_adjoint_recipe(
     geometry: StftGeometry, strides: tuple[int, ...], paired_window: bool, device: torch.device
 ) -> tuple[Recipe, bool]:
     """The launch, and whether it leaves samples unwritten that lie under no frame."""
-    plan = istft_plan(geometry.n_fft)
+    plan = inverse_plan(geometry.n_fft, geometry.hop_length)
     samples, offset = geometry.samples, geometry.pad
     has_edge = offset > 0 and geometry.pad_mode != "constant"
     begin, end = (2 * offset + 1, samples - 1) if has_edge else (offset, offset + samples)
-    runs, run_hops = (0, 1)
+    runs, run_hops, share = 0, 1, 1
     if begin < end:
-        runs, run_hops = _runs(plan, geometry.rows, geometry.hop_length, begin, end, device)
+        runs, run_hops, share = _runs(plan, geometry.rows, geometry.hop_length, begin, end, device)
     edges = 0 if not has_edge else 1 if samples < 2 * offset + 2 else 2
     groups = runs + edges
     params = [
         *strides, geometry.frames, geometry.hop_length, geometry.win_left, geometry.win_length, offset, samples,
         groups, run_hops, _halo(plan.n_fft, geometry.hop_length), begin, end, int(paired_window), 0, _FAR, _FAR,
-        PAD_MODES[geometry.pad_mode], edges,
+        PAD_MODES[geometry.pad_mode], edges, share, _paired_output(geometry.rows, samples, offset),
     ]  # fmt: skip
     pairs = _pair_twiddles(plan, device)
     # The kernel counts the bins between 0 and half twice.
     args = [None, None, stage_twiddles(plan, device), pairs, pairs, None, params, geometry.scale / 2]
     kind = Kind("msp_istft", adjoint=True, two_sided=not geometry.onesided)
     compiled = _kernel(plan, kind, device)
-    has_gaps = geometry.hop_length > geometry.n_fft and plan.overlap != "gather"
+    has_gaps = geometry.hop_length > geometry.n_fft and plan.overlap in ("ring", "device")
     return launch.recipe(compiled, args, geometry.rows * groups, plan.threads, device), has_gaps
 
 
 def _runs(
     plan: Plan, rows: int, hop_length: int, begin: int, end: int, device: torch.device
-) -> tuple[int, int]:
-    """(runs per row, hops per run) that write the positions [begin, end) of every row."""
+) -> tuple[int, int, int]:
+    """(runs per row, hops per run, frames per slot of "registers") that write the positions [begin, end) of a row."""
     hops = -(-end // hop_length) - begin // hop_length
     halo = _halo(plan.n_fft, hop_length)
     # A run transforms its halo again: at most as much as its own frames, less once the device is busy anyway.
@@ -278,7 +279,11 @@ def _runs(
     run_hops = max(-(-rows * hops // groups), halo, 1)
     run_hops = -(-(run_hops + halo) // plan.frames) * plan.frames - halo
     run_hops = max(run_hops, 1)
-    return -(-hops // run_hops), run_hops
+    # Slots of "registers" share the frames of a run equally, and each has as many as wait for the slot before it.
+    share = max(-(-(run_hops + halo) // plan.frames), halo, 1)
+    if plan.overlap == "registers":
+        run_hops = share * plan.frames - halo
+    return -(-hops // run_hops), run_hops, share
 
 
 def _halo(n_fft: int, hop_length: int) -> int:
@@ -292,8 +297,17 @@ def _envelope(window: torch.Tensor, geometry: IstftGeometry) -> Envelope | None:
     )
 
 
+def _paired_output(rows: int, length: int, first: int) -> int:
+    """Whether even positions of every row are at 8-byte boundaries of the output."""
+    return int(first % 2 == 0 and (length % 2 == 0 or rows == 1))
+
+
+def _parts(plan: Plan, kind: Kind) -> tuple[str, ...]:
+    return _PARTS[f"{kind.name} in registers" if plan.overlap == "registers" else kind.name]
+
+
 def _kernel(plan: Plan, kind: Kind, device: torch.device):
-    return launch.kernel(kind.name, _PARTS[kind.name], plan.defines() + kind.defines(), device.type)
+    return launch.kernel(kind.name, _parts(plan, kind), plan.defines() + kind.defines(), device.type)
 
 
 def _pair_twiddles(plan: Plan, device: torch.device) -> torch.Tensor:

@@ -145,7 +145,7 @@ def dressed(op: str, decision: Call | Reason, input) -> Route:
     device = str(getattr(input, "device", ""))
     if isinstance(decision, Reason):
         return Route(op, decision, device=device)
-    return Route(op, None, decision.arguments, device, plan.describe(*decision.plan))
+    return Route(op, None, decision.arguments, device, plan.describe(*decision.plan, decision.arguments[1]))
 
 
 def decide(op: str, flags: tuple[str, ...], arguments: tuple) -> Call | Reason:
@@ -336,7 +336,7 @@ def check_stft(input, n_fft, hop_length, win_length, window, center, pad_mode, n
     sided = not complex_valued if onesided is None else onesided
     batch = copies * (input.shape[0] if input.dim() == 2 else 1)
     frames = 1 + (padded - n_fft) // hop
-    if not (center or align_to_window) and batch > 1 and frames > 1 and input.stride(0) <= hop * input.stride(1):
+    if not center and pad == 0 and batch > 1 and frames > 1 and input.stride(0) <= hop * input.stride(1):
         if window is None or input.stride(0) > 0:  # a product with the window puts one row for all in order
             return Reason.ORDER
     bins = n_fft // 2 + 1 if sided else n_fft
@@ -347,7 +347,7 @@ def check_stft(input, n_fft, hop_length, win_length, window, center, pad_mode, n
         notices = ("stft_window",)
     if return_complex is False:
         notices = (*notices, "real_output")
-    way = hop % 2, win == n_fft, sided, input.dtype, pad_mode
+    way = hop % 2, _shift(n_fft, hop), win == n_fft, sided, input.dtype, pad_mode
     plan_key = "stft", n_fft, complex_valued
     return Call((n_fft, hop, win, pad, pad_mode, normalized, sided), return_complex is False, notices, plan_key, way)
 
@@ -398,7 +398,7 @@ def check_istft(input, n_fft, hop_length, win_length, window, center, normalized
         notices = ("istft_window",)
     if samples > reach - trim:
         notices = (*notices, "length")
-    way = hop % 2, win == n_fft, sided, window is not None and window.is_complex()
+    way = hop % 2, _shift(n_fft, hop), win == n_fft, sided, window is not None and window.is_complex()
     plan_key = "istft", n_fft, return_complex
     return Call((n_fft, hop, win, center, normalized, sided, samples, return_complex), False, notices, plan_key, way)
 
@@ -415,6 +415,12 @@ def _supports(n_fft: int, complex_valued: bool) -> bool:
     return plan.supports(n_fft, complex_valued)
 
 
+def _shift(n_fft: int, hop_length: int) -> int:
+    """0, or by how many registers a hop moves samples: an inverse kernel of its own."""
+    return plan.inverse_plan(n_fft, hop_length).shift if plan.supports_real(n_fft) else 0
+
+
+_shift._dynamo_marked_constant = True  # type: ignore[attr-defined]
 _supports._dynamo_marked_constant = True  # type: ignore[attr-defined]  # a search that dynamo had better not trace
 
 

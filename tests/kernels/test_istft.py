@@ -44,6 +44,22 @@ def test_any_hop(n_fft, division, torch_device):
     )
 
 
+REGISTERS = [  # every 9th of the sizes and hops that overlap in registers, and those that programs use
+    *[(n, n // 4) for n in plan.supported_sizes(8192) if n % 4 == 0 and plan.registers_plan(n, n // 4)][::9],
+    *[(n, n // 2) for n in plan.supported_sizes(8192) if n % 2 == 0 and plan.registers_plan(n, n // 2)][3::9],
+    (400, 160), (480, 120), (512, 128), (4096, 1024), (5120, 1024), (6144, 1024), (7680, 1024), (8192, 1024),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("n_fft, hop_length", REGISTERS)
+def test_frames_that_overlap_in_registers(n_fft, hop_length, torch_device):
+    assert plan.registers_plan(n_fft, hop_length) is not None
+    for rows, frames in ((1, 40), (3, 7)):
+        spectrum = spectrum_of(rows, n_fft, frames, torch_device)
+        check(spectrum, torch.rand(n_fft, device=torch_device) + 0.2, n_fft, hop_length, length=frames * hop_length - 3)
+    check(spectrum, torch.rand(n_fft - 3, device=torch_device) + 0.2, n_fft, hop_length, normalized=True)
+
+
 @pytest.mark.parametrize("hop_length", [1, 2, 5])
 @pytest.mark.parametrize("n_fft", [16, 64, 400])
 def test_hops_of_a_few_samples(n_fft, hop_length, torch_device):
@@ -101,16 +117,19 @@ def test_the_imaginary_parts_of_the_first_and_last_bin_do_not_count(torch_device
     assert torch.equal(run(spectrum, window, 400, 100), run(changed, window, 400, 100))
 
 
-@pytest.mark.parametrize("n_fft", [1024, 4096, 6144])
-def test_how_the_work_is_split_does_not_change_a_bit(n_fft, torch_device, monkeypatch):
+@pytest.mark.parametrize("n_fft, hop_length", [(1024, 256), (1024, 200), (4096, 1000), (400, 160), (8192, 1024)])
+def test_however_the_work_is_split_it_is_right_and_the_same_every_time(n_fft, hop_length, torch_device, monkeypatch):
     spectrum, window = spectrum_of(2, n_fft, 30, torch_device), torch.rand(n_fft, device=torch_device) + 0.2
     results = []
     for threads in (1, 1000, 10_000_000):
         monkeypatch.setitem(launch.RESIDENT_THREADS, torch_device.type, threads)
         real._istft_recipe.cache_clear()
-        results.append(run(spectrum, window, n_fft, n_fft // 4))
+        check(spectrum, window, n_fft, hop_length)
+        results.append(run(spectrum, window, n_fft, hop_length))
+        assert torch.equal(results[-1], run(spectrum, window, n_fft, hop_length))
     real._istft_recipe.cache_clear()
-    assert torch.equal(results[0], results[1]) and torch.equal(results[0], results[2])
+    if plan.registers_plan(n_fft, hop_length) is None:  # these add up in one order only
+        assert torch.equal(results[0], results[1]) and torch.equal(results[0], results[2])
 
 
 def test_stft_and_istft_return_the_signal(torch_device):

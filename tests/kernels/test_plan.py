@@ -92,3 +92,20 @@ def test_a_mirrored_plan_gives_a_lane_both_bins_of_every_pair():
 def test_the_inverse_runs_the_forward_stages_in_reverse():
     for n_fft in SIZES:
         assert plans.istft_plan(n_fft).radices == plans.stft_plan(n_fft).radices[::-1]
+
+
+def test_hops_that_fit_a_stage_overlap_in_registers_within_the_limits_of_metal():
+    used = (400, 160), (512, 128), (4096, 1024), (6144, 1024), (7680, 1024), (8192, 1024)
+    for n_fft, hop_length in used:
+        assert plans.registers_plan(n_fft, hop_length) is not None
+    assert plans.registers_plan(400, 161) is None and plans.registers_plan(4096, 1000) is None
+    assert plans.registers_plan(1024, 256) is None  # no faster there
+    for n_fft in SIZES:
+        for hop_length in {n_fft // division for division in range(1, 33)}:
+            plan = plans.registers_plan(n_fft, hop_length)
+            if plan is None:
+                continue
+            stride = plan.half // plan.radices[-1]
+            assert prod(plan.radices) == n_fft // 2 and hop_length == 2 * plan.shift * stride
+            assert 1 <= plan.shift <= plan.radices[-1] and plan.reach == -(-n_fft // hop_length)
+            assert plan.threadgroup_bytes <= 32_768 and plan.threads <= 1_024 and plan.threads % 32 == 0
