@@ -71,7 +71,8 @@ def _everything() -> Iterator[Generated]:
                 if (key := (parts, which, defines)) not in seen:
                     seen.add(key)
                     every = which.defines() + kind.defines()
-                    yield Generated(f"{label} {kind}", parts, every, kind.name, which, (parts, defines), which.threads)
+                    name = kind.name.split()[0]  # a kernel may have several texts: "msp_istft in registers"
+                    yield Generated(f"{label} {kind}", parts, every, name, which, (parts, defines), which.threads)
 
 
 def representatives() -> list[Generated]:
@@ -96,7 +97,8 @@ def traits(source: Generated) -> set[tuple]:
 
 def way(which: plan.Plan) -> tuple:
     """The part of a plan that decides which lines of the text are there; sizes only change numbers."""
-    return which.overlap, which.mirrored, which.split, which.lanes > 32, min(which.frames, 5) > 4, which.half % 2
+    waits = which.overlap == "registers" and which.frames > 1 and which.reach > 1
+    return waits, which.overlap, which.mirrored, which.split, which.lanes > 32, min(which.frames, 5) > 4, which.half % 2
 
 
 def kinds(family: ModuleType) -> Iterator:
@@ -118,6 +120,14 @@ def kinds(family: ModuleType) -> Iterator:
 def plans(family: ModuleType, kind) -> Iterator[tuple[plan.Plan, str]]:
     if "bluestein" in {field.name for field in dataclasses.fields(kind)}:
         yield from _transforms(kind.bluestein)
+        return
+    if kind.name.endswith("in registers"):
+        for n_fft in plan.supported_sizes():
+            for radix in set(plan.stft_plan(n_fft).radices):
+                for shift in range(1, radix + 1):
+                    found = plan.registers_plan(n_fft, n_fft // radix * shift)
+                    if found is not None:
+                        yield found, f"n_fft={n_fft} shift={found.shift}"
         return
     forward = kind.name == "msp_stft"
     for n_fft in plan.supported_sizes():
