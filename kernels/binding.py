@@ -88,6 +88,15 @@ def extents(threads: Any, group_size: Any, numel: int | None, limit: int) -> tup
     return total, (x, y, z)
 
 
+def size(value: Any, arg_casts: Any, index: int) -> int:
+    """Bytes of an inline argument, before what is added to align the next."""
+    if isinstance(value, Tensor):
+        return len(_tensor_value(value))
+    default, casts = _parse_casts(arg_casts) if arg_casts is not None else ("", None)
+    cast = default if casts is None else casts.get(index, default)
+    return len(_encode(value, cast, default, lambda tensor: tensor.data_ptr()))
+
+
 def too_few(name: str, expected: int, given: int) -> RuntimeError:
     return RuntimeError(f"Kernel {name} reads {expected} buffers, but {given} arguments were given")
 

@@ -16,14 +16,14 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from . import binding, launchers, translate
+from . import binding, guarded, launchers, translate
 
 _CXX = Path(__file__).parent / "cxx"
 _WIDTH = 32
@@ -37,15 +37,16 @@ def compile_shader(source: str) -> Library:
 
 
 @contextlib.contextmanager
-def test_mode(seed: int | None = None, poison: bool = True) -> Iterator[None]:
+def test_mode(seed: int | None = None, poison: bool = True, guard: str | None = None) -> Iterator[None]:
     """While it lasts, threadgroup memory starts as NaN (0xFF bytes) and, with a seed, the threads of a group run in
-    an order drawn from it: a kernel that lacks a barrier gives different results for different seeds."""
-    before = _mode.seed, _mode.poison
-    _mode.seed, _mode.poison = seed, poison
+    an order drawn from it: a kernel that lacks a barrier gives different results for different seeds. With a guard,
+    "start" or "end", an access before the start or behind the end of an argument is a RuntimeError."""
+    before = _mode.seed, _mode.poison, _mode.guard
+    _mode.seed, _mode.poison, _mode.guard = seed, poison, guard
     try:
         yield
     finally:
-        _mode.seed, _mode.poison = before
+        _mode.seed, _mode.poison, _mode.guard = before
 
 
 test_mode.__test__ = False  # type: ignore[attr-defined]  # not a test, whatever pytest thinks of its name
@@ -94,6 +95,16 @@ class Kernel:
     def __call__(
         self, *args: Any, threads: Any = None, group_size: Any = None, arg_casts: Any = None, error_buf_idx: Any = None
     ) -> None:
+        options = {"threads": threads, "group_size": group_size, "arg_casts": arg_casts}
+        if _mode.guard is None:
+            self._launch(args, {}, **options)
+            return
+        with guarded.tensors(list(args), _mode.guard) as (copies, blocks):
+            self._launch(copies, blocks, **options)
+
+    def _launch(
+        self, args: Sequence[Any], blocks: dict[int, guarded.Block], threads: Any, group_size: Any, arg_casts: Any
+    ) -> None:
         slots, inlined, data, numel = binding.bind(args, arg_casts, _is_plain, _address)
         total, group = binding.extents(threads, group_size, numel, self.max_threads_per_threadgroup)
         if 0 in total:
@@ -107,14 +118,24 @@ class Kernel:
         pointers = (ctypes.c_uint64 * max(len(slots), 1))(
             *(base + slot if inlined >> i & 1 else slot for i, slot in enumerate(slots))
         )
+        if _mode.guard is not None:  # lists as well, each by itself: the kernel may read what was passed and no more
+            for i in (i for i in range(len(slots)) if inlined >> i & 1):
+                size = binding.size(args[i], arg_casts, i)
+                blocks[i] = guarded.Block(size, _mode.guard)
+                ctypes.memmove(blocks[i].address, base + slots[i], size)
+                pointers[i] = blocks[i].address
         seed = _mode.seed
         launch = _Launch(
             self._entry, ctypes.addressof(pointers), total, group, self.static_thread_group_memory_length,
-            (seed or 0) & 0xFFFFFFFFFFFFFFFF, seed is not None, _mode.poison,
+            (seed or 0) & 0xFFFFFFFFFFFFFFFF, seed is not None, _mode.poison, _mode.guard is not None, None,
         )
         error = ctypes.create_string_buffer(512)
         if self._library._simulator.launch(ctypes.byref(launch), error, 512):
-            raise RuntimeError(f"{error.value.decode()} (kernel {self._name})")
+            what = error.value.decode()
+            for i, block in blocks.items():
+                if launch.fault and block.holds(launch.fault):
+                    what += f" is at byte {launch.fault - block.address} of argument {i}, which has {block.size}"
+            raise RuntimeError(f"{what} (kernel {self._name})")
 
 
 class _Launch(ctypes.Structure):  # struct Launch in simulator.cpp
@@ -122,12 +143,14 @@ class _Launch(ctypes.Structure):  # struct Launch in simulator.cpp
         ("kernel", ctypes.c_void_p), ("buffers", ctypes.c_void_p),
         ("threads", ctypes.c_uint32 * 3), ("group", ctypes.c_uint32 * 3),
         ("memory", ctypes.c_ulong), ("seed", ctypes.c_uint64), ("permute", ctypes.c_int), ("poison", ctypes.c_int),
+        ("guard", ctypes.c_int), ("fault", ctypes.c_void_p),
     ]
 
 
 class _Mode(threading.local):
     seed: int | None = None
     poison: bool = False
+    guard: str | None = None
 
 
 _mode = _Mode()
@@ -166,7 +189,7 @@ def _build(source: str) -> tuple[Path, list[list[Any]]]:
     rewriting = ("tokens.py", "translate.py", "conditionals.py", "launchers.py")
     python = "".join((Path(__file__).parent / name).read_text() for name in rewriting)
     key = _digest(source, headers, python, *compiler)
-    cache = _cache_directory()
+    cache = cache_directory()
     path, listing = cache / f"{key}.so", cache / f"{key}.json"
     with contextlib.suppress(OSError, ValueError):  # not there yet, or cut short by a full disk: built again
         if path.exists():
@@ -193,8 +216,9 @@ def preprocess(source: str) -> str:
 @lru_cache(maxsize=1)
 def _simulator() -> _Simulator:
     source = _CXX / "simulator.cpp"
-    key = _digest(source.read_text(), (_CXX / "thread.h").read_text(), *_compiler())
-    path = _cache_directory() / f"simulator-{key}.so"
+    parts = (source, _CXX / "faults.h", _CXX / "thread.h")
+    key = _digest(*(part.read_text() for part in parts), *_compiler())
+    path = cache_directory() / f"simulator-{key}.so"
     if not path.exists():
         _compile(source.read_text(), path, ["-O2", "-pthread", "-ldl"] if sys.platform == "linux" else ["-O2"])
     return _Simulator(path)
@@ -273,7 +297,7 @@ def _version(command: str) -> str | None:
     return done.stdout if done.returncode == 0 else None
 
 
-def _cache_directory() -> Path:
+def cache_directory() -> Path:
     chosen = os.environ.get("MPS_SPECTRO_PATCH_CACHE")
     if chosen:
         path = Path(chosen)

@@ -122,6 +122,7 @@ kernel void msp_istft(
   int frame = run_begin - (MSP_REACH - 1) + slot * share;
   int left = share;  // frames to do
 #if MSP_ADJOINT
+  int edge_frame = 0;  // slot 0's: the same for all threads, as whether there is another has to be
   MspEdge edge;
   edge.samples = length;
   edge.pad = first;
@@ -130,8 +131,9 @@ kernel void msp_istft(
   if (is_edge) {
     edge.start(edges, edge_index, frames);
     edge.clear(place.samples, int(thread_index));
-    frame = edge.first_frame + slot;
-    left = edge.first_frame <= edge.last_frame ? 1 : 0;
+    edge_frame = edge.first_frame;
+    frame = edge_frame + slot;
+    left = edge_frame <= edge.last_frame ? 1 : 0;
   }
 #endif
 
@@ -150,8 +152,9 @@ kernel void msp_istft(
     --left;
 #if MSP_ADJOINT
     if (is_edge) {
-      next_frame = edge.next(frame - slot) + slot;
-      left = next_frame - slot <= edge.last_frame ? 1 : 0;
+      edge_frame = edge.next(edge_frame);
+      next_frame = edge_frame + slot;
+      left = edge_frame <= edge.last_frame ? 1 : 0;
     }
 #endif
     const device float2* next_bins = row + clamp(next_frame, 0, frames - 1) * frame_stride;

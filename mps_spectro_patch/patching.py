@@ -52,6 +52,10 @@ def enable(
     _check(options)
     with _lock:
         guard.load_operators()  # before anything changes: this may fail
+        if "mps" in options.devices:
+            from . import selftest  # with all the kernels, which importing the package does not load
+
+            selftest.first(options)
         _holders[_PROCESS] = _Holder(options, 1)
         _apply()
         current.process = options

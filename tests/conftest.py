@@ -18,6 +18,9 @@ import torch
 import mps_spectro_patch as msp
 from mps_spectro_patch import current, guard, patching
 
+# Looks at every launch that a test makes.
+from tests.conformance.recording import pytest_configure, pytest_sessionfinish, pytest_testnodedown  # noqa: F401
+
 try:
     from hypothesis import settings
 except ImportError:  # only some of the tests need it

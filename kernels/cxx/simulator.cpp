@@ -43,7 +43,8 @@ extern "C" struct Launch {  // filled by host.py
   unsigned threads[3], group[3];
   unsigned long memory;  // bytes of threadgroup memory
   unsigned long long seed;
-  int permute, poison;
+  int permute, poison, guard;
+  void* fault;  // where a guarded kernel reached outside of its buffers
 };
 
 namespace {
@@ -165,9 +166,12 @@ struct Worker {
   void* scheduler;
   uint64_t random;
   std::string error;
+  void* fault;
 };
 
 thread_local Worker* worker;
+
+#include "faults.h"
 
 void yield_as(State state, int line) {
   Worker* w = worker;
@@ -213,6 +217,12 @@ void shuffle(Worker& w, std::vector<unsigned>& order) {
   for (size_t i = order.size(); i > 1; --i) std::swap(order[i - 1], order[next_random(w) % i]);
 }
 
+std::string place(const Fiber& f) {
+  char text[96];
+  snprintf(text, sizeof text, "thread (%u, %u, %u)", f.thread.position[0], f.thread.position[1], f.thread.position[2]);
+  return text;
+}
+
 bool resume(Worker& w, Fiber& f) {
   if (f.state == State::fresh) {
     if (w.stacks.empty()) {
@@ -234,13 +244,8 @@ bool resume(Worker& w, Fiber& f) {
     w.stacks.push_back(f.stack);
     f.stack = nullptr;
   }
-  return true;
-}
-
-std::string place(const Fiber& f) {
-  char text[96];
-  snprintf(text, sizeof text, "thread (%u, %u, %u)", f.thread.position[0], f.thread.position[1], f.thread.position[2]);
-  return text;
+  if (w.fault) w.error = "outside of every buffer: " + place(f);
+  return !w.fault;
 }
 
 // Completes one simd operation: that of the lanes waiting at the lowest line, so that lanes that diverged (a shorter
@@ -354,7 +359,7 @@ extern "C" __attribute__((visibility("default"))) unsigned long msl_assign(void*
 }
 
 // Returns 0, or 1 with the reason in `error`.
-extern "C" __attribute__((visibility("default"))) int msl_launch(const Launch* launch, char* error, size_t room) {
+extern "C" __attribute__((visibility("default"))) int msl_launch(Launch* launch, char* error, size_t room) {
   unsigned groups[3];
   unsigned long total = 1;
   for (int d = 0; d < 3; ++d) {
@@ -365,11 +370,13 @@ extern "C" __attribute__((visibility("default"))) int msl_launch(const Launch* l
   std::atomic<unsigned long> next{0};
   std::atomic<bool> stop{false};
   std::mutex first_error;
+  FaultGuard guard(launch->guard);
   auto work = [&] {
     Worker w;
     w.launch = launch;
     w.current = nullptr;
     w.scheduler = nullptr;
+    w.fault = nullptr;
     w.memory.assign(launch->memory + 64, 0);
     w.deposits.resize(size * kSlot);
     w.results.resize((size + kWidth - 1) / kWidth * kWidth * kSlot);
@@ -384,6 +391,7 @@ extern "C" __attribute__((visibility("default"))) int msl_launch(const Launch* l
       if (!run_group(w, group, groups) && !stop.exchange(true)) {
         std::lock_guard<std::mutex> hold(first_error);
         snprintf(error, room, "%s", w.error.c_str());
+        launch->fault = w.fault;
       }
     }
     worker = nullptr;

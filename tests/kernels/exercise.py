@@ -2,7 +2,9 @@
 
     compute-sanitizer --tool memcheck  python -m tests.kernels.exercise --device cuda
     compute-sanitizer --tool racecheck python -m tests.kernels.exercise --device cuda --part 0/8
+    compute-sanitizer --tool initcheck python -m tests.kernels.exercise --device cuda --ways
 
+--ways runs every kernel (adjoints and window gradients, too) by every way through its text, as test_hazards.py does.
 Each plan runs with an odd and an even hop, centred and not, and a last threadgroup that is not full.
 """
 
@@ -14,6 +16,8 @@ import torch
 
 from mps_spectro_patch.kernels import library, plan
 from mps_spectro_patch.kernels.geometry import IstftGeometry, StftGeometry
+
+from .test_hazards import CASES, OPERATIONS, Case
 
 
 def exercise(n_fft: int, device: torch.device) -> None:
@@ -35,8 +39,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--part", default="0/1", help="i/n: every n-th size from the i-th on")
+    parser.add_argument("--ways", action="store_true", help="every kernel by every way, instead of every size")
     options = parser.parse_args()
     part, parts = map(int, options.part.split("/"))
+    if options.ways:
+        chosen = CASES[part::parts]
+        for operation, n_fft, how in chosen:
+            for odd_hop in (True, False):
+                OPERATIONS[operation](Case(n_fft, odd_hop, **how).to(torch.device(options.device)))
+        if options.device == "cuda":
+            torch.cuda.synchronize()
+        print(f"exercised {len(chosen)} ways through the kernels on {options.device}")
+        return
     sizes = plan.supported_sizes()[part::parts]
     for n_fft in sizes:
         exercise(n_fft, torch.device(options.device))

@@ -8,8 +8,7 @@ import sys
 import pytest
 
 import mps_spectro_patch as msp
-from mps_spectro_patch import extras, patching
-from mps_spectro_patch.options import Options
+from mps_spectro_patch import extras
 
 MODULE = "a_project_that_is_patched"
 SOURCE = """
@@ -154,10 +153,3 @@ def test_one_attribute_is_declared_once(project):
     assert extras.declare("torchaudio", MODULE, "f", f"{__name__}:make_f") == extra
     with pytest.raises(ValueError, match="declared already"):
         extras.declare("other", MODULE, "f", f"{__name__}:make_f")
-
-
-def test_a_group_without_patches_is_refused_by_name():
-    if "torchaudio" in extras.groups():
-        pytest.skip("there are patches for torchaudio")
-    with pytest.raises(NotImplementedError, match="torchaudio"):
-        patching._check(Options(torchaudio=True))

@@ -1,0 +1,225 @@
+"""The first minute on a Mac: whether the kernels compile, have the properties they count on, and give right numbers.
+
+Runs once for each environment (this package, torch, macOS, chip) in the first enable() for MPS, takes well under a
+second and is recorded in the user's cache directory. A plan that fails is not used, and one warning says what to
+report. Changes no patch; `run` with more sizes is for the long version.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from . import guard
+from .kernels import launch, library, plan, real
+from .kernels.geometry import IstftGeometry, StftGeometry
+from .options import ACCELERATORS, ENVIRONMENT, Options, logger
+
+# One plan for each way the kernels have: one simdgroup, several, and on the way back both places for the overlap.
+SIZES = (400, 1024, 4096)
+SECONDS = 0.7  # after which no further plan is begun: those left are looked at by verify="first"
+SIMD_WIDTH = 32
+TOLERANCE = 1e-5  # relative L2 against float64; the kernels reach 3e-7
+
+
+@dataclass
+class Check:
+    """One plan's kernel: its pipeline's properties, its error, and what is wrong with it ("" for nothing)."""
+
+    op: str
+    n_fft: int
+    wrong: str = ""
+    error: float | None = None
+    max_threads: int | None = None
+    simd_width: int | None = None
+    threadgroup_bytes: int | None = None
+    seconds: float = 0.0
+
+
+@dataclass
+class Outcome:
+    environment: dict[str, str]
+    checks: list[Check] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def failures(self) -> list[Check]:
+        return [check for check in self.checks if check.wrong]
+
+
+def first(options: Options) -> Outcome | None:
+    """The outcome for this environment, made now if there is none on record; failing plans are turned off.
+
+    None where MPS is not asked for or not there, or MPS_SPECTRO_PATCH_SELFTEST=0.
+    """
+    if "mps" not in options.devices or not torch.backends.mps.is_available():
+        return None
+    if os.environ.get(f"{ENVIRONMENT}_SELFTEST", "").strip().lower() in ("0", "off", "false", "no"):
+        return None
+    here = environment()
+    outcome = _recorded(here)
+    if outcome is None:
+        outcome = run(torch.device(ACCELERATORS["mps"]), SIZES, SECONDS)
+        _record(outcome)
+        logger.info("self-test on %s: %d kernels in %.2f s", here["chip"], len(outcome.checks), outcome.seconds)
+    _turn_off(outcome)
+    return outcome
+
+
+def run(device: torch.device, sizes: Iterable[int] = SIZES, seconds: float | None = SECONDS) -> Outcome:
+    """Compiles and tries the plans of `sizes` on `device`; seconds=None takes as long as it takes."""
+    outcome = Outcome(environment())
+    begin = time.perf_counter()
+    for n_fft in sizes:
+        for op in ("stft", "istft"):
+            if seconds is not None and time.perf_counter() - begin > seconds:
+                break
+            outcome.checks.append(_check(op, n_fft, device))
+    outcome.seconds = time.perf_counter() - begin
+    return outcome
+
+
+@lru_cache(maxsize=1)
+def _machine() -> tuple[str, str]:
+    """(macOS or the system, chip)."""
+    if sys.platform != "darwin":
+        return f"{platform.system()} {platform.release()}", platform.machine()
+    chip = platform.processor()
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        command = ["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"]
+        chip = subprocess.run(command, capture_output=True, text=True, timeout=5).stdout.strip() or chip
+    return f"macOS {platform.mac_ver()[0]}", chip
+
+
+def environment() -> dict[str, str]:
+    """What a recorded outcome holds for."""
+    from . import __version__
+
+    system, chip = _machine()
+    return {
+        "mps_spectro_patch": __version__, "torch": torch.__version__, "system": system, "chip": chip,
+        "fast_math": os.environ.get("PYTORCH_MPS_FAST_MATH", ""),  # another mode of Apple's compiler
+        "kernels": _kernels(),
+    }  # fmt: skip
+
+
+@lru_cache(maxsize=1)
+def _kernels() -> str:
+    """Of the Metal text: an editable checkout changes it without a new version."""
+    text = b"".join(path.read_bytes() for path in sorted(Path(launch.__file__).parent.glob("*.metal")))
+    return hashlib.sha256(text).hexdigest()[:16]
+
+
+def _check(op: str, n_fft: int, device: torch.device) -> Check:
+    check = Check(op, n_fft)
+    begin = time.perf_counter()
+    try:
+        with torch.inference_mode(False), torch.no_grad():
+            check.wrong = _properties(check, device) or _numbers(check, device)
+    except Exception as error:  # whatever goes wrong is what this is here to find, and nobody's program may see it
+        check.wrong = f"{type(error).__name__}: {error}"
+    check.seconds = round(time.perf_counter() - begin, 4)
+    return check
+
+
+def _properties(check: Check, device: torch.device) -> str:
+    which = (plan.stft_plan if check.op == "stft" else plan.istft_plan)(check.n_fft)
+    kernel = real._kernel(which, real.Kind(f"msp_{check.op}"), device)
+    check.max_threads = int(kernel.max_threads_per_threadgroup)
+    check.simd_width = int(kernel.thread_execution_width)
+    check.threadgroup_bytes = int(kernel.static_thread_group_memory_length)
+    if check.max_threads < which.threads:
+        return f"the pipeline takes {check.max_threads} threads per threadgroup, the plan needs {which.threads}"
+    if check.simd_width != SIMD_WIDTH:
+        return f"a simdgroup has {check.simd_width} threads, the kernels count on {SIMD_WIDTH}"
+    if check.threadgroup_bytes > plan.THREADGROUP_BYTES:
+        return f"{check.threadgroup_bytes} bytes of threadgroup memory, more than {plan.THREADGROUP_BYTES}"
+    return ""
+
+
+def _numbers(check: Check, device: torch.device) -> str:
+    n_fft, hop_length, rows = check.n_fft, check.n_fft // 4, 2
+    generator = torch.Generator(device="cpu").manual_seed(n_fft)
+    samples = 4 * n_fft + 3
+    signal = torch.randn(rows, samples, generator=generator, device="cpu")
+    window = torch.hann_window(n_fft, device="cpu")
+    forward = StftGeometry(rows, samples, n_fft, hop_length, n_fft, n_fft // 2, "reflect", False)
+    padded = torch.nn.functional.pad(signal.double()[None], (n_fft // 2, n_fft // 2), "reflect")[0]
+    spectrum = torch._VF.stft(padded, n_fft, hop_length, n_fft, window.double(), False, True, True)
+    if check.op == "stft":
+        expected = spectrum
+        result: Any = library.stft(signal.to(device), window.to(device), forward)
+    else:
+        inverse = IstftGeometry(rows, forward.frames, n_fft, hop_length, n_fft, True, False, True, samples)
+        spectrum = spectrum.to(torch.complex64)
+        wide, by = spectrum.to(torch.complex128), window.double()
+        expected = torch._VF.istft(wide, n_fft, hop_length, n_fft, by, True, False, True, samples)
+        result = library.istft(spectrum.to(device), window.to(device), inverse)
+    if result is None or result.shape != expected.shape:
+        return f"a result of shape {None if result is None else tuple(result.shape)}, not {tuple(expected.shape)}"
+    error = (result.cpu().to(expected.dtype) - expected).norm() / expected.norm()
+    check.error = float(error)
+    return "" if check.error <= TOLERANCE else f"differs from torch in float64 by {check.error:.1e} (relative L2)"
+
+
+def _turn_off(outcome: Outcome) -> None:
+    """Failing plans are quarantined as if a call had found them out; one warning for all of them."""
+    if not outcome.failures:
+        return
+    device = torch.zeros(0, device=ACCELERATORS["mps"]).device
+    fresh = []
+    for check in outcome.failures:
+        which = check.op, check.n_fft, False
+        entry = guard.Quarantined(check.op, plan.describe(*which), str(device), f"self-test: {check.wrong}")
+        if guard.quarantined.setdefault((which, device), entry) is entry:
+            fresh.append(f"torch.{check.op} n_fft={check.n_fft} ({check.wrong})")
+    if fresh:
+        warnings.warn(
+            f"mps_spectro_patch: the self-test failed for {', '.join(fresh)}. torch's own functions are used instead. "
+            f"Please report this: open an issue of mps_spectro_patch with this message and the file {_path(outcome)}, "
+            f"or the output of `python -m mps_spectro_patch doctor`.",
+            RuntimeWarning,
+            stacklevel=4,
+        )
+
+
+# --- the record ------------------------------------------------------------------------------------------------------
+
+
+def _path(outcome_or_environment: Outcome | dict[str, str]) -> Path:
+    from .kernels.host import cache_directory
+
+    here = outcome_or_environment.environment if isinstance(outcome_or_environment, Outcome) else outcome_or_environment
+    name = hashlib.sha256(json.dumps(here, sort_keys=True).encode()).hexdigest()[:16]
+    return cache_directory() / f"selftest-{name}.json"
+
+
+def _recorded(here: dict[str, str]) -> Outcome | None:
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+        data = json.loads(_path(here).read_text())
+        if data["environment"] == here:
+            return Outcome(here, [Check(**check) for check in data["checks"]], data["seconds"])
+    return None
+
+
+def _record(outcome: Outcome) -> None:
+    with contextlib.suppress(OSError):  # a full or read-only disk costs a second next time
+        path = _path(outcome)
+        with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".json", delete=False) as file:
+            json.dump(asdict(outcome), file, indent=1)
+        os.replace(file.name, path)

@@ -1,0 +1,194 @@
+"""Looks at every launch while the tests run, whichever tests they are, and fails the one whose launch does not fit its
+kernel. Behind a run of the whole suite, places in the code that launch and were never come to fail it as well.
+
+The hooks are pytest's; tests/conftest.py brings them in.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from mps_spectro_patch.kernels import launch, plan
+
+KERNELS = Path(launch.__file__).parent
+_PLAN_DEFINES = {line.split()[1] for line in plan.stft_plan(16).defines().splitlines()}
+
+sites: set[str] = set()  # "real.py:163", where a launch was made
+_sources: dict[int, tuple[Any, str, tuple[str, ...], str]] = {}  # by id: the kernel (kept), its name, parts, defines
+_fitting: set[tuple] = set()
+
+
+@dataclass
+class _Kernels:
+    """Stands where launch.kernel stood, and remembers what each kernel was made of."""
+
+    original: Any
+
+    def __call__(self, name: str, parts: tuple[str, ...], defines: str, device_type: str) -> Any:
+        compiled = self.original(name, parts, defines, device_type)
+        _sources[id(compiled)] = compiled, name, parts, defines
+        return compiled
+
+    def cache_clear(self) -> None:
+        self.original.cache_clear()
+
+
+class _Recorder:
+    """Stands for a kernel: looks at a call, and makes it."""
+
+    def __init__(self, compiled: Any, made_of: tuple) -> None:
+        self._compiled, self._made_of = compiled, made_of
+
+    def __call__(self, *args: Any, **options: Any) -> None:
+        judge(self._made_of, list(args), **options)
+        self._compiled(*args, **options)
+
+    def __getattr__(self, name: str) -> Any:
+        if name != "prepare":
+            return getattr(self._compiled, name)
+        prepare = self._compiled.prepare  # raises where there is none
+
+        def look(args: list[Any], index: int = 0, **options: Any) -> Any:
+            prepared = prepare(args, index=index, **options)
+
+            def run(*tensors: torch.Tensor) -> None:
+                brought = iter(tensors)
+                judge(self._made_of, [next(brought) if arg is None else arg for arg in args], **options)
+                prepared(*tensors)
+
+            return run
+
+        return look
+
+
+def judge(made_of: tuple, args: list[Any], threads: Any = None, group_size: Any = None, arg_casts: Any = None) -> None:
+    from .binding import mismatches
+
+    shape = (*made_of, threads, group_size, repr(arg_casts), *map(_shape, args))
+    if shape in _fitting:
+        return
+    name, parts, defines = made_of
+    found = mismatches(signature_of(name, parts, defines), args, threads, group_size, arg_casts)
+    assert not found, f"a launch of {name} does not fit it: {found}"
+    _fitting.add(shape)
+
+
+def signature_of(name: str, parts: tuple[str, ...], defines: str) -> Any:
+    """The kernel's signature; parsed once for all plans, but for the limit of the threads."""
+    kind = "".join(line for line in defines.splitlines(True) if line.split()[1] not in _PLAN_DEFINES)
+    values = dict(line.split()[1:3] for line in defines.splitlines() if line.split()[1] in ("MSP_LANES", "MSP_FRAMES"))
+    parsed = _parsed(name, parts, kind, defines if not values else None, defines)
+    if not values:
+        return parsed
+    return type(parsed)(parsed.kernel, parsed.buffers, int(values["MSP_LANES"]) * int(values["MSP_FRAMES"]))
+
+
+_texts: dict[tuple, str] = {}
+
+
+def _parsed(name: str, parts: tuple[str, ...], kind: str, whole: str | None, defines: str) -> Any:
+    key = name, parts, kind, whole
+    if key not in _texts:
+        # A plan that every kernel has: its numbers do not change a parameter.
+        some = plan.istft_plan(16) if "istft" in name or "window_gradient" in name else plan.stft_plan(16)
+        _texts[key] = launch.source(parts, whole if whole is not None else some.defines() + kind)
+    return _signature(_texts[key], name) or _signature(launch.source(parts, defines), name)
+
+
+@cache
+def _signature(text: str, name: str) -> Any:
+    from .checker import check
+
+    return next((s for s in check(text, deep=False).signatures if s.kernel == name), None)
+
+
+def _shape(arg: Any) -> tuple:
+    if isinstance(arg, torch.Tensor):
+        return "tensor", arg.dtype, arg.dim() == 0, arg.is_conj() or arg.is_neg()
+    return (type(arg), len(arg), *map(type, arg)) if isinstance(arg, (list, tuple)) else (type(arg),)
+
+
+def forget() -> None:
+    """Kernels and launches are made anew, and looked at again: their texts, or the device, may change now."""
+    from .sources import families
+
+    launch.kernel.cache_clear()
+    for family in families():
+        for name, value in vars(family).items():
+            if name.startswith("_") and hasattr(value, "cache_clear"):
+                value.cache_clear()
+    _fitting.clear()
+    _texts.clear()
+
+
+def wrap_recipe(original: Any) -> Any:
+    def recipe(compiled: Any, *rest: Any, **options: Any) -> Any:
+        caller = sys._getframe(1)
+        sites.add(f"{Path(caller.f_code.co_filename).name}:{caller.f_lineno}")
+        made_of = _sources.get(id(compiled))
+        return original(compiled if made_of is None else _Recorder(compiled, made_of[1:]), *rest, **options)
+
+    recipe.__wrapped__ = original
+    return recipe
+
+
+def sites_not_in(seen: set[str]) -> set[str]:
+    """The calls of launch.recipe in the code none of whose lines was seen, by their first lines."""
+    missing = set()
+    for path in KERNELS.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "recipe":
+                lines = {f"{path.name}:{line}" for line in range(node.lineno, node.end_lineno + 1)}
+                if isinstance(node.func.value, ast.Name) and node.func.value.id == "launch" and not lines & seen:
+                    missing.add(f"{path.name}:{node.lineno}")
+    return missing
+
+
+@contextmanager
+def recorded() -> Iterator[set[str]]:
+    """The places that launch while it lasts."""
+    before = set(sites)
+    sites.clear()
+    try:
+        yield sites
+    finally:
+        sites.update(before)
+
+
+# --- pytest's hooks --------------------------------------------------------------------------------------------------
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not isinstance(launch.kernel, _Kernels):
+        launch.kernel = _Kernels(launch.kernel)
+        launch.recipe = wrap_recipe(launch.recipe)
+
+
+def pytest_testnodedown(node: Any, error: Any) -> None:  # pytest-xdist: what a worker has seen
+    sites.update(getattr(node, "workeroutput", {}).get("launch_sites", ()))
+
+
+pytest_testnodedown = pytest.hookimpl(optionalhook=True)(pytest_testnodedown)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    config = session.config
+    if hasattr(config, "workeroutput"):
+        config.workeroutput["launch_sites"] = sorted(sites)
+        return
+    is_whole = not config.option.keyword and not config.option.markexpr and config.args == config.getini("testpaths")
+    if is_whole and exitstatus == 0 and not config.option.collectonly and (missing := sites_not_in(sites)):
+        session.exitstatus = 1
+        print(f"\nLaunches that no test exercised: {', '.join(sorted(missing))}", file=sys.stderr)
+

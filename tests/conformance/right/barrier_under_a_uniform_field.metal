@@ -1,0 +1,13 @@
+// A barrier under a condition on one field, beside another that differs from thread to thread.
+#include <metal_stdlib>
+using namespace metal;
+struct Where { int lane; int count; };
+kernel void f(device float* x [[buffer(0)]], constant int* p [[buffer(1)]], uint l [[thread_index_in_threadgroup]]) {
+  threadgroup float t[64];
+  Where where;
+  where.count = p[0];
+  where.lane = int(l);
+  t[l] = x[l];
+  if (where.count > 32) threadgroup_barrier(mem_flags::mem_threadgroup);
+  x[where.lane] = t[63 - where.lane];
+}

@@ -1,0 +1,177 @@
+"""Every Metal source that the package can generate, from the plans and the families' Kind dataclasses: none by hand.
+
+A family is a module of kernels/ with `_PARTS`, the files of its kernels. Most have a `Kind`, a dataclass whose fields
+say which kernel: they are taken through all their values, whether or not a launch asks for that combination today. A
+family that chooses its kernels in another way has a generator of its own at the end of this file.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import itertools
+import pkgutil
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from types import ModuleType
+
+from mps_spectro_patch import kernels
+from mps_spectro_patch.kernels import launch, plan
+
+
+@dataclass(frozen=True)
+class Generated:
+    """One source: what it is, its text, the kernel in it, and the plan that says how it is launched."""
+
+    label: str
+    parts: tuple[str, ...]
+    defines: str
+    kernel: str
+    plan: plan.Plan | None
+    kind: tuple  # of kernel: what is the same for all plans
+    threads: int
+    also: tuple = ()  # traits of a choice that does not depend on the others
+
+    @property
+    def text(self) -> str:
+        return launch.source(self.parts, self.defines)
+
+
+def families() -> list[ModuleType]:
+    modules = (importlib.import_module(f"{kernels.__name__}.{info.name}") for info in pkgutil.iter_modules(
+        kernels.__path__) if info.name not in ("cuda", "mps"))
+    return [module for module in modules if hasattr(module, "_PARTS")]
+
+
+def files(family: ModuleType) -> set[str]:
+    parts = family._PARTS
+    return {part for some in (parts.values() if isinstance(parts, dict) else [parts]) for part in some}
+
+
+@cache
+def everything() -> tuple[Generated, ...]:
+    return tuple(_everything())
+
+
+def _everything() -> Iterator[Generated]:
+    """Each text once: fields of a Kind that a kernel's files do not mention make no difference."""
+    seen: set[tuple] = set()
+    for family in families():
+        own = globals().get(f"_of_{family.__name__.rsplit('.', 1)[-1]}")
+        if own is not None:
+            yield from own(family)
+            continue
+        for kind in kinds(family):
+            parts = family._PARTS[kind.name]
+            mentioned = set(re.findall(r"\bMSP_\w+", launch.source(parts, "")))
+            defines = "".join(line for line in kind.defines().splitlines(True) if line.split()[1] in mentioned)
+            for which, label in plans(family, kind):
+                if (key := (parts, which, defines)) not in seen:
+                    seen.add(key)
+                    every = which.defines() + kind.defines()
+                    name = kind.name.split()[0]  # a kernel may have several texts: "msp_istft in registers"
+                    yield Generated(f"{label} {kind}", parts, every, name, which, (parts, defines), which.threads)
+
+
+def representatives() -> list[Generated]:
+    """Few sources that have every kind of kernel, and every kernel's ways and numbers of stages among their plans."""
+    missing = set().union(*map(traits, everything()))
+    chosen = []
+    by_size = sorted(everything(), key=lambda source: -source.plan.n_fft if source.plan else 0)
+    for wanted in (3, 2, 1):  # first those that show as much as possible at once
+        for source in by_size:
+            if len(found := traits(source) & missing) >= wanted:
+                chosen.append(source)
+                missing -= found
+    return chosen
+
+
+def traits(source: Generated) -> set[tuple]:
+    """What the checker should have seen once."""
+    if source.plan is None:
+        return {source.kind}
+    return {*source.also, source.kind, (source.kernel, way(source.plan)), (source.kernel, len(source.plan.radices))}
+
+
+def way(which: plan.Plan) -> tuple:
+    """The part of a plan that decides which lines of the text are there; sizes only change numbers."""
+    waits = which.overlap == "registers" and which.frames > 1 and which.reach > 1
+    return waits, which.overlap, which.mirrored, which.split, which.lanes > 32, min(which.frames, 5) > 4, which.half % 2
+
+
+def kinds(family: ModuleType) -> Iterator:
+    fields = dataclasses.fields(family.Kind)
+    values = []
+    for field in fields:
+        if field.name == "name":
+            values.append(list(family._PARTS))
+        elif field.type in ("bool", bool):
+            values.append([False, True])
+        elif "dtype" in str(field.type):
+            values.append(list(family._SAMPLES))
+        else:
+            raise TypeError(f"{family.__name__}.Kind.{field.name} is a {field.type}: say here which values it takes")
+    for combination in itertools.product(*values):
+        yield family.Kind(**dict(zip((field.name for field in fields), combination, strict=True)))
+
+
+def plans(family: ModuleType, kind) -> Iterator[tuple[plan.Plan, str]]:
+    if "bluestein" in {field.name for field in dataclasses.fields(kind)}:
+        yield from _transforms(kind.bluestein)
+        return
+    if kind.name.endswith("in registers"):
+        for n_fft in plan.supported_sizes():
+            for radix in set(plan.stft_plan(n_fft).radices):
+                for shift in range(1, radix + 1):
+                    found = plan.registers_plan(n_fft, n_fft // radix * shift)
+                    if found is not None:
+                        yield found, f"n_fft={n_fft} shift={found.shift}"
+        return
+    forward = kind.name == "msp_stft"
+    for n_fft in plan.supported_sizes():
+        yield (plan.stft_plan if forward else plan.istft_plan)(n_fft), f"n_fft={n_fft}"
+
+
+def _transforms(bluestein: bool) -> Iterator[tuple[plan.Plan, str]]:
+    seen = set()
+    for complex_valued in (False, True):
+        for n_fft in range(1, plan.MAX_N_FFT + 1):
+            if not plan.supports(n_fft, complex_valued):
+                continue
+            points = n_fft if complex_valued or n_fft % 2 else n_fft // 2
+            if not plan.supports_real(2 * points) and points > plan.MAX_BLUESTEIN_POINTS:
+                continue  # the real family's alone
+            how = plan.transform(n_fft, complex_valued)
+            if how.bluestein == bluestein and how.plan not in seen:
+                seen.add(how.plan)
+                yield how.plan, f"points={how.points}"
+
+
+
+def _of_features(family: ModuleType) -> Iterator[Generated]:
+    """By plan, filterbank or none, gradient, power and sample type."""
+    seen = set()
+    for n_fft in range(2, plan.MAX_N_FFT + 1):
+        if not plan.supports(n_fft):
+            continue
+        for banded, gradient in itertools.product((False, True), (False, True)):
+            program = family._program(n_fft, 80 if banded else 0, gradient)
+            if program is None:
+                continue
+            for power, dtype in itertools.product((1.0, 2.0, 1.5), family._SAMPLES):
+                defines = program.defines(banded, gradient, power, dtype)
+                if defines not in seen:
+                    seen.add(defines)
+                    bluestein = program.how is not None and program.how.bluestein
+                    kind = program.name, banded, gradient, bluestein
+                    also = (program.name, power), (program.name, dtype)
+                    yield Generated(f"n_fft={n_fft} {kind} {also}", family._PARTS[program.name], defines, program.name,
+                                    program.plan, kind, program.plan.threads, also)
+
+
+def _of_limits(family: ModuleType) -> Iterator[Generated]:
+    """Several kernels in one text, and no plan."""
+    for name in re.findall(r"kernel void (\w+)", launch.source(family._PARTS, "")):
+        yield Generated(name, family._PARTS, "", name, None, (name,), family._THREADS)

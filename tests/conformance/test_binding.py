@@ -1,0 +1,128 @@
+"""Launches against kernels: the rules one by one, every launch that the package has, and that none is left out."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from mps_spectro_patch.kernels import library, real
+from tests.kernels import feature_hazards
+from tests.kernels.test_hazards import OPERATIONS, Case
+
+from . import recording
+from .binding import mismatches
+from .checker import check
+
+SOURCE = """#include <metal_stdlib>
+using namespace metal;
+[[max_total_threads_per_threadgroup(64)]]
+kernel void f(device float* x [[buffer(0)]], const device float2* z [[buffer(1)]], constant int* p [[buffer(2)]],
+              constant float& scale [[buffer(3)]], constant long& n [[buffer(4)]], uint i [[thread_position_in_grid]]) {
+  x[i] = z[i].x * scale * float(p[0] + p[3]) + float(n);
+}
+"""
+X, Z, P = torch.zeros(64), torch.zeros(64, dtype=torch.complex64), [1, 2, 3, 4]
+CASTS = {2: "int32"}
+
+
+@pytest.fixture(scope="module")
+def signature():
+    report = check(SOURCE)
+    assert not report.findings
+    return report.signatures[0]
+
+
+def test_a_fitting_launch_is_not_objected_to(signature):
+    assert not mismatches(signature, [X, Z, P, 1.0, 5], 128, 64, CASTS)
+    assert not mismatches(signature, [X, torch.zeros(64, 2), tuple(P), 1.0, 5], (128,), (64,), CASTS)
+
+
+@pytest.mark.parametrize("change, words", [
+    ({"args": [X, Z, P, 1.0]}, "4 arguments"), ({"casts": {}}, "passed as long"),
+    ({"casts": {2: "int16"}}, "passed as short"), ({"casts": "int32"}, "cast floats"),
+    ({"casts": {2: "int32", 0: "int32"}}, "takes none"),
+    ({"args": [X, Z, [1, 2, 3], 1.0, 5]}, "3 numbers are passed, 4 are read"),
+    ({"args": [X, Z, [1, 2, 3, 4.0], 1.0, 5]}, "more than one type"), ({"args": [X, Z, P, 1, 5]}, "passed as long"),
+    ({"args": [X, Z, P, 1.0, 5.0]}, "passed as float"), ({"casts": {2: "int32", 4: "int32"}}, "passed as int"),
+    ({"args": [X, Z, torch.zeros(4, dtype=torch.int32), 1.0, 5]}, "constant memory"),
+    ({"args": [X, Z, 7, 1.0, 5]}, "number"),
+    ({"args": [X, [1.0], P, 1.0, 5]}, "inline data"), ({"args": [X.double(), Z, P, 1.0, 5]}, "float64"),
+    ({"args": [X.half(), Z, P, 1.0, 5]}, "float16"), ({"args": [X, Z.conj(), P, 1.0, 5]}, "conjugate"),
+    ({"args": [X, Z, P, 1.0, True]}, "bool"), ({"args": [X, Z, P, torch.tensor(1.0), 5]}, "without dimensions"),
+    ({"args": [X, Z, [0] * 2000, 1.0, 5]}, "8000 bytes"), ({"args": [X, Z, P, None, 5]}, "cannot be bound"),
+    ({"threads": 100}, "whole groups"), ({"group": 32}, "max_total"), ({"group": None}, "both are given"),
+    ({"threads": None}, "both are given"), ({"group": (64, 1)}, "one rank"), ({"threads": 0}, "whole groups"),
+    ({"threads": 4096, "group": 2048}, "2048 threads"), ({"threads": 64.0}, "both are given"),
+])  # fmt: skip
+def test_what_does_not_fit_is_said(signature, change, words):
+    values = {"args": [X, Z, P, 1.0, 5], "threads": 128, "group": 64, "casts": CASTS} | change
+    found = mismatches(signature, values["args"], values["threads"], values["group"], values["casts"])
+    assert any(words in sentence for sentence in found), found
+
+
+def test_a_tensor_that_fits_elsewhere_may_stand_in_for_an_unneeded_one_but_not_be_written():
+    source = """#include <metal_stdlib>
+kernel void f(const device float* x [[buffer(0)]], const device int* unused [[buffer(1)]], device half* y [[buffer(2)]],
+              uint i [[thread_position_in_grid]]) { y[i] = half(x[i]); }"""
+    (signature,) = check(source).signatures
+    half = X.half()
+    assert not mismatches(signature, [X, X, half], 64, 64, None)
+    assert "argument 1" in mismatches(signature, [X, X + 1, half], 64, 64, None)[0]
+    assert "argument 2" in mismatches(signature, [X, X, X], 64, 64, None)[0]
+
+
+def run_every_launch() -> None:
+    for n_fft in (16, 7, 8):
+        for operation in OPERATIONS.values():
+            operation(Case(n_fft, True, pad_mode="constant"))
+    for operation in (operation for name, operation in OPERATIONS.items() if name not in feature_hazards.OPERATIONS):
+        case = {"dtype": torch.complex64, "window_dtype": torch.complex64, "complex_output": True}
+        operation(Case(16, False, **case))
+    library.stft(torch.zeros(2, 99).half(), torch.ones(16), Case(16, True).forward)
+
+
+def test_every_launch_in_the_code_is_made_and_fits_its_kernel():
+    recording.forget()
+    with recording.recorded() as sites:
+        run_every_launch()
+        assert not recording.sites_not_in(sites), "launches that are not made: drive them in run_every_launch()"
+
+
+def test_a_launch_that_is_not_made_is_named():
+    everything = recording.sites_not_in(set())
+    assert len(everything) >= 5
+    one = sorted(everything)[0]
+    assert recording.sites_not_in({one}) == everything - {one}
+
+
+def test_a_launch_that_does_not_fit_fails_the_test_that_makes_it(monkeypatch):
+    recording.forget()
+    monkeypatch.setattr(real, "_SAMPLES", {**real._SAMPLES, torch.float16: "float"})  # reads half as float
+    with pytest.raises(AssertionError, match=r"does not fit it: \[\"argument 0 \('input'\): a tensor of torch.float16"):
+        library.stft(torch.zeros(2, 99).half(), torch.ones(16), Case(16, True).forward)
+    monkeypatch.undo()
+    recording.forget()
+
+
+class _Session:
+    """What the hook at the end of a run looks at."""
+
+    def __init__(self, **options) -> None:
+        self.exitstatus = 0
+        option = {"keyword": "", "markexpr": "", "collectonly": False, **options}
+        self.config = type("Config", (), {"option": type("Option", (), option)(), "args": ["tests"],
+                                          "getini": lambda self, name: ["tests"]})()  # fmt: skip
+
+
+def test_a_run_of_the_whole_suite_fails_where_a_launch_was_never_made(capsys):
+    with recording.recorded() as sites:
+        session = _Session()
+        recording.pytest_sessionfinish(session, 0)
+        assert session.exitstatus == 1 and "real.py:" in capsys.readouterr().err
+        for part in (_Session(keyword="some"), _Session(markexpr="slow"), _Session(collectonly=True)):
+            recording.pytest_sessionfinish(part, 0)
+            assert part.exitstatus == 0
+        node = type("Node", (), {"workeroutput": {"launch_sites": recording.sites_not_in(set())}})
+        recording.pytest_testnodedown(node, None)  # what a worker of pytest-xdist has seen
+        recording.pytest_sessionfinish(session := _Session(), 0)
+        assert session.exitstatus == 0 and sites

@@ -1,0 +1,195 @@
+"""Mistakes made on purpose in our own kernels and launches: each is caught, and by the check that is named here."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+
+import pytest
+import torch
+
+from mps_spectro_patch.kernels import general, host, launch, library, plan, real
+from tests.kernels.test_hazards import OPERATIONS, Case
+
+from . import recording
+from .checker import check
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """`old` becomes `new` in a file; `by` is what catches it: "checker: RULE", "launch size", "order", ..."""
+
+    file: str
+    old: str
+    new: str
+    by: str
+    operation: str = "stft"
+    n_fft: int = 64
+    count: int = 1  # of replacements; 0: all
+
+
+MUTATIONS = {
+    "an address space dropped": Mutation(
+        "fft.metal", "msp_twiddle(thread float2* v,", "msp_twiddle(float2* v,", "checker: address-space"),
+    "another address space": Mutation(
+        "fft.metal", "threadgroup MSP_EXCHANGE_TYPE* shared, const device float2* table, uint lane) {",
+        "device MSP_EXCHANGE_TYPE* shared, const device float2* table, uint lane) {", "checker: address-space"),
+    "a threadgroup array enlarged": Mutation(
+        "stft.metal", "exchange[MSP_FRAMES * MSP_EXCHANGE_SIZE]", "exchange[2 * MSP_FRAMES * MSP_EXCHANGE_SIZE]",
+        "checker: threadgroup-memory", n_fft=8192),
+    "a barrier in a divergent branch": Mutation(
+        "istft.metal", "    threadgroup_barrier(mem_flags::mem_threadgroup);\n    MspStep step;",
+        "    if (live) threadgroup_barrier(mem_flags::mem_threadgroup);\n    MspStep step;", "checker: barrier",
+        "istft"),
+    "an early return": Mutation(
+        "general_stft.metal", "  const uint row_index = frame / frames;", "  if (!live) return;\n"
+        "  const uint row_index = frame / frames;", "checker: barrier", n_fft=7),
+    "a double constant": Mutation(
+        "complex.metal", "const float h = 0.707106781186547524f;\n    float2 even",
+        "const double h = 0.707106781186547524;\n    float2 even", "checker: double"),
+    "a function that Metal has not": Mutation(
+        "general_istft.metal", "max(run_begin * hop_length, runs_begin)",
+        "std::max(run_begin * hop_length, runs_begin)", "checker: standard-library", "istft", 7),
+    "an ambiguous call": Mutation(
+        "istft.metal", "min(j, MSP_FRAMES - 1)", "min(uint(j), MSP_FRAMES - 1)", "checker: ambiguous", "istft"),
+    "a vector of too many parts": Mutation(
+        "inverse.metal", "*middle = float2(0.0f, 0.0f);", "*middle = float2(0.0f, 0.0f, 0.0f);", "checker: vector",
+        "istft"),
+    "a limit on threads that is not the launch's": Mutation(
+        "stft.metal", "[[max_total_threads_per_threadgroup(MSP_LANES * MSP_FRAMES)]]",
+        "[[max_total_threads_per_threadgroup(MSP_LANES * MSP_FRAMES * 2)]]", "launch size"),
+    "two buffers at one index": Mutation(
+        "stft.metal", "constant int* params [[buffer(6)]]", "constant int* params [[buffer(5)]]",
+        "checker: buffer-index"),
+    "a barrier removed": Mutation(
+        "fft.metal", "#define MSP_SYNC() threadgroup_barrier(mem_flags::mem_threadgroup)", "#define MSP_SYNC()",
+        "order", n_fft=2048),
+    "a barrier of a simdgroup removed": Mutation(
+        "fft.metal", "#define MSP_SYNC() simdgroup_barrier(mem_flags::mem_threadgroup)", "#define MSP_SYNC()", "order",
+        "istft_adjoint", 1024),
+    "a barrier of the overlap removed": Mutation(
+        "istft.metal", "    threadgroup_barrier(mem_flags::mem_threadgroup);\n    MspStep step;", "    MspStep step;",
+        "order", "istft", 64),
+    "an index off by one": Mutation(
+        "stft.metal", "bins[MSP_HALF] =", "bins[MSP_HALF + 1] =", "guard"),
+    "a sample read too early": Mutation(
+        "padding.metal", "if (t < 0 || t >= samples) {", "if (t < -1 || t >= samples) {", "guard"),
+    "a window read too far": Mutation(
+        "fft.metal", "b < uint(win_length) ? window[b]", "b <= uint(win_length) ? window[b]", "guard", "short window"),
+    "a parameter beyond the list": Mutation(
+        "general_stft.metal", "params[14] != 0", "params[99] != 0", "binding", n_fft=7),
+    "a bin that nobody writes": Mutation(
+        "stft.metal", "msp_store_bin(bins, MSP_HALF / 2,", "if (false) msp_store_bin(bins, MSP_HALF / 2,", "poison"),
+    "a part of threadgroup memory that nobody writes": Mutation(
+        "fft.metal", "  for (int q = 0; q < WRITER::COUNT; ++q) {", "  for (int q = 1; q < WRITER::COUNT; ++q) {",
+        "poison", n_fft=400, count=0),
+    "a cast forgotten in Python": Mutation("launch.py", "arg_casts=casts", "arg_casts={}", "binding"),
+    "arguments swapped in Python": Mutation("real.py", "params, scale,\n    ]", "scale, params,\n    ]", "binding"),
+    "half a threadgroup in Python": Mutation(
+        "launch.py", "threads=groups * threads,", "threads=groups * threads - 1,", "binding"),
+}  # fmt: skip
+
+
+def test_there_are_at_least_ten_and_every_kind_of_check_catches_some():
+    kinds = {mutation.by.split(":")[0] for mutation in MUTATIONS.values()}
+    assert len(MUTATIONS) >= 10 and kinds == {"checker", "launch size", "order", "guard", "poison", "binding"}
+
+
+@pytest.mark.parametrize("name", MUTATIONS)
+def test_a_mutation_is_caught(name, monkeypatch):
+    mutation = MUTATIONS[name]
+    mutate(mutation, monkeypatch)
+    try:
+        assert mutation.by in (caught := catches(mutation)), f"{name}: caught by {caught or 'nothing'}"
+    finally:
+        monkeypatch.undo()
+        recording.forget()
+
+
+def test_without_a_mutation_nothing_is_caught():
+    recording.forget()
+    for operation, n_fft in {(m.operation, m.n_fft) for m in MUTATIONS.values()}:
+        assert not catches(Mutation("", "", "", "", operation, n_fft)), (operation, n_fft)
+
+
+def mutate(mutation: Mutation, monkeypatch) -> None:
+    if mutation.file.endswith(".metal"):
+        original = launch._read
+
+        def read(part: str) -> str:
+            text = original(part)
+            if f"{part}.metal" != mutation.file:
+                return text
+            assert mutation.old in text, "the mutation no longer fits the text"
+            return text.replace(mutation.old, mutation.new, mutation.count or -1)
+
+        monkeypatch.setattr(launch, "_read", read)
+    else:
+        module, function = (launch, "recipe") if mutation.file == "launch.py" else (real, "_forward_recipe")
+        wrapped = getattr(module, function)
+        text = inspect.getsource(wrapped.__wrapped__ if hasattr(wrapped, "__wrapped__") else wrapped)
+        assert mutation.old in text, "the mutation no longer fits the text"
+        scope: dict = {}
+        text = "from __future__ import annotations\n" + text.replace(mutation.old, mutation.new)
+        exec(compile(text, "mutated", "exec"), vars(module), scope)
+        changed = scope[function]
+        monkeypatch.setattr(module, function, recording.wrap_recipe(changed) if module is launch else changed)
+    recording.forget()
+
+
+def catches(mutation: Mutation) -> set[str]:
+    """The checks that object, each made as CI makes it."""
+    case, run = prepare(mutation)
+    report = check(text_of(mutation), house=True)
+    caught = {f"checker: {rule}" for rule in report.rules()}
+    if caught:
+        return caught
+    if report.signatures[0].max_threads != threads_of(mutation):
+        caught.add("launch size")
+    try:
+        plain = run(case)
+        for seed in range(4):
+            with host.test_mode(seed=seed, poison=False):
+                if not torch.equal(run(case), plain):
+                    caught.add("order")
+        with host.test_mode(), library.poisoned_outputs():
+            if torch.view_as_real(run(case) + 0j).isnan().any():
+                caught.add("poison")
+    except AssertionError as error:
+        assert "does not fit it" in str(error)
+        return caught | {"binding"}
+    for guard in ("start", "end"):
+        try:
+            with host.test_mode(guard=guard, poison=False):
+                run(case)
+        except RuntimeError as error:
+            assert "outside of every buffer" in str(error)
+            caught.add("guard")
+    return caught
+
+
+def prepare(mutation: Mutation) -> tuple[Case, object]:
+    torch.manual_seed(5)
+    if mutation.operation == "short window":
+        case = Case(mutation.n_fft, True)
+        case.forward = type(case.forward)(**{**vars(case.forward), "win_length": 50})
+        case.window = torch.rand(50) + 0.2
+        return case, OPERATIONS["stft"]
+    return Case(mutation.n_fft, True), OPERATIONS[mutation.operation]
+
+
+def text_of(mutation: Mutation) -> str:
+    operation, n_fft = mutation.operation, mutation.n_fft
+    if not plan.supports_real(n_fft):
+        name = "msp_general_istft" if operation == "istft" else "msp_general_stft"
+        return general.kernel_source(n_fft, False, general.Kind(name, plan.transform(n_fft, False).bluestein, False))
+    if operation == "istft":
+        return real.kernel_source(plan.istft_plan(n_fft))
+    return real.kernel_source(plan.stft_plan(n_fft), real.Kind("msp_stft", adjoint=operation == "istft_adjoint"))
+
+
+def threads_of(mutation: Mutation) -> int:
+    operation, n_fft = mutation.operation, mutation.n_fft
+    if not plan.supports_real(n_fft):
+        return plan.transform(n_fft, False).plan.threads
+    return (plan.istft_plan if operation == "istft" else plan.stft_plan)(n_fft).threads

@@ -1,0 +1,4 @@
+// double: MSL 2.1, no double
+#include <metal_stdlib>
+using namespace metal;
+kernel void f(device float* x [[buffer(0)]], uint i [[thread_position_in_grid]]) { double v = x[i]; x[i] = float(v); }

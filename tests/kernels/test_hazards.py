@@ -1,0 +1,131 @@
+"""Every kernel by every way through its text, under whatever a real GPU may do: threads in any order, threadgroup
+memory and outputs full of NaN, and arguments between pages that may not be touched.
+
+The same call without all that gives the bits that are expected. MPS_SPECTRO_HAZARDS=all crosses every operation with
+every way and more seeds; by default the operations that share a kernel share the ways among them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import cache
+
+import pytest
+import torch
+
+from mps_spectro_patch.kernels import host, launch, library
+from mps_spectro_patch.kernels.geometry import IstftGeometry, StftGeometry
+from tests.conformance import recording, sources
+
+from . import feature_hazards
+
+pytestmark = pytest.mark.skipif(
+    os.environ.get("MPS_SPECTRO_TEST_DEVICE", "simulator") != "simulator", reason="about the simulator alone"
+)
+ALL = os.environ.get("MPS_SPECTRO_HAZARDS") == "all"
+CONDITIONS = [(0, "start"), (1, "end"), (2, "end")] + ([(seed, "end") for seed in range(3, 9)] if ALL else [])
+
+
+@cache
+def sizes(kernel: str) -> list[int]:
+    """The smallest n_fft for every way through a kernel's text."""
+    found: dict[tuple, int] = {}
+    for source in sources.everything():
+        if source.kernel == kernel:
+            n_fft = source.plan.half if "general" in kernel else source.plan.n_fft
+            found.setdefault(sources.way(source.plan), n_fft)
+    return sorted(found.values())
+
+
+class Case:
+    """One size, hop and padding, with what the operations need; everything is made once."""
+
+    def __init__(self, n_fft: int, odd_hop: bool, pad_mode: str = "reflect", onesided: bool = True,
+                 dtype: torch.dtype = torch.float32, window_dtype: torch.dtype = torch.float32,
+                 complex_output: bool = False) -> None:  # fmt: skip
+        rows, samples, pad = 2, 3 * n_fft + 5, n_fft // 2
+        hop_length = max(1, n_fft // 3 | 1 if odd_hop else n_fft // 4 * 2)
+        onesided = onesided and not (dtype.is_complex or window_dtype.is_complex or complex_output)
+        self.complex_input, self.complex_output = dtype.is_complex, complex_output
+        self.forward = StftGeometry(rows, samples, n_fft, hop_length, n_fft, pad, pad_mode, False, onesided)
+        frames = self.forward.frames
+        length = n_fft + hop_length * (frames - 1) - 2 * pad
+        self.inverse = IstftGeometry(rows, frames, n_fft, hop_length, n_fft, True, False, onesided, length)
+        self.signal = torch.randn(rows, samples, dtype=dtype if dtype.is_complex else torch.float32).to(dtype)
+        self.window = torch.rand(n_fft).add(0.2).to(window_dtype)
+        self.spectrum = torch.randn(rows, self.forward.bins, frames, dtype=torch.complex64)
+        self.gradient = torch.randn(rows, length, dtype=torch.complex64 if complex_output else torch.float32)
+
+    def to(self, device: torch.device) -> Case:
+        for name in ("signal", "window", "spectrum", "gradient"):
+            setattr(self, name, getattr(self, name).to(device))
+        return self
+
+
+OPERATIONS: dict[str, Callable[[Case], torch.Tensor]] = {
+    "stft": lambda c: library.stft(c.signal, c.window, c.forward),
+    "istft": lambda c: library.istft(c.spectrum, c.window, c.inverse, c.complex_output),
+    "stft_adjoint": lambda c: library.stft_adjoint(c.spectrum, c.window, c.forward, c.complex_input),
+    "istft_adjoint": lambda c: library.istft_adjoint(c.gradient, c.window, c.inverse),
+    "stft_window_gradient": lambda c: library.stft_window_gradient(c.spectrum, c.signal, c.window, c.forward),
+    "istft_window_gradient": lambda c: library.istft_window_gradient(c.gradient, c.spectrum, c.window, c.inverse),
+    **feature_hazards.OPERATIONS,
+}
+HALF, BFLOAT, COMPLEX = torch.float16, torch.bfloat16, torch.complex64
+
+
+def cases() -> list[tuple[str, int, dict]]:
+    """(operation, n_fft, options)."""
+    forward, inverse = sizes("msp_stft"), sizes("msp_istft")
+    found = [("stft", n, {}) for n in forward] + [("istft", n, {}) for n in inverse]
+    for k, n in enumerate(forward if ALL else forward[::2]):
+        found.append(("istft_adjoint", n, {"onesided": k % 2 == 0}))
+        found.append(("stft", n, {"onesided": False, "dtype": (HALF, BFLOAT)[k % 2]}))
+    modes = ("reflect", "replicate", "circular", "constant")
+    for k, n in enumerate(inverse if ALL else inverse[1::2]):
+        found.append(("stft_adjoint", n, {"onesided": k % 3 > 0, "pad_mode": modes[k % 4]}))
+        found.append((("stft_window_gradient", "istft_window_gradient")[k % 2], n, {}))
+    general = sizes("msp_general_stft")
+    for k, n in enumerate(general):
+        found.append(("stft", n, {"dtype": COMPLEX, "window_dtype": (torch.float32, COMPLEX)[k % 2]}))
+        found.append(("istft", n, {"complex_output": k % 2 == 0, "window_dtype": COMPLEX}))
+    for n in (7, 22, 1085):  # Bluestein's, real
+        found += [("stft", n, {}), ("istft", n, {}), ("stft_adjoint", n, {})]
+    found += feature_hazards.CASES
+    if ALL:
+        found += [(op, n, {}) for op in OPERATIONS for n in sorted({*forward, *inverse})]
+    return found
+
+
+CASES = cases()
+
+
+@pytest.mark.parametrize("number", range(len(CASES)), ids=lambda n: f"{CASES[n][0]}-{CASES[n][1]}-{n}")
+def test_a_kernel_keeps_to_its_arguments_and_needs_no_order_of_threads(number):
+    operation, n_fft, options = CASES[number]
+    for odd_hop in (True, False) if ALL or n_fft < 1000 else (number % 2 == 0,):
+        case = Case(n_fft, odd_hop, **options)
+        run = OPERATIONS[operation]
+        with library.poisoned_outputs():
+            expected = run(case)
+        assert not torch.view_as_real(expected + 0j).isnan().any(), "an element was not written"
+        for seed, guard in CONDITIONS:
+            with host.test_mode(seed=seed, guard=guard), library.poisoned_outputs():
+                assert torch.equal(run(case), expected), f"another result with seed {seed}, guard at the {guard}"
+
+
+def test_no_kernel_of_the_package_is_left_out(monkeypatch):
+    launched = set()
+    original = launch.recipe
+
+    def recipe(kernel, *args):
+        launched.add(kernel._name)
+        return original(kernel, *args)
+
+    monkeypatch.setattr(launch, "recipe", recipe)
+    recording.forget()
+    for operation in {operation for operation, _, _ in CASES}:
+        for n_fft in (16, 7):
+            OPERATIONS[operation](Case(n_fft, True, pad_mode="constant"))
+    assert launched == {source.kernel for source in sources.everything()}

@@ -1,0 +1,173 @@
+"""The self-test of the first enable() for MPS, on torch.mps's double: what it looks at, records and turns off."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import warnings
+
+import pytest
+import torch
+
+import mps_spectro_patch as msp
+from mps_spectro_patch import guard, options, selftest
+from mps_spectro_patch.kernels import host, launch, library, plan, real
+from tests.conformance.mps_double import standing_in
+
+pytestmark = pytest.mark.skipif(
+    os.environ.get("MPS_SPECTRO_TEST_DEVICE", "simulator") != "simulator", reason="the double stands on the CPU build"
+)
+
+
+@pytest.fixture
+def mac(monkeypatch, tmp_path):
+    """A Mac whose user's cache directory is empty; kernels that are compiled already come from the real one."""
+    monkeypatch.setattr(selftest, "_path", lambda _: tmp_path / "selftest.json")
+    monkeypatch.delenv("MPS_SPECTRO_PATCH_SELFTEST", raising=False)
+    with standing_in(monkeypatch, "2.13") as double:
+        yield double
+
+
+def enable_and_listen() -> list[warnings.WarningMessage]:
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        msp.enable(devices=("mps",), on_fallback="quiet")
+    msp.disable()
+    return said
+
+
+def record(tmp_path) -> dict:
+    return json.loads((tmp_path / "selftest.json").read_text())
+
+
+def test_the_first_enable_compiles_reads_properties_compares_and_records(mac, tmp_path, monkeypatch):
+    monkeypatch.setattr(selftest, "SECONDS", None)  # compiling on a CPU takes longer than on a Mac
+    assert enable_and_listen() == []
+    found = record(tmp_path)
+    assert found["environment"] == selftest.environment()
+    assert {"mps_spectro_patch", "torch", "system", "chip"} <= found["environment"].keys()
+    tried = [(check["op"], check["n_fft"]) for check in found["checks"]]
+    assert tried == [(op, n) for n in selftest.SIZES for op in ("stft", "istft")]
+    for check in found["checks"]:
+        which = (plan.stft_plan if check["op"] == "stft" else plan.istft_plan)(check["n_fft"])
+        assert check["wrong"] == "" and check["error"] < 1e-6
+        assert (check["max_threads"], check["simd_width"]) == (which.threads, 32)
+        assert check["threadgroup_bytes"] == which.threadgroup_bytes
+    assert mac.launches == len(tried) and not guard.quarantined
+
+
+def test_the_second_enable_launches_nothing(mac):
+    enable_and_listen()
+    launches = mac.launches
+    assert launches and enable_and_listen() == [] and mac.launches == launches
+
+
+@pytest.mark.parametrize("name", ["mps_spectro_patch", "torch", "system", "chip"])
+def test_another_version_or_chip_is_another_environment(mac, monkeypatch, name):
+    enable_and_listen()
+    launches = mac.launches
+    here = selftest.environment()
+    monkeypatch.setattr(selftest, "environment", lambda: {**here, name: "another"})
+    enable_and_listen()
+    assert mac.launches > launches
+
+
+def test_it_takes_well_under_a_second_once_kernels_are_compiled(mac):
+    selftest.run(torch.device("cpu"), seconds=None)
+    taken = []
+    for _ in range(3):  # the machine may be busy with other tests
+        begin = time.process_time()
+        outcome = selftest.run(torch.device("cpu"), seconds=None)
+        taken.append(time.process_time() - begin)
+    assert len(outcome.checks) == 2 * len(selftest.SIZES) and min(taken) < 1
+
+
+def test_when_time_is_up_no_further_plan_is_begun(mac, monkeypatch):
+    monkeypatch.setattr(selftest, "_check", lambda op, n_fft, device: time.sleep(0.03) or selftest.Check(op, n_fft))
+    assert len(selftest.run(torch.device("cpu"), seconds=0.02).checks) == 1
+
+
+def test_a_wrong_number_turns_that_plan_off_with_one_warning_that_says_what_to_report(mac, monkeypatch, tmp_path):
+    right = library.istft
+    monkeypatch.setattr(library, "istft", lambda *a: right(*a) * (1.01 if a[2].n_fft == 1024 else 1))
+    (warning,) = enable_and_listen()
+    text = str(warning.message)
+    assert "torch.istft n_fft=1024 (differs from torch in float64 by 1.0e-02" in text and "report" in text
+    assert str(tmp_path / "selftest.json") in text and "doctor" in text and warning.filename == __file__
+    assert [key[0] for key in guard.quarantined] == [("istft", 1024, False)]
+    monkeypatch.setattr(library, "istft", right)
+    guard.quarantined.clear()
+    enable_and_listen()  # from the record, in what would be the next process
+    assert [key[0] for key in guard.quarantined] == [("istft", 1024, False)]
+    spectrum, window = torch.randn(513, 9, dtype=torch.complex64), torch.hann_window(1024)
+    with msp.accelerated(devices=("mps",)):
+        torch.istft(spectrum, 1024, 256, 1024, window)
+        torch.istft(spectrum[:201], 400, 100, 400, window[:400] + 1)
+    stats = msp.stats()["istft"]
+    assert (stats.fast, [str(reason) for reason in stats.fallback]) == (1, ["quarantined"])
+
+
+class _Pipeline:
+    """A kernel with other properties than it has."""
+
+    def __init__(self, kernel, **properties):
+        self._kernel = kernel
+        self.__dict__.update(properties)
+
+    def __getattr__(self, name):
+        return getattr(self._kernel, name)
+
+    def __call__(self, *args, **options):
+        return self._kernel(*args, **options)
+
+
+@pytest.mark.parametrize("properties, words", [
+    ({"max_threads_per_threadgroup": 64}, "the pipeline takes 64 threads per threadgroup, the plan needs"),
+    ({"thread_execution_width": 64}, "a simdgroup has 64 threads, the kernels count on 32"),
+    ({"static_thread_group_memory_length": 40000}, "40000 bytes of threadgroup memory, more than 32768"),
+])  # fmt: skip
+def test_a_pipeline_with_other_properties_is_turned_off(mac, monkeypatch, properties, words):
+    kernel = real._kernel
+    monkeypatch.setattr(real, "_kernel", lambda *args: _Pipeline(kernel(*args), **properties))
+    monkeypatch.setattr(selftest, "SIZES", (400,))
+    outcome = selftest.run(torch.device("cpu"), (400,), None)
+    assert [check.wrong[: len(words)] for check in outcome.failures] == [words] * 2
+
+
+@pytest.mark.parametrize("failing", ["compile", "take", "launch"])
+def test_an_error_of_the_compiler_is_a_failure_and_no_exception(monkeypatch, tmp_path, failing):
+    monkeypatch.setattr(selftest, "_path", lambda _: tmp_path / "selftest.json")
+    with standing_in(monkeypatch, "2.9", failing=failing, failure=SyntaxError("program_source:1: error: nonsense")):
+        (warning,) = enable_and_listen()
+        assert "nonsense" in str(warning.message)
+        assert {key[0][:2] for key in guard.quarantined} >= {("stft", 400), ("istft", 400)}
+
+
+def test_without_mps_in_the_devices_or_with_the_variable_nothing_is_tried(mac, monkeypatch, tmp_path):
+    assert selftest.first(options.Options(devices=("simulator",))) is None
+    monkeypatch.setenv("MPS_SPECTRO_PATCH_SELFTEST", "0")
+    assert enable_and_listen() == [] and not (tmp_path / "selftest.json").exists() and not mac.launches
+
+
+def test_a_record_that_cannot_be_read_or_written_is_no_obstacle(mac, monkeypatch, tmp_path):
+    (tmp_path / "selftest.json").write_text("{not json")
+    assert enable_and_listen() == [] and record(tmp_path)["checks"]
+    monkeypatch.setattr(selftest, "_path", lambda _: tmp_path / "file" / "below" / "selftest.json")
+    (tmp_path / "file").touch()
+    assert enable_and_listen() == []
+
+
+def test_torchs_random_numbers_and_default_device_are_left_alone(mac):
+    torch.manual_seed(3)
+    expected = torch.rand(4)
+    torch.manual_seed(3)
+    selftest.run(torch.device("cpu"), (400,), None)
+    assert torch.equal(torch.rand(4), expected)
+
+
+def test_the_record_lies_in_the_users_cache_directory():
+    path = selftest._path(selftest.environment())
+    assert path.parent == host.cache_directory() and path.name.startswith("selftest-")
+    assert launch.source  # the Metal text is part of the environment
+    assert selftest.environment()["kernels"]
