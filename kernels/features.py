@@ -23,8 +23,11 @@ _COMMON = ("complex", "fft", "envelope", "padding")
 _PARTS = {
     "msp_real_features": (*_COMMON, "framing", "features", "real_bins", "real_features"),
     "msp_general_features": (*_COMMON, "bluestein", "general_framing", "features", "general_features"),
+    "msp_istft": (
+        *_COMMON, "inverse", "framing", "features", "real_bins", "feature_source", "edges", "istft", "istft_head",
+        "feature_arguments", "istft_body",
+    ),
 }
-_ADJOINT_PARTS = (*_COMMON, "inverse", "framing", "features", "real_bins", "feature_source", "edges", "istft")
 _SAMPLES = {torch.float32: "float", torch.float16: "half", torch.bfloat16: "bfloat"}
 _WAVES = 4  # as in real.py
 _STEPS_MAX = 4
@@ -112,7 +115,7 @@ def features_gradient(
 def kernel_source(n_fft: int, banded: bool = True, gradient: bool = False, power: float = 2.0) -> str:
     """The Metal text of a kernel."""
     if gradient and supports_real(n_fft):
-        return launch.source(_ADJOINT_PARTS, _adjoint_defines(istft_plan(n_fft), banded, power, torch.float32))
+        return launch.source(_PARTS["msp_istft"], _adjoint_defines(istft_plan(n_fft), banded, power, torch.float32))
     program = _program(n_fft, int(banded), gradient)
     assert program is not None
     return launch.source(_PARTS[program.name], program.defines(banded, gradient, power, torch.float32))
@@ -270,7 +273,7 @@ def _adjoint_recipe(
         row_stride, row, feature, frame, kept, int(paired_loads), wanted.width, rounds, reach, SCALES[wanted.scale]
     ]  # fmt: skip
     defines = _adjoint_defines(plan, bands is not None, wanted.power, dtype)
-    kernel = launch.kernel("msp_istft", _ADJOINT_PARTS, defines, device.type)
+    kernel = launch.kernel("msp_istft", _PARTS["msp_istft"], defines, device.type)
     # What would be the spectrum and the envelope is not read. The kernel counts the bins between 0 and half twice.
     args = [
         pairs, None, stages, pairs, pairs, None, params, 0.5, None, layout, weights, first, shares, None,

@@ -22,7 +22,7 @@ from .tables import pair_twiddles, stage_twiddles
 _COMMON = ("complex", "fft", "envelope", "padding")
 _PARTS = {
     "msp_stft": (*_COMMON, "framing", "stft"),
-    "msp_istft": (*_COMMON, "inverse", "edges", "istft"),
+    "msp_istft": (*_COMMON, "inverse", "edges", "istft", "istft_head", "istft_body"),
     "msp_istft in registers": (*_COMMON, "inverse", "edges", "istft_registers"),
     "msp_window_gradient": (*_COMMON, "inverse", "window_gradient"),
 }

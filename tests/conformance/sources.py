@@ -171,6 +171,16 @@ def _of_features(family: ModuleType) -> Iterator[Generated]:
                                     program.plan, kind, program.plan.threads, also)
 
 
+    for n_fft in plan.supported_sizes():  # the gradient in one launch
+        which = plan.istft_plan(n_fft)
+        for banded, power, dtype in itertools.product((False, True), (1.0, 2.0, 1.5), family._SAMPLES):
+            defines = family._adjoint_defines(which, banded, power, dtype)
+            kind = "msp_istft of features", banded
+            also = ("msp_istft of features", power), ("msp_istft of features", dtype)
+            label, parts = f"n_fft={n_fft} {kind} {also}", family._PARTS["msp_istft"]
+            yield Generated(label, parts, defines, "msp_istft", which, kind, which.threads, also)
+
+
 def _of_limits(family: ModuleType) -> Iterator[Generated]:
     """Several kernels in one text, and no plan."""
     for name in re.findall(r"kernel void (\w+)", launch.source(family._PARTS, "")):

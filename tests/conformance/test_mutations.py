@@ -38,7 +38,7 @@ MUTATIONS = {
         "stft.metal", "exchange[MSP_FRAMES * MSP_EXCHANGE_SIZE]", "exchange[2 * MSP_FRAMES * MSP_EXCHANGE_SIZE]",
         "checker: threadgroup-memory", n_fft=8192),
     "a barrier in a divergent branch": Mutation(
-        "istft.metal", "    threadgroup_barrier(mem_flags::mem_threadgroup);\n    MspStep step;",
+        "istft_body.metal", "    threadgroup_barrier(mem_flags::mem_threadgroup);\n    MspStep step;",
         "    if (live) threadgroup_barrier(mem_flags::mem_threadgroup);\n    MspStep step;", "checker: barrier",
         "istft"),
     "an early return": Mutation(
@@ -68,8 +68,8 @@ MUTATIONS = {
         "fft.metal", "#define MSP_SYNC() simdgroup_barrier(mem_flags::mem_threadgroup)", "#define MSP_SYNC()", "order",
         "istft_adjoint", 1024),
     "a barrier of the overlap removed": Mutation(
-        "istft.metal", "    threadgroup_barrier(mem_flags::mem_threadgroup);\n    MspStep step;", "    MspStep step;",
-        "order", "istft", 64),
+        "istft_body.metal", "    threadgroup_barrier(mem_flags::mem_threadgroup);\n    MspStep step;",
+        "    MspStep step;", "order", "istft", 64),
     "an index off by one": Mutation(
         "stft.metal", "bins[MSP_HALF] =", "bins[MSP_HALF + 1] =", "guard"),
     "a sample read too early": Mutation(
