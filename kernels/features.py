@@ -12,6 +12,7 @@ import torch
 from . import launch, library, limits
 from .bands import Bands
 from .geometry import PAD_MODES, StftGeometry
+from .hashing import hashed_once
 from .launch import RESIDENT_THREADS, Recipe, empty, starts_at_pair
 from .plan import THREADGROUP_BYTES, Plan, Transform, istft_plan, stft_plan, supports, supports_real, transform
 from .real import Kind, stft_adjoint_params
@@ -34,6 +35,7 @@ _STEPS_MAX = 4
 _BAND_ROOM = 64  # bands' gradients get room in multiples of this: another number of bands is no other kernel
 
 
+@hashed_once
 @dataclass(frozen=True)
 class Features:
     """What becomes of the spectrum X of a frame: scale(basis @ ((|X|^power + eps) * gain)), eps under the root of

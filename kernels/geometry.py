@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .hashing import hashed_once
+
 PAD_MODES = {"reflect": 0, "constant": 1, "replicate": 2, "circular": 3}
 
 
+@hashed_once
 @dataclass(frozen=True)
 class StftGeometry:
     """torch.stft of `rows` signals of `samples` samples each."""
@@ -42,6 +45,7 @@ class StftGeometry:
         return self.n_fft**-0.5 if self.normalized else 1.0
 
 
+@hashed_once
 @dataclass(frozen=True)
 class IstftGeometry:
     """torch.istft of `rows` spectra of `frames` frames to `length` samples each, zeros where no frame reaches."""

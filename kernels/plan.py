@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from functools import cache, cached_property, lru_cache
 from math import prod
 
+from .hashing import hashed_once
+
 MIN_N_FFT = 16
 MAX_N_FFT = 16_384
 MAX_BLUESTEIN_POINTS = 4096  # two transforms of twice as many points, which threadgroup memory just holds
@@ -55,6 +57,7 @@ def describe(op: str, n_fft: int, complex_valued: bool = False, hop_length: int 
     return f"{op} n_fft={n_fft} {transform(n_fft, complex_valued).describe()}"
 
 
+@hashed_once
 @dataclass(frozen=True)
 class Plan:
     """How one threadgroup transforms frames of `n_fft` real samples as `half` complex ones.

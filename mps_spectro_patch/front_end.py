@@ -20,6 +20,7 @@ from torch.compiler import is_compiling
 
 from . import current, front_end_guard, routing
 from .kernels import plan
+from .kernels.hashing import hashed_once
 
 
 def remembered(function: Callable) -> Callable:
@@ -37,6 +38,7 @@ _FUSED_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 ops: Any = None  # mps_spectro_patch.ops once something is computed; importing the package registers no operators
 
 
+@hashed_once
 @dataclass(frozen=True)
 class Scale:
     """From bands to output: the values themselves ("linear"), or factor * log(...) + offset of max(v, amin) ("clamp"),
@@ -58,6 +60,7 @@ class Scale:
     deviation_eps: float | None = None
 
 
+@hashed_once
 @dataclass(frozen=True)
 class FrontEnd:
     """Everything of a call but its tensors.
