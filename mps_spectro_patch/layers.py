@@ -31,8 +31,9 @@ class Layer:
 
     @property
     def original(self) -> Callable:
-        """What the layer stands in for. Kept where other libraries' layers below it can still be taken out."""
-        return self.function.__wrapped__
+        """What the layer stands in for. Kept where other libraries' layers below it can still be taken out: in the cell
+        that the function calls. (`__wrapped__` says the same, but is anybody's to change.)"""
+        return _below(self.function)
 
     def position(self) -> str:
         """Where we are: "installed", "covered" by somebody else's wrapper, or "absent", for all we can see."""
@@ -168,12 +169,17 @@ def _dress(function: Callable, op: str, original: Callable) -> Callable:
     functools.update_wrapper(function, original)
     function.__module__, function.__name__, function.__qualname__ = "torch", op, op  # pickles as torch.stft, everywhere
     if isinstance(original, FunctionType):
-        function.__prepare_scriptable__ = lambda: function.__wrapped__  # TorchScript compiles the original's source
+        function.__prepare_scriptable__ = lambda: _below(function)  # TorchScript compiles the original's source
     elif isinstance(original, BuiltinFunctionType):
         # Only right for a builtin: as "aten::stft", torch.stft would lose its default center=True.
         _get_builtin_table()
         _register_builtin(function, f"aten::{op}")
     return function
+
+
+def _below(function: Callable) -> Callable:
+    """What a function of _make_stft() or _make_istft() calls."""
+    return function.__closure__[function.__code__.co_freevars.index("original")].cell_contents
 
 
 def _install(op: str) -> bool:

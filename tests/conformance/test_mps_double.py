@@ -63,8 +63,8 @@ def test_an_error_costs_one_warning_and_the_original_answers(monkeypatch, releas
 
 
 def test_a_torch_without_the_compiler_is_a_clear_error(monkeypatch):
-    with standing_in(monkeypatch, "2.7"):
-        monkeypatch.setattr(torch, "mps", type("mps", (), {})())
+    with standing_in(monkeypatch, "2.7"), monkeypatch.context() as older:
+        older.setattr(torch, "mps", type("mps", (), {})())
         with pytest.raises(RuntimeError, match=r"torch\.mps\.compile_shader needs torch 2\.7"):
             compile_shader("", "mps")
 

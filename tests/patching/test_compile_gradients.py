@@ -81,7 +81,8 @@ cases = {
     "complex": (lambda a: torch.stft(torch.complex(a, a.flip(-1)), 400, 100, window=window), x),
     "odd size": (lambda a: torch.stft(a, 217, 50, window=window[:217], return_complex=True), x),
     "istft, no window": (lambda a: torch.istft(a, 400, 100), spectrum),
-    "istft, longer": (lambda a: torch.istft(a, 400, 100, window=window, length=5000), spectrum),
+    # Not a window that ends in zeros: the last samples would be divided by next to nothing, and rounding grow.
+    "istft, longer": (lambda a: torch.istft(a, 400, 100, window=window + 0.1, length=5000), spectrum),
     "istft, no batch": (lambda a: torch.istft(a[0], 400, 100, window=window), spectrum),
 }
 for name, (function, given) in cases.items():
