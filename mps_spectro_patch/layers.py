@@ -169,12 +169,25 @@ def _dress(function: Callable, op: str, original: Callable) -> Callable:
     functools.update_wrapper(function, original)
     function.__module__, function.__name__, function.__qualname__ = "torch", op, op  # pickles as torch.stft, everywhere
     if isinstance(original, FunctionType):
-        function.__prepare_scriptable__ = lambda: _below(function)  # TorchScript compiles the original's source
+        function.__prepare_scriptable__ = _Scriptable(function)
     elif isinstance(original, BuiltinFunctionType):
         # Only right for a builtin: as "aten::stft", torch.stft would lose its default center=True.
         _get_builtin_table()
         _register_builtin(function, f"aten::{op}")
     return function
+
+
+class _Scriptable:
+    """Gives TorchScript what a layer stands for, whose source it compiles. functools.wraps() hands this on to wrappers
+    of the layer; with slots, chains.py does not take it for a reference of theirs that could be changed."""
+
+    __slots__ = ("_function",)
+
+    def __init__(self, function: Callable) -> None:
+        self._function = function
+
+    def __call__(self) -> Callable:
+        return _below(self._function)
 
 
 def _below(function: Callable) -> Callable:

@@ -264,3 +264,19 @@ def test_layers_are_not_made_anew_for_every_enable(on):
     msp.disable()
 
 
+
+
+def test_what_wrappers_copy_from_our_layer_is_not_changed_when_it_is_taken_out(on):
+    """functools.wraps() hands our TorchScript hook on: it must go on naming torch's own function."""
+    for _ in range(2):
+        msp.enable(**on)
+        layer = torch.stft
+
+        @functools.wraps(torch.stft)
+        def wrapper(*args, below=torch.stft, **kwargs):
+            return below(*args, **kwargs)
+
+        torch.stft = wrapper
+        msp.disable()
+        assert layer.__prepare_scriptable__() is OWN["stft"] and wrapper.__prepare_scriptable__() is OWN["stft"]
+        torch.stft = OWN["stft"]
