@@ -7,6 +7,7 @@ torch.functional would break __torch_function__ tables and pickling. For whom a 
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable, Collection
 from types import BuiltinFunctionType, FunctionType
 from typing import Any
@@ -141,6 +142,8 @@ def _call(op: str, options: Options, arguments: tuple, original: Callable, args:
         if isinstance(decision, Reason):
             return original(*args, **kwargs)
         return guard.launch_compiled(op, arguments[0], arguments[4], decision)
+    if watch.observer is not None:
+        watch.introduce(sys._getframe(2))
     if watch.is_due(op):
         return watch.call(op, arguments, lambda: _act(op, options, arguments, original, args, kwargs))
     return _act(op, options, arguments, original, args, kwargs)
