@@ -20,6 +20,12 @@ from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
 from .kernels import plan
 
+# Asked on every call: found once.
+_compiler = torch.compiler
+_function_modes, _dispatch_modes = torch._C._len_torch_function_stack, torch._C._len_torch_dispatch_stack
+_are_transforms_active = torch._C._are_functorch_transforms_active
+_is_wrapped, _tracing_state = torch._C._functorch.is_functorch_wrapped_tensor, torch._C._get_tracing_state
+
 ELEMENTS_MAX = 2**31  # the kernels count elements in 32 bits
 SAMPLES_MAX = 2**30  # and positions in a signal with room for what lies beyond its ends
 ROWS_MAX = 2**20  # every row of istft takes at least one threadgroup
@@ -43,6 +49,8 @@ class Reason(str, Enum):
 
     def __str__(self) -> str:
         return self.value
+
+    __hash__ = str.__hash__  # Enum's is written in Python, and every fallback is counted by its reason
 
     DEVICE = "device", "the input is not on a device that is accelerated"
     OP = "op", "this function is not among the ops that are accelerated"
@@ -157,6 +165,20 @@ def decide(op: str, flags: tuple[str, ...], arguments: tuple) -> Call | Reason:
 def decide_touched(op: str, arguments: tuple) -> Call | Reason:
     """decide() for an input that untouched() lets pass."""
     input, window = arguments[0], arguments[4]
+    signature = known = None
+    # A function mode, or a trace, would see us look.
+    if type(input) is not FakeTensor and not _function_modes() and _tracing_state() is None:
+        try:
+            signature = (
+                input.shape, input.stride(), input.dtype, input.device, input.layout,
+                None if window is None else (window.shape, window.dtype, window.device, window.layout),
+                arguments[1:4], arguments[5:], tuple(map(type, arguments)),
+            )  # fmt: skip
+            known = _answers.get(signature)
+        except (RuntimeError, TypeError, AttributeError):  # a tensor without strides, a list instead of an int, ...
+            signature = None
+        if type(known) is Reason:  # then the original is right, whatever is going on
+            return known
     transforms = _transforms()
     reason = _surroundings(input, window, transforms)
     if reason is not None:
@@ -167,16 +189,7 @@ def decide_touched(op: str, arguments: tuple) -> Call | Reason:
         return Reason.FORWARD_AD
     if transforms:
         return check(*arguments, copies=_copies(input, window))
-    if type(input) is FakeTensor:
-        return check(*arguments)
-    try:
-        signature = (
-            input.shape, input.stride(), input.dtype, input.device, input.layout,
-            None if window is None else (window.shape, window.dtype, window.device, window.layout),
-            arguments[1:4], arguments[5:], tuple(map(type, arguments)),
-        )  # fmt: skip
-        known = _answers.get(signature)
-    except (RuntimeError, TypeError, AttributeError):  # a tensor without strides, a list where an int should be, ...
+    if signature is None:
         return check(*arguments)
     if known is None:
         known = check(*arguments)
@@ -215,7 +228,7 @@ def untouched(input, flags: tuple[str, ...]) -> Reason | None:
 
 def _transforms() -> str:
     """Functorch's transforms that are active: none (""), those our operators have rules for ("rules"), or "others"."""
-    if not torch._C._are_functorch_transforms_active():
+    if not _are_transforms_active():
         return ""
     kinds = {interpreter.key() for interpreter in torch._C._functorch.get_interpreter_stack() or ()}
     known = {torch._C._functorch.TransformType.Vmap, torch._C._functorch.TransformType.Grad}
@@ -243,7 +256,7 @@ def _copies(input, window) -> int:
 def is_exporting() -> bool:
     """Whether torch.export is at work. The flag itself: before 2.13 dynamo takes torch.compiler.is_exporting() for true
     in every compilation, and old versions have neither."""
-    return getattr(torch.compiler, "_is_exporting_flag", False) or (is_compiling() and _dynamo_is_exporting())
+    return getattr(_compiler, "_is_exporting_flag", False) or (is_compiling() and _dynamo_is_exporting())
 
 
 def _dynamo_is_exporting() -> bool:
@@ -260,20 +273,27 @@ _dynamo_is_exporting._dynamo_marked_constant = True  # type: ignore[attr-defined
 
 def _surroundings(input, window, transforms: str) -> Reason | None:
     """What is going on around the call that an operator of ours would hide from, or that would hide from it."""
-    if torch._C._len_torch_function_stack() and not all(map(_only_sets_the_device, _get_current_function_mode_stack())):
+    if _function_modes() and not all(map(_only_sets_the_device, _get_current_function_mode_stack())):
         return Reason.MODE
-    if torch._C._len_torch_dispatch_stack() and not all(
+    if _dispatch_modes() and not all(
         isinstance(mode, FakeTensorMode) for mode in _get_current_dispatch_mode_stack()
     ):
         return Reason.MODE
     if transforms == "others":
         return Reason.TRANSFORM
-    wrapped = torch._C._functorch.is_functorch_wrapped_tensor
-    if not transforms and (wrapped(input) or (isinstance(window, torch.Tensor) and wrapped(window))):
+    if not transforms and (_is_wrapped(input) or (isinstance(window, torch.Tensor) and _is_wrapped(window))):
         return Reason.TRANSFORM  # escaped from a finished transform
-    if torch._C._get_tracing_state() is not None or is_exporting():
+    if _tracing_state() is not None or is_exporting():
         return Reason.TRACING
     return None
+
+
+def is_plain_eager() -> bool:
+    """Whether nothing at all is going on around the code that calls. (It may also be that something harmless is.)"""
+    return not (
+        _function_modes() or _dispatch_modes() or _are_transforms_active() or forward_ad._current_level >= 0
+        or _tracing_state() is not None or getattr(_compiler, "_is_exporting_flag", False)
+    )  # fmt: skip
 
 
 def _only_sets_the_device(mode) -> bool:

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 import mps_spectro_patch as msp
-from mps_spectro_patch import current, guard, patching
+from mps_spectro_patch import current, guard, patching, ready
 
 # Looks at every launch that a test makes.
 from tests.conformance.recording import pytest_configure, pytest_sessionfinish, pytest_testnodedown  # noqa: F401
@@ -79,6 +79,7 @@ def _nothing_stays_patched():
     guard.quarantined.clear()
     guard._verified.clear()
     guard._troubled.clear()
+    ready.clear()
     assert not left, f"the test left torch.{left} patched"
     assert not enabled, "the test left enable() on"
     assert not open_scopes, "the test left an accelerated() open"
