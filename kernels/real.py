@@ -14,7 +14,7 @@ from torch.nn.functional import pad
 
 from . import launch
 from .envelope import Envelope, inverse_envelope
-from .geometry import PAD_MODES, IstftGeometry, StftGeometry
+from .geometry import PAD_MODES, IstftGeometry, StftGeometry, runs_per_row
 from .launch import RESIDENT_THREADS, Recipe, empty, starts_at_pair
 from .plan import Plan, inverse_plan, istft_plan, stft_plan
 from .tables import pair_twiddles, stage_twiddles
@@ -281,9 +281,8 @@ def _runs(
     """(runs per row, hops per run, frames per slot of "registers") that write the positions [begin, end) of a row."""
     hops = -(-end // hop_length) - begin // hop_length
     halo = _halo(plan.n_fft, hop_length)
-    # A run transforms its halo again: at most as much as its own frames, less once the device is busy anyway.
     groups = max(1, RESIDENT_THREADS[device.type] // plan.threads)
-    run_hops = max(-(-rows * hops // groups), halo, 1)
+    run_hops = -(-hops // runs_per_row(rows, hops, halo, groups))
     run_hops = -(-(run_hops + halo) // plan.frames) * plan.frames - halo
     run_hops = max(run_hops, 1)
     # Slots of "registers" share the frames of a run equally, and each has as many as wait for the slot before it.
