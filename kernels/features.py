@@ -4,7 +4,6 @@ gradients. Both families of transforms; arguments are taken as valid.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -14,7 +13,7 @@ from . import launch, library, limits
 from .bands import Bands
 from .geometry import PAD_MODES, StftGeometry
 from .hashing import hashed_once
-from .launch import RESIDENT_THREADS, Recipe, empty, starts_at_pair
+from .launch import RESIDENT_THREADS, Ready, Recipe, empty, starts_at_pair
 from .plan import THREADGROUP_BYTES, Plan, Transform, istft_plan, stft_plan, supports, supports_real, transform
 from .real import Kind, stft_adjoint_params
 from .tables import chirp, chirp_spectrum, pair_twiddles, stage_twiddles
@@ -88,7 +87,7 @@ def limited_features(
 def ready_features(
     signal: torch.Tensor, window: torch.Tensor, geometry: StftGeometry, wanted: Features, bands: Bands | None,
     rows_per_item: int, below: float | None, factor: float, offset: float,
-) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:  # fmt: skip
+) -> Ready:  # fmt: skip
     """features(), or limited_features() if `below` is given, as a function of signal and window alone: of tensors laid
     out as these, rows and window without gaps."""
     device, limited = signal.device, below is not None

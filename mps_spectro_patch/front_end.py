@@ -96,8 +96,8 @@ def compute(
         raise TypeError(f"the waveform must be a floating-point tensor, not {getattr(x, 'dtype', type(x).__name__)}")
     if x.dim() == 0:
         raise ValueError("the waveform must be [..., time]")
-    if use_kernels and not is_compiling():
-        result = ready.call(x, window, basis, call)
+    if use_kernels and not is_compiling() and routing.is_plain_eager():
+        result = ready.call(x, window, basis, call, _layout(x))
         if result is not None:
             return result
     dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
@@ -115,11 +115,19 @@ def try_fused(
     """compute() of float32 tensors by the kernels, or None where they do not do this call."""
     if x.dim() == 0 or not x.numel():
         return None
-    if not is_compiling():
-        result = ready.call(x, window, basis, call)
+    if not is_compiling() and routing.is_plain_eager():
+        result = ready.call(x, window, basis, call, _layout(x))
         if result is not None:
             return result
     return _compute(x, window, basis, call, True, False)
+
+
+def _layout(x: torch.Tensor) -> tuple | None:
+    """What makes two calls alike, beside their window, filterbank and FrontEnd; None: nothing is like it."""
+    try:
+        return x.shape, x.stride(), x.dtype, x.device, id(current.options_here())
+    except RuntimeError:  # sparse: it has no strides
+        return None
 
 
 def _compute(x, window, basis, call: FrontEnd, use_kernels: bool, must: bool) -> torch.Tensor | None:
@@ -288,17 +296,21 @@ def _fused(rows, window, basis, call: FrontEnd, one: _Resolved, x: torch.Tensor)
 
 def _make_ready(rows, window, basis, call: FrontEnd, one: _Resolved, x: torch.Tensor) -> None:
     scale, shape = call.scale, x.shape
+    if shape and x.stride(-1) != 1:
+        return
     launch = ops.features.ready_features(
         rows, window, basis, one.rows_per_item, scale.below, scale.after_factor, scale.after_offset,
         scale.deviation_eps, *one.arguments,
     )  # fmt: skip
     if launch is None or (scale.below is None and (scale.after_factor != 1 or scale.after_offset)):
         return
-    if len(shape) == 2:
-        ready.offer(x, window, basis, call, launch)
-    else:
-        flat, batch = rows.shape, shape[:-1]
-        ready.offer(x, window, basis, call, lambda x, window: _unfolded(launch(x.reshape(flat), window), batch))
+    flat, batch = rows.shape, shape[:-1]
+
+    def folded(x: torch.Tensor, window: torch.Tensor) -> torch.Tensor:
+        return _unfolded(launch(x.reshape(flat), window), batch)
+
+    run = launch if len(shape) == 2 else folded
+    ready.offer(x, window, basis, call, _layout(x), run, keep=current.options_here())
 
 
 def _in_two_launches(tensors: tuple, scale: Scale, one: _Resolved) -> torch.Tensor:

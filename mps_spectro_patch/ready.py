@@ -1,7 +1,8 @@
-"""Front-end calls that were made before, ready to be launched again: one look-up instead of the whole way.
+"""Calls that were made before, ready to be launched again: one look-up instead of the whole way to a kernel.
 
-An entry is made when a call has gone the whole way and is trusted. It holds for the same sizes, window, filterbank and
-options; whatever else matters (modes, transforms, gradients) is looked at every time, and then the whole way is taken.
+An entry is made when a call has gone the whole way. It holds for one layout of the signal, one window and filterbank,
+and one description of the call; gradients are asked for every time, and then the whole way is taken. Modes and
+transforms are the caller's to look for.
 """
 
 from __future__ import annotations
@@ -12,19 +13,16 @@ from typing import Any, NamedTuple
 
 import torch
 
-from . import current, routing
-from .kernels.launch import starts_at_pair
+from .kernels.launch import Ready, starts_at_pair
 
 _PLAIN = (torch.Tensor, torch.nn.Parameter)
 _LIMIT = 256
 
-Launch = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # of signal and window
-
 
 class _Entry(NamedTuple):
-    """marks: what of window and filterbank must not have changed. kept: what the key holds by id alone."""
+    """marks: what of window and filterbank must not have changed. kept: what the key has the ids of."""
 
-    launch: Launch
+    launch: Ready
     window: Callable[[], torch.Tensor | None]
     basis: Callable[[], torch.Tensor | None]
     marks: tuple
@@ -34,16 +32,21 @@ class _Entry(NamedTuple):
 _entries: dict[tuple, _Entry] = {}
 
 
-def call(x: torch.Tensor, window: torch.Tensor, basis: torch.Tensor | None, what: Any) -> torch.Tensor | None:
-    """The result, if such a call was made before and nothing is different now."""
-    if type(x) not in _PLAIN or not routing.is_plain_eager():
+def call(
+    x: torch.Tensor, window: torch.Tensor, basis: torch.Tensor | None, what: Any, layout: tuple = ()
+) -> torch.Tensor | None:
+    """The result, if such a call was made before and nothing is different now.
+
+    what: decides the call together with `layout`, and is the same object every time.
+    """
+    if type(x) not in _PLAIN:
         return None
     try:
-        key = _key(x, window, basis, what)
+        key = id(what), id(window), id(basis), starts_at_pair(x), layout
         entry = _entries.get(key)
         if entry is None or entry.window() is not window or entry.basis() is not basis:
             return None
-        if entry.marks != (_mark(window), None if basis is None else _mark(basis)) or x.is_neg():
+        if entry.marks != (_mark(window), None if basis is None else _mark(basis)) or _has_bits(x):
             return None
     except (RuntimeError, AttributeError):  # a tensor without strides or storage, or no tensor at all
         return None
@@ -58,17 +61,20 @@ def call(x: torch.Tensor, window: torch.Tensor, basis: torch.Tensor | None, what
         return None
 
 
-def offer(x: torch.Tensor, window: torch.Tensor, basis: torch.Tensor | None, what: Any, launch: Launch) -> None:
-    """Remembers how a call is launched."""
-    if type(x) not in _PLAIN or x.stride(-1) != 1 or x.is_neg() or window.is_neg() or not window.is_contiguous():
+def offer(
+    x: torch.Tensor, window: torch.Tensor, basis: torch.Tensor | None, what: Any, layout: tuple, launch: Ready,
+    keep: Any = None,
+) -> None:  # fmt: skip
+    """Remembers how a call is launched. keep: something whose id is in `layout`."""
+    if type(x) not in _PLAIN or _has_bits(x) or _has_bits(window) or not window.is_contiguous():
         return
     if any(tensor is not None and tensor.is_inference() for tensor in (window, basis)):
         return  # whether it changed cannot be seen
     if len(_entries) >= _LIMIT:
         _entries.clear()
-    _entries[_key(x, window, basis, what)] = _Entry(
+    _entries[id(what), id(window), id(basis), starts_at_pair(x), layout] = _Entry(
         launch, weakref.ref(window), _nothing if basis is None else weakref.ref(basis),
-        (_mark(window), None if basis is None else _mark(basis)), (what, current.options_here()),
+        (_mark(window), None if basis is None else _mark(basis)), (what, keep),
     )  # fmt: skip
 
 
@@ -76,11 +82,9 @@ def clear() -> None:
     _entries.clear()
 
 
-def _key(x: torch.Tensor, window: torch.Tensor, basis: torch.Tensor | None, what: Any) -> tuple:
-    return (
-        id(what), id(window), id(basis), id(current.options_here()), x.shape, x.stride(), x.dtype, x.device,
-        starts_at_pair(x),
-    )  # fmt: skip
+def _has_bits(tensor: torch.Tensor) -> bool:
+    """Those by which torch remembers conjugation and negation: the kernels read memory."""
+    return tensor.is_conj() or tensor.is_neg()
 
 
 def _mark(tensor: torch.Tensor) -> tuple[int, int]:
