@@ -25,7 +25,7 @@ OURS, TORCH, SEED, TORCHAUDIO, NNAUDIO = "ours", "torch", "seed approach", "torc
 
 @dataclass(frozen=True)
 class Contestant:
-    """make(case, place, window): the function. capturable: the ops that wait for nothing, so that a graph holds them."""
+    """make(case, place, window): the function. capturable: the ops that wait for nothing, for graphs."""
 
     name: str
     make: Callable[[Case, str, torch.Tensor], Function | None]
@@ -140,7 +140,8 @@ def _log_mel(case: Case, place: str, stft: Function) -> Function:
 def _torchaudios(case: Case, place: str, window: torch.Tensor) -> Function | None:
     import torchaudio
 
-    common = dict(pad=0, window=window, win_length=case.n_fft, **_options(case))
+    common = dict(pad=0, window=window, win_length=case.n_fft, n_fft=case.n_fft, hop_length=case.hop_length,
+                  normalized="frame_length" if case.normalized else False)  # fmt: skip
     if case.op == "stft":
         return lambda x: torchaudio.functional.spectrogram(x, power=None, **common)
     if case.op == "istft":
@@ -159,7 +160,8 @@ def _nnaudios(case: Case, place: str, window: torch.Tensor) -> Function | None:
 
     common = dict(n_fft=case.n_fft, hop_length=case.hop_length, verbose=False)
     if case.op == "stft":
-        return features.STFT(output_format="Complex", **common).to(place)
+        module = features.STFT(output_format="Complex", **common).to(place)
+        return lambda x: torch.view_as_complex(module(x))
     if case.front_end and case.front_end.mel:
         mel = case.front_end.mel
         names = {"sample_rate": "sr", "f_min": "fmin", "f_max": "fmax", "n_mels": "n_mels", "power": "power"}

@@ -19,6 +19,7 @@ from .timing import Effort, Timed
 
 SETS_MAX = 40
 CHECKED = 100_000  # samples of the one row that is compared with float64
+SAME = 1e-3  # of a peer's result, relative L2: it computes what torch does, whatever its rounding
 
 
 def measure(case: Case, everybody: list[Contestant], accelerator: Accelerator, effort: Effort) -> dict[str, Any]:
@@ -26,19 +27,8 @@ def measure(case: Case, everybody: list[Contestant], accelerator: Accelerator, e
     window = torch.hann_window(case.n_fft, device=accelerator.place)
     sets = min(SETS_MAX, max(1, -(-FOOTPRINT[accelerator.device] // case.bytes_moved)))
     given = [inputs(case, accelerator.place, start, window) for start in range(sets)]
-    timed, failed = {}, {}
     with _strict():
-        for contestant in everybody:
-            try:
-                function = contestant.make(case, accelerator.place, window)
-                if function is None:
-                    continue
-                calls = [partial(function, *one) for one in given]
-                with contestant.scope():
-                    calls[0]()  # the first compiles, and is compared with torch's own
-                timed[contestant.name] = Timed(calls, contestant.scope)
-            except Exception as error:
-                failed[contestant.name] = f"{type(error).__name__}: {error}"
+        timed, failed = _entered(case, everybody, given, accelerator.place, window)
         timing.in_turns(timed, accelerator, effort)
         by = {
             contestant.name: _times(contestant, timed[contestant.name], case, accelerator, effort)
@@ -83,6 +73,35 @@ def _times(who: Contestant, timed: Timed, case: Case, accelerator: Accelerator, 
         "synchronised": timing.summary(timed.synchronised), "queued": timing.summary(timed.queued), "device": device,
         "memory": memory,
     }  # fmt: skip
+
+
+def _entered(case: Case, everybody: list[Contestant], given: list[tuple], place: str,
+             window: torch.Tensor) -> tuple[dict[str, Timed], dict[str, str]]:  # fmt: skip
+    """Those whose first call works and gives what torch gives, and why the others are left out."""
+    timed, failed, expected = {}, {}, None
+    for contestant in everybody:
+        try:
+            function = contestant.make(case, place, window)
+            if function is None:
+                continue
+            calls = [partial(function, *one) for one in given]
+            with contestant.scope():
+                result = calls[0]()  # the first compiles, and is compared with torch's own
+            expected = result if expected is None else expected
+            apart = _apart(result, expected)
+            if apart <= SAME:
+                timed[contestant.name] = Timed(calls, contestant.scope)
+            else:
+                failed[contestant.name] = f"computes something else than {TORCH}: {apart:.1e} apart"
+        except Exception as error:  # somebody else's program, or no memory: the others go on
+            failed[contestant.name] = f"{type(error).__name__}: {error}"
+    return timed, failed
+
+
+def _apart(result: torch.Tensor, expected: torch.Tensor) -> float:
+    if result.shape != expected.shape:
+        return float("inf")
+    return float((result.detach() - expected.detach()).norm() / expected.detach().norm())
 
 
 @contextlib.contextmanager

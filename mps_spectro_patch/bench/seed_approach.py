@@ -2,8 +2,8 @@
 
 A kernel pads, frames and windows into memory; torch.fft transforms; the spectrum is copied into the order (bins,
 frames). Back: torch.fft along the bins, a copy into the order (frames, samples), a kernel that overlaps, adds and
-divides. The frames' kernel does without the seed's tile in threadgroup memory. Where the seed chooses by measuring, this
-does what suits large inputs.
+divides. The frames' kernel does without the seed's tile in threadgroup memory. Where the seed chooses by measuring,
+this does what suits large inputs.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch.autograd import DeviceType
 from torch.utils.benchmark import Measurement, TaskSpec
 
 from .accelerator import COPY, Accelerator
@@ -119,7 +120,7 @@ def _kernels(calls: Sequence[Call], times: int = 3) -> tuple[list, int]:
             for call in calls:
                 call()
         torch.cuda.synchronize()
-    on_device = [event for event in profile.key_averages() if event.self_device_time_total > 0]
+    on_device = [event for event in profile.key_averages() if event.device_type == DeviceType.CUDA]
     return on_device, times * len(calls)
 
 
