@@ -16,7 +16,7 @@ from ..patching import disable
 from . import compare, dispatch, firsts, measuring, plot, prediction, sweep, tables, timing
 from .accelerator import Accelerator, machine
 from .cases import TABLES, Case, cases, shrunk
-from .contestants import Contestant, contestants
+from .contestants import IMPORTED, Contestant, contestants, why_not
 from .progress import Progress
 
 
@@ -51,6 +51,7 @@ class Plan:
     sweep: list[Case]
     firsts: bool
     dispatch: bool
+    peers: bool
     shrink: bool
 
     @classmethod
@@ -68,14 +69,19 @@ class Plan:
             chosen = list({shrunk(case).key: shrunk(case) for case in chosen}.values())
         effort = timing.TINY if shrink else timing.QUICK if options.quick else timing.FULL
         swept = list(sweep.cases(shrink)) if options.sweep else []
-        return cls(Accelerator(device), contestants(device, options.peers), chosen, effort, swept,
-                   options.tables is None, options.dispatch_profile, shrink)  # fmt: skip
+        return cls(
+            Accelerator(device), contestants(device, options.peers), chosen, effort, swept, options.tables is None,
+            options.dispatch_profile, options.peers, shrink,
+        )  # fmt: skip
 
 
 def measure(plan: Plan) -> dict[str, Any]:
     """Everything of the plan, as plain data. First calls come first, and the profiler last."""
     accelerator, everybody = plan.accelerator, plan.everybody
-    data: dict[str, Any] = {"format": 1, "machine": machine(accelerator), "effort": vars(plan.effort)}
+    missing = {name: why_not(name) for name in IMPORTED if why_not(name)} if plan.peers else {}
+    data: dict[str, Any] = {
+        "format": 1, "machine": machine(accelerator), "missing": missing, "effort": vars(plan.effort),
+    }  # fmt: skip
     first_cases = firsts.cases(plan.shrink) if plan.firsts else []
     steps = len(first_cases) + 1 + len(plan.chosen) + len(plan.sweep) + plan.dispatch
     with Progress(steps) as progress:

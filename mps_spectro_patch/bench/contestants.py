@@ -6,21 +6,24 @@ inputs() gives: a waveform, a spectrum, or for gradients also the gradient of th
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
+import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
 
 from ..scope import accelerated
 from . import audio, seed_approach
-from .cases import ROUND_TRIP, Case
+from .cases import GRADIENTS, ROUND_TRIP, Case
 from .front_ends import magnitudes
 
 Function = Callable[..., torch.Tensor]
 OURS, TORCH, SEED, TORCHAUDIO, NNAUDIO = "ours", "torch", "seed approach", "torchaudio", "nnAudio"
+IMPORTED = (TORCHAUDIO, NNAUDIO)  # the peers that are other packages
 
 
 @dataclass(frozen=True)
@@ -41,17 +44,24 @@ def contestants(device: str, peers: bool = False) -> list[Contestant]:
         return accelerated(devices=(device,), on_fallback="raise", on_error="raise")
 
     chosen = [
-        Contestant(TORCH, _torchs, capturable=("stft", "stft + gradient", "log-mel")),
-        Contestant(OURS, _ours, ours_scope, ("stft", "istft", "log-mel", "stft + gradient", "istft + gradient",
-                                             ROUND_TRIP)),
+        Contestant(TORCH, _torchs, capturable=("stft", "log-mel", GRADIENTS["stft"], GRADIENTS["log-mel"])),
+        Contestant(OURS, _ours, ours_scope, ("stft", "istft", "log-mel", *GRADIENTS.values(), ROUND_TRIP)),
     ]  # fmt: skip
     if peers:
         chosen.append(Contestant(SEED, _seeds, capturable=("stft", "istft", "log-mel")))
-        if importlib.util.find_spec("torchaudio"):
-            chosen.append(Contestant(TORCHAUDIO, _torchaudios))
-        if importlib.util.find_spec("nnAudio"):
-            chosen.append(Contestant(NNAUDIO, _nnaudios))
+        made_by = {TORCHAUDIO: _torchaudios, NNAUDIO: _nnaudios}
+        chosen += [Contestant(name, make) for name, make in made_by.items() if not why_not(name)]
     return chosen
+
+
+@lru_cache
+def why_not(name: str) -> str:
+    """Why a peer cannot be timed here; "" if it can."""
+    try:
+        importlib.import_module(name)
+    except Exception as error:  # one that is installed, for another torch for example, fails in its own way
+        return f"{type(error).__name__}: {error}"
+    return ""
 
 
 def inputs(case: Case, place: str, start: int, window: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -61,10 +71,13 @@ def inputs(case: Case, place: str, start: int, window: torch.Tensor) -> tuple[to
         return (x,)
     if case.op == ROUND_TRIP:
         return x, x.flip(-1)
+    if case.front_end:
+        shape = case.rows, case.front_end.bands, case.frames
+        return x, torch.sin(torch.arange(math.prod(shape), device=place) + 1.0 * start).reshape(shape)
     spectrum = torch.functional.stft(x, window=window, return_complex=True, **_torch_options(case))
     if case.op == "istft":
         return (spectrum,)
-    return (x, spectrum) if case.op == "stft + gradient" else (spectrum, x)
+    return (x, spectrum) if case.op == GRADIENTS["stft"] else (spectrum, x)
 
 
 def _options(case: Case) -> dict[str, Any]:
@@ -77,13 +90,13 @@ def _torch_options(case: Case) -> dict[str, Any]:
 
 def _torchs(case: Case, place: str, window: torch.Tensor) -> Function:
     if case.front_end:
-        return case.front_end.torchs(place)
+        return features(case, case.front_end.torchs(place))
     return spectral(case, window, torch.functional.stft, torch._VF.istft)
 
 
 def _ours(case: Case, place: str, window: torch.Tensor) -> Function:
     if case.front_end:
-        return case.front_end.ours(place)
+        return features(case, case.front_end.ours(place))
     # Looked up when they are called: then the patch stands there.
     return spectral(case, window, lambda *a, **k: torch.stft(*a, **k), lambda *a, **k: torch.istft(*a, **k))
 
@@ -98,17 +111,23 @@ def spectral(case: Case, window: torch.Tensor, stft: Function, istft: Function) 
     def inverse(spectrum: torch.Tensor) -> torch.Tensor:
         return istft(spectrum, window=window, length=samples, **options)
 
-    def with_gradient(function: Function) -> Function:
-        def run(x: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
-            x = x.detach().requires_grad_()
-            return torch.autograd.grad(function(x), x, gradient)[0]
-
-        return run
-
     return {
-        "stft": forward, "istft": inverse, "stft + gradient": with_gradient(forward),
-        "istft + gradient": with_gradient(inverse), ROUND_TRIP: with_gradient(lambda x: inverse(forward(x))),
+        "stft": forward, "istft": inverse, GRADIENTS["stft"]: _with_gradient(forward),
+        GRADIENTS["istft"]: _with_gradient(inverse), ROUND_TRIP: _with_gradient(lambda x: inverse(forward(x))),
     }[case.op]  # fmt: skip
+
+
+def features(case: Case, function: Function) -> Function:
+    """The case's op by a function from waveforms to features."""
+    return _with_gradient(function) if case.op == GRADIENTS["log-mel"] else function
+
+
+def _with_gradient(function: Function) -> Function:
+    def run(x: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
+        x = x.detach().requires_grad_()
+        return torch.autograd.grad(function(x), x, gradient)[0]
+
+    return run
 
 
 def _seeds(case: Case, place: str, window: torch.Tensor) -> Function | None:
@@ -117,7 +136,7 @@ def _seeds(case: Case, place: str, window: torch.Tensor) -> Function | None:
         return lambda x: seed_approach.stft(x, window=window, **options)
     if case.op == "istft":
         return lambda spectrum: seed_approach.istft(spectrum, window=window, length=case.samples, **options)
-    if case.front_end and case.front_end.mel and case.front_end.mel.get("pad_mode", "reflect") == "reflect":
+    if case.op == "log-mel" and case.front_end.mel and case.front_end.mel.get("pad_mode", "reflect") == "reflect":
         return _log_mel(case, place, lambda x: seed_approach.stft(x, window=window, **options))
     return None
 
@@ -148,7 +167,7 @@ def _torchaudios(case: Case, place: str, window: torch.Tensor) -> Function | Non
         return lambda spectrum: torchaudio.functional.inverse_spectrogram(spectrum, case.samples, **common)
     if case.front_end and case.front_end.mel:
         mel = torchaudio.transforms.MelSpectrogram(**case.front_end.mel).to(place)
-        return lambda x: case.front_end.after(mel(x))
+        return features(case, lambda x: case.front_end.after(mel(x)))
     return None
 
 
@@ -162,7 +181,7 @@ def _nnaudios(case: Case, place: str, window: torch.Tensor) -> Function | None:
     if case.op == "stft":
         module = features.STFT(output_format="Complex", **common).to(place)
         return lambda x: torch.view_as_complex(module(x))
-    if case.front_end and case.front_end.mel:
+    if case.op == "log-mel" and case.front_end.mel:
         mel = case.front_end.mel
         names = {"sample_rate": "sr", "f_min": "fmin", "f_max": "fmax", "n_mels": "n_mels", "power": "power"}
         options = {names[name]: value for name, value in mel.items() if name in names}

@@ -11,12 +11,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from .cases import ROUND_TRIP, Case, cases
+from .cases import GRADIENTS, ROUND_TRIP, Case, cases
 
 FIXED = 0.13  # ms of one synchronised call
 BANDWIDTH, ARITHMETIC = 0.8, 0.38  # of the peaks
 FLOPS = 2.8  # operations per frame, in n_fft * log2(n_fft): 2.5 of the transform, the rest around it
-PASSES = {"stft + gradient": 2, "istft + gradient": 2, ROUND_TRIP: 4}
+PASSES = {**dict.fromkeys(GRADIENTS.values(), 2), ROUND_TRIP: 4}
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ def markdown(data: dict[str, Any]) -> str:
     for title, part in (
         ("Peers", _peers(data["rows"])), ("First calls and new lengths", _firsts(data.get("first_calls", []))),
         ("Dispatch profile", _dispatch(data.get("dispatch", []))), ("Sweep", _sweep(data.get("sweep", []))),
-        ("What failed", _failures(data["rows"])),
+        ("What failed", _failures(data)),
     ):  # fmt: skip
         if part:
             lines += ["", f"## {title}", "", *part]
@@ -168,8 +168,11 @@ def _sweep(rows: list[dict]) -> list[str]:
     return lines
 
 
-def _failures(rows: list[dict]) -> list[str]:
-    return [f"* {row['case']} {row['op']}, {name}: {why}" for row in rows for name, why in row["failed"].items()]
+def _failures(data: dict[str, Any]) -> list[str]:
+    missing = [f"* {name} is left out: {why}" for name, why in data.get("missing", {}).items()]
+    return missing + [
+        f"* {row['case']} {row['op']}, {name}: {why}" for row in data["rows"] for name, why in row["failed"].items()
+    ]
 
 
 def _head(names: list[str]) -> list[str]:
