@@ -23,6 +23,8 @@ def markdown(data: dict[str, Any]) -> str:
         f"# {machine['name']}, torch {machine['torch']}, mps_spectro_patch {machine['package']}, {machine['date']}", "",
         f"Copy on the device, in the same run: {data['copy_rate']:.0f} GB/s (read and written). {WORDS}",
     ]  # fmt: skip
+    if data.get("note"):
+        lines += ["", data["note"]]
     if machine["device"] == "simulator":
         lines += ["", "The simulator runs the kernels on the CPU, over shrunk inputs: its times mean nothing."]
     for table, title in TABLES.items():
