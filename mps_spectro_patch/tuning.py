@@ -24,6 +24,7 @@ from .options import ENVIRONMENT, OPS
 
 _NAME = "tuned.json"
 _loaded: dict[tuple[str, str], int] | None = None  # by (device name, op)
+_ignoring = 0  # how many want no rule now
 
 
 def apply(again: bool = False) -> None:
@@ -31,20 +32,20 @@ def apply(again: bool = False) -> None:
     global _loaded
     if _loaded is None or again:
         _loaded = _read()
-    routing.set_rule(_least_work if _loaded else None)
+    routing.set_rule(_least_work if _loaded and not _ignoring else None)
 
 
 @contextlib.contextmanager
 def ignored() -> Iterator[None]:
     """No rule while it lasts: for those who measure or check the kernels."""
-    global _loaded
-    before, _loaded = _loaded, {}
+    global _ignoring
+    _ignoring += 1
     routing.set_rule(None)
     try:
         yield
     finally:
-        _loaded = before
-        routing.set_rule(_least_work if _loaded else None)
+        _ignoring -= 1
+        apply()
 
 
 def keep(device: torch.device, least_work: dict[str, int]) -> Path:

@@ -39,7 +39,7 @@ def measure(case: Case, everybody: list[Contestant], accelerator: Accelerator, e
     return {
         "table": case.table, "op": case.op, "case": case.name, "key": case.key, "rows": case.rows,
         "samples": case.samples, "n_fft": case.n_fft, "hop_length": case.hop_length, "bytes": case.bytes_moved,
-        "published": case.published, "by": by, "failed": failed, "error": error,
+        "published": list(case.published or ()), "by": by, "failed": failed, "error": error,
     }  # fmt: skip
 
 

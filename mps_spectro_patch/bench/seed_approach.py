@@ -30,7 +30,8 @@ def stft(x: torch.Tensor, n_fft: int, hop_length: int, window: torch.Tensor, nor
     """torch.stft(x [rows, samples], center=True, return_complex=True), contiguous. Any window of n_fft."""
     x = x.contiguous()
     rows, samples = x.shape
-    pad, count = n_fft // 2, 1 + samples // hop_length
+    pad = n_fft // 2
+    count = 1 + (samples + 2 * pad - n_fft) // hop_length
     frames = torch.empty(rows, count, n_fft, device=x.device)
     _library(x.device.type).seed_frames(
         x, window, frames, samples, n_fft, hop_length, pad, count,
