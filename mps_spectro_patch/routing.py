@@ -202,7 +202,7 @@ _least_work: Callable[[str, torch.device], int] | None = None
 def set_rule(least_work: Callable[[str, torch.device], int] | None) -> None:
     """Which eager calls are too small from now on: those with fewer rows * frames * n_fft than `least_work` says."""
     global _least_work
-    if least_work is not None or _least_work is not None:
+    if least_work is not _least_work:
         _least_work = least_work
         _answers.clear()
 

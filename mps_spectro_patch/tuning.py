@@ -11,7 +11,7 @@ import contextlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -23,16 +23,18 @@ from .kernels.cache import cache_directory, wanted_directory
 from .options import ENVIRONMENT, OPS
 
 _NAME = "tuned.json"
-_loaded: dict[tuple[str, str], int] | None = None  # by (device name, op)
+Rule = Callable[[str, torch.device], int]  # the least work by op and device
+_rule: Rule | None = None
+_is_read = False
 _ignoring = 0  # how many want no rule now
 
 
 def apply(again: bool = False) -> None:
     """Hands the rules of this machine to routing, read from the file once, or again."""
-    global _loaded
-    if _loaded is None or again:
-        _loaded = _read()
-    routing.set_rule(_least_work if _loaded and not _ignoring else None)
+    global _rule, _is_read
+    if again or not _is_read:
+        _rule, _is_read = _read(), True
+    routing.set_rule(None if _ignoring else _rule)
 
 
 @contextlib.contextmanager
@@ -81,21 +83,18 @@ def _here(name: str) -> dict[str, str]:
     return {"package": __version__, "torch": torch.__version__, "device": name}
 
 
-@lru_cache(maxsize=256)
-def _least_work(op: str, device: torch.device) -> int:
-    return (_loaded or {}).get((device_name(device), op), 0)
-
-
-def _read() -> dict[tuple[str, str], int]:
-    _least_work.cache_clear()
+def _read() -> Rule | None:
+    """None where there is no rule for these versions."""
     if os.environ.get(f"{ENVIRONMENT}_TUNED", "").strip().lower() in ("0", "off", "false", "no"):
-        return {}
-    rules = {}
+        return None
+    rules: dict[tuple[str, str], int] = {}
     for entry in _entries():
         name = entry.get("device")
         if isinstance(name, str) and {key: entry.get(key) for key in _here(name)} == _here(name):
-            rules.update({(name, op): int(work) for op, work in entry["least_work"].items() if op in OPS})
-    return rules
+            least = {op: work for op, work in entry["least_work"].items() if op in OPS and type(work) is int}
+            rules.update({(name, op): work for op, work in least.items()})
+    # Names are asked for when there is a tensor on the device: asking for a GPU's initialises CUDA.
+    return lru_cache(maxsize=256)(lambda op, device: rules.get((device_name(device), op), 0)) if rules else None
 
 
 def _entries() -> list[dict[str, Any]]:

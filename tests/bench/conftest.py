@@ -31,10 +31,10 @@ def cache(tmp_path, monkeypatch):
     monkeypatch.delenv("MPS_SPECTRO_PATCH_TUNED", raising=False)
     monkeypatch.setattr(tuning, "cache_directory", lambda: tmp_path)
     monkeypatch.setattr(tuning, "wanted_directory", lambda: tmp_path)
-    monkeypatch.setattr(tuning, "_loaded", None)
+    monkeypatch.setattr(tuning, "_is_read", False)
+    monkeypatch.setattr(tuning, "_rule", None)
     yield tmp_path
     routing.set_rule(None)
-    tuning._least_work.cache_clear()
 
 
 @pytest.fixture

@@ -123,7 +123,7 @@ class LikeCuda(Accelerator):
         return "NVIDIA Something"
 
 
-def test_device_time_is_from_graphs_and_else_from_the_profiler_at_the_end(device_name, everybody, monkeypatch, tmp_path):
+def test_device_time_is_from_graphs_and_else_from_the_profiler(device_name, everybody, monkeypatch, tmp_path):
     if device_name != "simulator":
         pytest.skip("the stand-in lives on the CPU")
     cuda = LikeCuda()

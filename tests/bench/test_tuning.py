@@ -148,6 +148,13 @@ def test_a_broken_file_is_no_rule(text, cache):
     assert routing._least_work is None
 
 
+def test_a_rule_that_is_no_number_is_none(tuned):
+    (entry,) = json.loads((tuned / "tuned.json").read_text())
+    (tuned / "tuned.json").write_text(json.dumps([{**entry, "least_work": {"stft": "all", "istft": None}}]))
+    tuning.apply(again=True)
+    assert routing._least_work is None
+
+
 def test_the_file_is_read_by_enable_and_by_no_call(tuned, signal, device_name, monkeypatch):
     opened = []
     real = Path.read_text
@@ -182,6 +189,17 @@ def test_answers_from_before_a_rule_are_forgotten(cache, signal, device_name, to
         tuning.keep(torch_device if torch_device.index else torch.zeros(0, device=torch_device).device, {"stft": 10**9})
         torch.stft(x[:1], **options)
     assert (msp.stats()["stft"].fast, msp.stats()["stft"].fallback) == (1, {"tuned": 1})
+
+
+def test_entering_a_scope_forgets_no_answers(tuned, signal, device_name):
+    x, options = signal
+    with msp.accelerated(devices=(device_name,)):
+        torch.stft(x, **options)
+        before = dict(routing._answers)
+        with msp.accelerated(devices=(device_name,)):
+            pass
+    with msp.accelerated(devices=(device_name,)):
+        assert before and routing._answers == before
 
 
 def test_ignored_is_over_when_it_ends(tuned, signal, device_name):
