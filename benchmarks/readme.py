@@ -29,7 +29,7 @@ SHAPES = [  # of all that are measured, those that the README shows
     (2, 2_650_000, 2048, 441), (2, 2_650_000, 4096, 1024), (2, 2_650_000, 6144, 1024), (2, 2_650_000, 7680, 1024),
     (2, 2_650_000, 8192, 1024), (64, 480_000, 400, 160),
 ]  # fmt: skip
-FRONT_ENDS = ("log-mel", "mamba_amt", "Whisper 30 s", "MuQ 30 s, dB", "RVMPE keyshift +0", "RVMPE keyshift +3")
+FRONT_ENDS = ("log-mel", "mamba_amt", "Whisper 30 s", "MuQ 30 s, dB", "RMVPE keyshift +0", "RMVPE keyshift +3")
 
 
 def block(data: dict[str, Any]) -> str:

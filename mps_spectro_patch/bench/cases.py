@@ -15,7 +15,7 @@ TABLES = {
     "roundtrip": "Round trip (STFT, ISTFT), forward and backward",
     "separator": "audio-separator: MDX, Roformer, Demucs on stereo at 44.1 kHz",
     "mel": "Log-mel front ends",
-    "dynamic": "Dynamic front ends: RVMPE and torchfcpe",
+    "dynamic": "Dynamic front ends: RMVPE and torchfcpe",
 }
 GRADIENTS = {"stft": "stft + gradient", "istft": "istft + gradient", "log-mel": "log-mel + gradient"}
 ROUND_TRIP = "round trip + gradient"
@@ -147,10 +147,10 @@ def _all() -> Iterator[Case]:
                        front_end=front_end, quick=quick)  # fmt: skip
     for keyshift, quick in KEYSHIFTS.items():
         for label, samples, front_end in (
-            ("RVMPE", 160_000, front_ends.rmvpe(keyshift)), ("torchfcpe", 160_864, front_ends.fcpe(keyshift)),
+            ("RMVPE", 160_000, front_ends.rmvpe(keyshift)), ("torchfcpe", 160_864, front_ends.fcpe(keyshift)),
         ):  # fmt: skip
             yield Case("dynamic", "log-mel", 1, samples, front_end.n_fft, front_end.hop_length,
-                       f"{label} keyshift {keyshift:+g}", center=label == "RVMPE", front_end=front_end,
+                       f"{label} keyshift {keyshift:+g}", center=label == "RMVPE", front_end=front_end,
                        quick=quick)  # fmt: skip
 
 

@@ -1,6 +1,6 @@
 """The mel front ends that are timed: this package's modules, and the same numbers by torch's own functions.
 
-Each front end is one of a program that exists (mamba_amt, Whisper, MuQ, RVMPE, torchfcpe) or the plain log-mel.
+Each front end is one of a program that exists (mamba_amt, Whisper, MuQ, RMVPE, torchfcpe) or the plain log-mel.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def muq() -> FrontEnd:
 
 
 def rmvpe(keyshift: float) -> FrontEnd:
-    """RVMPE's MelSpectrogram, whose n_fft follows the keyshift."""
+    """RMVPE's MelSpectrogram, whose n_fft follows the keyshift."""
     return _dynamic(keyshift, "htk", dict(center=True), 0.0)
 
 

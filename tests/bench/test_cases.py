@@ -22,7 +22,7 @@ def test_the_seeds_configurations_are_there_for_each_op(op):
 
 def test_each_table_of_the_seed_has_its_programs():
     labels = {case.label for case in cases()}
-    for words in ("MDX", "Roformer", "Demucs", "mamba_amt", "RVMPE", "torchfcpe"):
+    for words in ("MDX", "Roformer", "Demucs", "mamba_amt", "RMVPE", "torchfcpe"):
         assert any(words in label for label in labels), words
     assert {case.table for case in cases()} == set(TABLES)
     demucs = next(case for case in cases() if case.label.startswith("Demucs"))

@@ -41,7 +41,7 @@ def test_another_result_would_be_another_readme():
 def test_every_shape_that_the_readme_shows_was_measured():
     shown = re.findall(r"^\| (\d+) x ([\d,]+) samples, n_fft (\d+), hop (\d+) \|", README, re.MULTILINE)
     assert len(shown) == len(readme.SHAPES)
-    mel = re.findall(r"^\| (?:log-mel|mamba_amt|Whisper|MuQ|RVMPE)", README, re.MULTILINE)
+    mel = re.findall(r"^\| (?:log-mel|mamba_amt|Whisper|MuQ|RMVPE)", README, re.MULTILINE)
     assert len(mel) >= 6
 
 
