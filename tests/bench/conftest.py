@@ -8,6 +8,7 @@ from mps_spectro_patch import routing, tuning
 from mps_spectro_patch.bench.accelerator import Accelerator
 from mps_spectro_patch.bench.cases import Case
 from mps_spectro_patch.bench.contestants import contestants
+from tests.conftest import read_rule
 
 
 @pytest.fixture
@@ -31,6 +32,7 @@ def cache(tmp_path, monkeypatch):
     monkeypatch.delenv("MPS_SPECTRO_PATCH_TUNED", raising=False)
     monkeypatch.setattr(tuning, "cache_directory", lambda: tmp_path)
     monkeypatch.setattr(tuning, "wanted_directory", lambda: tmp_path)
+    monkeypatch.setattr(tuning, "_read", read_rule)
     monkeypatch.setattr(tuning, "_is_read", False)
     monkeypatch.setattr(tuning, "_rule", None)
     yield tmp_path
