@@ -16,7 +16,7 @@ import pytest
 import torch
 
 import mps_spectro_patch as msp
-from mps_spectro_patch import current, guard, patching, tuning
+from mps_spectro_patch import current, guard, patching
 
 # Looks at every launch that a test makes.
 from tests.conformance.recording import pytest_configure, pytest_sessionfinish, pytest_testnodedown  # noqa: F401
@@ -39,8 +39,8 @@ for variable in [name for name in os.environ if name.startswith("MPS_SPECTRO_PAT
 
 
 # A rule that was measured on this machine is nothing for tests; those that are about one have a cache of their own.
-read_rule = tuning._read
-tuning._read = lambda: None
+read_rule = msp.tuning._read
+msp.tuning._read = lambda: None
 
 
 def pytest_report_header() -> str:
