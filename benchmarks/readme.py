@@ -1,4 +1,4 @@
-"""Writes the README's tables of speed from the kept results, and benchmarks/results/prediction.md.
+"""Writes the README's tables of speed and the whole table from the kept results, and benchmarks/results/prediction.md.
 
     python benchmarks/readme.py            # rewrites what lies between the marks in README.md
     python benchmarks/readme.py --check    # exit status 1 if it says something else than the results
@@ -85,12 +85,14 @@ def main() -> int:
     check = parser.parse_args().check
     file = ROOT / "README.md"
     before = file.read_text(encoding="utf-8")
+    data = json.loads(KEPT.read_text(encoding="utf-8"))
     wanted = {
-        file: with_block(before, block(json.loads(KEPT.read_text(encoding="utf-8")))), PREDICTION: prediction.table()
+        file: with_block(before, block(data)), KEPT.with_suffix(".md"): tables.markdown(data),
+        PREDICTION: prediction.table(),
     }  # fmt: skip
     stale = [path for path, text in wanted.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
     for path in stale:
-        print(f"{path.relative_to(ROOT)} {'is not what the results say' if check else 'written'}")
+        print(f"{path.name} {'is not what the results say' if check else 'written'}")
         if not check:
             path.write_text(wanted[path], encoding="utf-8")
     return int(check and bool(stale))

@@ -15,7 +15,7 @@ def draw(data: dict[str, Any], file: Path) -> bool:
         from matplotlib.figure import Figure
     except ImportError:
         return False
-    rows = [row for row in data["rows"] if tables.factor(row, "queued")]
+    rows = [row for row in data["rows"] if tables.factor(row, "synchronised")]
     if not rows:
         return False
     names = [f"{row['op']}  {row['case']}" for row in rows]
