@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import torch
 
-from . import current, extras, guard, layers, references, startup
+from . import current, extras, guard, layers, references, startup, tuning
 from .options import OPS, Options, logger
 
 
@@ -57,6 +57,7 @@ def enable(
             from . import selftest  # with all the kernels, which importing the package does not load
 
             selftest.first(options)
+        tuning.apply(again=True)
         _holders[_PROCESS] = _Holder(options, 1)
         _apply()
         current.process = options
@@ -85,6 +86,7 @@ def hold(owner: current.Owner, options: Options) -> None:
     _check(options)
     with _lock:
         guard.load_operators()  # before anything changes: this may fail
+        tuning.apply()
         count = _holders[owner].count if owner in _holders else 0
         _holders[owner] = _Holder(options, count + 1)
         _apply()

@@ -7,6 +7,7 @@ the original, so that errors and warnings are torch's own.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
@@ -79,6 +80,7 @@ class Reason(str, Enum):
     BINS = "bins", "the number of frequency bins is neither n_fft // 2 + 1 nor n_fft, or does not fit onesided"
     LENGTH = "length", "the output is empty"
     NOLA = "nola", "the window's envelope is (almost) zero somewhere: torch raises"
+    TUNED = "tuned", "too little work: torch was faster when `doctor --tune` measured this machine"
     CAPTURE = "capture", "a CUDA graph is being captured, and this size was never used before: call it once first"
     QUARANTINED = "quarantined", "this plan gave a wrong result or an error earlier in this process"
     VERIFICATION = "verification", "the fast result differed from the original's"
@@ -193,6 +195,9 @@ def decide_touched(op: str, arguments: tuple) -> Call | Reason:
         return check(*arguments)
     if known is None:
         known = check(*arguments)
+        if _least_work is not None and isinstance(known, Call) and _work(input, known) < _least_work(op, input.device):
+            # Not remembered: whether a gradient is wanted, where a kernel saves most, is not in the signature.
+            return known if _wants_gradient(input, window) else Reason.TUNED
         if len(_answers) >= _ANSWERS_MAX:
             _answers.clear()
         _answers[signature] = known
@@ -203,6 +208,30 @@ def decide_touched(op: str, arguments: tuple) -> Call | Reason:
 # because 1, 1.0 and True are equal, and torch takes them differently.
 _answers: dict[tuple, Call | Reason] = {}
 _ANSWERS_MAX = 4096
+# The least work worth a kernel in calls without a gradient, by op and device. None: nobody measured it (tuning.py).
+_least_work: Callable[[str, torch.device], int] | None = None
+
+
+def set_rule(least_work: Callable[[str, torch.device], int] | None) -> None:
+    """Which eager calls are too small from now on: those with fewer rows * frames * n_fft than `least_work` says."""
+    global _least_work
+    if least_work is not _least_work:
+        _least_work = least_work
+        _answers.clear()
+
+
+def _work(input: torch.Tensor, call: Call) -> int:
+    """rows * frames * n_fft of a call that check_stft() or check_istft() let pass."""
+    op, n_fft, _ = call.plan
+    if op == "istft":
+        return (input.shape[0] if input.dim() == 3 else 1) * input.shape[-1] * n_fft
+    _, hop, _, pad, *_ = call.arguments
+    rows = input.shape[0] if input.dim() == 2 else 1
+    return rows * (1 + (input.shape[-1] + 2 * pad - n_fft) // hop) * n_fft
+
+
+def _wants_gradient(input: torch.Tensor, window: torch.Tensor | None) -> bool:
+    return torch.is_grad_enabled() and (input.requires_grad or (window is not None and window.requires_grad))
 
 
 def decide_compiled(op: str, devices: tuple[str, ...], arguments: tuple) -> Call | Reason:

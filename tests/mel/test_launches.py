@@ -72,7 +72,7 @@ def test_a_gradient_is_one_launch_more_and_two_where_the_size_is_rough(x, fused,
 
 
 def test_the_spectrum_is_never_allocated(x, fused, launches, monkeypatch):
-    """(Peak memory on a GPU: benchmarks/mel.py.)"""
+    """(Peak memory on a GPU: python -m mps_spectro_patch bench.)"""
     made = []
     empty = launch.empty
     from mps_spectro_patch.kernels import features
