@@ -32,7 +32,7 @@ METRICS = {
     "occupancy, %": ("sm__warps_active.avg.pct_of_peak_sustained_active", 1),
     "registers": ("launch__registers_per_thread", 1),
     "shared bytes": ("launch__shared_mem_per_block", 1),
-    "bank conflicts per request": ("l1tex__average_t_bank_conflicts_pipe_lsu_mem_shared.ratio", 1),
+    "bank conflicts": ("l1tex__data_bank_conflicts_pipe_lsu_mem_shared.sum", 1),
     "stall: memory": ("smsp__average_warps_issue_stalled_long_scoreboard_per_issue_active.ratio", 1),
     "stall: barrier": ("smsp__average_warps_issue_stalled_barrier_per_issue_active.ratio", 1),
     "stall: shared memory": ("smsp__average_warps_issue_stalled_short_scoreboard_per_issue_active.ratio", 1),
@@ -96,7 +96,8 @@ def profile(who: str) -> list[list[dict[str, float | str]]]:
 def report(results: list[dict], head: str) -> str:
     lines = [f"# {head}", "",
              "One call; `floor` is inputs once and outputs once. Stalls are warps per issued instruction.", "",
-             "| case | op | floor MB | torch: launches, MB | ours: launches, MB |", "|---|---|---|---|---|"]  # fmt: skip
+             "| case | op | floor MB | torch: launches, MB | ours: launches, MB |",
+             "|---|---|---|---|---|"]  # fmt: skip
     for result in results:
         counts = [f"{len(result[who])}, {sum(k['megabytes'] for k in result[who]):.1f}" for who in (TORCH, OURS)]
         lines.append(f"| {result['case']} | {result['op']} | {result['floor']:.1f} | " + " | ".join(counts) + " |")

@@ -19,7 +19,6 @@ from torch._subclasses.fake_tensor import FakeTensor
 
 from . import comparison, notices, ready, startup, watch
 from .kernels import plan
-from .kernels.launch import Ready
 from .options import OPS, Options, logger
 from .routing import Call, FallbackError, Reason, UseOriginal
 
@@ -45,6 +44,7 @@ _lock = threading.Lock()
 _here = threading.local()
 # Calls that are none of our business (Reason.DEVICE). They pay for no lock, so threads may lose one now and then.
 untouched = {op: 0 for op in OPS}
+at_once = {op: 0 for op in OPS}  # fast calls that were ready; likewise
 
 
 def load_operators() -> None:
@@ -72,11 +72,6 @@ def launch(
         )  # fmt: skip
     elif window.dtype is not torch.float32:
         window = window.resolve_conj() if window.is_complex() else window.to(torch.float32)
-    if direct and not torch._C._are_functorch_transforms_active():
-        result = ready.call(input, window, None, call)
-        if result is not None:
-            return result
-        _make_ready(op, input, window, call)
     window = window.resolve_neg()
     input = input.resolve_conj().resolve_neg()
     if op == "stft":
@@ -90,28 +85,24 @@ def launch(
     return torch.view_as_real(result) if call.as_real else result
 
 
-def _make_ready(op: str, input: torch.Tensor, window: torch.Tensor, call: Call) -> None:
-    """For the next such call, where no gradient is wanted."""
-    if input.is_conj() or input.is_neg():
+def _make_ready(
+    op: str, options: Options, input: torch.Tensor, window: torch.Tensor, call: Call, layout: tuple
+) -> None:
+    """For the next such call, where nothing is to be said or done around it and no gradient is wanted."""
+    if call.notices or call.as_real or window.dtype is not torch.float32 or input.is_conj() or input.is_neg():
         return
     if window.requires_grad or (torch.is_grad_enabled() and input.requires_grad):
         return  # a window that learns may change through .data, which nothing tells
     single = input.dim() == (1 if op == "stft" else 2)
     run = ops.operators.ready(op, input.unsqueeze(0) if single else input, window, call.arguments)
-    if run is not None:
-        if single or call.as_real:
-            run = _shaped(run, single, _is_own(op, call), call.as_real)
-        ready.offer(input, window, None, call, (), run)
+    if run is None:
+        return
 
+    def of_one(input: torch.Tensor, window: torch.Tensor) -> torch.Tensor:
+        result = run(input.unsqueeze(0), window)
+        return result.squeeze_(0) if _is_own(op, call) else result.squeeze(0)
 
-def _shaped(run: Ready, single: bool, own: bool, as_real: bool) -> Ready:
-    def shaped(input: torch.Tensor, window: torch.Tensor) -> torch.Tensor:
-        result = run(input.unsqueeze(0) if single else input, window)
-        if single:
-            result = result.squeeze_(0) if own else result.squeeze(0)
-        return torch.view_as_real(result) if as_real else result
-
-    return shaped
+    ready.offer(input, window, None, None, layout, of_one if single else run, keep=options)
 
 
 def _is_own(op: str, call: Call) -> bool:
@@ -127,8 +118,9 @@ def launch_compiled(op: str, input: torch.Tensor, window: torch.Tensor | None, c
 
 
 def run(op: str, options: Options, input: torch.Tensor, window: torch.Tensor | None, call: Call,
-        original: Callable[[], torch.Tensor]) -> torch.Tensor:
-    """The fast result, or the original's where the fast path is not to be trusted."""
+        original: Callable[[], torch.Tensor], layout: tuple | None = None) -> torch.Tensor:
+    """The fast result, or the original's where the fast path is not to be trusted. layout: what a call is like that
+    ready.py may do next time; None: it may not."""
     key = (call.plan, input.device)
     if key in quarantined:
         return fall_back(op, Reason.QUARANTINED, options, original)
@@ -156,6 +148,8 @@ def run(op: str, options: Options, input: torch.Tensor, window: torch.Tensor | N
     if call.notices and (op == "istft" or not due):
         notices.give(call.notices)
     count(op, None)
+    if layout is not None and window is not None and not verifying:
+        _make_ready(op, options, input, window, call, layout)
     return result
 
 
@@ -181,9 +175,11 @@ def counts(reset: bool = False) -> dict[tuple[str, Reason | None], int]:
     with _lock:
         copy = dict(_counts)
         copy.update({(op, Reason.DEVICE): passed for op, passed in untouched.items() if passed})
+        copy.update({(op, None): copy.get((op, None), 0) + passed for op, passed in at_once.items() if passed})
         if reset:
             _counts.clear()
             untouched.update(dict.fromkeys(OPS, 0))
+            at_once.update(dict.fromkeys(OPS, 0))
     return copy
 
 
@@ -305,6 +301,7 @@ def _quarantine(key: tuple, why: str, sentence: str) -> None:
     entry = Quarantined(op, plan.describe(*which), str(device), why)
     with _lock:
         first = quarantined.setdefault(key, entry) is entry
+        ready.clear()
     if first:
         warnings.warn(
             f"mps_spectro_patch: the fast torch.{op} {sentence} for plan '{entry.plan}' on {entry.device}, torch "

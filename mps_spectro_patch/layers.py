@@ -16,7 +16,7 @@ import torch
 from torch.compiler import is_compiling, is_dynamo_compiling
 from torch.jit._builtins import _get_builtin_table, _register_builtin
 
-from . import current, guard, routing, watch
+from . import current, guard, ready, routing, watch
 from .current import options_here
 from .options import OPS, Options, logger
 from .routing import Reason
@@ -151,10 +151,30 @@ def _call(op: str, options: Options, arguments: tuple, original: Callable, args:
         watch.introduce(sys._getframe(2))
     if watch.is_due(op):
         return watch.call(op, arguments, lambda: _act(op, options, arguments, original, args, kwargs))
-    return _act(op, options, arguments, original, args, kwargs)
+    layout = _layout(op, options, arguments)
+    if layout is not None:
+        result = ready.call(arguments[0], arguments[4], None, None, layout)
+        if result is not None:
+            guard.at_once[op] += 1
+            return result
+    return _act(op, options, arguments, original, args, kwargs, layout)
 
 
-def _act(op: str, options: Options, arguments: tuple, original: Callable, args: tuple, kwargs: dict) -> torch.Tensor:
+def _layout(op: str, options: Options, arguments: tuple) -> tuple | None:
+    """What decides a call beside its window, where nothing is going on around it."""
+    input = arguments[0]
+    if type(input) not in _PLAIN or type(arguments[4]) not in _PLAIN or not routing.is_plain_eager():
+        return None
+    try:
+        # Types, because 1, 1.0 and True are equal.
+        return (op, id(options), input.shape, input.stride(), input.dtype, input.device, arguments[1:4], arguments[5:],
+                tuple(map(type, arguments)))  # fmt: skip
+    except RuntimeError:  # sparse: it has no strides
+        return None
+
+
+def _act(op: str, options: Options, arguments: tuple, original: Callable, args: tuple, kwargs: dict,
+         layout: tuple | None = None) -> torch.Tensor:  # fmt: skip
     input = arguments[0]
     decision = routing.untouched(input, options.flags)
     if decision is Reason.DEVICE or (decision is Reason.TYPE and not _is_on_device(input, options)):
@@ -165,7 +185,7 @@ def _act(op: str, options: Options, arguments: tuple, original: Callable, args: 
         decision = routing.decide_touched(op, arguments)
     if isinstance(decision, Reason):
         return guard.fall_back(op, decision, options, lambda: original(*args, **kwargs))
-    return guard.run(op, options, input, arguments[4], decision, lambda: original(*args, **kwargs))
+    return guard.run(op, options, input, arguments[4], decision, lambda: original(*args, **kwargs), layout)
 
 
 def _is_on_device(input: Any, options: Options) -> bool:

@@ -48,7 +48,7 @@ def call(
             return None
         if entry.marks != (_mark(window), None if basis is None else _mark(basis)) or _has_bits(x):
             return None
-    except (RuntimeError, AttributeError):  # a tensor without strides or storage, or no tensor at all
+    except (RuntimeError, AttributeError, TypeError):  # no storage, no tensor, or an argument that cannot be hashed
         return None
     if torch.is_grad_enabled() and (
         x.requires_grad or window.requires_grad or (basis is not None and basis.requires_grad)

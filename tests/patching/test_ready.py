@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import mps_spectro_patch as msp
-from mps_spectro_patch import guard, ready
+from mps_spectro_patch import guard, ready, routing, watch
 
 N_FFT, HOP = 64, 16
 
@@ -19,6 +19,13 @@ def window(torch_device):
 @pytest.fixture(params=["stft", "istft"])
 def op(request):
     return request.param
+
+
+@pytest.fixture(autouse=True)
+def _no_samples(monkeypatch):
+    """Calls that are looked at for report() go the whole way, like the first ones."""
+    monkeypatch.setattr(watch, "FIRST", 0)
+    monkeypatch.setattr(watch, "EVERY", 10**9)
 
 
 @pytest.fixture
@@ -60,27 +67,47 @@ def agrees(op, x, window, **options):
 
 @pytest.mark.parametrize("rows", [None, 1, 3])
 def test_the_second_call_is_ready_and_gives_the_same_bits(op, rows, window, used, on, torch_device):
-    with msp.accelerated(**on):
+    with msp.accelerated(**on, verify="off"):
         for _ in range(2):
             x = signal_for(op, torch_device, rows)
             ready.clear()
             first, second = agrees(op, x, window), agrees(op, x, window)
             assert torch.equal(first, second) and first.stride() == second.stride()
             assert first._is_view() == second._is_view()
-    assert used == [False, True] * 2
+    assert used == [False, True] * 2 and msp.stats()[op].fast == 4
+
+
+def test_the_first_call_is_compared_and_counts(op, window, used, on, torch_device):
+    x = signal_for(op, torch_device)
+    with msp.accelerated(**on):
+        for _ in range(4):
+            agrees(op, x, window)
+    assert used == [False, False, True, True]
+    assert (msp.stats()[op].fast, msp.stats()[op].verified) == (4, 1)
+    msp.reset_stats()
+    assert msp.stats()[op].fast == 0
 
 
 @pytest.mark.parametrize("options", [{"return_complex": False}, {"window": None}])
-def test_what_is_done_around_a_launch_is_done_again(options, window, used, on, torch_device):
+def test_what_is_said_around_a_launch_is_said_every_time(options, window, used, on, torch_device):
     x = signal_for("stft", torch_device)
     options = {"window": window, "return_complex": True, **options}
-    with msp.accelerated(**on):
+    with msp.accelerated(**on, verify="off"):
         for _ in range(3):
-            got = torch.stft(x, N_FFT, HOP, **options)
-    with msp.accelerated(devices=()):
-        right = torch.stft(x, N_FFT, HOP, **options)
-    torch.testing.assert_close(got, right, rtol=1e-4, atol=1e-4)
-    assert used == [False, True, True] and got.stride() == right.stride()
+            torch.stft(x, N_FFT, HOP, **options)
+    assert True not in used
+
+
+def test_arguments_of_other_types_are_other_calls(op, window, used, on, torch_device):
+    x = signal_for(op, torch_device)
+    with msp.accelerated(**on, verify="off"):
+        for _ in range(2):
+            call(op, x, window)
+        with pytest.raises(TypeError):
+            call(op, x, window, win_length=float(N_FFT))
+        with pytest.raises(TypeError):
+            call(op, x, window, normalized=[1])
+    assert used[:2] == [False, True] and True not in used[2:]
 
 
 @pytest.mark.parametrize("change", [
@@ -89,7 +116,7 @@ def test_what_is_done_around_a_launch_is_done_again(options, window, used, on, t
 ])  # fmt: skip
 def test_a_window_that_changes_is_read_anew(op, change, window, on, torch_device):
     x = signal_for(op, torch_device)
-    with msp.accelerated(**on):
+    with msp.accelerated(**on, verify="off"):
         agrees(op, x, window)
         change(window)
         agrees(op, x, window)
@@ -119,8 +146,9 @@ def test_other_layouts_are_other_calls(op, window, on, torch_device):
 
 def test_gradients_are_wanted_now(op, window, used, on, torch_device):
     x = signal_for(op, torch_device)
-    with msp.accelerated(**on):
+    with msp.accelerated(**on, verify="off"):
         call(op, x, window)
+        assert torch.equal(call(op, x, window), call(op, x, window)) and used[-1] is True
         for learned in (x, window):
             learned.requires_grad_()
             result = call(op, x, window)
@@ -130,22 +158,41 @@ def test_gradients_are_wanted_now(op, window, used, on, torch_device):
         assert torch.func.vmap(lambda row: call(op, row, window))(x).shape == call(op, x, window).shape
 
 
-def test_what_is_ready_is_compared_as_well(op, window, on, torch_device, monkeypatch):
+def test_every_call_is_compared_where_that_is_asked_for(op, window, used, on, torch_device):
     x = signal_for(op, torch_device)
+    with msp.accelerated(**on, verify="off"):
+        for _ in range(2):
+            call(op, x, window)
     with msp.accelerated(**on, verify="always"):
-        right = call(op, x, window)
-        monkeypatch.setattr(ready, "call", lambda *_: right * 2)
-        with pytest.warns(RuntimeWarning, match="differs"):
-            torch.testing.assert_close(call(op, x, window), right, rtol=1e-4, atol=1e-4)
-    assert guard.quarantined
+        for _ in range(3):
+            call(op, x, window)
+    assert used == [False, True, False, False, False] and msp.stats()[op].verified == 3
+
+
+def test_a_plan_that_is_put_aside_is_not_ready_any_more(op, window, used, on, torch_device):
+    x = signal_for(op, torch_device)
+    with msp.accelerated(**on, verify="off"):
+        for _ in range(2):
+            call(op, x, window)
+        decision = routing.decide(op, ("is_cpu", "is_cuda"), _raw(op, x, window))
+        with pytest.warns(RuntimeWarning, match="is not used again"):
+            guard._quarantine((decision.plan, x.device), "a test", "was told so")
+        call(op, x, window)
+    assert used == [False, True, False] and msp.stats()[op].fallback == {"quarantined": 1}
+
+
+def _raw(op, x, window):
+    if op == "stft":
+        return x, N_FFT, HOP, None, window, True, "reflect", False, None, True, None
+    return x, N_FFT, HOP, None, window, True, False, None, None, False
 
 
 def test_a_launch_that_fails_is_left_to_the_whole_way(op, window, on, torch_device, monkeypatch):
     from mps_spectro_patch.kernels import real
 
     x = signal_for(op, torch_device)
-    with msp.accelerated(**on):
-        right = call(op, x, window)
+    with msp.accelerated(**on, verify="off"):
+        right = [call(op, x, window) for _ in range(2)][0]
         monkeypatch.setattr(real, "empty", lambda *_: 1 / 0)
         with pytest.warns(RuntimeWarning, match="ZeroDivisionError"):
             torch.testing.assert_close(call(op, x, window), right, rtol=1e-4, atol=1e-4)
