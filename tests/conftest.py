@@ -19,6 +19,7 @@ import mps_spectro_patch as msp
 from mps_spectro_patch import current, guard, patching
 
 # Looks at every launch that a test makes.
+from tests.conformance import recording
 from tests.conformance.recording import pytest_configure, pytest_sessionfinish, pytest_testnodedown  # noqa: F401
 
 try:
@@ -38,8 +39,8 @@ for variable in [name for name in os.environ if name.startswith("MPS_SPECTRO_PAT
     del os.environ[variable]  # the tests set their own
 
 
-def pytest_report_header() -> str:
-    return f"mps_spectro_patch on {_device_name()}, MPS_SPECTRO_TEST_SEED={SEED}"
+def pytest_report_header() -> list[str]:
+    return [f"mps_spectro_patch on {_device_name()}, MPS_SPECTRO_TEST_SEED={SEED}", *recording.header()]
 
 
 def _device_name() -> str:

@@ -53,6 +53,14 @@ class Outcome:
 def sweep(given: Sequence[sources.Generated], every_tree: bool = False,
           say: Callable[[Outcome], object] = lambda _: None) -> Outcome:  # fmt: skip
     """Checks all of `given`; tells of its progress behind every batch."""
+    gc.freeze()  # the sources live as long as this; looking through them again and again takes most of the time
+    try:
+        return _sweep(given, every_tree, say)
+    finally:
+        gc.unfreeze()
+
+
+def _sweep(given: Sequence[sources.Generated], every_tree: bool, say: Callable[[Outcome], object]) -> Outcome:
     outcome, begin = Outcome(), time.perf_counter()
     moulds: dict[bytes, shapes.Mould] = {}
     seen: set[str] = set()
@@ -142,7 +150,6 @@ def main() -> int:
     if options.sample:
         given = random.Random(options.seed).sample(given, min(options.sample, len(given)))
     commit = _commit()  # what is imported by now
-    gc.freeze()  # the sources live as long as this; looking through them again and again takes most of the time
 
     def say(outcome: Outcome) -> None:
         print(f"{outcome.sources} of {len(given)}, {outcome.shapes} shapes, {outcome.trees} trees, "
