@@ -16,7 +16,7 @@ import pytest
 import torch
 
 import mps_spectro_patch as msp
-from mps_spectro_patch import current, guard, patching
+from mps_spectro_patch import current, front_end_guard, guard, patching
 
 # Looks at every launch that a test makes.
 from tests.conformance import recording
@@ -80,6 +80,7 @@ def _nothing_stays_patched():
     guard.quarantined.clear()
     guard._verified.clear()
     guard._troubled.clear()
+    front_end_guard.off.clear()
     assert not left, f"the test left torch.{left} patched"
     assert not enabled, "the test left enable() on"
     assert not open_scopes, "the test left an accelerated() open"
