@@ -56,7 +56,9 @@ def test_the_first_enable_compiles_reads_properties_compares_and_records(mac, tm
         which = trials.kernel(check["op"], check["n_fft"], torch.device("cpu"))[1]
         assert check["wrong"] == "" and check["error"] < 1e-6
         assert (check["max_threads"], check["simd_width"]) == (which.threads, 32)
-        assert which.threadgroup_bytes <= check["threadgroup_bytes"] + 8 <= plan.THREADGROUP_BYTES + 8
+        room = check["op"] == "features"  # for the bands' values, beside what the transform needs
+        assert which.threadgroup_bytes <= check["threadgroup_bytes"] + 8 * room <= plan.THREADGROUP_BYTES
+        assert room or which.threadgroup_bytes == check["threadgroup_bytes"]
     # A floor under the largest takes a launch of its own.
     assert mac.launches == len(tried) + len(selftest.FRONT_ENDS) and not guard.quarantined and not front_end_guard.off
 
