@@ -37,7 +37,7 @@ from . import checker, frontend, shapes, signatures, sources
 _ROOT = Path(__file__).parents[2]
 _BATCH = 200  # sources that one run of the preprocessor gets
 _DEFINE = re.compile(r"^[ \t]*#[ \t]*define[ \t]+(\w+)", re.MULTILINE)
-_BEGIN = '# 1 "msp_next_source"\n'
+_BEGIN = re.compile(r"^msp_next_source[ \t]*\n", re.MULTILINE)
 
 
 @dataclass
@@ -87,10 +87,10 @@ def preprocessed(texts: list[str]) -> list[str]:
     parts = []
     for text in texts:
         names = dict.fromkeys(_DEFINE.findall(text))
-        parts.append(f'#line 1 "msp_next_source"\n{text}\n' + "".join(f"#undef {name}\n" for name in names))
-    _, *found = host.preprocess("".join(parts)).split(_BEGIN)
+        parts.append(f"msp_next_source\n{text}\n" + "".join(f"#undef {name}\n" for name in names))
+    _, *found = _BEGIN.split(host.preprocess("".join(parts)))
     assert len(found) == len(texts)
-    return found
+    return [text.strip("\n") + "\n" for text in found]
 
 
 def _whole(source: sources.Generated) -> Iterator[object]:
