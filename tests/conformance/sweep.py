@@ -62,7 +62,7 @@ def sweep(given: Sequence[sources.Generated], every_tree: bool = False,
 
 def _sweep(given: Sequence[sources.Generated], every_tree: bool, say: Callable[[Outcome], object]) -> Outcome:
     outcome, begin = Outcome(), time.perf_counter()
-    moulds: dict[bytes, shapes.Mould] = {}
+    moulds: dict[bytes, shapes.Mould | None] = {}
     seen: set[str] = set()
     for start in range(0, len(given), _BATCH):
         batch = given[start : start + _BATCH]
@@ -71,10 +71,13 @@ def _sweep(given: Sequence[sources.Generated], every_tree: bool, say: Callable[[
             key = hashlib.blake2b(shaped.encode(), digest_size=16).digest()
             new = shapes.declarations(text) - seen
             seen |= new
-            looked = new or (every_tree and key not in moulds)
-            mould = moulds.get(key) or moulds.setdefault(key, shapes.Mould(shaped))
-            found = _whole(source) if looked else _filled(source, mould, numbers)
-            outcome.trees += bool(looked)
+            if new or (every_tree and key not in moulds):
+                outcome.trees += 1
+                moulds.setdefault(key, None)
+                found = _whole(source)
+            else:
+                mould = moulds[key] = moulds.get(key) or shapes.Mould(shaped)
+                found = _filled(source, mould, numbers)
             outcome.findings += [f"{source.label}: {finding}" for finding in found]
         outcome.sources, outcome.shapes, outcome.declarations = start + len(batch), len(moulds), len(seen)
         outcome.seconds = time.perf_counter() - begin

@@ -68,6 +68,12 @@ def test_a_mistake_in_one_of_many_is_found_whatever_came_before_it(numbers, word
     assert any(words in finding for finding in outcome.findings), outcome.findings
 
 
+def test_a_text_that_is_no_program_is_a_finding():
+    wrong = Text("wrong", kernel("wrong").text + "inline float msp_open() { return (1; }\n")
+    first, *_ = sweep.sweep([kernel("right"), wrong]).findings
+    assert first.startswith("wrong: line 1: syntax")
+
+
 def test_every_tree_looks_at_one_of_every_shape_of_a_text():
     other = "inline float msp_other() { return 1; }\n"
     both = [kernel("a"), kernel("b", more="2.5f"), Text("a, other", kernel("a").text + other)]
