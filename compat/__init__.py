@@ -1,6 +1,19 @@
-"""One small module per downstream project; none yet.
+"""One small module per downstream project, each with a `PROJECT` in it (project.py says what that is).
 
 TESTED: distribution -> (the least version that was tested, the first that was not). `doctor` tells what else is here.
 """
 
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .project import Project
+
+NAMES: tuple[str, ...] = ()  # the modules of this folder that hold a PROJECT; a test holds them against the files
 TESTED: dict[str, tuple[str, str]] = {"torchaudio": ("2.11", "2.12")}
+
+
+def load(name: str) -> Project:
+    return importlib.import_module(f"{__name__}.{name}").PROJECT

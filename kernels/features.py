@@ -14,7 +14,7 @@ from . import launch, library, limits
 from .bands import Bands
 from .geometry import PAD_MODES, StftGeometry
 from .hashing import hashed_once
-from .launch import RESIDENT_THREADS, Recipe, empty, starts_at_pair
+from .launch import RESIDENT_THREADS, Ready, Recipe, empty, starts_at_pair
 from .plan import THREADGROUP_BYTES, Plan, Transform, istft_plan, stft_plan, supports, supports_real, transform
 from .real import Kind, stft_adjoint_params
 from .tables import chirp, chirp_spectrum, pair_twiddles, stage_twiddles
@@ -83,6 +83,31 @@ def limited_features(
     output, maxima = _forward(signal, window, geometry, wanted, bands, True)
     limits.limit(output, maxima, geometry.rows // rows_per_item, below, factor, offset)
     return output
+
+
+def ready_features(
+    signal: torch.Tensor, window: torch.Tensor, geometry: StftGeometry, wanted: Features, bands: Bands | None,
+    rows_per_item: int, below: float | None, factor: float, offset: float,
+) -> Ready:  # fmt: skip
+    """features(), or limited_features() if `below` is given, as a function of signal and window alone: of tensors laid
+    out as these, rows and window without gaps."""
+    device, limited = signal.device, below is not None
+    recipe, slots = _recipe(
+        geometry, wanted, bands, signal.stride(0), signal.dtype, _pairs(signal, window, geometry), limited, None, device
+    )
+    frames = geometry.frames - wanted.dropped
+    shape, strides = (geometry.rows, wanted.width, frames), (frames * wanted.width, 1, wanted.width)
+
+    def run(signal: torch.Tensor, window: torch.Tensor) -> torch.Tensor:
+        output = empty(shape, torch.float32, device, strides)
+        maxima = empty((slots,), torch.float32, device) if limited else window
+        if frames:
+            recipe(signal, window, window, output, maxima)
+        if limited:
+            limits.limit(output, maxima, geometry.rows // rows_per_item, below, factor, offset)
+        return output
+
+    return run
 
 
 def features_gradient(

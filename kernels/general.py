@@ -14,7 +14,7 @@ import torch
 from . import launch
 from .complex_envelope import complex_inverse_envelope
 from .envelope import Envelope, inverse_envelope
-from .geometry import PAD_MODES, IstftGeometry, StftGeometry, padded_ends
+from .geometry import PAD_MODES, IstftGeometry, StftGeometry, padded_ends, runs_per_row
 from .launch import RESIDENT_THREADS, Recipe, empty
 from .plan import Transform, transform
 from .tables import chirp, chirp_spectrum, pair_twiddles, stage_twiddles
@@ -274,7 +274,7 @@ def _inverse_recipe(
     ends = padded_ends(call.first, call.length, call.pad_mode, call.n_fft, call.hop_length, call.frames)
     hops = max(-(-ends.runs_end // call.hop_length) - ends.runs_begin // call.hop_length, 0)
     slots = max(1, RESIDENT_THREADS[device.type] // plan.lanes)
-    run_hops = max(-(-call.rows * hops // slots), halo, 1)
+    run_hops = max(1, -(-hops // runs_per_row(call.rows, hops, halo, slots)))
     runs = -(-hops // run_hops)
     run_groups, edge_groups = -(-call.rows * runs // plan.frames), -(-call.rows * ends.edges // plan.frames)
     # A packed frame takes mirror images for granted; of other frames the real part is taken, which halves what is one.

@@ -88,6 +88,17 @@ class IstftGeometry:
         return self.n_fft**-0.5 if self.normalized else 1.0 / self.n_fft
 
 
+def runs_per_row(rows: int, hops: int, halo: int, resident: int) -> int:
+    """Into how many runs a row's hops are cut, so that the runs of all rows are done soonest.
+
+    The device works on `resident` runs at a time. A run transforms `halo` frames more than it has hops, which are done
+    by the run before as well: it has as many hops of its own at least. Its start takes as long as about two frames.
+    """
+    most = max(1, hops // max(halo, 1))
+    counts = {min(max(1, waves * resident // rows), most) for waves in (1, 2, 3, 4)}
+    return min(counts, key=lambda count: (-(-rows * count // resident) * (-(-hops // count) + halo + 2), count))
+
+
 @dataclass(frozen=True)
 class PaddedEnds:
     """How the adjoint of padding shares a row out: positions are those in the padded signal.

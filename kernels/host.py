@@ -24,6 +24,7 @@ from typing import Any
 from torch import Tensor
 
 from . import binding, guarded, launchers, translate
+from .cache import cache_directory
 
 _CXX = Path(__file__).parent / "cxx"
 _WIDTH = 32
@@ -295,28 +296,6 @@ def _compiler() -> tuple[str, str]:
 def _version(command: str) -> str | None:
     done = subprocess.run([*shlex.split(command), "--version"], capture_output=True, text=True)
     return done.stdout if done.returncode == 0 else None
-
-
-def cache_directory() -> Path:
-    chosen = os.environ.get("MPS_SPECTRO_PATCH_CACHE")
-    if chosen:
-        path = Path(chosen)
-    elif sys.platform == "darwin":
-        path = Path.home() / "Library" / "Caches" / "mps_spectro_patch"
-    else:
-        path = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mps_spectro_patch"
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        if os.access(path, os.W_OK):
-            return path
-    except OSError:
-        pass
-    return _temporary_directory()
-
-
-@lru_cache(maxsize=1)
-def _temporary_directory() -> Path:
-    return Path(tempfile.mkdtemp(prefix="mps_spectro_patch-"))
 
 
 def _write(path: Path, data: bytes) -> None:

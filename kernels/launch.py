@@ -24,6 +24,9 @@ RESIDENT_THREADS = {"cpu": 256, "cuda": 67_584, "mps": 20_480}
 # Everything of a launch that does not change from call to call, as a function of the tensors that do.
 Recipe = Callable[..., None]
 
+# A call that is known but for the samples and the values of its window.
+Ready = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
 _poison = False
 
 

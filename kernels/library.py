@@ -10,7 +10,7 @@ import torch
 
 from . import general, real
 from .geometry import IstftGeometry, StftGeometry
-from .launch import poisoned_outputs
+from .launch import Ready, poisoned_outputs
 from .plan import supports_real
 
 __all__ = [
@@ -18,6 +18,8 @@ __all__ = [
     "istft_adjoint",
     "istft_window_gradient",
     "poisoned_outputs",
+    "ready_istft",
+    "ready_stft",
     "stft",
     "stft_adjoint",
     "stft_window_gradient",
@@ -30,6 +32,22 @@ def stft(signal: torch.Tensor, window: torch.Tensor, geometry: StftGeometry) -> 
     if _is_real(window, geometry.n_fft) and not signal.is_complex():
         return real.stft(signal, window, geometry)
     return general.stft(signal, window, geometry)
+
+
+def ready_stft(signal: torch.Tensor, window: torch.Tensor, geometry: StftGeometry) -> Ready | None:
+    """stft() as a function of signal and window alone, for tensors laid out as these, or None where there is none."""
+    if signal.is_complex() or not _is_real(window, geometry.n_fft) or signal.stride(1) != 1:
+        return None
+    return real.ready_stft(signal, window, geometry)
+
+
+def ready_istft(
+    spectrum: torch.Tensor, window: torch.Tensor, geometry: IstftGeometry, complex_output: bool = False
+) -> Ready | None:
+    """istft() likewise, for as long as the window's values stay as they are."""
+    if complex_output or not _is_real(window, geometry.n_fft):
+        return None
+    return real.ready_istft(spectrum, window, geometry)
 
 
 def istft(

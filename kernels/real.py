@@ -14,8 +14,8 @@ from torch.nn.functional import pad
 
 from . import launch
 from .envelope import Envelope, inverse_envelope
-from .geometry import PAD_MODES, IstftGeometry, StftGeometry
-from .launch import RESIDENT_THREADS, Recipe, empty, starts_at_pair
+from .geometry import PAD_MODES, IstftGeometry, StftGeometry, runs_per_row
+from .launch import RESIDENT_THREADS, Ready, Recipe, empty, starts_at_pair
 from .plan import Plan, inverse_plan, istft_plan, stft_plan
 from .tables import pair_twiddles, stage_twiddles
 
@@ -87,6 +87,40 @@ def istft(spectrum: torch.Tensor, window: torch.Tensor, geometry: IstftGeometry)
     signal = empty((geometry.rows, geometry.length), torch.float32, device)
     recipe(spectrum, window, envelope.table, signal)
     return signal
+
+
+def ready_stft(signal: torch.Tensor, window: torch.Tensor, geometry: StftGeometry) -> Ready:
+    """stft() as a function of signal and window alone: of tensors laid out as these, rows and window without gaps."""
+    device = signal.device
+    paired_window = geometry.win_length == geometry.n_fft and starts_at_pair(window)
+    recipe = _stft_recipe(
+        geometry, signal.stride(0), signal.dtype, starts_at_pair(signal), paired_window, device
+    )
+    size = geometry.rows, geometry.bins, geometry.frames
+
+    def run(signal: torch.Tensor, window: torch.Tensor) -> torch.Tensor:
+        spectrum = _empty_spectrum(*size, device)
+        recipe(signal, window, spectrum)
+        return spectrum
+
+    return run
+
+
+def ready_istft(spectrum: torch.Tensor, window: torch.Tensor, geometry: IstftGeometry) -> Ready | None:
+    """istft() likewise, for as long as the window's values stay as they are."""
+    device, envelope = spectrum.device, _envelope(window, geometry)
+    if envelope is None:
+        return None
+    paired_window = geometry.win_length == geometry.n_fft and starts_at_pair(window)
+    recipe = _istft_recipe(geometry, spectrum.stride(), envelope.head, envelope.tail, paired_window, device)
+    size, table = (geometry.rows, geometry.length), envelope.table
+
+    def run(spectrum: torch.Tensor, window: torch.Tensor) -> torch.Tensor:
+        signal = empty(size, torch.float32, device)
+        recipe(spectrum, window, table, signal)
+        return signal
+
+    return run
 
 
 def stft_adjoint(gradient: torch.Tensor, window: torch.Tensor, geometry: StftGeometry) -> torch.Tensor:
@@ -281,9 +315,8 @@ def _runs(
     """(runs per row, hops per run, frames per slot of "registers") that write the positions [begin, end) of a row."""
     hops = -(-end // hop_length) - begin // hop_length
     halo = _halo(plan.n_fft, hop_length)
-    # A run transforms its halo again: at most as much as its own frames, less once the device is busy anyway.
     groups = max(1, RESIDENT_THREADS[device.type] // plan.threads)
-    run_hops = max(-(-rows * hops // groups), halo, 1)
+    run_hops = -(-hops // runs_per_row(rows, hops, halo, groups))
     run_hops = -(-(run_hops + halo) // plan.frames) * plan.frames - halo
     run_hops = max(run_hops, 1)
     # Slots of "registers" share the frames of a run equally, and each has as many as wait for the slot before it.

@@ -32,6 +32,7 @@ ADVICE = {
     Reason.BINS: "pass n_fft // 2 + 1 bins, or n_fft with onesided=False",
     Reason.LENGTH: "pass more frames, or a length of at least 1",
     Reason.NOLA: "choose a window and hop_length whose squares, shifted and summed, are zero nowhere",
+    Reason.TUNED: "nothing: torch is faster there; `doctor --tune off` or MPS_SPECTRO_PATCH_TUNED=0 forgets the rule",
     Reason.CAPTURE: "call the function once with this size before the capture",
     Reason.QUARANTINED: "see status() for what went wrong, and report it; a new process tries again",
     Reason.VERIFICATION: "report it: see status()",

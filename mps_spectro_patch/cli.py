@@ -36,6 +36,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_doctor(commands)
     _add_autoload(commands)
     _add_demo(commands)
+    _add_bench(commands)
     return parser
 
 
@@ -86,12 +87,17 @@ def _add_doctor(commands: argparse._SubParsersAction) -> None:
     doctor.add_argument("--device", choices=("mps", "cuda", "simulator"), help="default: the best one on this machine")
     doctor.add_argument("--json", action="store_true", help="everything as JSON, for a bug report")
     doctor.add_argument("--full", action="store_true", help="every kernel and more sizes: minutes on the simulator")
+    doctor.add_argument("--tune", nargs="?", const="measure", choices=("measure", "off"),
+                        help="only measure here which calls torch does faster, and leave those to it from now on; "
+                        "`--tune off` forgets that")
     doctor.set_defaults(command=_doctor)
 
 
 def _doctor(options: argparse.Namespace) -> int:
-    from .doctor import run
+    from .doctor import run, tune
 
+    if options.tune:
+        return tune(options.device, options.tune == "off")
     return run(options.device, options.json, options.full)
 
 
@@ -129,3 +135,29 @@ def _demo(options: argparse.Namespace) -> int:
     from .demo import run
 
     return run(options.audio, options.out, options.device)
+
+
+def _add_bench(commands: argparse._SubParsersAction) -> None:
+    text = (
+        "Times torch's own functions and this package's, in one run and in turns, on the device that is there. Writes "
+        "tables as Markdown and JSON, and a picture where matplotlib is installed. Minutes; --quick takes less."
+    )
+    bench = commands.add_parser("bench", help="time everything against torch, and against peers", description=text)
+    bench.add_argument("--out", type=Path, default=Path("bench_output"), help="folder (default: %(default)s)")
+    bench.add_argument("--device", choices=("mps", "cuda", "simulator"), help="default: the best one on this machine")
+    bench.add_argument("--tables", help="some of stft,istft,gradient,roundtrip,separator,mel,dynamic, or none")
+    bench.add_argument("--quick", action="store_true", help="fewer cases and repeats")
+    bench.add_argument("--peers", action="store_true",
+                       help="also torchaudio and nnAudio where they are installed, and mps-spectro's approach")
+    bench.add_argument("--sweep", action="store_true", help="also every size from one frame to 100 MB")
+    bench.add_argument("--dispatch-profile", action="store_true", help="also what a call costs the program itself")
+    bench.add_argument("--compare", nargs=2, type=Path, metavar=("A.json", "B.json"),
+                       help="only print what changed between two results")
+    bench.add_argument("--predict", action="store_true", help="only print what Apple GPUs are predicted to need")
+    bench.set_defaults(command=_bench)
+
+
+def _bench(options: argparse.Namespace) -> int:
+    from .bench.command import run
+
+    return run(options)

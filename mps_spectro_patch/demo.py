@@ -51,7 +51,7 @@ def run(audio: Path | None, out: Path, device: str | None) -> int:
     """The command: 0, or 1 if a kernel failed. Raises CommandError for what a person can put right."""
     audio = audio or AUDIO
     device = device or best_device()
-    _check_device(device)
+    check_device(device)
     disable()  # MPS_SPECTRO_PATCH=1 would accelerate the plain run too
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -141,7 +141,7 @@ def _run_script(audio: Path, output: Path, device: str) -> None:
     sys.stderr.write(complaint.getvalue())  # warnings of ours and of torch are for the person at the keyboard
 
 
-def _check_device(device: str) -> None:
+def check_device(device: str) -> None:
     if device == "mps" and not torch.backends.mps.is_available():
         raise CommandError("this torch finds no Apple GPU (mps) here; --device simulator runs the kernels on the CPU")
     if device == "cuda" and not torch.cuda.is_available():

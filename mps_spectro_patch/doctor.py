@@ -17,9 +17,9 @@ from typing import Any
 
 import torch
 
-from . import autoload, checkup, compat, front_end_checkup
+from . import autoload, checkup, compat, front_end_checkup, tuning
 from .checkup import Finding
-from .demo import best_device
+from .demo import best_device, check_device
 from .patching import disable, enable
 from .reporting import status
 
@@ -29,13 +29,25 @@ REPORT = "mps-spectro-patch doctor --json"
 def run(device: str | None = None, as_json: bool = False, full: bool = False) -> int:
     """The command: 0 if healthy, else 1."""
     device = device or best_device()
-    findings = list(examine(device, full or device != "simulator", print if not as_json else lambda _: None))
+    with tuning.ignored():  # what is checked is the kernels, for small calls, too
+        findings = list(examine(device, full or device != "simulator", print if not as_json else lambda _: None))
     wrong = [finding for finding in findings if finding.ok is False]
     if as_json:
         print(json.dumps(as_data(device, findings), indent=1, default=str))
     else:
         print(verdict(device, wrong))
     return 1 if wrong else 0
+
+
+def tune(device: str | None, forget: bool) -> int:
+    """`--tune`: measures and keeps the rule of which calls go to torch, or forgets it."""
+    from .bench import tune as rule
+
+    device = device or best_device()
+    check_device(device)
+    for finding in rule.forget(device) if forget else rule.run(device):
+        print(_line(finding))
+    return 0
 
 
 def examine(device: str, full: bool, say: Callable[[str], object]) -> Iterator[Finding]:

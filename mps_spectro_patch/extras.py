@@ -1,11 +1,12 @@
 """Patches of other modules' functions, as data: where, and what makes the function that goes there.
 
-The engine behind torchaudio=True and compat. A patch is applied when its module is imported and its group is wanted,
-and taken out by identity when it is not wanted any more. Nothing is imported for it but what makes the function.
+The engine behind torchaudio=True and compat. A patch is applied when its module is imported and one of its groups is
+wanted, and taken out by identity when none is wanted any more. Nothing is imported for it but what makes the function.
 
     declare("torchaudio", "torchaudio.functional", "melscale_fbanks", "mps_spectro_patch.somewhere:make")
 
-`make(original, is_active)` returns a plain function: is_active() says whether the group holds for the code that calls.
+`make(original, is_active)` returns a plain function. is_active() gives the options for the code that calls if they
+include the group, and else None. A make that returns `original` changes nothing.
 """
 
 from __future__ import annotations
@@ -17,17 +18,26 @@ from functools import reduce
 from types import ModuleType
 from typing import Any, NamedTuple
 
+from torch.compiler import is_compiling
+
 from . import chains, current, imports
-from .options import logger
+from .options import Options, logger
+
+Maker = Callable[[Callable, Callable[[], "Options | None"]], Callable]
 
 
 class Extra(NamedTuple):
-    """One function to patch: `attribute` (dots allowed) of `module`, by "package.module:function", for a group."""
+    """One function to patch: `attribute` (dots allowed) of `module`, by a maker or "package.module:maker".
 
-    group: str
+    fits(module) says what a module of another version lacks, or nothing. owner: the class whose attribute it is, where
+    the module's name does not lead there.
+    """
+
     module: str
     attribute: str
-    make: str
+    make: str | Maker
+    fits: Callable[[ModuleType], str | None] | None = None
+    owner: type | None = None
 
     def __str__(self) -> str:
         return f"{self.module}.{self.attribute}"
@@ -40,22 +50,30 @@ class _Applied(NamedTuple):
     ours: Callable
 
 
-_declared: dict[tuple[str, str], Extra] = {}
+_declared: dict[tuple[str, str, type | None], Extra] = {}
+_groups: dict[Extra, tuple[str, ...]] = {}
 _applied: dict[Extra, _Applied] = {}
 _problems: dict[Extra, str] = {}
 _wanted: frozenset[str] = frozenset()
 
 
-def declare(group: str, module: str, attribute: str, make: str) -> Extra:
-    """Adds a patch, or finds the same one. Raises ValueError if the same attribute is declared already."""
-    extra = Extra(group, module, attribute, make)
-    if _declared.setdefault((module, attribute), extra) != extra:
-        raise ValueError(f"{extra} is declared already, for {_declared[module, attribute].group}")
+def declare(
+    group: str, module: str, attribute: str, make: str | Maker,
+    fits: Callable[[ModuleType], str | None] | None = None, owner: type | None = None,
+) -> Extra:  # fmt: skip
+    """Adds a patch, or finds the same one, for this group as well. Raises ValueError if the attribute is declared with
+    another maker."""
+    extra = Extra(module, attribute, make, fits, owner)
+    if _declared.setdefault((module, attribute, owner), extra) != extra:
+        known = _declared[module, attribute, owner]
+        raise ValueError(f"{extra} is declared already, for {', '.join(_groups[known])}")
+    if group not in _groups.get(extra, ()):
+        _groups[extra] = (*_groups.get(extra, ()), group)
     return extra
 
 
 def groups() -> set[str]:
-    return {extra.group for extra in _declared.values()}
+    return {group for names in _groups.values() for group in names}
 
 
 def want(wanted: Iterable[str]) -> None:
@@ -63,39 +81,70 @@ def want(wanted: Iterable[str]) -> None:
     global _wanted
     _wanted = frozenset(wanted)
     for extra in list(_applied):
-        if extra.group not in _wanted:
+        if not _is_wanted(extra):
             _take_out(extra)
-    for extra in _declared.values():
-        if extra.group in _wanted:
-            imports.when_imported(extra.module, lambda module, extra=extra: _apply(extra, module), str(extra))
+    for extra in list(_declared.values()):
+        if _is_wanted(extra):
+            apply_when_imported(extra)
 
 
-def state() -> dict[str, str]:
-    """What became of each patch of a group that is wanted, and of those that could not be taken out."""
+def apply_when_imported(extra: Extra) -> None:
+    """For a patch that was declared after its group was wanted. A class is there already."""
+    if extra.owner is not None:
+        _patch(extra, extra.owner, extra.attribute.rpartition(".")[2])
+    else:
+        imports.when_imported(extra.module, lambda module: _apply(extra, module), f"{extra} {_name(extra.make)}")
+
+
+def is_wanted(group: str) -> bool:
+    return group in _wanted
+
+
+def state(group: str | None = None) -> dict[str, str]:
+    """What became of each patch that is wanted, and of those that could not be taken out: of all, or of one group."""
     return {
-        str(extra): _state(extra) for extra in _declared.values() if extra.group in _wanted or extra in _applied
+        str(extra): _state(extra)
+        for extra in _declared.values()
+        if (_is_wanted(extra) or extra in _applied) and (group is None or group in _groups[extra])
     }
 
 
 def _state(extra: Extra) -> str:
     if extra in _applied:
-        return "patched" if extra.group in _wanted else "patched, inert, below somebody else's wrapper"
+        return "patched" if _is_wanted(extra) else "patched, inert, below somebody else's wrapper"
     if extra in _problems:
         return f"not patched: {_problems[extra]}"
     return "not patched: waits for the import" if extra.module not in sys.modules else "not patched"
 
 
+def _is_wanted(extra: Extra) -> bool:
+    return not _wanted.isdisjoint(_groups[extra])
+
+
 def _apply(extra: Extra, module: ModuleType) -> None:
-    if extra.group not in _wanted:  # disabled between the hook's making and the import
+    if not _is_wanted(extra):  # disabled between the hook's making and the import
+        return
+    if extra.fits is not None and (unlike := extra.fits(module)):
+        _complain(extra, f"unknown version: {unlike}")
         return
     path = extra.attribute.split(".")
     try:
         owner = reduce(getattr, path[:-1], module)
-        original = getattr(owner, path[-1])
+        getattr(owner, path[-1])
     except AttributeError as error:
-        _problems[extra] = f"{error}"
-        logger.warning("%s is not patched: %s", extra, error)
+        _complain(extra, f"unknown version: it has no attribute {error.name!r}")
         return
+    _patch(extra, owner, path[-1])
+
+
+def _complain(extra: Extra, why: str) -> None:
+    if _problems.get(extra) != why:
+        logger.warning("%s is not patched: %s", extra, why)
+    _problems[extra] = why
+
+
+def _patch(extra: Extra, owner: Any, name: str) -> None:
+    original = getattr(owner, name)
     before = _applied.get(extra)
     if before and before.owner is owner and (original is before.ours or chains.places(before.ours, original)):
         return
@@ -103,11 +152,25 @@ def _apply(extra: Extra, module: ModuleType) -> None:
     if twin:  # one function under two names stays one
         original, ours = twin.original, twin.ours
     else:
-        name, _, function = extra.make.partition(":")
-        ours = getattr(importlib.import_module(name), function)(original, lambda: _is_active(extra.group))
-    setattr(owner, path[-1], ours)
-    _applied[extra] = _Applied(owner, path[-1], original, ours)
+        try:
+            ours = _maker(extra.make)(original, lambda: _options_if_active(extra))
+        except Exception as error:
+            _problems[extra] = f"{type(error).__name__}: {error}"
+            raise
+    setattr(owner, name, ours)
+    _applied[extra] = _Applied(owner, name, original, ours)
     _problems.pop(extra, None)
+
+
+def _maker(make: str | Maker) -> Maker:
+    if callable(make):
+        return make
+    module, _, function = make.partition(":")
+    return getattr(importlib.import_module(module), function)
+
+
+def _name(make: str | Maker) -> str:
+    return make if isinstance(make, str) else f"{make.__module__}:{make.__qualname__}"
 
 
 def _twin(extra: Extra, found: Callable) -> _Applied | None:
@@ -131,6 +194,6 @@ def _take_out(extra: Extra) -> None:
     del _applied[extra]
 
 
-def _is_active(group: str) -> bool:
-    options = current.options_here()
-    return options is not None and group in options.groups
+def _options_if_active(extra: Extra) -> Options | None:
+    options = current.process if is_compiling() else current.options_here()
+    return options if options is not None and not set(_groups[extra]).isdisjoint(options.groups) else None

@@ -18,7 +18,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 from torch.autograd import forward_ad
 from torch.compiler import is_compiling
 
-from . import current, front_end_guard, routing
+from . import current, front_end_guard, ready, routing
 from .kernels import plan
 from .kernels.hashing import hashed_once
 
@@ -96,6 +96,10 @@ def compute(
         raise TypeError(f"the waveform must be a floating-point tensor, not {getattr(x, 'dtype', type(x).__name__)}")
     if x.dim() == 0:
         raise ValueError("the waveform must be [..., time]")
+    if use_kernels and not is_compiling() and routing.is_plain_eager():
+        result = ready.call(x, window, basis, call, _layout(x))
+        if result is not None:
+            return result
     dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
     device = x.device
     if window.dtype != dtype or window.device != device:
@@ -111,7 +115,19 @@ def try_fused(
     """compute() of float32 tensors by the kernels, or None where they do not do this call."""
     if x.dim() == 0 or not x.numel():
         return None
+    if not is_compiling() and routing.is_plain_eager():
+        result = ready.call(x, window, basis, call, _layout(x))
+        if result is not None:
+            return result
     return _compute(x, window, basis, call, True, False)
+
+
+def _layout(x: torch.Tensor) -> tuple | None:
+    """What makes two calls alike, beside their window, filterbank and FrontEnd; None: nothing is like it."""
+    try:
+        return x.shape, x.stride(), x.dtype, x.device, id(current.options_here())
+    except RuntimeError:  # sparse: it has no strides
+        return None
 
 
 def _compute(x, window, basis, call: FrontEnd, use_kernels: bool, must: bool) -> torch.Tensor | None:
@@ -127,7 +143,7 @@ def _compute(x, window, basis, call: FrontEnd, use_kernels: bool, must: bool) ->
         return _unfolded(values, shape[:-1])
     result = None
     if use_kernels and one.has_kernels and is_fused(rows, window):
-        result = _fused(rows, window, basis, call, one)
+        result = _fused(rows, window, basis, call, one, x)
     if result is None:
         if not must:
             return None
@@ -248,8 +264,8 @@ def _supports(n_fft: int) -> bool:
 _supports._dynamo_marked_constant = True  # type: ignore[attr-defined]  # a search that dynamo had better not trace
 
 
-def _fused(rows, window, basis, call: FrontEnd, one: _Resolved) -> torch.Tensor | None:
-    """The kernels' result, or None where they are not to be trusted."""
+def _fused(rows, window, basis, call: FrontEnd, one: _Resolved, x: torch.Tensor) -> torch.Tensor | None:
+    """The kernels' result, or None where they are not to be trusted. rows: of the waveform x."""
     scale, arguments = call.scale, one.arguments
     if is_compiling():
         values = torch.ops.mps_spectro_patch.features.default(rows, window, basis, *arguments)
@@ -271,9 +287,31 @@ def _fused(rows, window, basis, call: FrontEnd, one: _Resolved) -> torch.Tensor 
             return _in_two_launches((rows, window, basis), scale, one)
 
     key = call, None if basis is None else basis.shape, rows.dtype, rows.device, needs
-    return front_end_guard.run(
-        key, current.options_here(), run, lambda: _composed(rows, window, basis, scale, one), rows
-    )
+    options = current.options_here()
+    result = front_end_guard.run(key, options, run, lambda: _composed(rows, window, basis, scale, one), rows)
+    if result is not None and not needs and front_end_guard.is_trusted(key, options):
+        if not call.window_norm and not one.outer_pad:
+            _make_ready(rows, window, basis, call, one, x)
+    return result
+
+
+def _make_ready(rows, window, basis, call: FrontEnd, one: _Resolved, x: torch.Tensor) -> None:
+    scale, shape = call.scale, x.shape
+    if shape and x.stride(-1) != 1:
+        return
+    launch = ops.features.ready_features(
+        rows, window, basis, one.rows_per_item, scale.below, scale.after_factor, scale.after_offset,
+        scale.deviation_eps, *one.arguments,
+    )  # fmt: skip
+    if launch is None or (scale.below is None and (scale.after_factor != 1 or scale.after_offset)):
+        return
+    flat, batch = rows.shape, shape[:-1]
+
+    def folded(x: torch.Tensor, window: torch.Tensor) -> torch.Tensor:
+        return _unfolded(launch(x.reshape(flat), window), batch)
+
+    run = launch if len(shape) == 2 else folded
+    ready.offer(x, window, basis, call, _layout(x), run, keep=current.options_here())
 
 
 def _in_two_launches(tensors: tuple, scale: Scale, one: _Resolved) -> torch.Tensor:

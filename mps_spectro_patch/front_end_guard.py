@@ -13,6 +13,7 @@ from collections.abc import Callable, Hashable
 
 import torch
 
+from . import ready
 from .guard import Quarantined
 from .options import Options, logger
 
@@ -58,6 +59,12 @@ def run(
     return result
 
 
+def is_trusted(key: tuple, options: Options | None) -> bool:
+    """Whether a call of this key needs no comparison any more."""
+    verify = "first" if options is None else options.verify
+    return key not in _refused and (verify == "off" or (verify == "first" and key in _verified))
+
+
 def turn_off(n_fft: int, device: torch.device, gradients_only: bool, why: str) -> bool:
     """Front ends of this size are composed from now on; whether that is news. For the self-test, which warns."""
     entry = Quarantined("features", f"front ends n_fft={n_fft}", str(device), why)
@@ -66,6 +73,7 @@ def turn_off(n_fft: int, device: torch.device, gradients_only: bool, why: str) -
         is_news = any(key not in off for key in keys)
         for key in keys:
             off.setdefault(key, entry)
+    ready.clear()  # what was made ready asks nobody any more
     return is_news
 
 

@@ -17,8 +17,9 @@ from typing import NamedTuple
 import torch
 from torch._subclasses.fake_tensor import FakeTensor
 
-from . import comparison, notices, startup, watch
+from . import comparison, notices, ready, startup, watch
 from .kernels import plan
+from .kernels.launch import Ready
 from .options import OPS, Options, logger
 from .routing import Call, FallbackError, Reason, UseOriginal
 
@@ -71,6 +72,11 @@ def launch(
         )  # fmt: skip
     elif window.dtype is not torch.float32:
         window = window.resolve_conj() if window.is_complex() else window.to(torch.float32)
+    if direct and not torch._C._are_functorch_transforms_active():
+        result = ready.call(input, window, None, call)
+        if result is not None:
+            return result
+        _make_ready(op, input, window, call)
     window = window.resolve_neg()
     input = input.resolve_conj().resolve_neg()
     if op == "stft":
@@ -79,11 +85,38 @@ def launch(
         operator, single = ops.eager_istft if direct else ops.istft, input.dim() == 2
     result = operator(input.unsqueeze(0) if single else input, window, *call.arguments)
     if single:
-        # In place where torch's result is no view: its spectrum of one signal, and a signal that it lengthens.
-        own = op == "stft" or "length" in call.notices
-        in_place = direct and own and not torch._C._are_functorch_transforms_active()
+        in_place = direct and _is_own(op, call) and not torch._C._are_functorch_transforms_active()
         result = result.squeeze_(0) if in_place else result.squeeze(0)
     return torch.view_as_real(result) if call.as_real else result
+
+
+def _make_ready(op: str, input: torch.Tensor, window: torch.Tensor, call: Call) -> None:
+    """For the next such call, where no gradient is wanted."""
+    if input.is_conj() or input.is_neg():
+        return
+    if window.requires_grad or (torch.is_grad_enabled() and input.requires_grad):
+        return  # a window that learns may change through .data, which nothing tells
+    single = input.dim() == (1 if op == "stft" else 2)
+    run = ops.operators.ready(op, input.unsqueeze(0) if single else input, window, call.arguments)
+    if run is not None:
+        if single or call.as_real:
+            run = _shaped(run, single, _is_own(op, call), call.as_real)
+        ready.offer(input, window, None, call, (), run)
+
+
+def _shaped(run: Ready, single: bool, own: bool, as_real: bool) -> Ready:
+    def shaped(input: torch.Tensor, window: torch.Tensor) -> torch.Tensor:
+        result = run(input.unsqueeze(0) if single else input, window)
+        if single:
+            result = result.squeeze_(0) if own else result.squeeze(0)
+        return torch.view_as_real(result) if as_real else result
+
+    return shaped
+
+
+def _is_own(op: str, call: Call) -> bool:
+    """Whether torch's result of a single signal is no view: its spectrum, and a signal that it lengthens."""
+    return op == "stft" or "length" in call.notices
 
 
 def launch_compiled(op: str, input: torch.Tensor, window: torch.Tensor | None, call: Call) -> torch.Tensor:

@@ -7,12 +7,13 @@ torch.functional would break __torch_function__ tables and pickling. For whom a 
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable, Collection
 from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
 import torch
-from torch.compiler import is_compiling
+from torch.compiler import is_compiling, is_dynamo_compiling
 from torch.jit._builtins import _get_builtin_table, _register_builtin
 
 from . import current, guard, routing, watch
@@ -77,27 +78,30 @@ _PLAIN = (torch.Tensor, torch.nn.Parameter)
 
 
 # Both functions begin with the shortest way out, for calls that are none of our business: written out, as each function
-# call costs a tenth of what may be spent there. Dynamo does not see it: `compiling` is true for it.
+# call costs a tenth of what may be spent there. Dynamo does not see it: is_dynamo_compiling() is true for it. (What
+# traces with fake tensors only comes to is_compiling().)
 
 
 def _make_stft(layer: Layer, original: Callable) -> Callable:
-    untouched = guard.untouched
+    untouched, scope_here = guard.untouched, current.scope.get
 
     def stft(input, n_fft, hop_length=None, win_length=None, window=None, center=True, pad_mode="reflect",
              normalized=False, onesided=None, return_complex=None, align_to_window=None):
-        compiling = is_compiling()
-        options = current.options_for_compiled_code() if compiling else options_here()
+        if not is_dynamo_compiling() and type(input) in _PLAIN and not watch.everything:
+            here = scope_here()
+            options = current.process if here is None else here.owner.options
+            if options is not None and options.stft_flags is not None and not layer.retired:
+                for flag in options.stft_flags:
+                    if getattr(input, flag):
+                        break
+                else:
+                    untouched["stft"] += 1
+                    return original(input, n_fft, hop_length, win_length, window, center, pad_mode, normalized,
+                                    onesided, return_complex, align_to_window)
+        options = current.options_for_compiled_code() if is_compiling() else options_here()
         if options is None or options.stft_flags is None or layer.retired:
             return original(input, n_fft, hop_length, win_length, window, center, pad_mode, normalized, onesided,
                             return_complex, align_to_window)
-        if not compiling and type(input) in _PLAIN and not watch.everything:
-            for flag in options.stft_flags:
-                if getattr(input, flag):
-                    break
-            else:
-                untouched["stft"] += 1
-                return original(input, n_fft, hop_length, win_length, window, center, pad_mode, normalized, onesided,
-                                return_complex, align_to_window)
         arguments = (input, n_fft, hop_length, win_length, window, center, pad_mode, normalized, onesided,
                      return_complex, align_to_window)
         return _call("stft", options, arguments, original, arguments, {})
@@ -106,21 +110,23 @@ def _make_stft(layer: Layer, original: Callable) -> Callable:
 
 
 def _make_istft(layer: Layer, original: Callable) -> Callable:
-    untouched = guard.untouched
+    untouched, scope_here = guard.untouched, current.scope.get
 
     # torch.istft is a builtin: it has no signature, and its errors tell how arguments were given. So they are kept.
     def istft(*args, **kwargs):
-        compiling = is_compiling()
-        options = current.options_for_compiled_code() if compiling else options_here()
+        if not is_dynamo_compiling() and args and type(args[0]) in _PLAIN and not watch.everything:
+            here = scope_here()
+            options = current.process if here is None else here.owner.options
+            if options is not None and options.istft_flags is not None and not layer.retired:
+                for flag in options.istft_flags:
+                    if getattr(args[0], flag):
+                        break
+                else:
+                    untouched["istft"] += 1
+                    return original(*args, **kwargs)
+        options = current.options_for_compiled_code() if is_compiling() else options_here()
         if options is None or options.istft_flags is None or layer.retired:
             return original(*args, **kwargs)
-        if not compiling and args and type(args[0]) in _PLAIN and not watch.everything:
-            for flag in options.istft_flags:
-                if getattr(args[0], flag):
-                    break
-            else:
-                untouched["istft"] += 1
-                return original(*args, **kwargs)
         try:
             arguments = istft_arguments(*args, **kwargs)
         except TypeError:
@@ -141,6 +147,8 @@ def _call(op: str, options: Options, arguments: tuple, original: Callable, args:
         if isinstance(decision, Reason):
             return original(*args, **kwargs)
         return guard.launch_compiled(op, arguments[0], arguments[4], decision)
+    if watch.observer is not None:
+        watch.introduce(sys._getframe(2))
     if watch.is_due(op):
         return watch.call(op, arguments, lambda: _act(op, options, arguments, original, args, kwargs))
     return _act(op, options, arguments, original, args, kwargs)

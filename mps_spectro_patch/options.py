@@ -11,6 +11,8 @@ import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from .compat import NAMES as PROJECTS
+
 ACCELERATORS = {"mps": "mps", "cuda": "cuda", "simulator": "cpu"}  # our name -> torch's device type
 OPS = ("stft", "istft")
 CHOICES = {
@@ -28,7 +30,7 @@ _DEFAULTS = {
     "on_error": "fallback",
     "on_fallback": "quiet",
 }
-_FROM_ENVIRONMENT = ("devices", "reach", "verify", "on_error", "on_fallback")
+_FROM_ENVIRONMENT = ("devices", "compat", "reach", "verify", "on_error", "on_fallback")
 
 logger = logging.getLogger("mps_spectro_patch")
 logger.addHandler(logging.NullHandler())  # otherwise logging's last resort would print warnings of ours to stderr
@@ -46,7 +48,7 @@ class Options:
     devices: tuple[str, ...] = ("mps",)
     ops: tuple[str, ...] = OPS
     torchaudio: bool | None = None
-    compat: bool | None = None
+    compat: bool | tuple[str, ...] | None = None
     reach: str = "attribute"
     verify: str = "first"
     on_error: str = "fallback"
@@ -68,15 +70,21 @@ class Options:
                 raise ValueError(f"{name}={getattr(self, name)!r}: expected one of {', '.join(map(repr, allowed))}")
         if self.torchaudio not in (None, False, True):
             raise ValueError(f"torchaudio={self.torchaudio!r}: expected True, False or None")
-        if self.compat not in (None, False):
-            raise NotImplementedError("compat is not there yet: only None (the default) or False can be given")
+        put(self, "compat", _compat(self.compat))
         put(self, "device_types", tuple(ACCELERATORS[device] for device in self.devices))
         put(self, "flags", tuple(f"is_{kind}" for kind in self.device_types))
         put(self, "layer_ops", () if self.reach == "dispatcher" else self.ops)
         for op in self.layer_ops:
             put(self, f"{op}_flags", self.flags)
         put(self, "dispatcher_ops", self.ops if self.reach == "dispatcher" else ())
-        put(self, "groups", ("torchaudio",) if self.torchaudio else ())
+        put(self, "groups", (*("torchaudio",) * bool(self.torchaudio), *(f"compat.{name}" for name in self.projects)))
+
+    @property
+    def projects(self) -> tuple[str, ...]:
+        """The modules of compat that are wanted."""
+        if isinstance(self.compat, tuple):
+            return self.compat
+        return () if self.compat is False else PROJECTS
 
     @classmethod
     def resolve(cls, **given: object) -> Options:
@@ -92,6 +100,17 @@ class Options:
                     raise ValueError(f"environment variable {variable}: {error}") from None
                 values[name] = text
         return cls(**{**_DEFAULTS, **values})  # type: ignore[arg-type]
+
+
+def _compat(given: bool | str | Iterable[str] | None) -> bool | tuple[str, ...] | None:
+    """None or True: every project; False: none; else the names of projects. Text is from the environment."""
+    if given is None or isinstance(given, bool):
+        return given
+    if isinstance(given, str) and given in ("1", "true", "on", "yes", "all"):
+        return True
+    if isinstance(given, str) and given in ("0", "false", "off", "no", "none"):
+        return False
+    return _names("compat", given, PROJECTS)
 
 
 def _names(option: str, given: str | Iterable[str], allowed: tuple[str, ...]) -> tuple[str, ...]:

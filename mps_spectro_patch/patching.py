@@ -7,13 +7,14 @@ other modules' functions extras.py's; for whom a patch acts is current.py's.
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
 
-from . import current, extras, guard, layers, references, startup
+from . import current, extras, guard, layers, references, startup, tuning
 from .options import OPS, Options, logger
 
 
@@ -35,7 +36,7 @@ def enable(
     devices: Iterable[str] | None = None,
     ops: Iterable[str] | None = None,
     torchaudio: bool | None = None,
-    compat: bool | None = None,
+    compat: bool | Iterable[str] | None = None,
     reach: str | None = None,
     verify: str | None = None,
     on_error: str | None = None,
@@ -56,6 +57,7 @@ def enable(
             from . import selftest  # with all the kernels, which importing the package does not load
 
             selftest.first(options)
+        tuning.apply(again=True)
         _holders[_PROCESS] = _Holder(options, 1)
         _apply()
         current.process = options
@@ -84,6 +86,7 @@ def hold(owner: current.Owner, options: Options) -> None:
     _check(options)
     with _lock:
         guard.load_operators()  # before anything changes: this may fail
+        tuning.apply()
         count = _holders[owner].count if owner in _holders else 0
         _holders[owner] = _Holder(options, count + 1)
         _apply()
@@ -131,6 +134,10 @@ def _check(options: Options) -> None:
         from . import torchaudio_hooks  # only a program that asks for it pays for it
 
         torchaudio_hooks.declare()
+    if options.projects:
+        from . import projects  # likewise
+
+        projects.declare(options.projects)
 
 
 def _apply() -> None:
@@ -148,6 +155,8 @@ def _apply() -> None:
             _replaced.add(op)
     _register({(op, kind) for options in held for op in options.dispatcher_ops for kind in options.device_types})
     extras.want({group for options in held for group in options.groups})
+    if f"{__package__}.lookalikes" in sys.modules:
+        sys.modules[f"{__package__}.lookalikes"].want()
 
 
 def _wants_references(held: list[Options], op: str) -> bool:
@@ -182,6 +191,11 @@ def registered() -> list[str]:
     return _dispatcher.registered() if _dispatcher else []
 
 
+def project_states() -> dict[str, str]:
+    """What became of each project of compat that is wanted."""
+    return sys.modules[f"{__package__}.projects"].state() if f"{__package__}.projects" in sys.modules else {}
+
+
 def _patched(options: Options) -> Patched:
     patched = [f"torch.{op}" for op in options.layer_ops] + registered()
     skipped = [(f"torch.{op}", "not among the ops") for op in OPS if op not in options.ops]
@@ -197,11 +211,16 @@ def _patched(options: Options) -> Patched:
         if options.reach == "attribute":
             why += '; reach="references" replaces such names'
         skipped += [(name, why) for name in early_references(options.ops)]
-    for what, state in extras.state().items():
+    for what, state in extras.state("torchaudio").items():
         if state == "patched":
             patched.append(what)
         else:
             skipped.append((what, state.removeprefix("not patched: ")))
+    for name, state in project_states().items():
+        if state.startswith("applied"):
+            patched.append(f"{name}: {state}")
+        else:
+            skipped.append((name, state))
     skipped += [(device, "there is no such device here") for device in options.devices if not _is_there(device)]
     return Patched(options, tuple(patched), tuple(skipped))
 

@@ -76,6 +76,7 @@ class Status:
     enabled: bool
     options: Options | None
     patched: dict[str, str]
+    projects: dict[str, str]
     registered: tuple[str, ...]
     early_references: tuple[str, ...]
     quarantined: tuple[guard.Quarantined, ...]
@@ -86,6 +87,7 @@ class Status:
         if self.options:
             lines += [f"  {self.options}"]
         lines += [f"  {_named(what)}: {state}" for what, state in self.patched.items()]
+        lines += [f"  {name}: {state}" for name, state in self.projects.items()]
         lines += [f"  registered: {what}" for what in self.registered]
         lines += [f"  missed: {name} was bound early and is torch's own" for name in self.early_references]
         lines += [f"  not used any more: {bad.plan} on {bad.device}: {bad.why}" for bad in self.quarantined]
@@ -169,6 +171,7 @@ def status() -> Status:
         enabled=patching.is_enabled(),
         options=options_here(),
         patched={**{op: _state(op) for op in OPS}, **extras.state()},
+        projects=patching.project_states(),
         registered=tuple(patching.registered()),
         early_references=tuple(patching.early_references()),
         quarantined=(*guard.quarantined.values(), *front_end_guard.not_used()),

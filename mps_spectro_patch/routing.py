@@ -7,6 +7,7 @@ the original, so that errors and warnings are torch's own.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
@@ -19,6 +20,12 @@ from torch.overrides import _get_current_function_mode_stack
 from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
 from .kernels import plan
+
+# Asked on every call: found once.
+_compiler = torch.compiler
+_function_modes, _dispatch_modes = torch._C._len_torch_function_stack, torch._C._len_torch_dispatch_stack
+_are_transforms_active = torch._C._are_functorch_transforms_active
+_is_wrapped, _tracing_state = torch._C._functorch.is_functorch_wrapped_tensor, torch._C._get_tracing_state
 
 ELEMENTS_MAX = 2**31  # the kernels count elements in 32 bits
 SAMPLES_MAX = 2**30  # and positions in a signal with room for what lies beyond its ends
@@ -43,6 +50,8 @@ class Reason(str, Enum):
 
     def __str__(self) -> str:
         return self.value
+
+    __hash__ = str.__hash__  # Enum's is written in Python, and every fallback is counted by its reason
 
     DEVICE = "device", "the input is not on a device that is accelerated"
     OP = "op", "this function is not among the ops that are accelerated"
@@ -71,6 +80,7 @@ class Reason(str, Enum):
     BINS = "bins", "the number of frequency bins is neither n_fft // 2 + 1 nor n_fft, or does not fit onesided"
     LENGTH = "length", "the output is empty"
     NOLA = "nola", "the window's envelope is (almost) zero somewhere: torch raises"
+    TUNED = "tuned", "too little work: torch was faster when `doctor --tune` measured this machine"
     CAPTURE = "capture", "a CUDA graph is being captured, and this size was never used before: call it once first"
     QUARANTINED = "quarantined", "this plan gave a wrong result or an error earlier in this process"
     VERIFICATION = "verification", "the fast result differed from the original's"
@@ -157,6 +167,20 @@ def decide(op: str, flags: tuple[str, ...], arguments: tuple) -> Call | Reason:
 def decide_touched(op: str, arguments: tuple) -> Call | Reason:
     """decide() for an input that untouched() lets pass."""
     input, window = arguments[0], arguments[4]
+    signature = known = None
+    # A function mode, or a trace, would see us look.
+    if type(input) is not FakeTensor and not _function_modes() and _tracing_state() is None:
+        try:
+            signature = (
+                input.shape, input.stride(), input.dtype, input.device, input.layout,
+                None if window is None else (window.shape, window.dtype, window.device, window.layout),
+                arguments[1:4], arguments[5:], tuple(map(type, arguments)),
+            )  # fmt: skip
+            known = _answers.get(signature)
+        except (RuntimeError, TypeError, AttributeError):  # a tensor without strides, a list instead of an int, ...
+            signature = None
+        if type(known) is Reason:  # then the original is right, whatever is going on
+            return known
     transforms = _transforms()
     reason = _surroundings(input, window, transforms)
     if reason is not None:
@@ -167,19 +191,13 @@ def decide_touched(op: str, arguments: tuple) -> Call | Reason:
         return Reason.FORWARD_AD
     if transforms:
         return check(*arguments, copies=_copies(input, window))
-    if type(input) is FakeTensor:
-        return check(*arguments)
-    try:
-        signature = (
-            input.shape, input.stride(), input.dtype, input.device, input.layout,
-            None if window is None else (window.shape, window.dtype, window.device, window.layout),
-            arguments[1:4], arguments[5:], tuple(map(type, arguments)),
-        )  # fmt: skip
-        known = _answers.get(signature)
-    except (RuntimeError, TypeError, AttributeError):  # a tensor without strides, a list where an int should be, ...
+    if signature is None:
         return check(*arguments)
     if known is None:
         known = check(*arguments)
+        if _least_work is not None and isinstance(known, Call) and _work(input, known) < _least_work(op, input.device):
+            # Not remembered: whether a gradient is wanted, where a kernel saves most, is not in the signature.
+            return known if _wants_gradient(input, window) else Reason.TUNED
         if len(_answers) >= _ANSWERS_MAX:
             _answers.clear()
         _answers[signature] = known
@@ -190,6 +208,30 @@ def decide_touched(op: str, arguments: tuple) -> Call | Reason:
 # because 1, 1.0 and True are equal, and torch takes them differently.
 _answers: dict[tuple, Call | Reason] = {}
 _ANSWERS_MAX = 4096
+# The least work worth a kernel in calls without a gradient, by op and device. None: nobody measured it (tuning.py).
+_least_work: Callable[[str, torch.device], int] | None = None
+
+
+def set_rule(least_work: Callable[[str, torch.device], int] | None) -> None:
+    """Which eager calls are too small from now on: those with fewer rows * frames * n_fft than `least_work` says."""
+    global _least_work
+    if least_work is not _least_work:
+        _least_work = least_work
+        _answers.clear()
+
+
+def _work(input: torch.Tensor, call: Call) -> int:
+    """rows * frames * n_fft of a call that check_stft() or check_istft() let pass."""
+    op, n_fft, _ = call.plan
+    if op == "istft":
+        return (input.shape[0] if input.dim() == 3 else 1) * input.shape[-1] * n_fft
+    _, hop, _, pad, *_ = call.arguments
+    rows = input.shape[0] if input.dim() == 2 else 1
+    return rows * (1 + (input.shape[-1] + 2 * pad - n_fft) // hop) * n_fft
+
+
+def _wants_gradient(input: torch.Tensor, window: torch.Tensor | None) -> bool:
+    return torch.is_grad_enabled() and (input.requires_grad or (window is not None and window.requires_grad))
 
 
 def decide_compiled(op: str, devices: tuple[str, ...], arguments: tuple) -> Call | Reason:
@@ -215,7 +257,7 @@ def untouched(input, flags: tuple[str, ...]) -> Reason | None:
 
 def _transforms() -> str:
     """Functorch's transforms that are active: none (""), those our operators have rules for ("rules"), or "others"."""
-    if not torch._C._are_functorch_transforms_active():
+    if not _are_transforms_active():
         return ""
     kinds = {interpreter.key() for interpreter in torch._C._functorch.get_interpreter_stack() or ()}
     known = {torch._C._functorch.TransformType.Vmap, torch._C._functorch.TransformType.Grad}
@@ -243,7 +285,7 @@ def _copies(input, window) -> int:
 def is_exporting() -> bool:
     """Whether torch.export is at work. The flag itself: before 2.13 dynamo takes torch.compiler.is_exporting() for true
     in every compilation, and old versions have neither."""
-    return getattr(torch.compiler, "_is_exporting_flag", False) or (is_compiling() and _dynamo_is_exporting())
+    return getattr(_compiler, "_is_exporting_flag", False) or (is_compiling() and _dynamo_is_exporting())
 
 
 def _dynamo_is_exporting() -> bool:
@@ -260,20 +302,27 @@ _dynamo_is_exporting._dynamo_marked_constant = True  # type: ignore[attr-defined
 
 def _surroundings(input, window, transforms: str) -> Reason | None:
     """What is going on around the call that an operator of ours would hide from, or that would hide from it."""
-    if torch._C._len_torch_function_stack() and not all(map(_only_sets_the_device, _get_current_function_mode_stack())):
+    if _function_modes() and not all(map(_only_sets_the_device, _get_current_function_mode_stack())):
         return Reason.MODE
-    if torch._C._len_torch_dispatch_stack() and not all(
+    if _dispatch_modes() and not all(
         isinstance(mode, FakeTensorMode) for mode in _get_current_dispatch_mode_stack()
     ):
         return Reason.MODE
     if transforms == "others":
         return Reason.TRANSFORM
-    wrapped = torch._C._functorch.is_functorch_wrapped_tensor
-    if not transforms and (wrapped(input) or (isinstance(window, torch.Tensor) and wrapped(window))):
+    if not transforms and (_is_wrapped(input) or (isinstance(window, torch.Tensor) and _is_wrapped(window))):
         return Reason.TRANSFORM  # escaped from a finished transform
-    if torch._C._get_tracing_state() is not None or is_exporting():
+    if _tracing_state() is not None or is_exporting():
         return Reason.TRACING
     return None
+
+
+def is_plain_eager() -> bool:
+    """Whether nothing at all is going on around the code that calls. (It may also be that something harmless is.)"""
+    return not (
+        _function_modes() or _dispatch_modes() or _are_transforms_active() or forward_ad._current_level >= 0
+        or _tracing_state() is not None or getattr(_compiler, "_is_exporting_flag", False)
+    )  # fmt: skip
 
 
 def _only_sets_the_device(mode) -> bool:

@@ -26,7 +26,7 @@ class accelerated:
         devices: Iterable[str] | None = None,
         ops: Iterable[str] | None = None,
         torchaudio: bool | None = None,
-        compat: bool | None = None,
+        compat: bool | Iterable[str] | None = None,
         reach: str | None = None,
         verify: str | None = None,
         on_error: str | None = None,

@@ -198,7 +198,7 @@ def _turn_off(outcome: Outcome) -> None:
 
 
 def _path(outcome_or_environment: Outcome | dict[str, str]) -> Path:
-    from .kernels.host import cache_directory
+    from .kernels.cache import cache_directory
 
     here = outcome_or_environment.environment if isinstance(outcome_or_environment, Outcome) else outcome_or_environment
     name = hashlib.sha256(json.dumps(here, sort_keys=True).encode()).hexdigest()[:16]

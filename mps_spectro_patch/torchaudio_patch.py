@@ -7,19 +7,16 @@ exactly as torchaudio would, it hands to torchaudio.
 
 from __future__ import annotations
 
-import functools
-import inspect
 import sys
 import weakref
-from collections.abc import Callable
 from dataclasses import replace
-from types import FunctionType
 from typing import Any
 
 import torch
 from torch.compiler import is_compiling
 
 from . import current, front_end, front_end_guard
+from .answers import asked_first
 from .front_end import FrontEnd, Scale
 from .functional import PAD_MODES, decibels
 
@@ -87,46 +84,8 @@ def _amplitude_to_db(x, multiplier, amin, db_multiplier, top_db=None) -> torch.T
     return front_end_guard.run(key, current.options_here(), run, composed, x)
 
 
-def _maker(answer: Callable[..., torch.Tensor | None]) -> Callable[[Callable, Callable], Callable]:
-    """What makes the function for extras.py, of what may answer in its place (None: torchaudio must)."""
-    return lambda original, is_active: _wrapper(original, answer)
-
-
-spectrogram, amplitude_to_db = _maker(_spectrogram), _maker(_amplitude_to_db)
-mel_spectrogram, mfcc = _maker(_mel_spectrogram), _maker(_mfcc)
-
-
-def _wrapper(original: Callable, answer: Callable) -> Callable:
-    """`original` with `answer` asked first. TorchScript, which reads source and globals, sees `original`."""
-
-    def asked(*args: Any, **kwargs: Any) -> torch.Tensor | None:
-        options = current.process if is_compiling() else current.options_here()
-        if options is None or not options.torchaudio or torch._C._get_tracing_state() is not None:
-            return None
-        waveform = next((value for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor)), None)
-        if waveform is None or waveform.device.type not in options.device_types:
-            return None
-        try:
-            return answer(*args, **kwargs)
-        except TypeError:
-            if _binds(answer, args, kwargs):
-                raise
-            return None  # wrong arguments: torchaudio says so in its own words
-
-    def wrapper(*args, **kwargs):
-        result = asked(*args, **kwargs)
-        return original(*args, **kwargs) if result is None else result
-
-    twin = FunctionType(wrapper.__code__, original.__globals__, wrapper.__name__, None, wrapper.__closure__)
-    return functools.update_wrapper(twin, original)
-
-
-def _binds(function: Callable, args: tuple, kwargs: dict) -> bool:
-    try:
-        inspect.signature(function).bind(*args, **kwargs)
-    except TypeError:
-        return False
-    return True
+spectrogram, amplitude_to_db = asked_first(_spectrogram), asked_first(_amplitude_to_db)
+mel_spectrogram, mfcc = asked_first(_mel_spectrogram), asked_first(_mfcc)
 
 
 def _mel(module, waveform, scale: Scale) -> torch.Tensor | None:

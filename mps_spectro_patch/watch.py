@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import CodeType, FrameType
 from typing import Any, NamedTuple
 
 import torch
@@ -19,7 +20,7 @@ from .options import OPS
 
 everything = False  # every call is remembered, also those that are none of our business
 FIRST, EVERY = 50, 64  # of each op the first calls, then one in so many
-SITES_MAX, EVENTS_MAX = 1000, 200_000
+SITES_MAX, EVENTS_MAX, CALLERS_MAX = 1000, 200_000, 10_000
 
 _OURS = str(Path(__file__).parent) + os.sep
 _EXAMPLES = os.path.join(_OURS, "examples", "")
@@ -52,7 +53,10 @@ class _Here(threading.local):
     outcome: str | None = None  # "fast", or a reason
 
 
+observer: Callable[[FrameType], None] | None = None  # is shown every function that calls torch, once
+
 _here = _Here()
+_introduced: set[CodeType] = set()
 _lock = threading.Lock()
 _met = {op: 0 for op in OPS}
 _sites: dict[Site, Tally] = {}
@@ -91,6 +95,15 @@ def is_due(op: str) -> bool:
         return True
     met = _met[op] = _met[op] + 1
     return met <= FIRST or met % EVERY == 0
+
+
+def introduce(frame: FrameType) -> None:
+    """Shows the observer the frame of a call, if it runs code that it has not seen."""
+    if frame.f_code in _introduced or observer is None:
+        return
+    if len(_introduced) < CALLERS_MAX:
+        _introduced.add(frame.f_code)
+        observer(frame)
 
 
 def tell(reason: str | None) -> None:

@@ -7,6 +7,7 @@ own functions.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -15,7 +16,7 @@ from torch.autograd import forward_ad
 
 from ..kernels import bands as filterbanks
 from ..kernels import features as kernels
-from ..kernels import limits  # noqa: F401 (for front ends that need a second launch)
+from ..kernels import limits
 from ..kernels.geometry import StftGeometry
 from . import composite_features
 from .operators import NAMESPACE, namespace
@@ -75,6 +76,27 @@ def run_limited_features(
     return kernels.limited_features(
         input.resolve_neg(), window.resolve_neg(), geometry, wanted, bands, rows_per_item, below, factor, offset
     )
+
+
+def ready_features(
+    input: torch.Tensor, window: torch.Tensor, basis: torch.Tensor | None, rows_per_item: int, below: float | None,
+    factor: float, offset: float, deviation_eps: float | None, *arguments: Any,
+) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None:  # fmt: skip
+    """A function of input and window that launches again what they would be launched with, or None."""
+    geometry, wanted = _call(input, *arguments)
+    bands, dense = _bands(basis, geometry, False)
+    if dense:
+        return None
+    run = kernels.ready_features(input, window, geometry, wanted, bands, rows_per_item, below, factor, offset)
+    if deviation_eps is None:
+        return run
+
+    def standardised(input: torch.Tensor, window: torch.Tensor) -> torch.Tensor:
+        values = run(input, window)
+        limits.standardise(values, deviation_eps)
+        return values
+
+    return standardised
 
 
 def _call(

@@ -12,6 +12,7 @@ import torch
 
 from ..kernels import library
 from ..kernels.geometry import IstftGeometry, StftGeometry
+from ..kernels.launch import Ready
 from ..routing import Reason, UseOriginal
 from . import composite
 
@@ -112,6 +113,14 @@ def run_istft(
     return composite.istft(
         input, window, n_fft, hop_length, win_length, center, normalized, onesided, length, return_complex
     )
+
+
+def ready(op: str, input: torch.Tensor, window: torch.Tensor, arguments: tuple) -> Ready | None:
+    """run_stft or run_istft of plain tensors as a function of input and window alone, or None where there is none."""
+    if op == "stft":
+        return library.ready_stft(input, window, _stft_geometry(*input.shape, *arguments))
+    geometry = _istft_geometry(input.shape[0], input.shape[2], *arguments[:-1])
+    return library.ready_istft(input, window, geometry, arguments[-1])
 
 
 def run_istft_adjoint(

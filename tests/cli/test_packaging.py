@@ -40,6 +40,7 @@ def test_every_file_of_a_mapped_folder_is_in_the_wheel(wheel, part):
     [
         "kernels/stft.metal",
         "kernels/istft.metal",
+        "bench/seed_approach.metal",
         "kernels/cxx/metal_stdlib",
         "kernels/cxx/simulator.cpp",
         "examples/denoise.py",

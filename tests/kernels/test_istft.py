@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mps_spectro_patch.kernels import launch, library, plan, real
-from mps_spectro_patch.kernels.geometry import IstftGeometry
+from mps_spectro_patch.kernels.geometry import IstftGeometry, runs_per_row
 
 from .reference import assert_accurate, istft64
 
@@ -130,6 +130,14 @@ def test_however_the_work_is_split_it_is_right_and_the_same_every_time(n_fft, ho
     real._istft_recipe.cache_clear()
     if plan.registers_plan(n_fft, hop_length) is None:  # these add up in one order only
         assert torch.equal(results[0], results[1]) and torch.equal(results[0], results[2])
+
+
+@pytest.mark.parametrize("rows, hops, halo, resident, count", [
+    (64, 3003, 2, 528, 8),  # 9 runs a row would be a few more than the device works on at a time
+    (4, 5161, 3, 528, 132), (1, 100, 3, 528, 33), (1, 10, 0, 528, 10), (1000, 50, 3, 528, 1), (1, 2, 7, 528, 1),
+])  # fmt: skip
+def test_runs_fill_the_device_and_not_a_little_more(rows, hops, halo, resident, count):
+    assert runs_per_row(rows, hops, halo, resident) == count
 
 
 def test_stft_and_istft_return_the_signal(torch_device):

@@ -5,7 +5,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 import mps_spectro_patch as msp
-from mps_spectro_patch import front_end_guard
+from mps_spectro_patch import front_end_guard, ready
 from mps_spectro_patch.kernels import launch
 
 OPTIONS = dict(sample_rate=16000, n_fft=400, hop_length=160, n_mels=40)
@@ -72,7 +72,7 @@ def test_a_gradient_is_one_launch_more_and_two_where_the_size_is_rough(x, fused,
 
 
 def test_the_spectrum_is_never_allocated(x, fused, launches, monkeypatch):
-    """(Peak memory on a GPU: benchmarks/mel.py.)"""
+    """(Peak memory on a GPU: python -m mps_spectro_patch bench.)"""
     made = []
     empty = launch.empty
     from mps_spectro_patch.kernels import features
@@ -121,6 +121,7 @@ def test_the_first_call_is_compared_and_a_wrong_kernel_is_not_used_again(x, devi
 
         run = features.run_limited_features
         monkeypatch.setattr(features, "run_limited_features", lambda *a: run(*a) + 1.0)
+        ready.clear()
         assert not torch.equal(msp.mel_spectrogram(x, **OPTIONS), good)  # its key was found good before
         with pytest.warns(RuntimeWarning, match="differs from torch's composition"):
             got = msp.mel_spectrogram(x, power=1.0, **OPTIONS)

@@ -39,10 +39,15 @@ def outcome(function: Callable, *args, **kwargs) -> Outcome:
         try:
             result = function(*args, **kwargs)
         except Exception as raised:
-            error = type(raised), str(raised)
+            error = type(raised), _lasting(str(raised))
         finally:
             torch.set_warn_always(False)
     return Outcome(result, error, [(one.category, str(one.message).split(" (Triggered")[0]) for one in said])
+
+
+def _lasting(text: str) -> str:
+    """What an error says of the call: out of memory, CUDA also tells who holds how much of it at the moment."""
+    return text.split(" GPU ")[0] if text.startswith("CUDA out of memory") else text
 
 
 @contextmanager

@@ -222,7 +222,8 @@ def test_a_second_copy_of_this_package_is_respected(run_python, tmp_path):
     root, copy = Path(__file__).parents[2], tmp_path / "second_copy"
     ignore = shutil.ignore_patterns("__pycache__")
     shutil.copytree(root / "mps_spectro_patch", copy, ignore=ignore)
-    shutil.copytree(root / "kernels", copy / "kernels", ignore=ignore)
+    for part in ("kernels", "compat"):
+        shutil.copytree(root / part, copy / part, ignore=ignore)
     run_python(
         f"""
         import sys

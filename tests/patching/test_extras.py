@@ -152,4 +152,27 @@ def test_one_attribute_is_declared_once(project):
     extra = extras.declare("torchaudio", MODULE, "f", f"{__name__}:make_f")
     assert extras.declare("torchaudio", MODULE, "f", f"{__name__}:make_f") == extra
     with pytest.raises(ValueError, match="declared already"):
-        extras.declare("other", MODULE, "f", f"{__name__}:make_f")
+        extras.declare("other", MODULE, "f", f"{__name__}:make_run")
+
+
+def test_a_patch_of_two_groups_stays_while_one_of_them_is_wanted(project):
+    for group in ("torchaudio", "other"):
+        extras.declare(group, MODULE, "f", f"{__name__}:make_f")
+    module = project_module()
+    f = module.f
+    extras.want({"other"})
+    assert module.f is not f
+    extras.want({"torchaudio", "other"})
+    extras.want({"torchaudio"})
+    assert module.f is not f
+    extras.want(())
+    assert module.f is f
+
+
+def test_a_module_that_does_not_fit_is_left_alone_and_says_what_it_lacks(project):
+    extras.declare("torchaudio", MODULE, "f", make_f, fits=lambda module: "no g()")
+    module = project_module()
+    f = module.f
+    msp.enable(torchaudio=True, devices=())
+    assert module.f is f and "unknown version: no g()" in msp.status().patched[f"{MODULE}.f"]
+    msp.disable()

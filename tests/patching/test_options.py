@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 import mps_spectro_patch as msp
+from mps_spectro_patch import options as options_module
 from mps_spectro_patch.options import Options
 
 
@@ -47,10 +48,33 @@ def test_a_wrong_value_is_a_value_error_that_names_it_and_changes_nothing(given,
     assert not msp.is_enabled()
 
 
-@pytest.mark.parametrize(("name", "value"), [("compat", True)])
-def test_what_is_not_there_yet_says_so(name, value):
-    with pytest.raises(NotImplementedError, match="not there yet"):
-        msp.enable(**{name: value})
+@pytest.fixture
+def projects(monkeypatch):
+    monkeypatch.setattr(options_module, "PROJECTS", ("first", "second"))
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [(None, ("first", "second")), (True, ("first", "second")), (False, ()), ((), ()), (("second",), ("second",)),
+     ("second,first", ("second", "first"))],
+)  # fmt: skip
+def test_compat_selects_projects(projects, given, wanted):
+    assert Options(compat=given).projects == wanted
+    assert Options(compat=given).groups == tuple(f"compat.{name}" for name in wanted)
+
+
+ALL = ("first", "second")
+
+
+@pytest.mark.parametrize(("text", "wanted"), [("0", ()), ("off", ()), ("1", ALL), ("First", ("first",))])
+def test_compat_from_the_environment(projects, monkeypatch, text, wanted):
+    monkeypatch.setenv("MPS_SPECTRO_PATCH_COMPAT", text)
+    assert Options.resolve().projects == wanted
+
+
+def test_an_unknown_project_is_a_value_error_that_names_those_that_are_known(projects):
+    with pytest.raises(ValueError, match="compat: 'third' is not one of 'first', 'second'"):
+        msp.enable(compat=("third",))
 
 
 def test_an_unknown_option_is_a_type_error():

@@ -1,0 +1,5 @@
+"""`mps-spectro-patch bench`: this package, torch and peers timed side by side on the device that is there.
+
+cases.py says what is timed, contestants.py by whom, timing.py how; measuring.py does it, the rest shows what came of
+it. Nothing outside of this folder imports it but the command line.
+"""

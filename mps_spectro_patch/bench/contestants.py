@@ -1,0 +1,192 @@
+"""Who is timed: this package, torch itself, and with --peers whatever else is installed, behind one interface.
+
+A contestant makes, for a case, the function that is timed, or None where it has nothing for it. The functions take what
+inputs() gives: a waveform, a spectrum, or for gradients also the gradient of the result.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import torch
+
+from ..scope import accelerated
+from . import audio, seed_approach
+from .cases import GRADIENTS, ROUND_TRIP, Case
+from .front_ends import magnitudes
+
+Function = Callable[..., torch.Tensor]
+OURS, TORCH, SEED, TORCHAUDIO, NNAUDIO = "ours", "torch", "seed approach", "torchaudio", "nnAudio"
+IMPORTED = (TORCHAUDIO, NNAUDIO)  # the peers that are other packages
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """make(case, place, window): the function. capturable: the ops that wait for nothing, for graphs."""
+
+    name: str
+    make: Callable[[Case, str, torch.Tensor], Function | None]
+    scope: Callable[[], AbstractContextManager] = nullcontext
+    capturable: tuple[str, ...] = ()
+
+
+def contestants(device: str, peers: bool = False) -> list[Contestant]:
+    """torch first, this package second, then the peers that are there."""
+
+    def ours_scope() -> AbstractContextManager:
+        # Whatever is not routed, or whose kernel is found wrong, must not be taken for a time of ours.
+        return accelerated(devices=(device,), on_fallback="raise", on_error="raise")
+
+    chosen = [
+        Contestant(TORCH, _torchs, capturable=("stft", "log-mel", GRADIENTS["stft"], GRADIENTS["log-mel"])),
+        Contestant(OURS, _ours, ours_scope, ("stft", "istft", "log-mel", *GRADIENTS.values(), ROUND_TRIP)),
+    ]  # fmt: skip
+    if peers:
+        chosen.append(Contestant(SEED, _seeds, capturable=("stft", "istft", "log-mel")))
+        made_by = {TORCHAUDIO: _torchaudios, NNAUDIO: _nnaudios}
+        chosen += [Contestant(name, make) for name, make in made_by.items() if not why_not(name)]
+    return chosen
+
+
+@lru_cache
+def why_not(name: str) -> str:
+    """Why a peer cannot be timed here; "" if it can."""
+    try:
+        importlib.import_module(name)
+    except Exception as error:  # one that is installed, for another torch for example, fails in its own way
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
+def inputs(case: Case, place: str, start: int, window: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """What the functions of this case take; another start gives other numbers."""
+    x = audio.signals(case.rows, case.samples, place, start)
+    if case.op in ("stft", "log-mel"):
+        return (x,)
+    if case.op == ROUND_TRIP:
+        return x, x.flip(-1)
+    if case.front_end:
+        shape = case.rows, case.front_end.bands, case.frames
+        return x, torch.sin(torch.arange(math.prod(shape), device=place) + 1.0 * start).reshape(shape)
+    spectrum = torch.functional.stft(x, window=window, return_complex=True, **_torch_options(case))
+    if case.op == "istft":
+        return (spectrum,)
+    return (x, spectrum) if case.op == GRADIENTS["stft"] else (spectrum, x)
+
+
+def _options(case: Case) -> dict[str, Any]:
+    return dict(n_fft=case.n_fft, hop_length=case.hop_length, normalized=case.normalized)
+
+
+def _torch_options(case: Case) -> dict[str, Any]:
+    return dict(center=case.center, **_options(case))
+
+
+def _torchs(case: Case, place: str, window: torch.Tensor) -> Function:
+    if case.front_end:
+        return features(case, case.front_end.torchs(place))
+    return spectral(case, window, torch.functional.stft, torch._VF.istft)
+
+
+def _ours(case: Case, place: str, window: torch.Tensor) -> Function:
+    if case.front_end:
+        return features(case, case.front_end.ours(place))
+    # Looked up when they are called: then the patch stands there.
+    return spectral(case, window, lambda *a, **k: torch.stft(*a, **k), lambda *a, **k: torch.istft(*a, **k))
+
+
+def spectral(case: Case, window: torch.Tensor, stft: Function, istft: Function) -> Function:
+    """The case's op by these two functions. Gradients are of the input, for a given gradient of the result."""
+    options, samples = _torch_options(case), case.samples
+
+    def forward(x: torch.Tensor) -> torch.Tensor:
+        return stft(x, window=window, return_complex=True, **options)
+
+    def inverse(spectrum: torch.Tensor) -> torch.Tensor:
+        return istft(spectrum, window=window, length=samples, **options)
+
+    return {
+        "stft": forward, "istft": inverse, GRADIENTS["stft"]: _with_gradient(forward),
+        GRADIENTS["istft"]: _with_gradient(inverse), ROUND_TRIP: _with_gradient(lambda x: inverse(forward(x))),
+    }[case.op]  # fmt: skip
+
+
+def features(case: Case, function: Function) -> Function:
+    """The case's op by a function from waveforms to features."""
+    return _with_gradient(function) if case.op == GRADIENTS["log-mel"] else function
+
+
+def _with_gradient(function: Function) -> Function:
+    def run(x: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
+        x = x.detach().requires_grad_()
+        return torch.autograd.grad(function(x), x, gradient)[0]
+
+    return run
+
+
+def _seeds(case: Case, place: str, window: torch.Tensor) -> Function | None:
+    options = _options(case)
+    if case.op == "stft":
+        return lambda x: seed_approach.stft(x, window=window, **options)
+    if case.op == "istft":
+        return lambda spectrum: seed_approach.istft(spectrum, window=window, length=case.samples, **options)
+    if case.op == "log-mel" and case.front_end.mel and case.front_end.mel.get("pad_mode", "reflect") == "reflect":
+        return _log_mel(case, place, lambda x: seed_approach.stft(x, window=window, **options))
+    return None
+
+
+def _log_mel(case: Case, place: str, stft: Function) -> Function:
+    """mel by a dense product behind somebody's stft, and the front end's own logarithm."""
+    from .front_ends import ComposedMel
+
+    front_end = case.front_end
+    basis = ComposedMel(**front_end.mel).to(place).fb
+    power = front_end.mel.get("power", 2.0)
+
+    def run(x: torch.Tensor) -> torch.Tensor:
+        mel = torch.matmul(magnitudes(stft(x), power).transpose(-1, -2), basis).transpose(-1, -2)
+        return front_end.after(mel)
+
+    return run
+
+
+def _torchaudios(case: Case, place: str, window: torch.Tensor) -> Function | None:
+    import torchaudio
+
+    common = dict(pad=0, window=window, win_length=case.n_fft, n_fft=case.n_fft, hop_length=case.hop_length,
+                  normalized="frame_length" if case.normalized else False)  # fmt: skip
+    if case.op == "stft":
+        return lambda x: torchaudio.functional.spectrogram(x, power=None, **common)
+    if case.op == "istft":
+        return lambda spectrum: torchaudio.functional.inverse_spectrogram(spectrum, case.samples, **common)
+    if case.front_end and case.front_end.mel:
+        mel = torchaudio.transforms.MelSpectrogram(**case.front_end.mel).to(place)
+        return features(case, lambda x: case.front_end.after(mel(x)))
+    return None
+
+
+def _nnaudios(case: Case, place: str, window: torch.Tensor) -> Function | None:
+    """Convolutions with a basis of n_fft x n_fft: only where that is not absurdly large. Its own defaults otherwise."""
+    if case.n_fft > 2048 or case.normalized or case.rows * case.frames * case.n_fft > 2**26:
+        return None
+    from nnAudio import features
+
+    common = dict(n_fft=case.n_fft, hop_length=case.hop_length, verbose=False)
+    if case.op == "stft":
+        module = features.STFT(output_format="Complex", **common).to(place)
+        return lambda x: torch.view_as_complex(module(x))
+    if case.op == "log-mel" and case.front_end.mel:
+        mel = case.front_end.mel
+        names = {"sample_rate": "sr", "f_min": "fmin", "f_max": "fmax", "n_mels": "n_mels", "power": "power"}
+        options = {names[name]: value for name, value in mel.items() if name in names}
+        options["htk"] = mel.get("mel_scale", "htk") == "htk"
+        options["pad_mode"] = mel.get("pad_mode", "reflect")
+        module = features.MelSpectrogram(**common, **options, norm=1 if mel.get("norm") else None).to(place)
+        return lambda x: case.front_end.after(module(x))
+    return None

@@ -1,0 +1,60 @@
+"""What the first call of a size costs, and the first of every new length: there programs wait that are started anew.
+
+The first call compiles the kernel (or takes it from the system's cache) and is compared with torch's own; a new length
+costs torch a new FFT plan or, on Apple GPUs, a new graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import torch
+
+from . import front_ends
+from .accelerator import Accelerator
+from .cases import Case
+from .contestants import OURS, TORCH, Contestant, inputs
+from .timing import summary
+
+SIZES = (1024, 2048, 6144, 400, 1085)  # the last as a keyshift makes it
+LENGTHS, AGAIN = 5, 5
+
+
+def cases(shrink: bool) -> list[Case]:
+    def samples(n_fft: int) -> int:
+        return 4 * n_fft if shrink else 160_000
+
+    sizes = SIZES[:1] if shrink else SIZES
+    found = [Case("first", op, 2, samples(n), n, n // 4) for n in sizes for op in ("stft", "istft")]
+    front_end = front_ends.plain_log_mel()
+    return [*found, Case("first", "log-mel", 2, samples(1024), 1024, 256, front_end=front_end)]
+
+
+def measure(case: Case, everybody: list[Contestant], accelerator: Accelerator) -> dict[str, Any]:
+    """One row. Only right where nothing of this size ran in this process before."""
+    window = torch.hann_window(case.n_fft, device=accelerator.place)
+    shorter = [replace(case, samples=case.samples - cut * case.hop_length) for cut in range(1 + LENGTHS)]
+    given = [inputs(one, accelerator.place, 0, window)[0] for one in shorter]
+    row: dict[str, Any] = {"op": case.op, "case": case.name, "by": {}}
+    for one in everybody:
+        if one.name not in (TORCH, OURS):
+            continue
+        with one.scope():
+            if case.front_end:  # one module for all lengths, as programs have it
+                functions = [one.make(case, accelerator.place, window)] * len(shorter)
+            else:
+                functions = [one.make(which, accelerator.place, window) for which in shorter]
+            calls = [partial(function, x) for function, x in zip(functions, given, strict=True)]
+            first, *lengths = [_seconds(call, accelerator) for call in calls]
+            again = [_seconds(calls[0], accelerator) for _ in range(AGAIN)]
+        row["by"][one.name] = {"first": first * 1e3, "new_length": summary(lengths), "again": summary(again)}
+    return row
+
+
+def _seconds(call: Callable[[], Any], accelerator: Accelerator) -> float:
+    begin = accelerator.clock()
+    call()
+    return accelerator.clock() - begin

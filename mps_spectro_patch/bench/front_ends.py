@@ -1,0 +1,148 @@
+"""The mel front ends that are timed: this package's modules, and the same numbers by torch's own functions.
+
+Each front end is one of a program that exists (mamba_amt, Whisper, MuQ, RMVPE, torchfcpe) or the plain log-mel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from ..filterbanks import melscale_fbanks
+from ..transforms import CompatMelSpectrogramTransform, DynamicMelSpectrogramTransform, WhisperLogMelTransform
+
+Features = Callable[[torch.Tensor], torch.Tensor]
+CLAMP = 1e-5
+
+
+@dataclass(frozen=True)
+class FrontEnd:
+    """ours(place) and torchs(place) make functions from waveforms to features; `mel` are torchaudio's arguments."""
+
+    n_fft: int
+    hop_length: int
+    bands: int
+    ours: Callable[[str], Features] = field(compare=False, repr=False)
+    torchs: Callable[[str], Features] = field(compare=False, repr=False)
+    mel: dict[str, Any] | None = field(default=None, compare=False, repr=False)
+    after: Callable[[torch.Tensor], torch.Tensor] | None = field(default=None, compare=False, repr=False)
+    decibels: bool = False
+
+
+class ComposedMel(torch.nn.Module):
+    """torchaudio.transforms.MelSpectrogram, call by call, on torch's own stft whatever is patched."""
+
+    def __init__(self, *, sample_rate: int, n_fft: int, hop_length: int, n_mels: int, f_min: float = 0.0,
+                 f_max: float | None = None, power: float = 2.0, norm: str | None = None, mel_scale: str = "htk",
+                 pad_mode: str = "reflect") -> None:  # fmt: skip
+        super().__init__()
+        self.n_fft, self.hop_length, self.power, self.pad_mode = n_fft, hop_length, power, pad_mode
+        self.register_buffer("window", torch.hann_window(n_fft))
+        basis = melscale_fbanks(n_freqs=n_fft // 2 + 1, f_min=f_min, f_max=f_max or sample_rate / 2, n_mels=n_mels,
+                                sample_rate=sample_rate, norm=norm, mel_scale=mel_scale)  # fmt: skip
+        self.register_buffer("fb", basis.t().contiguous())
+
+    def forward(self, waveform: torch.Tensor) -> torch.Tensor:
+        shape = waveform.shape
+        spectrum = torch.functional.stft(waveform.reshape(-1, shape[-1]), self.n_fft, self.hop_length, self.n_fft,
+                                         self.window, pad_mode=self.pad_mode, return_complex=True)  # fmt: skip
+        return torch.matmul(magnitudes(spectrum, self.power).transpose(-1, -2), self.fb).transpose(-1, -2)
+
+
+def magnitudes(spectrum: torch.Tensor, power: float) -> torch.Tensor:
+    return spectrum.abs() if power == 1.0 else spectrum.abs().pow(power)
+
+
+def clamped_log(mel: torch.Tensor) -> torch.Tensor:
+    return torch.log(torch.clamp(mel, min=CLAMP))
+
+
+def decibels(mel: torch.Tensor) -> torch.Tensor:
+    return 10.0 * torch.log10(torch.clamp(mel, min=1e-10))
+
+
+def whispers_log(mel: torch.Tensor) -> torch.Tensor:
+    """What openai/whisper's log_mel_spectrogram does behind its mel product."""
+    log_spec = torch.clamp(mel[..., :-1], min=1e-10).log10()
+    log_spec = torch.maximum(log_spec, log_spec.max() - 8.0)
+    return (log_spec + 4.0) / 4.0
+
+
+PLAIN = dict(sample_rate=16_000, n_fft=1024, hop_length=256, n_mels=80)
+MAMBA = dict(sample_rate=16_000, n_fft=2048, hop_length=512, pad_mode="constant", n_mels=256, f_min=30.0, f_max=8000.0,
+             power=1.0, norm="slaney")  # fmt: skip
+WHISPER = dict(sample_rate=16_000, n_fft=400, hop_length=160, n_mels=80, norm="slaney", mel_scale="slaney")
+MUQ = dict(sample_rate=24_000, n_fft=2048, hop_length=240, n_mels=128)
+
+
+def plain_log_mel(n_fft: int = 1024) -> FrontEnd:
+    options = {**PLAIN, "n_fft": n_fft, "hop_length": n_fft // 4}
+    return _mel(options, _compat(options, "log"), clamped_log)
+
+
+def mamba_amt() -> FrontEnd:
+    return _mel(MAMBA, _compat(MAMBA, "log"), clamped_log)
+
+
+def whisper() -> FrontEnd:
+    return _mel(WHISPER, lambda place: WhisperLogMelTransform().to(place), whispers_log)
+
+
+def muq() -> FrontEnd:
+    return _mel(MUQ, _compat(MUQ, "db"), decibels, decibels=True)
+
+
+def rmvpe(keyshift: float) -> FrontEnd:
+    """RMVPE's MelSpectrogram, whose n_fft follows the keyshift."""
+    return _dynamic(keyshift, "htk", dict(center=True), 0.0)
+
+
+def fcpe(keyshift: float) -> FrontEnd:
+    """torchfcpe's wrapper behind its padding, which is the same for everybody."""
+    return _dynamic(keyshift, "slaney", dict(center=False), 1e-9)
+
+
+def _compat(options: dict[str, Any], scale: str) -> Callable[[str], Features]:
+    return lambda place: CompatMelSpectrogramTransform(output_scale=scale, **options).to(place)
+
+
+def _mel(options: dict[str, Any], ours: Callable[[str], Features], after: Callable, **more: Any) -> FrontEnd:
+    def torchs(place: str) -> Features:
+        mel = ComposedMel(**options).to(place)
+        return lambda x: after(mel(x))
+
+    return FrontEnd(options["n_fft"], options["hop_length"], options["n_mels"], ours, torchs, options, after, **more)
+
+
+def _dynamic(keyshift: float, mel_scale: str, stft_options: dict[str, Any], eps: float) -> FrontEnd:
+    n_fft = round(1024 * 2 ** (keyshift / 12))
+
+    def basis() -> torch.Tensor:
+        return melscale_fbanks(n_freqs=513, f_min=30 if mel_scale == "htk" else 0, f_max=8000, n_mels=128,
+                               sample_rate=16_000, norm="slaney", mel_scale=mel_scale)  # fmt: skip
+
+    def ours(place: str) -> Features:
+        padding = dict(pad_mode="reflect") if stft_options["center"] else dict(center=False, magnitude_eps=eps)
+        module = DynamicMelSpectrogramTransform(sample_rate=16_000, n_fft=1024, hop_length=160,
+                                                mel_basis=basis().to(place), output_scale="log", **padding)  # fmt: skip
+        return lambda x: module(x, keyshift=keyshift)
+
+    def torchs(place: str) -> Features:
+        rows, window = basis().to(place), torch.hann_window(n_fft, device=place)  # both programs keep their windows
+
+        def run(x: torch.Tensor) -> torch.Tensor:
+            spectrum = torch.functional.stft(x, n_fft, 160, n_fft, window, return_complex=True, **stft_options)
+            power = spectrum.real.pow(2) + spectrum.imag.pow(2)
+            magnitude = torch.sqrt(power + eps if eps else power)
+            if keyshift != 0:
+                if magnitude.size(1) < 513:
+                    magnitude = torch.nn.functional.pad(magnitude, (0, 0, 0, 513 - magnitude.size(1)))
+                magnitude = magnitude[:, :513, :] * 1024 / n_fft
+            return clamped_log(torch.matmul(rows, magnitude))
+
+        return run
+
+    return FrontEnd(n_fft, 160, 128, ours, torchs)

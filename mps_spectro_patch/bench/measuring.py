@@ -1,0 +1,138 @@
+"""Measures cases: everybody's times in turns, then device time, memory, and this package's error against float64."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import torch
+
+from . import timing
+from .accelerator import FOOTPRINT, Accelerator
+from .cases import Case
+from .contestants import OURS, TORCH, Contestant, features, inputs
+from .timing import Effort, Timed
+
+SETS_MAX = 40
+CHECKED = 100_000  # samples of the one row that is compared with float64
+SAME = 1e-3  # of a peer's result, relative L2: it computes what torch does, whatever its rounding
+
+
+def measure(case: Case, everybody: list[Contestant], accelerator: Accelerator, effort: Effort) -> dict[str, Any]:
+    """One row of the results. What somebody cannot do, or fails at, is left out, with the reason under "failed"."""
+    window = torch.hann_window(case.n_fft, device=accelerator.place)
+    sets = min(SETS_MAX, max(1, -(-FOOTPRINT[accelerator.device] // case.bytes_moved)))
+    given = [inputs(case, accelerator.place, start, window) for start in range(sets)]
+    with _strict():
+        timed, failed = _entered(case, everybody, given, accelerator.place, window)
+        timing.in_turns(timed, accelerator, effort)
+        by = {
+            contestant.name: _times(contestant, timed[contestant.name], case, accelerator, effort)
+            for contestant in everybody
+            if contestant.name in timed
+        }
+        error = _error(case, everybody, accelerator) if OURS in by else None
+    return {
+        "table": case.table, "op": case.op, "case": case.name, "key": case.key, "rows": case.rows,
+        "samples": case.samples, "n_fft": case.n_fft, "hop_length": case.hop_length, "bytes": case.bytes_moved,
+        "published": list(case.published or ()), "by": by, "failed": failed, "error": error,
+    }  # fmt: skip
+
+
+def fill_in_device_times(rows: list[dict], chosen: list[Case], everybody: list[Contestant],
+                         accelerator: Accelerator) -> None:  # fmt: skip
+    """Device time of what no graph can hold, by the profiler. After everything else: a profiler that was on once can
+    make later launches slower."""
+    if accelerator.device != "cuda":
+        return
+    for row, case in zip(rows, chosen, strict=True):
+        missing = [one for one in everybody if one.name in row["by"] and row["by"][one.name]["device"] is None]
+        if not missing:
+            continue
+        window = torch.hann_window(case.n_fft, device=accelerator.place)
+        given = [inputs(case, accelerator.place, start, window) for start in range(2)]
+        for one in missing:
+            function = one.make(case, accelerator.place, window)
+            with one.scope():
+                seconds = timing.profiled([partial(function, *inputs_) for inputs_ in given])
+            row["by"][one.name]["device"] = timing.summary([seconds])
+        accelerator.forget()
+
+
+def _times(who: Contestant, timed: Timed, case: Case, accelerator: Accelerator, effort: Effort) -> dict[str, Any]:
+    device = None
+    with who.scope():
+        if accelerator.device == "cuda" and case.op in who.capturable:
+            device = timing.summary(timing.captured(timed.calls, effort))
+        memory = accelerator.peak(timed.calls[0])
+    return {
+        "synchronised": timing.summary(timed.synchronised), "queued": timing.summary(timed.queued), "device": device,
+        "memory": memory,
+    }  # fmt: skip
+
+
+def _entered(case: Case, everybody: list[Contestant], given: list[tuple], place: str,
+             window: torch.Tensor) -> tuple[dict[str, Timed], dict[str, str]]:  # fmt: skip
+    """Those whose first call works and gives what torch gives, and why the others are left out."""
+    timed, failed, expected = {}, {}, None
+    for contestant in everybody:
+        try:
+            function = contestant.make(case, place, window)
+            if function is None:
+                continue
+            calls = [partial(function, *one) for one in given]
+            with contestant.scope():
+                result = calls[0]()  # the first compiles, and is compared with torch's own
+            expected = result if expected is None else expected
+            apart = _apart(result, expected)
+            if apart <= SAME:
+                timed[contestant.name] = Timed(calls, contestant.scope)
+            else:
+                failed[contestant.name] = f"computes something else than {TORCH}: {apart:.1e} apart"
+        except Exception as error:  # somebody else's program, or no memory: the others go on
+            failed[contestant.name] = f"{type(error).__name__}: {error}"
+    return timed, failed
+
+
+def _apart(result: torch.Tensor, expected: torch.Tensor) -> float:
+    """Relative L2, infinite for another shape. As real numbers: Apple GPUs have no norm of complex ones."""
+    if result.shape != expected.shape:
+        return float("inf")
+    one, other = (torch.view_as_real(t) if t.is_complex() else t for t in (result.detach(), expected.detach()))
+    return float((one - other).norm() / other.norm())
+
+
+@contextlib.contextmanager
+def _strict() -> Iterator[None]:
+    """A front end whose kernel is found wrong says so in a warning, and is composed from then on: no time of ours."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="mps_spectro_patch:", category=RuntimeWarning)
+        yield
+
+
+def _error(case: Case, everybody: list[Contestant], accelerator: Accelerator) -> float:
+    """Relative L2 of one row, of at most CHECKED samples, from float64; of logarithms the largest difference."""
+    by_name = {one.name: one for one in everybody}
+    small = replace(case, rows=1, samples=min(case.samples, CHECKED))
+    wide = torch.hann_window(case.n_fft, dtype=torch.float64)
+    given = inputs(small, "cpu", 0, wide.float())
+    double = [t.to(torch.complex128 if t.is_complex() else torch.float64) for t in given]
+    if case.front_end:
+        # This package's composition: float64 never goes to a kernel.
+        want = features(case, case.front_end.ours("cpu"))(*double)
+    else:
+        want = by_name[TORCH].make(small, "cpu", wide)(*double)
+    window = torch.hann_window(case.n_fft, device=accelerator.place)
+    ours = by_name[OURS]
+    with ours.scope():
+        got = ours.make(small, accelerator.place, window)(*(t.to(accelerator.place) for t in given))
+    got = got.cpu().to(want.dtype)
+    if case.op != "log-mel":
+        return float((got - want).norm() / want.norm())
+    # Near the clamp, and in bands that happen to cancel, a logarithm tells nothing of the transform.
+    judged = (want > want.mean(-1, keepdim=True) - 2.0) & (want > want.amin() + 0.7)
+    return float(((got - want).abs() * judged).max())

@@ -1,0 +1,234 @@
+"""Calls that were made before are launched again at once, unless anything is different now."""
+
+from __future__ import annotations
+
+import gc
+
+import pytest
+import torch
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+import mps_spectro_patch as msp
+from mps_spectro_patch import front_end, functional, ready
+from mps_spectro_patch.front_end import FrontEnd, Scale
+
+CALL = FrontEnd(64, 16, 64, scale=Scale("clamp", 1e-5))
+
+
+@pytest.fixture
+def x(torch_device):
+    return torch.randn(2, 800, device=torch_device)
+
+
+@pytest.fixture
+def window(torch_device):
+    return torch.hann_window(64, device=torch_device)
+
+
+@pytest.fixture
+def basis(torch_device):
+    return msp.melscale_fbanks(n_freqs=33, f_min=0, f_max=8000, n_mels=8, sample_rate=16000).to(torch_device)
+
+
+@pytest.fixture
+def ways(monkeypatch):
+    """ "whole" for every call that went the whole way, "ready" for every other."""
+    taken = []
+    whole, call = front_end._compute, ready.call
+
+    def watched(*arguments):
+        taken.append("whole")
+        return whole(*arguments)
+
+    def counted(*arguments):
+        result = call(*arguments)
+        if result is not None:
+            taken.append("ready")
+        return result
+
+    monkeypatch.setattr(front_end, "_compute", watched)
+    monkeypatch.setattr(ready, "call", counted)
+    return taken
+
+
+def compute(x, window, basis, call=CALL):
+    return front_end.compute(x, window, basis, call)
+
+
+def composed(x, window, basis, call=CALL):
+    return front_end.compute(x.double(), window.double(), basis.double(), call, use_kernels=False).float()
+
+
+def agrees(x, window, basis, call=CALL):
+    got = compute(x, window, basis, call)
+    torch.testing.assert_close(got, composed(x, window, basis, call), rtol=1e-4, atol=1e-3)
+    return got
+
+
+@pytest.mark.parametrize("shape", [(800,), (2, 800), (2, 3, 800), (1, 1, 1, 800)])
+@pytest.mark.parametrize("scale", [
+    Scale(), Scale("clamp", 1e-10, 4.3, below=8.0),
+    Scale("clamp", 1e-10, 1.0, below=8.0, scope="all", after_factor=0.25),
+    Scale("add", 1e-3, deviation_eps=1e-5),
+])  # fmt: skip
+def test_the_second_call_is_ready_and_gives_the_same_bits(shape, scale, window, basis, fused, ways, torch_device):
+    call = FrontEnd(64, 16, 64, scale=scale)
+    for _ in range(2):
+        x = torch.randn(shape, device=torch_device)
+        ready.clear()
+        expected = compute(x, window, basis, call)
+        got = compute(x, window, basis, call)
+        assert torch.equal(got, expected) and got.stride() == expected.stride()
+        assert got._is_view() == expected._is_view()
+    assert ways == ["whole", "ready"] * 2
+
+
+def test_functions_and_modules_are_ready_the_second_time(x, fused, ways):
+    mel = dict(sample_rate=16000, n_fft=64, hop_length=16, n_mels=8)
+    dynamic = msp.DynamicMelSpectrogramTransform(**mel).to(x.device)
+    for call in (
+        lambda x: msp.mel_spectrogram(x, **mel), lambda x: msp.dynamic_mel_spectrogram(x, keyshift=3, **mel),
+        lambda x: dynamic(x, keyshift=-4.0, speed=1.2), msp.LogMelSpectrogramTransform(**mel).to(x.device),
+    ):  # fmt: skip
+        ways.clear()
+        for _ in range(2):
+            call(x)
+        assert ways == ["whole", "ready"]
+
+
+def test_other_samples_in_the_same_memory_are_read_anew(x, window, basis, fused, ways):
+    agrees(x, window, basis)
+    x.normal_()
+    agrees(x, window, basis)
+    assert "ready" in ways
+
+
+@pytest.mark.parametrize("change", [
+    lambda tensor: tensor.mul_(0.5), lambda tensor: setattr(tensor, "data", tensor.data * 0.5),
+    lambda tensor: tensor.data.mul_(0.5),
+])  # fmt: skip
+def test_a_window_that_changes_is_read_anew(change, x, window, basis, fused):
+    agrees(x, window, basis)
+    change(window)
+    agrees(x, window, basis)
+
+
+@pytest.mark.parametrize("change", [
+    lambda tensor: tensor.mul_(0.5), lambda tensor: setattr(tensor, "data", tensor.data * 0.5)
+])  # fmt: skip
+def test_a_filterbank_that_changes_is_read_anew(change, x, window, basis, fused):
+    agrees(x, window, basis)
+    change(basis)
+    agrees(x, window, basis)
+
+
+def test_a_tensor_with_the_id_of_one_that_is_gone_is_not_taken_for_it(x, window, fused):
+    for scale in range(1, 20):
+        basis = torch.full((1, 33), float(scale), device=x.device)
+        agrees(x, window, basis)
+        del basis
+        gc.collect()
+
+
+@pytest.mark.parametrize("prepare", [
+    lambda x: x[:, 1:], lambda x: torch.cat([x, x])[::2], lambda x: x.half(), lambda x: x.repeat(1, 2)[:, ::2],
+    lambda x: torch.complex(torch.zeros_like(x), x).conj().imag, lambda x: x.expand(2, 2, -1),
+])  # fmt: skip
+def test_other_layouts_of_a_signal_are_other_calls(prepare, x, window, basis, fused):
+    for _ in range(2):
+        agrees(x, window, basis)
+        agrees(prepare(x), window, basis)
+
+
+def test_gradients_are_wanted_now(x, window, basis, fused, ways):
+    compute(x, window, basis)
+    for learned in (x, window, basis):
+        learned.requires_grad_()
+        assert compute(x, window, basis).requires_grad and ways[-1] == "whole"
+        with torch.no_grad():
+            assert not compute(x, window, basis).requires_grad
+        learned.requires_grad_(False)
+    x.requires_grad_()
+    compute(x, window, basis).sum().backward()
+    assert x.grad.isfinite().all() and x.grad.abs().sum() > 0
+
+
+def test_whoever_watches_sees_the_call(x, window, basis, fused, ways):
+    class Functions(TorchFunctionMode):
+        def __torch_function__(self, function, types, args=(), kwargs=None):
+            return function(*args, **(kwargs or {}))
+
+    class Dispatches(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            return function(*args, **(kwargs or {}))
+
+    compute(x, window, basis)
+    for mode in (Functions(), Dispatches()):
+        with mode:
+            compute(x, window, basis)
+        assert ways[-1] == "whole"
+    batched = torch.func.vmap(lambda row: compute(row, window, basis))(x)
+    assert ways[-1] == "whole"
+    torch.testing.assert_close(batched, compute(x, window, basis))
+    _, tangent = torch.func.jvp(lambda x: compute(x, window, basis), (x,), (torch.ones_like(x),))
+    assert tangent.isfinite().all()
+
+
+def test_a_subclass_of_a_tensor_is_not_taken_for_one(x, window, basis, fused, ways):
+    class Own(torch.Tensor):
+        pass
+
+    compute(x, window, basis)
+    compute(x.as_subclass(Own), window, basis)
+    assert ways[-1] == "whole"
+
+
+def test_other_options_are_looked_at(x, window, basis, device_name, ways):
+    with msp.accelerated(devices=(device_name,)):
+        for _ in range(3):
+            compute(x, window, basis)
+        assert ways == ["whole", "ready", "ready"]
+        with msp.accelerated(devices=(device_name,), verify="always"):
+            for _ in range(3):
+                compute(x, window, basis)
+        assert ways[3:] == ["whole"] * 3
+    compute(x, window, basis)
+    assert ways[-1] == "whole"
+
+
+def test_what_was_found_wrong_is_never_ready(x, window, basis, device_name, ways, monkeypatch):
+    from mps_spectro_patch import front_end_guard
+    from mps_spectro_patch.ops import features
+
+    run = features.run_features
+    monkeypatch.setattr(features, "run_features", lambda *a: run(*a) + 1)
+    with msp.accelerated(devices=(device_name,)):
+        with pytest.warns(RuntimeWarning, match="differs"):
+            compute(x, window, basis)
+        agrees(x, window, basis)
+    assert "ready" not in ways
+    front_end_guard._refused.clear()
+
+
+def test_a_launch_that_fails_is_left_to_the_whole_way(x, window, basis, fused, ways, monkeypatch):
+    from mps_spectro_patch.kernels import features
+
+    expected = compute(x, window, basis)
+    monkeypatch.setattr(features, "empty", lambda *a: 1 / 0)
+    assert ready.call(x, window, basis, CALL, front_end._layout(x)) is None and not ready._entries
+    monkeypatch.undo()
+    assert torch.equal(compute(x, window, basis), expected)
+
+
+def test_entries_are_few_and_keep_no_tensors_of_the_program(x, fused):
+    window = functional.make_window(torch.hann_window, 64).float().to(x.device)
+    basis = torch.eye(33, device=x.device)
+    compute(x, window, basis)
+    entry = next(iter(ready._entries.values()))
+    del window, basis
+    gc.collect()
+    assert entry.window() is None
+    for samples in range(100, 100 + ready._LIMIT + 5):
+        front_end.compute(torch.zeros(1, samples, device=x.device), torch.ones(64, device=x.device), None, CALL)
+    assert len(ready._entries) <= ready._LIMIT

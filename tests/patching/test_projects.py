@@ -1,0 +1,176 @@
+"""compat's engine: what becomes of a project that is there, comes later, is another version, or is only a lookalike."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import pkgutil
+import sys
+
+import pytest
+import torch
+
+import mps_spectro_patch as msp
+from mps_spectro_patch import compat, extras, lookalikes, options, projects, watch
+from mps_spectro_patch.answers import asked_first
+from mps_spectro_patch.compat.project import Hook, Look, Project
+
+MODULE = "a_downstream_project"
+SOURCE = """
+import torch
+
+class FrontEnd:
+    def __call__(self, x, factor=1):
+        return torch.stft(x, 16, 4, window=torch.ones(16), return_complex=True).abs() * factor
+"""
+
+
+def ours(front_end, x, factor=1):
+    return None if factor == 2 else torch.zeros(1)
+
+
+class Given:
+    """A compat module with a PROJECT."""
+
+    def __init__(self, *hooks: Hook | Look, **fields) -> None:
+        self.PROJECT = Project("given", hooks, **{"packages": (MODULE,), **fields})
+
+
+@pytest.fixture
+def give(tmp_path, monkeypatch):
+    """give(hooks...) makes a project, the only one; its module can be imported."""
+    (tmp_path / f"{MODULE}.py").write_text(SOURCE)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(options, "PROJECTS", ("given",))
+    for module, names in ((extras, ("_declared", "_groups", "_problems")), (lookalikes, ("_declared",)),
+                          (projects, ("_declared",)), (watch, ("_introduced",))):  # fmt: skip
+        for name in names:
+            monkeypatch.setattr(module, name, type(getattr(module, name))())
+
+    def given(*hooks: Hook | Look, **fields) -> None:
+        monkeypatch.setitem(sys.modules, "mps_spectro_patch.compat.given", Given(*hooks, **fields))
+
+    yield given
+    msp.disable()
+    sys.modules.pop(MODULE, None)
+
+
+def call(factor: int = 1) -> torch.Tensor:
+    return importlib.import_module(MODULE).FrontEnd()(torch.randn(64), factor)
+
+
+CALL = Hook(MODULE, "FrontEnd.__call__", asked_first(ours))
+
+
+def test_every_module_of_compat_is_a_project_and_is_listed():
+    here = {info.name for info in pkgutil.iter_modules(compat.__path__)} - {"project"}
+    listed = {name for name in here if hasattr(importlib.import_module(f"{compat.__name__}.{name}"), "PROJECT")}
+    assert listed == set(compat.NAMES)
+    for name in compat.NAMES:
+        assert compat.load(name).name == name and compat.load(name).hooks
+
+
+def test_a_project_that_is_imported_is_patched_at_once_and_restored(give):
+    give(CALL)
+    module = importlib.import_module(MODULE)
+    original = module.FrontEnd.__call__
+    patched = msp.enable(devices=("simulator",))
+    assert torch.equal(call(), torch.zeros(1)) and call(factor=2).dim() == 2
+    assert any("given: applied" in what and "FrontEnd.__call__" in what for what in patched.patched)
+    msp.disable()
+    assert module.FrontEnd.__call__ is original and not msp.status().projects
+
+
+def test_a_project_that_comes_later_is_patched_then_and_nothing_is_imported_for_it(give):
+    give(CALL)
+    msp.enable(devices=("simulator",))
+    assert MODULE not in sys.modules and "waits for its import" in msp.status().projects["given"]
+    assert torch.equal(call(), torch.zeros(1))
+    assert msp.status().projects["given"].startswith("applied")
+    assert "given: applied" in str(msp.status())
+    msp.disable()
+    assert call().dim() == 2 and sys.modules[MODULE].FrontEnd.__call__.__code__.co_filename.endswith(f"{MODULE}.py")
+
+
+def test_signals_on_other_devices_are_the_projects_business(give):
+    give(CALL)
+    msp.enable(devices=("cuda",))
+    assert call().dim() == 2
+
+
+def test_a_project_that_is_not_installed(give):
+    give(CALL._replace(module="no_such_project.x"), packages=("no_such_project",))
+    msp.enable(devices=())
+    assert msp.status().projects == {"given": "not installed"}
+
+
+@pytest.mark.parametrize(("hook", "lacks"), [
+    (CALL._replace(attribute="FrontEnd.gone"), "it has no attribute 'gone'"),
+    (CALL._replace(attribute="Renamed.__call__"), "it has no attribute 'Renamed'"),
+    (CALL._replace(fits=lambda module: "it has no FrontEnd.hop"), "it has no FrontEnd.hop"),
+])  # fmt: skip
+def test_a_version_that_is_not_known_is_left_alone_and_says_so_and_its_import_works(give, hook, lacks):
+    give(hook)
+    msp.enable(devices=("simulator",))
+    assert call().dim() == 2
+    state = msp.status().projects["given"]
+    assert "not patched" in state and f"unknown version: {lacks}" in state
+
+
+def test_a_maker_that_fails_breaks_nothing(give):
+    give(CALL._replace(make=lambda original, is_active: 1 / 0))
+    msp.enable(devices=("simulator",))
+    assert call().dim() == 2
+    assert "ZeroDivisionError" in msp.status().projects["given"]
+
+
+def test_compat_false_is_none(give):
+    give(CALL)
+    msp.enable(devices=("simulator",), compat=False)
+    assert call().dim() == 2 and not msp.status().projects
+
+
+# --- known by their look ---------------------------------------------------------------------------------------------
+
+LOOK = Look("FrontEnd", "__call__", asked_first(ours), lambda cls: cls.__module__.endswith("project"))
+
+
+def test_a_class_that_is_imported_under_any_name_is_found(give):
+    give(LOOK, packages=())
+    call()
+    msp.enable(devices=("simulator",))
+    assert torch.equal(call(), torch.zeros(1))
+    assert f"{MODULE}.FrontEnd.__call__" in msp.status().projects["given"]
+    msp.disable()
+    assert call().dim() == 2
+
+
+def test_a_class_from_a_file_that_no_import_hook_sees_is_found_by_its_first_call(give, tmp_path):
+    give(LOOK, packages=())
+    msp.enable(devices=("simulator",))
+    assert msp.status().projects == {"given": "no such class is imported"}
+    spec = importlib.util.spec_from_file_location("loaded_project", tmp_path / f"{MODULE}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    front_end = module.FrontEnd()
+    original = module.FrontEnd.__call__
+    for _ in range(100):  # other calls do not use up its being looked at
+        torch.stft(torch.randn(64), 16, window=torch.ones(16), return_complex=True)
+    assert front_end(torch.randn(64)).dim() == 2
+    assert torch.equal(front_end(torch.randn(64)), torch.zeros(1))
+    msp.disable()
+    assert module.FrontEnd.__call__ is original
+    msp.enable(devices=("simulator",))
+    assert torch.equal(front_end(torch.randn(64)), torch.zeros(1))
+
+
+def test_another_class_of_that_name_is_left_alone(give):
+    give(LOOK._replace(recognises=lambda cls: cls.no_such_attribute))
+    msp.enable(devices=("simulator",))
+    assert call().dim() == 2 and call().dim() == 2
+
+
+def test_nobody_pays_for_looking_without_such_a_project(give):
+    give(CALL)
+    msp.enable(devices=("simulator",))
+    assert watch.observer is None
