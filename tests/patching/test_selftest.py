@@ -13,7 +13,7 @@ import torch
 
 import mps_spectro_patch as msp
 from mps_spectro_patch import front_end as mel
-from mps_spectro_patch import front_end_guard, guard, options, selftest, trials
+from mps_spectro_patch import front_end_guard, guard, options, ready, selftest, trials
 from mps_spectro_patch.kernels import features, host, launch, library, plan
 from tests.conformance.mps_double import standing_in
 
@@ -153,6 +153,21 @@ def test_the_next_process_has_them_off_by_the_record(mac, monkeypatch, tmp_path)
     (warning,) = enable_and_listen()
     assert "fused front ends n_fft=400" in str(warning.message) and "n_fft=1024" in str(warning.message)
     assert {key[0] for key in front_end_guard.off} == {400, 1024}
+
+
+def test_calls_that_are_ready_to_be_launched_again_are_turned_off_too(mac):
+    x, window = torch.randn(2, 4000), torch.hann_window(400)
+    call = mel.FrontEnd(400, 100, 400)
+
+    def launches() -> int:
+        before = mac.launches
+        mel.compute(x, window, None, call)
+        return mac.launches - before
+
+    with msp.accelerated(devices=("mps",), verify="off"):
+        assert launches() == launches() == 1 and ready._entries
+        front_end_guard.turn_off(400, x.device, False, "for this test")
+        assert launches() == 0
 
 
 def test_code_that_is_compiled_afterwards_is_made_of_torchs_functions(monkeypatch):
