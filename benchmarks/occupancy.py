@@ -3,9 +3,11 @@
     python benchmarks/occupancy.py            # says whether benchmarks/results/apple-occupancy.csv is that of the plans
     python benchmarks/occupancy.py --write    # writes it: look at the difference before committing it
 
-Nothing here was measured. The figures of a core are published ones (metal-benchmarks by P. Turner, for M1 and M2);
-for M3 to M5, whose registers are a cache of the same memory, no other are known and the same are taken. `spilled`:
-registers of a thread beyond those that a threadgroup of its size can have, which the compiler would put into memory.
+Nothing here was measured. What a core has is published for M1 and M2 (metal-benchmarks by P. Turner: one set of figures
+for the families Apple7 and Apple8). For M3 to M5, whose registers and threadgroup memory are parts of one cache and are
+given out as a kernel goes, there is no published figure that we know of: their columns are those of M2, and say so.
+`spilled`: registers of a thread beyond those that a threadgroup of its size can have, which the compiler would put into
+memory.
 """
 
 from __future__ import annotations
@@ -14,53 +16,131 @@ import argparse
 import csv
 import io
 import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-from mps_spectro_patch.kernels import plan
+from mps_spectro_patch.kernels import features, plan
+from mps_spectro_patch.kernels.plan import Plan
 
 TABLE = Path(__file__).parent / "results" / "apple-occupancy.csv"
-REGISTER_BYTES = 208 * 1024  # per core
-THREADGROUP_BYTES = 60 * 1024  # per core; one threadgroup may have 32 KB of it
-CHIPS = {"M1": "Apple7", "M2": "Apple8", "M3": "Apple9", "M4": "Apple9", "M5": "Apple10"}
-REGISTERS_MAX = 256  # 32-bit ones that a thread can have before it spills
+
+
+@dataclass(frozen=True)
+class Core:
+    """What one core has for the threadgroups on it."""
+
+    register_bytes: int
+    threadgroup_bytes: int  # one threadgroup may have 32 KB of it
+    registers_max: int = 256  # 32-bit ones that a thread can have before it spills
+
+
+_PUBLISHED = Core(register_bytes=208 * 1024, threadgroup_bytes=60 * 1024)
+CORES = {
+    "M1": _PUBLISHED, "M2": _PUBLISHED, "M3 (as M2)": _PUBLISHED, "M4 (as M2)": _PUBLISHED, "M5 (as M2)": _PUBLISHED
+}  # fmt: skip
+_SMALLEST = _PUBLISHED  # for the columns that are not of one chip
 _ADDRESSES = 24  # registers for positions, pointers and loops: what the stft kernel has beyond its values on an H100
+_BANDS = 80
 
 
-def registers(which: plan.Plan, kind: str) -> int:
-    """32-bit registers of a thread: its values, a butterfly's temporaries and twiddles, stft's part of the window."""
-    first = which.radices[0] * -(-(which.half // which.radices[0]) // which.lanes)
-    window = 2 * first if kind == "stft" else 0
-    return 2 * which.values + 2 * max(which.radices) + window + _ADDRESSES
+@dataclass(frozen=True)
+class Launched:
+    """A plan as one kind of kernel runs it."""
+
+    kind: str  # "stft", "istft", "registers" (istft, the overlap in them), "general", "features", "gradient" (of these)
+    n: int  # n_fft; the smallest that has this plan, where several have
+    plan: Plan
+    threadgroup_bytes: int
+    shifts: tuple[int, ...] = ()  # "registers": the hops, in n_fft / last radix
+
+    @property
+    def registers(self) -> int:
+        """32-bit ones of a thread: its values, a butterfly's temporaries and twiddles, and what it keeps besides."""
+        which = self.plan
+        ends = which.radices[0], which.radices[-1]
+        first, last = (radix * -(-(which.half // radix) // which.lanes) for radix in ends)
+        kept = {"stft": first, "features": first + 1, "gradient": 1, "registers": last}  # a window's part; sums
+        return 2 * (which.values + max(which.radices) + kept.get(self.kind, 0)) + _ADDRESSES
+
+    def registers_available(self, core: Core = _SMALLEST) -> int:
+        """Where one threadgroup has the core to itself, as max_total_threads_per_threadgroup demands."""
+        return min(core.registers_max, core.register_bytes // (4 * self.plan.threads))
+
+    def groups(self, core: Core) -> int:
+        """Threadgroups on a core at once."""
+        used = 4 * min(self.registers, self.registers_available(core)) * self.plan.threads
+        return min(core.register_bytes // used, core.threadgroup_bytes // self.threadgroup_bytes)
 
 
-def registers_available(which: plan.Plan) -> int:
-    """Of a thread, where one threadgroup has the core to itself, as max_total_threads_per_threadgroup demands."""
-    return min(REGISTERS_MAX, REGISTER_BYTES // (4 * which.threads))
+def launched() -> Iterator[Launched]:
+    sizes = plan.supported_sizes()
+    for kind, of in (("stft", plan.stft_plan), ("istft", plan.istft_plan)):
+        for n in sizes:
+            which = of(n)
+            yield Launched(kind, n, which, which.threadgroup_bytes)
+    for n in sizes:
+        yield from _in_registers(n)
+    general: dict[Plan, int] = {}
+    for points in range(1, plan.MAX_N_FFT + 1):  # those of complex frames are those of all
+        if points <= plan.MAX_BLUESTEIN_POINTS or plan.supports_real(2 * points):
+            general.setdefault(plan.transform(points, True).plan, points)
+    for which, n in general.items():
+        yield Launched("general", n, which, which.threadgroup_bytes)
+    seen: set[tuple] = set()
+    for n in range(2, plan.MAX_N_FFT + 1):
+        if not plan.supports(n):
+            continue
+        for kind in ("features", "gradient"):
+            found = _of_features(kind, n)
+            key = found and (kind, plan.supports_real(n), found.plan, found.threadgroup_bytes)
+            if found and key not in seen:
+                seen.add(key)
+                yield found
 
 
-def groups_per_core(which: plan.Plan, kind: str) -> int:
-    used = min(registers(which, kind), registers_available(which))
-    return min(REGISTER_BYTES // (4 * used * which.threads), THREADGROUP_BYTES // which.threadgroup_bytes)
+def _in_registers(n: int) -> Iterator[Launched]:
+    """The plans of all hops; hops that differ in nothing here share a row."""
+    shifts: dict[tuple, list[int]] = {}
+    plans: dict[tuple, Plan] = {}
+    for radix in set(plan.stft_plan(n).radices):
+        for shift in range(1, radix + 1):
+            which = plan.registers_plan(n, n // radix * shift)
+            if which is not None:
+                key = which.radices, which.frames, which.pad_shift, which.threadgroup_bytes
+                plans.setdefault(key, which)
+                if which.shift not in shifts.setdefault(key, []):
+                    shifts[key].append(which.shift)
+    for key in sorted(shifts):
+        which = plans[key]
+        yield Launched("registers", n, which, which.threadgroup_bytes, tuple(sorted(shifts[key])))
+
+
+def _of_features(kind: str, n: int) -> Launched | None:
+    """With a mel filterbank of 80 bands, or where memory is too small for that without; None if there is no kernel."""
+    is_gradient = kind == "gradient"
+    if is_gradient and features._fits_adjoint(n, _BANDS):
+        which = plan.istft_plan(n)
+        return Launched(kind, n, which, which.threadgroup_bytes)
+    program = features._program(n, _BANDS, is_gradient) or features._program(n, 0, is_gradient)
+    if program is None:
+        return None
+    return Launched(kind, n, program.plan, 8 * program.plan.frames * program.slot_pairs)
 
 
 def rows() -> list[dict[str, object]]:
-    plans = [("stft", n, plan.stft_plan(n)) for n in plan.supported_sizes()]
-    plans += [("istft", n, plan.istft_plan(n)) for n in plan.supported_sizes()]
-    general: dict[plan.Plan, int] = {}
-    for n_fft in range(1, plan.MAX_BLUESTEIN_POINTS + 1):
-        general.setdefault(plan.transform(n_fft, True).plan, n_fft)
-    plans += [("general", n, which) for which, n in general.items()]
-    return [_row(kind, n, which) for kind, n, which in plans]
+    return [_row(one) for one in launched()]
 
 
-def _row(kind: str, n: int, which: plan.Plan) -> dict[str, object]:
-    groups = groups_per_core(which, kind)
+def _row(one: Launched) -> dict[str, object]:
+    which = one.plan
     return {
-        "kind": kind, "n_fft": n, "radices": "x".join(map(str, which.radices)), "overlap": which.overlap or "-",
-        "threads": which.threads, "registers": registers(which, kind),
-        "spilled": max(0, registers(which, kind) - registers_available(which)),
-        "threadgroup_bytes": which.threadgroup_bytes,
-        **dict.fromkeys(CHIPS, groups), "threads_per_core": groups * which.threads,
+        "kind": one.kind, "n_fft": one.n, "radices": "x".join(map(str, which.radices)),
+        "overlap": which.overlap or "-", "shifts": " ".join(map(str, one.shifts)) or "-", "threads": which.threads,
+        "registers": one.registers, "spilled": max(0, one.registers - one.registers_available()),
+        "threadgroup_bytes": one.threadgroup_bytes,
+        **{chip: one.groups(core) for chip, core in CORES.items()},
+        "threads_per_core": one.groups(_SMALLEST) * which.threads,
     }  # fmt: skip
 
 

@@ -4,6 +4,7 @@ gradients. Both families of transforms; arguments are taken as valid.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -141,11 +142,26 @@ def features_gradient(
 
 def kernel_source(n_fft: int, banded: bool = True, gradient: bool = False, power: float = 2.0) -> str:
     """The Metal text of a kernel."""
-    if gradient and supports_real(n_fft):
-        return launch.source(_PARTS["msp_istft"], _adjoint_defines(istft_plan(n_fft), banded, power, torch.float32))
-    program = _program(n_fft, int(banded), gradient)
+    name, defines, _ = launched(n_fft, int(banded), gradient, power)
+    return launch.source(_PARTS[name], defines)
+
+
+def kernel(n_fft: int, bands: int, gradient: bool, device: torch.device) -> tuple[Callable[..., None], Plan]:
+    """What a call of power 2 launches first, and the plan that it launches it by. bands: 0 for a spectrogram."""
+    name, defines, plan = launched(n_fft, bands, gradient)
+    return launch.kernel(name, _PARTS[name], defines, device.type), plan
+
+
+def launched(
+    n_fft: int, bands: int, gradient: bool, power: float = 2.0, dtype: torch.dtype = torch.float32
+) -> tuple[str, str, Plan]:
+    """(name, defines, plan) of the kernel for a size that supports_features() allows."""
+    if gradient and _fits_adjoint(n_fft, bands or None):
+        plan = istft_plan(n_fft)
+        return "msp_istft", _adjoint_defines(plan, bool(bands), power, dtype), plan
+    program = _program(n_fft, bands, gradient)
     assert program is not None
-    return launch.source(_PARTS[program.name], program.defines(banded, gradient, power, torch.float32))
+    return program.name, program.defines(bool(bands), gradient, power, dtype), program.plan
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ Each check yields findings; none prints, and an error in one is a finding, too.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,14 +32,15 @@ class Finding:
     data: dict[str, Any] = field(default_factory=dict)
 
 
-def compiles(device: str, full: bool) -> Iterator[Finding]:
-    """Compiles every kind of kernel, for a few sizes or for many, and looks at the limits of what came out."""
+def compiles(device: str, sources: Iterable[tuple[str, str, str, int]]) -> Iterator[Finding]:
+    """Compiles `sources` (what, the kernel's name, its Metal text, threads per threadgroup), and looks at the limits of
+    what came out."""
     failed, count, start = [], 0, time.perf_counter()
-    for label, name, source, threads in _sources(full):
+    for label, name, source, threads in sources:
         count += 1
         try:
             kernel = getattr(kernels.compile_shader(source, device), name)
-            limit = getattr(kernel, "max_total_threads_per_threadgroup", threads)
+            limit = kernel.max_threads_per_threadgroup
             if limit < threads:
                 failed.append(f"{label}: {threads} threads are needed, the device allows {limit}")
         except Exception as error:
@@ -61,7 +62,7 @@ def is_right(device: str, full: bool) -> Iterator[Finding]:
                     got = _round(torch.stft, torch.istft, ACCELERATORS[device], torch.float32, n_fft, options)
                 want = _round(torch.functional.stft, torch._VF.istft, "cpu", torch.float64, n_fft, options)
                 for name, limit in (("forward", FORWARD), ("backward", BACKWARD)):
-                    error = max(map(_error, got[name], want[name]))
+                    error = max(map(relative_error, got[name], want[name]))
                     worst[name] = max(worst[name], error)
                     if not error <= limit:
                         failed.append(f"n_fft={n_fft}, {label}: {name} differs by {error:.1e} (relative L2)")
@@ -94,8 +95,8 @@ def is_fast(device: str) -> Iterator[Finding]:
         yield Finding(f"speed of {op}", ok, words, {"torch_ms": theirs, "ours_ms": ours, "ratio": ratio})
 
 
-def _sources(full: bool) -> Iterator[tuple[str, str, str, int]]:
-    """(what, the kernel's name, its Metal text, threads per threadgroup) of every kind of kernel."""
+def sources(full: bool) -> Iterator[tuple[str, str, str, int]]:
+    """Every kind of kernel for stft and istft, for a few sizes or for many."""
     samples = (torch.float32, torch.float16, torch.bfloat16)
     for n_fft in SIZES[full]:
         if plan.supports_real(n_fft):
@@ -155,7 +156,7 @@ def _round(stft: Callable, istft: Callable, place: str, dtype: torch.dtype, n_ff
             for name, values in (("forward", forward), ("backward", gradients))}  # fmt: skip
 
 
-def _error(got: torch.Tensor, want: torch.Tensor) -> float:
+def relative_error(got: torch.Tensor, want: torch.Tensor) -> float:
     """The relative L2 error; infinite for a result of another shape or one that is not finite."""
     if got.shape != want.shape or not torch.isfinite(torch.view_as_real(got) if got.is_complex() else got).all():
         return float("inf")

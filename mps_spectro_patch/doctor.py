@@ -1,6 +1,7 @@
 """`mps-spectro-patch doctor`: is everything well here? Ends in one line, healthy or exactly what is wrong.
 
-Collects what checkup.py finds about the device, and what the environment is. The JSON is for bug reports.
+Collects what checkup.py and front_end_checkup.py find about the device, and what the environment is. The JSON is for
+bug reports.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 
 import torch
 
-from . import autoload, checkup, compat, tuning
+from . import autoload, checkup, compat, front_end_checkup, tuning
 from .checkup import Finding
 from .demo import best_device, check_device
 from .patching import disable, enable
@@ -55,8 +56,9 @@ def examine(device: str, full: bool, say: Callable[[str], object]) -> Iterator[F
         ("environment", environment),
         ("device", lambda: has_device(device)),
         ("patch", patches),
-        ("kernels", lambda: checkup.compiles(device, full)),
+        ("kernels", lambda: checkup.compiles(device, (*checkup.sources(full), *front_end_checkup.sources(full)))),
         ("results", lambda: checkup.is_right(device, full)),
+        ("front ends", lambda: front_end_checkup.are_right(device, full)),
         ("speed", lambda: checkup.is_fast(device)),
         ("projects", projects),
         ("plans", plans),

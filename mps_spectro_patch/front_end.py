@@ -229,7 +229,8 @@ def is_fused(rows: torch.Tensor, window: torch.Tensor) -> bool:
     if not is_accelerated(rows) or rows.dtype not in _FUSED_DTYPES or forward_ad._current_level >= 0:
         return False
     if is_compiling():
-        return ops is not None and not routing.is_exporting() and not routing._transforms()
+        known_bad = bool(front_end_guard.off)
+        return ops is not None and not known_bad and not routing.is_exporting() and not routing._transforms()
     if type(rows) not in routing._TENSORS:
         return False
     return routing._surroundings(rows, window, routing._transforms()) is None

@@ -1,7 +1,8 @@
 """Runs one fused front end in eager mode: compares its first call with the composed one, and survives its errors.
 
-The options are those of enable() or accelerated() around the call; where there are none, `verify="first"` and
-`on_error="fallback"`.
+A call that went wrong is composed from then on, and so is every call of a size that the self-test found wrong (in
+compiled code, which cannot look sizes up: every call). The options are those of enable() or accelerated() around the
+call; where there are none, `verify="first"` and `on_error="fallback"`.
 """
 
 from __future__ import annotations
@@ -12,11 +13,14 @@ from collections.abc import Callable, Hashable
 
 import torch
 
+from . import ready
+from .guard import Quarantined
 from .options import Options, logger
 
+off: dict[tuple[int, torch.device, bool], Quarantined] = {}  # by n_fft, device and whether gradients are wanted
 _used: set[Hashable] = set()
 _verified: set[Hashable] = set()
-_refused: dict[Hashable, str] = {}
+_refused: dict[tuple, str] = {}
 _lock = threading.Lock()
 RELATIVE = 1e-3  # of linear features, L2; of logarithms the mean difference, in units of their factor
 
@@ -26,6 +30,8 @@ def run(
     signal: torch.Tensor,
 ) -> torch.Tensor | None:  # fmt: skip
     """The fused result; None where the caller must compose it, because this key failed now or before."""
+    if off and (key[0].n_fft, key[3], key[4]) in off:
+        return None
     capturing = signal.is_cuda and torch.cuda.is_current_stream_capturing()
     if key in _refused or (capturing and key not in _used):  # compiling a kernel or copying a table breaks a capture
         return None
@@ -59,6 +65,25 @@ def is_trusted(key: tuple, options: Options | None) -> bool:
     return key not in _refused and (verify == "off" or (verify == "first" and key in _verified))
 
 
+def turn_off(n_fft: int, device: torch.device, gradients_only: bool, why: str) -> bool:
+    """Front ends of this size are composed from now on; whether that is news. For the self-test, which warns."""
+    entry = Quarantined("features", f"front ends n_fft={n_fft}", str(device), why)
+    with _lock:
+        keys = [(n_fft, device, wanted) for wanted in ((True,) if gradients_only else (False, True))]
+        is_news = any(key not in off for key in keys)
+        for key in keys:
+            off.setdefault(key, entry)
+    ready.clear()  # what was made ready asks nobody any more
+    return is_news
+
+
+def not_used() -> tuple[Quarantined, ...]:
+    """What is composed though there are kernels, and why."""
+    with _lock:
+        refused = [Quarantined("features", _words(key), str(key[3]), why) for key, why in _refused.items()]
+        return (*dict.fromkeys(off.values()), *refused)
+
+
 def _difference(result: torch.Tensor, reference: torch.Tensor, scale) -> tuple[str, bool]:
     """(what is wrong, or nothing; whether there was anything to compare)."""
     if result.shape != reference.shape:
@@ -80,12 +105,14 @@ def _refuse(key: tuple, why: str) -> None:
     with _lock:
         first = _refused.setdefault(key, why) is why
     if first:
-        call = key[0]
         warnings.warn(
-            f"mps_spectro_patch: a fused front end (n_fft={call.n_fft}, hop_length={call.hop_length}, "
-            f"power={call.power}, {call.scale.scale}) on {key[3]} {why}, torch {torch.__version__}. torch's "
-            "composition is used from now on for these arguments. Please report this.",
+            f"mps_spectro_patch: a fused front end ({_words(key)}) on {key[3]} {why}, torch {torch.__version__}. "
+            "torch's composition is used from now on for these arguments. Please report this.",
             RuntimeWarning,
             stacklevel=2,
         )
 
+
+def _words(key: tuple) -> str:
+    call = key[0]
+    return f"n_fft={call.n_fft}, hop_length={call.hop_length}, power={call.power}, {call.scale.scale}"

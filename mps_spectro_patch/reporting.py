@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from . import extras, guard, layers, patching, watch
+from . import extras, front_end_guard, guard, layers, patching, watch
 from .current import options_here
 from .options import OPS, Options
 from .routing import Reason
@@ -174,7 +174,7 @@ def status() -> Status:
         projects=patching.project_states(),
         registered=tuple(patching.registered()),
         early_references=tuple(patching.early_references()),
-        quarantined=tuple(guard.quarantined.values()),
+        quarantined=(*guard.quarantined.values(), *front_end_guard.not_used()),
         versions=versions,
     )
 

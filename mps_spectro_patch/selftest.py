@@ -21,17 +21,16 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from . import guard
-from .kernels import launch, library, plan, real
-from .kernels.geometry import IstftGeometry, StftGeometry
+from . import front_end_guard, guard, trials
+from .kernels import launch, plan
 from .options import ACCELERATORS, ENVIRONMENT, Options, logger
 
 # One plan for each way the kernels have: one simdgroup, several, and on the way back both places for the overlap.
 SIZES = (400, 1024, 4096)
+FRONT_ENDS = (400, 1024)  # of those, the sizes whose mel kernels are tried as well, forward and gradient
 SECONDS = 0.7  # after which no further plan is begun: those left are looked at by verify="first"
 SIMD_WIDTH = 32
 TOLERANCE = 1e-5  # relative L2 against float64; the kernels reach 3e-7
@@ -41,7 +40,7 @@ TOLERANCE = 1e-5  # relative L2 against float64; the kernels reach 3e-7
 class Check:
     """One plan's kernel: its pipeline's properties, its error, and what is wrong with it ("" for nothing)."""
 
-    op: str
+    op: str  # as trials.py has them
     n_fft: int
     wrong: str = ""
     error: float | None = None
@@ -85,13 +84,19 @@ def run(device: torch.device, sizes: Iterable[int] = SIZES, seconds: float | Non
     """Compiles and tries the plans of `sizes` on `device`; seconds=None takes as long as it takes."""
     outcome = Outcome(environment())
     begin = time.perf_counter()
-    for n_fft in sizes:
-        for op in ("stft", "istft"):
-            if seconds is not None and time.perf_counter() - begin > seconds:
-                break
-            outcome.checks.append(_check(op, n_fft, device))
+    for op, n_fft in planned(sizes):
+        if seconds is not None and time.perf_counter() - begin > seconds:
+            break
+        outcome.checks.append(_check(op, n_fft, device))
     outcome.seconds = time.perf_counter() - begin
     return outcome
+
+
+def planned(sizes: Iterable[int]) -> list[tuple[str, int]]:
+    """(op, n_fft), the most used first."""
+    sizes = list(sizes)
+    found = [(op, n_fft) for n_fft in sizes for op in ("stft", "istft")]
+    return found + [(op, n_fft) for n_fft in sizes if n_fft in FRONT_ENDS for op in trials.FRONT_ENDS]
 
 
 @lru_cache(maxsize=1)
@@ -138,8 +143,7 @@ def _check(op: str, n_fft: int, device: torch.device) -> Check:
 
 
 def _properties(check: Check, device: torch.device) -> str:
-    which = (plan.stft_plan if check.op == "stft" else plan.istft_plan)(check.n_fft)
-    kernel = real._kernel(which, real.Kind(f"msp_{check.op}"), device)
+    kernel, which = trials.kernel(check.op, check.n_fft, device)
     check.max_threads = int(kernel.max_threads_per_threadgroup)
     check.simd_width = int(kernel.thread_execution_width)
     check.threadgroup_bytes = int(kernel.static_thread_group_memory_length)
@@ -153,23 +157,7 @@ def _properties(check: Check, device: torch.device) -> str:
 
 
 def _numbers(check: Check, device: torch.device) -> str:
-    n_fft, hop_length, rows = check.n_fft, check.n_fft // 4, 2
-    generator = torch.Generator(device="cpu").manual_seed(n_fft)
-    samples = 4 * n_fft + 3
-    signal = torch.randn(rows, samples, generator=generator, device="cpu")
-    window = torch.hann_window(n_fft, device="cpu")
-    forward = StftGeometry(rows, samples, n_fft, hop_length, n_fft, n_fft // 2, "reflect", False)
-    padded = torch.nn.functional.pad(signal.double()[None], (n_fft // 2, n_fft // 2), "reflect")[0]
-    spectrum = torch._VF.stft(padded, n_fft, hop_length, n_fft, window.double(), False, True, True)
-    if check.op == "stft":
-        expected = spectrum
-        result: Any = library.stft(signal.to(device), window.to(device), forward)
-    else:
-        inverse = IstftGeometry(rows, forward.frames, n_fft, hop_length, n_fft, True, False, True, samples)
-        spectrum = spectrum.to(torch.complex64)
-        wide, by = spectrum.to(torch.complex128), window.double()
-        expected = torch._VF.istft(wide, n_fft, hop_length, n_fft, by, True, False, True, samples)
-        result = library.istft(spectrum.to(device), window.to(device), inverse)
+    result, expected = trials.numbers(check.op, check.n_fft, device)
     if result is None or result.shape != expected.shape:
         return f"a result of shape {None if result is None else tuple(result.shape)}, not {tuple(expected.shape)}"
     error = (result.cpu().to(expected.dtype) - expected).norm() / expected.norm()
@@ -184,10 +172,18 @@ def _turn_off(outcome: Outcome) -> None:
     device = torch.zeros(0, device=ACCELERATORS["mps"]).device
     fresh = []
     for check in outcome.failures:
-        which = check.op, check.n_fft, False
-        entry = guard.Quarantined(check.op, plan.describe(*which), str(device), f"self-test: {check.wrong}")
-        if guard.quarantined.setdefault((which, device), entry) is entry:
-            fresh.append(f"torch.{check.op} n_fft={check.n_fft} ({check.wrong})")
+        why = f"self-test: {check.wrong}"
+        if check.op in trials.FRONT_ENDS:
+            is_gradient = check.op == "features_gradient"
+            is_news = front_end_guard.turn_off(check.n_fft, device, is_gradient, why)
+            what = f"{'gradients of ' if is_gradient else ''}fused front ends"
+        else:
+            which = check.op, check.n_fft, False
+            entry = guard.Quarantined(check.op, plan.describe(*which), str(device), why)
+            is_news = guard.quarantined.setdefault((which, device), entry) is entry
+            what = f"torch.{check.op}"
+        if is_news:
+            fresh.append(f"{what} n_fft={check.n_fft} ({check.wrong})")
     if fresh:
         warnings.warn(
             f"mps_spectro_patch: the self-test failed for {', '.join(fresh)}. torch's own functions are used instead. "

@@ -16,9 +16,10 @@ import pytest
 import torch
 
 import mps_spectro_patch as msp
-from mps_spectro_patch import current, guard, patching, ready
+from mps_spectro_patch import current, front_end_guard, guard, patching, ready
 
 # Looks at every launch that a test makes.
+from tests.conformance import recording
 from tests.conformance.recording import pytest_configure, pytest_sessionfinish, pytest_testnodedown  # noqa: F401
 
 try:
@@ -43,8 +44,8 @@ read_rule = msp.tuning._read
 msp.tuning._read = lambda: None
 
 
-def pytest_report_header() -> str:
-    return f"mps_spectro_patch on {_device_name()}, MPS_SPECTRO_TEST_SEED={SEED}"
+def pytest_report_header() -> list[str]:
+    return [f"mps_spectro_patch on {_device_name()}, MPS_SPECTRO_TEST_SEED={SEED}", *recording.header()]
 
 
 def _device_name() -> str:
@@ -84,6 +85,7 @@ def _nothing_stays_patched():
     guard.quarantined.clear()
     guard._verified.clear()
     guard._troubled.clear()
+    front_end_guard.off.clear()
     ready.clear()
     assert not left, f"the test left torch.{left} patched"
     assert not enabled, "the test left enable() on"

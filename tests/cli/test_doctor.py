@@ -7,8 +7,8 @@ import json
 import pytest
 import torch
 
-from mps_spectro_patch import checkup, cli, compat, doctor, guard, kernels
-from mps_spectro_patch.kernels import library
+from mps_spectro_patch import checkup, cli, compat, doctor, front_end_checkup, front_end_guard, guard, kernels
+from mps_spectro_patch.kernels import features, library, limits
 
 
 @pytest.fixture
@@ -27,6 +27,8 @@ def only(monkeypatch):
     def only(*names: str) -> None:
         for name in {"compiles", "is_right", "is_fast"} - set(names):
             monkeypatch.setattr(checkup, name, lambda *_: iter(()))
+        if "are_right" not in names:
+            monkeypatch.setattr(front_end_checkup, "are_right", lambda *_: iter(()))
 
     return only
 
@@ -54,7 +56,8 @@ def test_a_kernel_that_does_not_compile_is_named(run, only, monkeypatch):
     real = kernels.compile_shader
     monkeypatch.setattr(kernels, "compile_shader", lambda source, device: real("no such text;\n" + source, device))
     code, output = run()
-    assert code == 1 and "0 of 14 kernels compile" in output and "real Kind(name='msp_stft'" in output
+    assert code == 1 and "0 of 21 kernels compile" in output and "real Kind(name='msp_stft'" in output
+    assert "features n_fft=400 bands=40 gradient: SyntaxError" in output and "msp_decibels: SyntaxError" in output
     last = output.splitlines()[-1]
     assert last.startswith("NOT healthy: kernels: 0 of") and "mps-spectro-patch doctor --json" in last
 
@@ -64,11 +67,11 @@ def test_a_device_with_too_few_threads_is_named(run, only, monkeypatch):
 
     class Library:
         def __getattr__(self, name):
-            return type("Kernel", (), {"max_total_threads_per_threadgroup": 64})
+            return type("Kernel", (), {"max_threads_per_threadgroup": 64})
 
     monkeypatch.setattr(kernels, "compile_shader", lambda source, device: Library())
     code, output = run()
-    assert code == 1 and "the device allows 64" in output
+    assert code == 1 and "0 of 21" in output and "the device allows 64" in output
 
 
 @pytest.mark.parametrize(
@@ -96,6 +99,46 @@ def test_an_error_in_a_kernel_is_named(run, only, monkeypatch):
     monkeypatch.setattr(library, "istft", breaks)
     code, output = run()
     assert code == 1 and "n_fft=400, plain: RuntimeError: command buffer exited" in output
+
+
+@pytest.mark.parametrize(
+    ("broken", "words"),
+    [
+        ("features", "n_fft=400, log-mel: forward differs"),
+        ("features_gradient", "n_fft=211, spectrogram: backward differs"),
+        ("limited_features", "n_fft=400, log-mel with a floor: forward differs"),
+    ],
+)
+def test_wrong_numbers_of_a_front_end_are_named_by_size_and_scale(broken, words, run, only, monkeypatch):
+    only("are_right")
+    right = getattr(features, broken)
+    monkeypatch.setattr(features, broken, lambda *args: right(*args) * 1.0001)
+    code, output = run()
+    assert code == 1 and words in output and "BAD  front ends: 14 calls against float64" in output
+
+
+@pytest.mark.parametrize(
+    ("broken", "words"), [("standardise", "n_fft=211, standardised: "), ("decibels", "decibels, floor 20.0: ")]
+)
+def test_what_comes_behind_the_features_is_looked_at_too(broken, words, run, only, monkeypatch):
+    only("are_right")
+
+    def breaks(*_):
+        raise RuntimeError("command buffer exited with error status")
+
+    monkeypatch.setattr(limits, broken, breaks)
+    code, output = run()
+    assert code == 1 and f"{words}RuntimeError: command buffer exited" in output
+
+
+def test_front_ends_that_are_turned_off_are_not_taken_for_right(run, only, torch_device):
+    only("are_right")
+    device = torch.zeros(0, device=torch_device).device
+    front_end_guard.turn_off(400, device, False, "the self-test found it wrong")
+    code, output = run()
+    assert code == 1 and "n_fft=400, log-mel: RuntimeError: the kernels did not take this call" in output
+    assert f"front ends n_fft=400 on {device}: the self-test found it wrong" in output
+    assert "n_fft=211, log-mel" not in output
 
 
 def test_an_accelerator_that_is_slower_than_torch_is_not_healthy(monkeypatch, device_name):

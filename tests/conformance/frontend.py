@@ -63,10 +63,11 @@ class Parsed:
     lines: list[int]  # of the source, by line of the text that clang read
 
 
-def parse(text: str, needs_tree: bool = True) -> Parsed:
-    options = cindex.TranslationUnit.PARSE_INCOMPLETE if needs_tree else 0
-    unit = _index().parse("program_source", [*_ARGUMENTS, "-include-pch", _precompiled()], [("program_source", text)],
-                          options)
+def parse(text: str) -> Parsed:
+    """Templates with what they are filled with: an incomplete unit, which is all that one file of many is, leaves
+    their insides out."""
+    arguments = [*_ARGUMENTS, "-include-pch", _precompiled()]
+    unit = _index().parse("program_source", arguments, [("program_source", text)])
     lines = _lines(text)
     found = []
     for diagnostic in unit.diagnostics:

@@ -124,7 +124,7 @@ def _signature(kernel: Kernel, cursors: list[Cursor], reads: dict[int, int], fou
     for attribute in kernel.attributes:
         if attribute not in _KERNEL_ATTRIBUTES:
             object_to("attribute", f"unknown attribute [[{attribute}]]")
-    limit = _number(kernel.attributes.get("max_total_threads_per_threadgroup"))
+    limit = number(kernel.attributes.get("max_total_threads_per_threadgroup"))
     if limit is not None and not 1 <= limit <= 1024:
         object_to("group-size", f"max_total_threads_per_threadgroup({limit})")
     return Signature(kernel.name, tuple(sorted(buffers, key=lambda b: b.index)), limit)
@@ -142,7 +142,7 @@ def _buffer(cursor: Cursor, attributes: dict[str, str], position: int, object_to
     if space not in ("device", "constant"):
         object_to("kernel-parameter", f"'{name}' is bound to a buffer, but is {space or 'thread'}")
         return None
-    index = _number(attributes.get("buffer")) if "buffer" in attributes else position
+    index = number(attributes.get("buffer")) if "buffer" in attributes else position
     if index is None or not 0 <= index < MAX_BUFFERS:
         object_to("buffer-index", f"'{name}' at buffer {attributes.get('buffer', index)}")
         return None
@@ -162,7 +162,7 @@ def _width(type: Type) -> int | None:
     return None
 
 
-def _number(text: str | None) -> int | None:
+def number(text: str | None) -> int | None:
     """The value of an attribute's argument where it is a product of numbers."""
     if text is None:
         return None

@@ -14,6 +14,8 @@ from tests.kernels.test_hazards import OPERATIONS, Case
 from . import recording
 from .checker import check
 
+_HOP = 2  # of "istft in registers"
+
 
 @dataclass(frozen=True)
 class Mutation:
@@ -70,6 +72,12 @@ MUTATIONS = {
     "a barrier of the overlap removed": Mutation(
         "istft_body.metal", "    threadgroup_barrier(mem_flags::mem_threadgroup);\n    MspStep step;",
         "    MspStep step;", "order", "istft", 64),
+    "a barrier before the hops that wait removed": Mutation(
+        "istft_registers.metal", "  threadgroup_barrier(mem_flags::mem_threadgroup);\n  if (!is_edge && slot <",
+        "  if (!is_edge && slot <", "order", "istft in registers", 16),
+    "a hop that waits in another's place": Mutation(
+        "istft_registers.metal", "waiting[(slot - 1) * MSP_WAITING + step * MSP_SHIFT * MSP_LAST_P + pair] =",
+        "waiting[(slot - 1) * MSP_WAITING + pair] =", "poison", "istft in registers", 16),
     "an index off by one": Mutation(
         "stft.metal", "bins[MSP_HALF] =", "bins[MSP_HALF + 1] =", "guard"),
     "a sample read too early": Mutation(
@@ -175,6 +183,8 @@ def prepare(mutation: Mutation) -> tuple[Case, object]:
         case.forward = type(case.forward)(**{**vars(case.forward), "win_length": 50})
         case.window = torch.rand(50) + 0.2
         return case, OPERATIONS["stft"]
+    if mutation.operation == "istft in registers":
+        return Case(mutation.n_fft, True, hop_length=_HOP), OPERATIONS["istft"]
     return Case(mutation.n_fft, True), OPERATIONS[mutation.operation]
 
 
@@ -183,6 +193,8 @@ def text_of(mutation: Mutation) -> str:
     if not plan.supports_real(n_fft):
         name = "msp_general_istft" if operation == "istft" else "msp_general_stft"
         return general.kernel_source(n_fft, False, general.Kind(name, plan.transform(n_fft, False).bluestein, False))
+    if operation == "istft in registers":
+        return real.kernel_source(plan.registers_plan(n_fft, _HOP))
     if operation == "istft":
         return real.kernel_source(plan.istft_plan(n_fft))
     return real.kernel_source(plan.stft_plan(n_fft), real.Kind("msp_stft", adjoint=operation == "istft_adjoint"))
@@ -192,4 +204,6 @@ def threads_of(mutation: Mutation) -> int:
     operation, n_fft = mutation.operation, mutation.n_fft
     if not plan.supports_real(n_fft):
         return plan.transform(n_fft, False).plan.threads
+    if operation == "istft in registers":
+        return plan.registers_plan(n_fft, _HOP).threads
     return (plan.istft_plan if operation == "istft" else plan.stft_plan)(n_fft).threads

@@ -55,19 +55,19 @@ def key(function: Cursor) -> tuple[str, int]:
 
 def check(unit: Cursor, house: bool) -> list[Finding]:
     found: list[Finding] = []
-    calls: dict[tuple[str, int], set[tuple[str, int]]] = {}
+    calls: dict[str, set[str]] = {}
     for top in unit.get_children():
         _look(top, found, None, calls, house)
     found += _recursion(unit, calls)
     return list(dict.fromkeys(found))
 
 
-def _look(cursor: Cursor, found: list[Finding], inside: tuple[str, int] | None, calls: dict, house: bool,
+def _look(cursor: Cursor, found: list[Finding], inside: str | None, calls: dict[str, set[str]], house: bool,
           is_cast: bool = False) -> None:  # fmt: skip
     kind = cursor.kind
     line = cursor.location.line
     if kind in FUNCTIONS:
-        inside = key(cursor)
+        inside = _identity(cursor)
         _pointer(cursor.result_type, line, f"'{cursor.spelling}' returns", found)
     elif kind in _DECLARATIONS:
         of_alias = kind in (CursorKind.TYPEDEF_DECL, CursorKind.TYPE_ALIAS_DECL)
@@ -150,11 +150,11 @@ def _plain(type: Type) -> str:
     return type.get_canonical().spelling.rsplit("__private ", 1)[-1]
 
 
-def _call(cursor: Cursor, found: list[Finding], inside: tuple[str, int] | None, calls: dict, house: bool) -> None:
+def _call(cursor: Cursor, found: list[Finding], inside: str | None, calls: dict[str, set[str]], house: bool) -> None:
     callee = cursor.referenced
     name = cursor.spelling or called_name(cursor)
     if callee is not None and inside is not None and callee.kind in FUNCTIONS:
-        calls.setdefault(inside, set()).add(key(callee))
+        calls.setdefault(inside, set()).add(_identity(callee))
     if not house:
         return
     line = cursor.location.line
@@ -174,13 +174,19 @@ def called_name(cursor: Cursor) -> str:
     return ""
 
 
-def _recursion(unit: Cursor, calls: dict) -> list[Finding]:
-    bodies = {key(f): f.location.line for f in functions(unit)}
+def _identity(function: Cursor) -> str:
+    """One for all declarations of a function; what a template is filled with makes another of it."""
+    return function.get_usr()
+
+
+def _recursion(unit: Cursor, calls: dict[str, set[str]]) -> list[Finding]:
+    bodies = {_identity(f): f for f in functions(unit)}
     found, done = [], set()
 
-    def visit(function: tuple[str, int], path: tuple[tuple[str, int], ...]) -> None:
+    def visit(function: str, path: tuple[str, ...]) -> None:
         if function in path:
-            found.append(Finding("recursion", bodies.get(function, 1), f"'{function[0]}' calls itself"))
+            body = bodies[function]
+            found.append(Finding("recursion", body.location.line, f"'{body.spelling}' calls itself"))
             return
         if function in done:
             return

@@ -57,6 +57,8 @@ class Uniformity:
             if body is None:
                 continue
             found = key(function)
+            if found in self.bodies:  # a template filled in: as it is written, it stands for all of them
+                continue
             self.bodies[found] = _build(body)
             self.parameters[found] = [c.location.offset for c in children if c.kind is CursorKind.PARM_DECL]
             self.varying[found] = set()

@@ -14,7 +14,7 @@ from functools import cache
 import pytest
 import torch
 
-from mps_spectro_patch.kernels import host, launch, library
+from mps_spectro_patch.kernels import host, launch, library, plan
 from mps_spectro_patch.kernels.geometry import IstftGeometry, StftGeometry
 from tests.conformance import recording, sources
 
@@ -38,14 +38,32 @@ def sizes(kernel: str) -> list[int]:
     return sorted(found.values())
 
 
+@cache
+def hops_in_registers() -> dict[tuple, tuple[int, int]]:
+    """(n_fft, hop_length), the smallest for every way through the text that overlaps frames in registers."""
+    found: dict[tuple, tuple[int, int]] = {}
+    for source in sources.everything():
+        which = source.plan
+        if which is not None and which.overlap == "registers":
+            hop_length = which.n_fft // which.radices[-1] * which.shift
+            found.setdefault(way_in_registers(which), (which.n_fft, hop_length))
+    return found
+
+
+def way_in_registers(which: plan.Plan) -> tuple:
+    """As sources.way(), and whether frames overlap at all and the last hop under a frame is a whole one."""
+    return (*sources.way(which), which.reach > 1, which.radices[-1] % which.shift == 0)
+
+
 class Case:
     """One size, hop and padding, with what the operations need; everything is made once."""
 
     def __init__(self, n_fft: int, odd_hop: bool, pad_mode: str = "reflect", onesided: bool = True,
                  dtype: torch.dtype = torch.float32, window_dtype: torch.dtype = torch.float32,
-                 complex_output: bool = False) -> None:  # fmt: skip
+                 complex_output: bool = False, hop_length: int | None = None) -> None:  # fmt: skip
+        """hop_length: instead of an odd or an even one."""
         rows, samples, pad = 2, 3 * n_fft + 5, n_fft // 2
-        hop_length = max(1, n_fft // 3 | 1 if odd_hop else n_fft // 4 * 2)
+        hop_length = hop_length or max(1, n_fft // 3 | 1 if odd_hop else n_fft // 4 * 2)
         onesided = onesided and not (dtype.is_complex or window_dtype.is_complex or complex_output)
         self.complex_input, self.complex_output = dtype.is_complex, complex_output
         self.forward = StftGeometry(rows, samples, n_fft, hop_length, n_fft, pad, pad_mode, False, onesided)
@@ -93,6 +111,10 @@ def cases() -> list[tuple[str, int, dict]]:
     for n in (7, 22, 1085):  # Bluestein's, real
         found += [("stft", n, {}), ("istft", n, {}), ("stft_adjoint", n, {})]
     found += feature_hazards.CASES
+    for k, (n, hop_length) in enumerate(hops_in_registers().values()):
+        found.append(("istft", n, {"hop_length": hop_length, "onesided": k % 3 > 0}))
+        if ALL or k % 2:
+            found.append(("stft_adjoint", n, {"hop_length": hop_length, "pad_mode": modes[k // 2 % 4]}))
     if ALL:
         found += [(op, n, {}) for op in OPERATIONS for n in sorted({*forward, *inverse})]
     return found
@@ -104,7 +126,8 @@ CASES = cases()
 @pytest.mark.parametrize("number", range(len(CASES)), ids=lambda n: f"{CASES[n][0]}-{CASES[n][1]}-{n}")
 def test_a_kernel_keeps_to_its_arguments_and_needs_no_order_of_threads(number):
     operation, n_fft, options = CASES[number]
-    for odd_hop in (True, False) if ALL or n_fft < 1000 else (number % 2 == 0,):
+    one_hop = "hop_length" in options or (not ALL and n_fft >= 1000)
+    for odd_hop in (number % 2 == 0,) if one_hop else (True, False):
         case = Case(n_fft, odd_hop, **options)
         run = OPERATIONS[operation]
         with library.poisoned_outputs():
@@ -113,6 +136,20 @@ def test_a_kernel_keeps_to_its_arguments_and_needs_no_order_of_threads(number):
         for seed, guard in CONDITIONS:
             with host.test_mode(seed=seed, guard=guard), library.poisoned_outputs():
                 assert torch.equal(run(case), expected), f"another result with seed {seed}, guard at the {guard}"
+
+
+def test_no_way_through_the_overlap_in_registers_is_left_out():
+    run: dict[str, set[tuple]] = {"istft": set(), "stft_adjoint": set()}
+    for operation, n_fft, options in CASES:
+        if "hop_length" in options:
+            which = plan.inverse_plan(n_fft, options["hop_length"])
+            run[operation].add(way_in_registers(which))
+    every = set(hops_in_registers())
+    assert run["istft"] == every and len(every) >= 12
+    # Of the adjoint, which is other text, some: with frames that wait and without, in one simdgroup and in several.
+    assert len(run["stft_adjoint"]) >= len(every) // 2
+    for position in (0, 4, -2, -1):
+        assert {way[position] for way in run["stft_adjoint"]} == {way[position] for way in every}
 
 
 def test_no_kernel_of_the_package_is_left_out(monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import time
@@ -11,8 +12,9 @@ import pytest
 import torch
 
 import mps_spectro_patch as msp
-from mps_spectro_patch import guard, options, selftest
-from mps_spectro_patch.kernels import host, launch, library, plan, real
+from mps_spectro_patch import front_end as mel
+from mps_spectro_patch import front_end_guard, guard, options, ready, selftest, trials
+from mps_spectro_patch.kernels import features, host, launch, library, plan
 from tests.conformance.mps_double import standing_in
 
 pytestmark = pytest.mark.skipif(
@@ -48,13 +50,17 @@ def test_the_first_enable_compiles_reads_properties_compares_and_records(mac, tm
     assert found["environment"] == selftest.environment()
     assert {"mps_spectro_patch", "torch", "system", "chip"} <= found["environment"].keys()
     tried = [(check["op"], check["n_fft"]) for check in found["checks"]]
-    assert tried == [(op, n) for n in selftest.SIZES for op in ("stft", "istft")]
+    front_ends = [(op, n) for n in selftest.FRONT_ENDS for op in ("features", "features_gradient")]
+    assert tried == [(op, n) for n in selftest.SIZES for op in ("stft", "istft")] + front_ends
     for check in found["checks"]:
-        which = (plan.stft_plan if check["op"] == "stft" else plan.istft_plan)(check["n_fft"])
+        which = trials.kernel(check["op"], check["n_fft"], torch.device("cpu"))[1]
         assert check["wrong"] == "" and check["error"] < 1e-6
         assert (check["max_threads"], check["simd_width"]) == (which.threads, 32)
-        assert check["threadgroup_bytes"] == which.threadgroup_bytes
-    assert mac.launches == len(tried) and not guard.quarantined
+        room = check["op"] == "features"  # for the bands' values, beside what the transform needs
+        assert which.threadgroup_bytes <= check["threadgroup_bytes"] + 8 * room <= plan.THREADGROUP_BYTES
+        assert room or which.threadgroup_bytes == check["threadgroup_bytes"]
+    # A floor under the largest takes a launch of its own.
+    assert mac.launches == len(tried) + len(selftest.FRONT_ENDS) and not guard.quarantined and not front_end_guard.off
 
 
 def test_the_second_enable_launches_nothing(mac):
@@ -80,7 +86,7 @@ def test_it_takes_well_under_a_second_once_kernels_are_compiled(mac):
         begin = time.process_time()
         outcome = selftest.run(torch.device("cpu"), seconds=None)
         taken.append(time.process_time() - begin)
-    assert len(outcome.checks) == 2 * len(selftest.SIZES) and min(taken) < 1
+    assert len(outcome.checks) == 2 * len(selftest.SIZES) + 2 * len(selftest.FRONT_ENDS) and min(taken) < 1
 
 
 def test_when_time_is_up_no_further_plan_is_begun(mac, monkeypatch):
@@ -108,6 +114,72 @@ def test_a_wrong_number_turns_that_plan_off_with_one_warning_that_says_what_to_r
     assert (stats.fast, [str(reason) for reason in stats.fallback]) == (1, ["quarantined"])
 
 
+def front_end(x: torch.Tensor, n_fft: int = 400) -> torch.Tensor:
+    return msp.mel_spectrogram(x, sample_rate=16000, n_fft=n_fft, hop_length=n_fft // 4, n_mels=80)
+
+
+@pytest.mark.parametrize("broken, gradients", [("limited_features", False), ("features_gradient", True)])
+def test_wrong_mel_kernels_are_turned_off_for_that_size_with_one_warning(mac, monkeypatch, broken, gradients):
+    right = getattr(features, broken)
+
+    def wrong(*args):
+        geometry = next(arg for arg in args if hasattr(arg, "n_fft"))
+        return right(*args) * (1.01 if geometry.n_fft == 400 else 1)
+
+    monkeypatch.setattr(selftest, "SECONDS", None)
+    monkeypatch.setattr(features, broken, wrong)
+    (warning,) = enable_and_listen()
+    what = ("gradients of " if gradients else "") + "fused front ends n_fft=400 (differs from torch in float64 by"
+    assert what in str(warning.message) and "report" in str(warning.message) and "torch." + "stft" not in what
+    monkeypatch.setattr(features, broken, right)
+    assert enable_and_listen() == []  # the record says it again, and it is no news
+    assert not guard.quarantined and "not used any more: front ends n_fft=400" in str(msp.status())
+    x = torch.randn(2, 4000)
+    with msp.accelerated(devices=("mps",), verify="off"):
+        for n_fft, wants_gradient in itertools.product((400, 1024), (False, True)):
+            before = mac.launches
+            with torch.enable_grad():
+                front_end(x.requires_grad_(wants_gradient), n_fft)
+            is_off = n_fft == 400 and (wants_gradient or not gradients)
+            assert (mac.launches == before) is is_off, (n_fft, wants_gradient)
+
+
+def test_the_next_process_has_them_off_by_the_record(mac, monkeypatch, tmp_path):
+    monkeypatch.setattr(selftest, "SECONDS", None)
+    with monkeypatch.context() as broken:
+        broken.setattr(features, "limited_features", lambda *args: None)
+        enable_and_listen()
+    front_end_guard.off.clear()
+    (warning,) = enable_and_listen()
+    assert "fused front ends n_fft=400" in str(warning.message) and "n_fft=1024" in str(warning.message)
+    assert {key[0] for key in front_end_guard.off} == {400, 1024}
+
+
+def test_calls_that_are_ready_to_be_launched_again_are_turned_off_too(mac):
+    x, window = torch.randn(2, 4000), torch.hann_window(400)
+    call = mel.FrontEnd(400, 100, 400)
+
+    def launches() -> int:
+        before = mac.launches
+        mel.compute(x, window, None, call)
+        return mac.launches - before
+
+    with msp.accelerated(devices=("mps",), verify="off"):
+        assert launches() == launches() == 1 and ready._entries
+        front_end_guard.turn_off(400, x.device, False, "for this test")
+        assert launches() == 0
+
+
+def test_code_that_is_compiled_afterwards_is_made_of_torchs_functions(monkeypatch):
+    x = torch.randn(2, 4000)
+    monkeypatch.setattr(mel, "is_compiling", lambda: True)
+    monkeypatch.setattr(mel, "is_accelerated", lambda _: True)
+    mel.load_operators()
+    assert mel.is_fused(x, x)
+    front_end_guard.turn_off(400, x.device, False, "for this test")
+    assert not mel.is_fused(x, x)
+
+
 class _Pipeline:
     """A kernel with other properties than it has."""
 
@@ -128,11 +200,17 @@ class _Pipeline:
     ({"static_thread_group_memory_length": 40000}, "40000 bytes of threadgroup memory, more than 32768"),
 ])  # fmt: skip
 def test_a_pipeline_with_other_properties_is_turned_off(mac, monkeypatch, properties, words):
-    kernel = real._kernel
-    monkeypatch.setattr(real, "_kernel", lambda *args: _Pipeline(kernel(*args), **properties))
-    monkeypatch.setattr(selftest, "SIZES", (400,))
+    take = trials.kernel
+
+    def kernel(*args):
+        compiled, which = take(*args)
+        return _Pipeline(compiled, **properties), which
+
+    monkeypatch.setattr(trials, "kernel", kernel)
     outcome = selftest.run(torch.device("cpu"), (400,), None)
-    assert [check.wrong[: len(words)] for check in outcome.failures] == [words] * 2
+    assert [(check.op, check.wrong[: len(words)]) for check in outcome.failures] == [
+        (op, words) for op in ("stft", "istft", "features", "features_gradient")
+    ]
 
 
 @pytest.mark.parametrize("failing", ["compile", "take", "launch"])

@@ -1,4 +1,4 @@
-// barrier: MSL 6.9.1, all threads come to a barrier, in a helper as well
+// barrier: undefined, MSL 6.9.1: all threads come to a barrier, in a helper as well
 #include <metal_stdlib>
 using namespace metal;
 inline void wait() { threadgroup_barrier(mem_flags::mem_threadgroup); }

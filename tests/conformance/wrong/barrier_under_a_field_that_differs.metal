@@ -1,4 +1,4 @@
-// barrier: MSL 6.9.1, all threads come to a barrier, also where a field of a struct says which
+// barrier: undefined, MSL 6.9.1: all threads come to a barrier, also where a field of a struct says which
 #include <metal_stdlib>
 using namespace metal;
 struct Where { int lane; int count; };

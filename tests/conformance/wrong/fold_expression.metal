@@ -1,4 +1,4 @@
-// cplusplus14: MSL 1.4, C++14: fold expressions came with C++17
+// cplusplus14: accepted with a warning, MSL 1.4: the language is C++14, fold expressions came with C++17
 #include <metal_stdlib>
 using namespace metal;
 template <class... T> inline float sum(T... v) { return (v + ...); }

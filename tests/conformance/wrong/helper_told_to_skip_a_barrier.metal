@@ -1,4 +1,4 @@
-// barrier: MSL 6.9.1, all threads come to a barrier, whatever an argument says
+// barrier: undefined, MSL 6.9.1: all threads come to a barrier, whatever an argument says
 #include <metal_stdlib>
 using namespace metal;
 inline void wait(bool needed) { if (needed) threadgroup_barrier(mem_flags::mem_threadgroup); }

@@ -1,4 +1,4 @@
-// cplusplus14: MSL 1.4, C++14: if constexpr came with C++17
+// cplusplus14: accepted with a warning, MSL 1.4: the language is C++14, if constexpr came with C++17
 #include <metal_stdlib>
 using namespace metal;
 template <int N> inline float g(float v) { if constexpr (N > 1) return v; return 0.0f; }

@@ -1,4 +1,4 @@
-// type: C++14, a function with a result returns one
+// type: undefined, MSL 1.4 by C++14 6.6.3 [stmt.return]: a function with a result returns one
 #include <metal_stdlib>
 using namespace metal;
 inline float g(float v) { if (v > 1.0f) { return v; } }

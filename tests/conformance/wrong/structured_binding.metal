@@ -1,4 +1,4 @@
-// cplusplus14: MSL 1.4, C++14: structured bindings came with C++17
+// cplusplus14: accepted with a warning, MSL 1.4: the language is C++14, structured bindings came with C++17
 #include <metal_stdlib>
 using namespace metal;
 struct Pair { float a, b; };

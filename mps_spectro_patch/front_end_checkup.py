@@ -1,0 +1,117 @@
+"""The checks that doctor makes of the fused front ends: what is compiled for them, and whether they are right.
+
+As in checkup.py a check yields findings; none prints, and an error in one is a finding, too.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from . import front_end
+from .checkup import Finding, relative_error
+from .filterbanks import melscale_fbanks
+from .front_end import FrontEnd, Scale
+from .kernels import features, launch, limits
+from .options import ACCELERATORS
+from .scope import accelerated
+
+# As in checkup.py, but a logarithm of small values has lost some digits, and one without its mean some more.
+FORWARD, BACKWARD, STANDARDISED = 3e-6, 1e-5, 5e-5
+SIZES = {False: (400, 211), True: (211, 400, 512, 1000, 1024, 2048, 4096)}
+_RATE, _BANDS = 16_000, 40
+_LOG = Scale("clamp", 1e-3, 10 / math.log(10))
+
+
+def sources(full: bool) -> Iterator[tuple[str, str, str, int]]:
+    """As checkup.py's: (what, the kernel's name, its Metal text, threads per threadgroup)."""
+    for n_fft in SIZES[full]:
+        for bands in (0, _BANDS) if full else (_BANDS,):
+            for gradient in (False, True):
+                name, defines, plan = features.launched(n_fft, bands, gradient)
+                label = f"features n_fft={n_fft} bands={bands}{' gradient' if gradient else ''}"
+                yield label, name, launch.source(features._PARTS[name], defines), plan.threads
+    for name in ("msp_decibels", "msp_limit", "msp_standardise"):
+        yield name, name, launch.source(limits._PARTS, ""), limits._THREADS
+
+
+def are_right(device: str, full: bool) -> Iterator[Finding]:
+    """Compares features and gradients with float64 on the CPU, over sizes and scales."""
+    worst = {"forward": 0.0, "backward": 0.0}
+    failed, count = [], 0
+    for n_fft in SIZES[full]:
+        for label, call, banded in _calls(n_fft):
+            count += 1
+            try:
+                forward = FORWARD if call.scale.deviation_eps is None else STANDARDISED
+                for name, error in _errors(device, call, banded).items():
+                    worst[name] = max(worst[name], error)
+                    if not error <= (forward if name == "forward" else BACKWARD):
+                        failed.append(f"n_fft={n_fft}, {label}: {name} differs by {error:.1e} (relative L2)")
+            except Exception as error:
+                failed.append(f"n_fft={n_fft}, {label}: {type(error).__name__}: {error}")
+    for below in (None, 20.0):
+        count += 1
+        try:
+            if not (error := _decibels(device, below)) <= FORWARD:
+                failed.append(f"decibels, floor {below}: differ by {error:.1e} (relative L2)")
+        except Exception as error:
+            failed.append(f"decibels, floor {below}: {type(error).__name__}: {error}")
+    yield Finding(
+        "front ends", not failed,
+        f"{count} calls against float64: largest relative error {worst['forward']:.1e} forward, "
+        f"{worst['backward']:.1e} backward",
+        {"failed": failed, "count": count, "worst": worst},
+    )  # fmt: skip
+
+
+def _calls(n_fft: int) -> Iterator[tuple[str, FrontEnd, bool]]:
+    """(what, the call, whether there is a filterbank)."""
+    hop = n_fft // 4
+    yield "log-mel", FrontEnd(n_fft, hop, n_fft, scale=_LOG), True
+    yield "log-mel with a floor", FrontEnd(n_fft, hop, n_fft, scale=Scale(*_LOG_FIELDS, below=20.0)), True
+    yield "standardised", FrontEnd(n_fft, hop, n_fft, scale=Scale(*_LOG_FIELDS, deviation_eps=1e-5)), True
+    yield "odd hop, magnitudes", FrontEnd(n_fft, hop | 1, n_fft, power=1.0), True
+    yield "spectrogram", FrontEnd(n_fft, hop, n_fft, pad_mode="constant"), False
+    yield "short window, power 1.5", FrontEnd(n_fft, hop, n_fft // 2 + 1, power=1.5), False
+
+
+_LOG_FIELDS = _LOG.scale, _LOG.amin, _LOG.factor
+
+
+def _errors(device: str, call: FrontEnd, banded: bool) -> dict[str, float]:
+    """Relative errors of the features and, where they are of one launch, of their gradient."""
+    generator = torch.Generator().manual_seed(call.n_fft)
+    x = torch.randn(2, 3 * call.n_fft + 101, generator=generator)
+    window = torch.rand(call.win_length, generator=generator) + 0.5
+    basis = None
+    if banded:
+        basis = melscale_fbanks(n_freqs=call.n_fft // 2 + 1, f_min=0, f_max=_RATE / 2, n_mels=_BANDS, sample_rate=_RATE)
+    wants_gradient = call.scale.below is None and call.scale.deviation_eps is None
+    place = ACCELERATORS[device]
+    given: list[Any] = [None if t is None else t.to(place) for t in (x, window, basis)]
+    wide: list[Any] = [None if t is None else t.double() for t in (x, window, basis)]
+    with accelerated(devices=(device,), verify="off", on_error="raise"), torch.enable_grad():
+        got = front_end.try_fused(given[0].requires_grad_(wants_gradient), *given[1:], call)
+        if got is None:
+            raise RuntimeError("the kernels did not take this call")
+        want = front_end.compute(wide[0].requires_grad_(wants_gradient), *wide[1:], call, use_kernels=False)
+        errors = {"forward": relative_error(got.detach().cpu(), want.detach())}
+        if wants_gradient:
+            weight = torch.randn(want.shape, generator=generator)
+            (ours,) = torch.autograd.grad(got, given[0], weight.to(place))
+            (theirs,) = torch.autograd.grad(want, wide[0], weight.double())
+            errors["backward"] = relative_error(ours.cpu(), theirs)
+    return errors
+
+
+def _decibels(device: str, below: float | None) -> float:
+    x = torch.rand(2, 40, 50, generator=torch.Generator().manual_seed(1))
+    got = limits.decibels(x.to(ACCELERATORS[device]), 2, _LOG.amin, _LOG.factor, 3.0, below)
+    want = x.double().clamp(min=_LOG.amin).log() * _LOG.factor + 3.0
+    if below is not None:
+        want = want.maximum(want.amax((1, 2), keepdim=True) - below)
+    return relative_error(got.cpu(), want)
