@@ -6,6 +6,7 @@ import argparse
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from ..patching import disable
 from . import compare, dispatch, firsts, measuring, plot, prediction, sweep, tables, timing
 from .accelerator import Accelerator, machine
 from .cases import TABLES, Case, cases, shrunk
-from .contestants import IMPORTED, Contestant, contestants, why_not
+from .contestants import IMPORTED, OURS, Contestant, contestants, why_not
 from .progress import Progress
 
 
@@ -35,9 +36,13 @@ def run(options: argparse.Namespace) -> int:
     except OSError as error:
         raise CommandError(f"cannot make the folder {out}: {error.strerror}") from None
     disable()  # MPS_SPECTRO_PATCH=1 would accelerate torch's own side, too
-    with tuning.ignored():
-        data = measure(plan)
-    return write(data, out, print)
+    data = begun(plan)
+    try:
+        with tuning.ignored():
+            measure(plan, data)
+    finally:  # of a run that is interrupted, too
+        code = write(data, out, print)
+    return code
 
 
 @dataclass(frozen=True)
@@ -75,38 +80,50 @@ class Plan:
         )  # fmt: skip
 
 
-def measure(plan: Plan) -> dict[str, Any]:
-    """Everything of the plan, as plain data. First calls come first, and the profiler last."""
-    accelerator, everybody = plan.accelerator, plan.everybody
+def begun(plan: Plan) -> dict[str, Any]:
+    """Results in which nothing was measured yet."""
     missing = {name: why_not(name) for name in IMPORTED if why_not(name)} if plan.peers else {}
-    data: dict[str, Any] = {
-        "format": 1, "machine": machine(accelerator), "missing": missing, "effort": vars(plan.effort),
+    return {
+        "format": 1, "machine": machine(plan.accelerator), "missing": missing, "effort": vars(plan.effort),
+        "copy_rate": 0.0, "rows": [], "first_calls": [], "sweep": [], "dispatch": [], "errors": [],
     }  # fmt: skip
+
+
+def measure(plan: Plan, data: dict[str, Any]) -> None:
+    """Fills `data` with everything of the plan. First calls come first, and the profiler last.
+
+    What fails is told under "errors", and the rest goes on: a run is minutes of somebody's machine.
+    """
+    accelerator, everybody, effort = plan.accelerator, plan.everybody, plan.effort
     first_cases = firsts.cases(plan.shrink) if plan.firsts else []
-    steps = len(first_cases) + 1 + len(plan.chosen) + len(plan.sweep) + plan.dispatch
-    with Progress(steps) as progress:
-        data["first_calls"] = []
+    by_case: list[tuple[dict[str, Any], Case]] = []
+    with Progress(len(first_cases) + len(plan.chosen) + len(plan.sweep) + plan.dispatch + 2) as progress:
+
+        def attempt(what: str, act: Callable[[], Any]) -> Any:
+            progress.step(what)
+            try:
+                return act()
+            except Exception as error:
+                data["errors"].append(f"{what}: {type(error).__name__}: {error}")
+                return None
+            finally:
+                accelerator.forget()
+
         for case in first_cases:
-            progress.step(f"first calls: {case.op} {case.name}")
-            data["first_calls"].append(firsts.measure(case, everybody, accelerator))
-        progress.step("the copy rate")
-        data["copy_rate"] = timing.copy_rate(accelerator, plan.effort)
-        accelerator.forget()
-        data["rows"] = []
+            row = attempt(f"first calls: {case.op} {case.name}", partial(firsts.measure, case, everybody, accelerator))
+            data["first_calls"] += [row] if row else []
+        data["copy_rate"] = attempt("the copy rate", partial(timing.copy_rate, accelerator, effort)) or 0.0
         for case in plan.chosen:
-            progress.step(f"{case.op} {case.name}")
-            data["rows"].append(measuring.measure(case, everybody, accelerator, plan.effort))
-            accelerator.forget()
-        data["sweep"] = []
+            row = attempt(f"{case.op} {case.name}", partial(measuring.measure, case, everybody, accelerator, effort))
+            data["rows"] += [row] if row else []
+            by_case += [(row, case)] if row else []
         for case in plan.sweep:
-            progress.step(f"sweep: {case.op} {case.name}")
-            data["sweep"].append(sweep.measure(case, everybody, accelerator, plan.effort))
-        data["dispatch"] = []
+            row = attempt(f"sweep: {case.op} {case.name}", partial(sweep.measure, case, everybody, accelerator, effort))
+            data["sweep"] += [row] if row else []
         if plan.dispatch:
-            progress.step("dispatch profile")
-            data["dispatch"] = dispatch.measure(everybody, accelerator, plan.effort, plan.shrink)
-        measuring.fill_in_device_times(data["rows"], plan.chosen, everybody, accelerator)
-    return data
+            profile = partial(dispatch.measure, everybody, accelerator, effort, plan.shrink)
+            data["dispatch"] = attempt("dispatch profile", profile) or []
+        attempt("device times", partial(measuring.fill_in_device_times, by_case, everybody, accelerator))
 
 
 def write(data: dict[str, Any], out: Path, say: Callable[[str], object]) -> int:
@@ -122,7 +139,7 @@ def write(data: dict[str, Any], out: Path, say: Callable[[str], object]) -> int:
         say(f"  {picture}")
     else:
         say("  no picture: it needs matplotlib, and a case to draw")
-    broken = [row for row in data["rows"] if "ours" in row["failed"]]
+    broken = len(data["errors"]) + sum(OURS in row["failed"] for row in data["rows"])
     if broken:
-        say(f"{len(broken)} cases failed here, see above. Please report this.")
+        say(f"{broken} failed here, see above. Please report this.")
     return 1 if broken else 0

@@ -17,6 +17,7 @@ from . import front_ends
 from .accelerator import Accelerator
 from .cases import Case
 from .contestants import OURS, TORCH, Contestant, inputs
+from .measuring import strict
 from .timing import summary
 
 SIZES = (1024, 2048, 6144, 400, 1085)  # the last as a keyshift makes it
@@ -42,7 +43,7 @@ def measure(case: Case, everybody: list[Contestant], accelerator: Accelerator) -
     for one in everybody:
         if one.name not in (TORCH, OURS):
             continue
-        with one.scope():
+        with strict(), one.scope():
             if case.front_end:  # one module for all lengths, as programs have it
                 functions = [one.make(case, accelerator.place, window)] * len(shorter)
             else:

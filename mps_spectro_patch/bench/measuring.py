@@ -27,14 +27,15 @@ def measure(case: Case, everybody: list[Contestant], accelerator: Accelerator, e
     window = torch.hann_window(case.n_fft, device=accelerator.place)
     sets = min(SETS_MAX, max(1, -(-FOOTPRINT[accelerator.device] // case.bytes_moved)))
     given = [inputs(case, accelerator.place, start, window) for start in range(sets)]
-    with _strict():
+    with strict():
         timed, failed = _entered(case, everybody, given, accelerator.place, window)
         timing.in_turns(timed, accelerator, effort)
-        by = {
-            contestant.name: _times(contestant, timed[contestant.name], case, accelerator, effort)
-            for contestant in everybody
-            if contestant.name in timed
-        }
+        by = {}
+        for one in everybody:
+            if one.name in timed:
+                by[one.name], why = _times(one, timed[one.name], case, accelerator, effort)
+                if why:
+                    failed[one.name] = why
         error = _error(case, everybody, accelerator) if OURS in by else None
     return {
         "table": case.table, "op": case.op, "case": case.name, "key": case.key, "rows": case.rows,
@@ -43,13 +44,13 @@ def measure(case: Case, everybody: list[Contestant], accelerator: Accelerator, e
     }  # fmt: skip
 
 
-def fill_in_device_times(rows: list[dict], chosen: list[Case], everybody: list[Contestant],
+def fill_in_device_times(rows: list[tuple[dict, Case]], everybody: list[Contestant],
                          accelerator: Accelerator) -> None:  # fmt: skip
     """Device time of what no graph can hold, by the profiler. After everything else: a profiler that was on once can
     make later launches slower."""
     if accelerator.device != "cuda":
         return
-    for row, case in zip(rows, chosen, strict=True):
+    for row, case in rows:
         missing = [one for one in everybody if one.name in row["by"] and row["by"][one.name]["device"] is None]
         if not missing:
             continue
@@ -63,16 +64,22 @@ def fill_in_device_times(rows: list[dict], chosen: list[Case], everybody: list[C
         accelerator.forget()
 
 
-def _times(who: Contestant, timed: Timed, case: Case, accelerator: Accelerator, effort: Effort) -> dict[str, Any]:
-    device = None
+def _times(who: Contestant, timed: Timed, case: Case, accelerator: Accelerator,
+           effort: Effort) -> tuple[dict[str, Any], str]:  # fmt: skip
+    """What is known of one contestant, and why there is no device time, if a graph should have given it."""
+    device, why = None, ""
     with who.scope():
         if accelerator.device == "cuda" and case.op in who.capturable:
-            device = timing.summary(timing.captured(timed.calls, effort))
+            try:
+                device = timing.summary(timing.captured(timed.calls, effort))
+            except RuntimeError as error:
+                why = f"in a graph: {error}"
         memory = accelerator.peak(timed.calls[0])
-    return {
+    times = {
         "synchronised": timing.summary(timed.synchronised), "queued": timing.summary(timed.queued), "device": device,
         "memory": memory,
     }  # fmt: skip
+    return times, why
 
 
 def _entered(case: Case, everybody: list[Contestant], given: list[tuple], place: str,
@@ -107,7 +114,7 @@ def _apart(result: torch.Tensor, expected: torch.Tensor) -> float:
 
 
 @contextlib.contextmanager
-def _strict() -> Iterator[None]:
+def strict() -> Iterator[None]:
     """A front end whose kernel is found wrong says so in a warning, and is composed from then on: no time of ours."""
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message="mps_spectro_patch:", category=RuntimeWarning)

@@ -12,6 +12,7 @@ from . import front_ends, timing
 from .accelerator import Accelerator
 from .cases import Case
 from .contestants import OURS, TORCH, Contestant, inputs
+from .measuring import strict
 from .timing import Effort, Timed, summary
 
 SIZES = (400, 1024, 4096)
@@ -42,12 +43,13 @@ def measure(case: Case, everybody: list[Contestant], accelerator: Accelerator, e
     window = torch.hamming_window(case.n_fft, device=accelerator.place)  # zero nowhere: one frame can be inverted
     given = inputs(case, accelerator.place, 0, window)
     timed = {}
-    for name, one in by_name.items():
-        call = partial(one.make(case, accelerator.place, window), *given)
-        with one.scope():
-            call()
-        timed[name] = Timed([call], one.scope)
-    timing.in_turns(timed, accelerator, effort)
+    with strict():
+        for name, one in by_name.items():
+            call = partial(one.make(case, accelerator.place, window), *given)
+            with one.scope():
+                call()
+            timed[name] = Timed([call], one.scope)
+        timing.in_turns(timed, accelerator, effort)
     by = {
         name: {"synchronised": summary(one.synchronised), "queued": summary(one.queued)} for name, one in timed.items()
     }

@@ -172,6 +172,7 @@ def _sweep(rows: list[dict]) -> list[str]:
 
 def _failures(data: dict[str, Any]) -> list[str]:
     missing = [f"* {name} is left out: {why}" for name, why in data.get("missing", {}).items()]
+    missing += [f"* {error}" for error in data.get("errors", [])]
     return missing + [
         f"* {row['case']} {row['op']}, {name}: {why}" for row in data["rows"] for name, why in row["failed"].items()
     ]

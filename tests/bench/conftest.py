@@ -62,4 +62,4 @@ def make_result(device: str = "mps", name: str = "Apple M4 Max", scale: float = 
     back = Case("istft", "istft", 4, 1_320_000, 1024, 256, published=(5.65, 2.36))
     machine = dict(device=device, name=name, torch="2.13.0", package="0.1.0", python="3.12", system="?", date="?")
     return {"format": 1, "machine": machine, "missing": {}, "effort": {}, "first_calls": [], "copy_rate": 440.0,
-            "rows": [row(large, 2.0, 0.4), row(back, 6.0, 0.5)], "sweep": [], "dispatch": []}  # fmt: skip
+            "rows": [row(large, 2.0, 0.4), row(back, 6.0, 0.5)], "sweep": [], "dispatch": [], "errors": []}  # fmt: skip

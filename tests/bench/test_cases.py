@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
-from mps_spectro_patch.bench import audio
+from mps_spectro_patch.bench import audio, sweep
 from mps_spectro_patch.bench.cases import GRADIENTS, ROUND_TRIP, TABLES, Case, cases, shrunk
 from mps_spectro_patch.bench.contestants import TORCH, contestants, inputs
 from mps_spectro_patch.examples import denoise
+from mps_spectro_patch.routing import route_istft, route_stft
 
 SEEDS = [(1, 160_000, 1024), (4, 160_000, 1024), (4, 160_000, 2048), (8, 160_000, 1024), (16, 160_000, 1024),
          (4, 480_000, 1024), (4, 1_320_000, 1024), (1, 1_320_000, 1024)]  # fmt: skip
@@ -55,6 +57,24 @@ def test_bytes_are_those_of_the_tensors(n_fft, center):
     result = contestants("simulator")[0].make(case, "cpu", window)(x)
     assert contestants("simulator")[0].name == TORCH
     assert case.bytes_moved == x.nbytes + result.nbytes
+
+
+@pytest.mark.parametrize("case", [
+    pytest.param(case, id=f"{case.op} {case.name}") for case in (*cases(), *sweep.cases(False))
+    if case.op in ("stft", "istft")
+])  # fmt: skip
+def test_every_case_is_one_that_a_kernel_does(case):
+    """On tensors without data: this is about sizes."""
+    with FakeTensorMode():
+        window = torch.empty(case.n_fft)
+        options = dict(window=window, center=case.center, normalized=case.normalized, flags=("is_cpu",))
+        if case.op == "stft":
+            x = torch.empty(case.rows, case.samples)
+            route = route_stft(x, case.n_fft, case.hop_length, return_complex=True, **options)
+        else:
+            spectrum = torch.empty(case.rows, case.n_fft // 2 + 1, case.frames, dtype=torch.complex64)
+            route = route_istft(spectrum, case.n_fft, case.hop_length, length=case.samples, **options)
+    assert route.fast, route
 
 
 def test_shrunk_is_the_same_call_with_little_work():

@@ -12,6 +12,7 @@ import torch
 import mps_spectro_patch as msp
 from mps_spectro_patch import cli, tuning
 from mps_spectro_patch.bench import command, contestants, plot
+from mps_spectro_patch.bench.cases import Case
 from mps_spectro_patch.bench.progress import Progress
 
 from .conftest import make_result
@@ -85,6 +86,30 @@ def test_a_failure_of_ours_is_the_exit_status(bench, monkeypatch):
     monkeypatch.setattr(contestants, "_ours", broken)
     code, output, _ = bench("--tables", "stft")
     assert code == 1 and "the kernel broke" in output and "Please report" in output
+
+
+def test_what_fails_on_its_own_does_not_take_the_rest_with_it(bench, tmp_path, monkeypatch):
+    monkeypatch.setattr(command.firsts, "measure", lambda *_: 1 / 0)
+    monkeypatch.setattr(command.timing, "copy_rate", lambda *_: 1 / 0)
+    monkeypatch.setattr(command, "cases", lambda *_: [Case("stft", "stft", 1, 900, 400, 160)])
+    code, output, _ = bench("--sweep")
+    data = json.loads(kept(tmp_path, "json").read_text())
+    assert code == 1 and len(data["errors"]) == 4 and "the copy rate: ZeroDivisionError" in output
+    assert data["rows"][0]["by"]["ours"]["queued"]["median"] > 0 and len(data["sweep"]) == 6
+
+
+def test_an_interrupted_run_leaves_what_it_has(bench, tmp_path, monkeypatch):
+    measure, times = command.measuring.measure, iter(range(2))
+
+    def second_is_interrupted(*arguments):
+        if next(times):
+            raise KeyboardInterrupt
+        return measure(*arguments)
+
+    monkeypatch.setattr(command.measuring, "measure", second_is_interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        bench("--tables", "stft")
+    assert len(json.loads(kept(tmp_path, "json").read_text())["rows"]) == 1
 
 
 def test_a_peer_that_cannot_be_imported_is_named_once(bench, monkeypatch):

@@ -135,7 +135,8 @@ def test_device_time_is_from_graphs_and_else_from_the_profiler(device_name, ever
     chosen = [Case("stft", "stft", 1, 1203, 400, 160), Case("istft", "istft", 1, 1203, 400, 160)]
     swept = list(sweep.cases(True))[:1]
     plan = command.Plan(cuda, everybody, chosen, TINY, swept, firsts=False, dispatch=True, peers=True, shrink=True)
-    data = command.measure(plan)
+    data = command.begun(plan)
+    command.measure(plan, data)
     device = {(row["op"], name): by["device"]["median"] for row in data["rows"] for name, by in row["by"].items()}
     assert device == {("stft", TORCH): 2, ("stft", OURS): 2, ("istft", TORCH): 5, ("istft", OURS): 2}
     assert cuda.log.index("profiler") > max(i for i, what in enumerate(cuda.log) if what == "graph")
@@ -145,6 +146,20 @@ def test_device_time_is_from_graphs_and_else_from_the_profiler(device_name, ever
     text = (tmp_path / "nvidia-something.md").read_text()
     assert "0.0 -> 0.0" in text and "2.0000 ±1.0000 -> 2.0000 ±1.0000 (1.00x)" in text
     assert "5.0000 -> 2.0000 ±1.0000 (2.50x)" in text  # the profiler gives one number, without a spread
+
+
+def test_a_call_that_no_graph_takes_is_named_and_keeps_its_other_times(tiny, everybody, device_name, monkeypatch):
+    if device_name != "simulator":
+        pytest.skip("the stand-in lives on the CPU")
+
+    def refuses(*_, **__):
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    monkeypatch.setattr(timing, "captured", refuses)
+    monkeypatch.setitem(measuring.FOOTPRINT, "cuda", 0)
+    row = measured(tiny, everybody, LikeCuda())
+    assert "in a graph: operation not permitted" in row["failed"][OURS]
+    assert row["by"][OURS]["device"] is None and row["by"][OURS]["queued"]["median"] > 0
 
 
 def test_a_peer_that_is_not_there_says_why():
