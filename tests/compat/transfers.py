@@ -34,3 +34,15 @@ class CountingFakes(FakeTensorMode):
     def of_audio(self) -> list[tuple[str, str, tuple[int, ...]]]:
         """Those of more than a window or a few numbers."""
         return [one for one in self.transfers if len(one[2]) > 1]
+
+
+def moved_in_name(module: torch.nn.Module, device: str = "mps:0") -> torch.nn.Module:
+    """The module with buffers and parameters of its shapes there. (Not .to(): what makes a module often reads values,
+    so modules are made outside of the mode.)"""
+    for part in module.modules():
+        for table in (part._buffers, part._parameters):
+            for name, value in table.items():
+                if value is not None:
+                    fake = torch.zeros(value.shape, dtype=value.dtype, device=device)
+                    table[name] = torch.nn.Parameter(fake, False) if table is part._parameters else fake
+    return module
