@@ -58,6 +58,8 @@ def test_by_the_environment(run_python):
     first = "import mps_spectro_patch\nimport torch\n"  # as the .pth file does, which an editable installation lacks
     program = "from mps_spectro import stft\nassert stft.__module__.startswith('mps_spectro_patch')\nprint('found')"
     assert run_python(program, first, MPS_SPECTRO_PATCH="1").strip().endswith("found")
+    earlier = program + "\nimport sys; assert 'torch' in sys.modules"
+    assert run_python(earlier, "import mps_spectro_patch\n", MPS_SPECTRO_PATCH="1").strip().endswith("found")
     failing = "try:\n    import mps_spectro\nexcept ModuleNotFoundError:\n    print('not there')"
     for off in ({}, dict(MPS_SPECTRO_PATCH="1", MPS_SPECTRO_PATCH_COMPAT="0")):
         assert run_python(failing, first, **off).strip().endswith("not there")

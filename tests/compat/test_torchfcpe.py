@@ -67,6 +67,12 @@ def test_speeds(key_shift, speed, name, module, audio, options, launches):
         assert len(launches) == 2
 
 
+@pytest.mark.parametrize("name", CLASSES)
+def test_what_stands_under_the_root_is_heard_in_quiet_audio(name, module, audio, options):
+    with msp.accelerated(**options):
+        judge(made(module, name, audio.device)(audio / 1e4), audio / 1e4)
+
+
 def test_short_audio_is_padded_with_zeros(module, audio, options, launches):
     mel = made(module, "MelModule", audio.device)
     with msp.accelerated(**options):
@@ -160,7 +166,7 @@ def test_disable_restores_by_identity(module, options):
     before = [vars(getattr(module, name))["__call__"] for name in CLASSES]
     msp.enable(**options)
     assert all(hasattr(getattr(module, name).__call__, "__wrapped__") for name in CLASSES)
-    assert msp.status().projects["torchfcpe"].startswith("applied to ")
+    assert msp.status().projects["torchfcpe"].startswith("applied: ")
     msp.disable()
     assert all(vars(getattr(module, name))["__call__"] is one for name, one in zip(CLASSES, before, strict=True))
 
@@ -170,7 +176,7 @@ def test_versions_before_mel_module_are_known(module, options, audio, launches):
     module.mel_extractor = None  # the instance that they share
     msp.enable(**options)
     state = msp.status().projects["torchfcpe"]
-    assert state.startswith("applied to ") and "MelModule" not in state
+    assert state.startswith("applied: ") and "MelModule" not in state
     made(module, "MelExtractor", audio.device)(audio)
     assert len(launches) == 1
 
