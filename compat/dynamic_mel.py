@@ -33,10 +33,12 @@ def call(
 
 
 def is_plain(signal: Any, basis: Any, n_fft: int) -> bool:
-    """[rows, samples] float32, and a filterbank of the unshifted size on the same device."""
+    """[rows, samples] float32, and a filterbank of the unshifted size on the same device; a product of both is float32
+    as well."""
     return (
         isinstance(signal, torch.Tensor) and isinstance(basis, torch.Tensor)
         and signal.dtype is basis.dtype is torch.float32 and signal.device == basis.device
         and signal.layout is basis.layout is torch.strided
         and signal.dim() == basis.dim() == 2 and basis.shape[1] == n_fft // 2 + 1
+        and not torch.is_autocast_enabled(signal.device.type)
     )  # fmt: skip

@@ -42,7 +42,9 @@ def _mel(mel, audio, keyshift=0, speed=1, center=True) -> torch.Tensor | None:
     if result is None:
         return None
     # Band by band in memory, as the original's: somebody may view it.
-    return result.to(torch.float16 if getattr(mel, "is_half", False) else torch.float32).contiguous()
+    if getattr(mel, "is_half", False):
+        return result.to(torch.float16, memory_format=torch.contiguous_format)
+    return result.contiguous()
 
 
 def _recognises(cls: type) -> bool:

@@ -60,7 +60,7 @@ def _mel(mel, y, basis, key_shift, speed, center, window: Callable, no_cache_win
 def _is_loud(signal: torch.Tensor) -> bool:
     if isinstance(signal, FakeTensor):  # has no values to warn of
         return False
-    low, high = torch.stack(torch.aminmax(signal)).tolist()
+    low, high = torch.stack((torch.min(signal), torch.max(signal))).tolist()
     return low < -1 or high > 1
 
 
@@ -71,7 +71,7 @@ def _padded(signal: torch.Tensor, call: FrontEnd) -> torch.Tensor | None:
     if left < 0:  # it crops
         return None
     reflects = right < signal.shape[-1]
-    return torch.nn.functional.pad(signal, (left, right), "reflect" if reflects else "constant")
+    return torch.nn.functional.pad(signal.unsqueeze(1), (left, right), "reflect" if reflects else "constant").squeeze(1)
 
 
 def _window_of_module(mel, key_shift, win_length: int, y: torch.Tensor, no_cache_window: bool) -> torch.Tensor:

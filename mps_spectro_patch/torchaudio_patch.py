@@ -115,6 +115,8 @@ def scaled_mel(module, waveform, scale: Scale) -> torch.Tensor | None:
     basis = mel_scale.fb
     if not _is_plain(waveform, spectrogram.window, basis) or basis.shape[0] != spectrogram.n_fft // 2 + 1:
         return None
+    if torch.is_autocast_enabled(waveform.device.type):  # the product with the filterbank is of half precision there
+        return None
     call = _call(
         spectrogram.pad, spectrogram.n_fft, spectrogram.hop_length, spectrogram.win_length, spectrogram.power,
         spectrogram.normalized, spectrogram.center, spectrogram.pad_mode, scale,

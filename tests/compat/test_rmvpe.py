@@ -151,6 +151,16 @@ def test_calls_that_are_none_of_ours_are_the_originals(module, audio, options, l
     assert not launches
 
 
+def test_under_autocast_the_product_is_what_it_was(module, audio, options):
+    mel = module.MelSpectrogram(BASIS).to(audio.device)
+    with torch.autocast(audio.device.type, torch.bfloat16):
+        expected = mel(audio)
+        with msp.accelerated(**options):
+            got = mel(audio)
+    assert got.dtype is expected.dtype
+    torch.testing.assert_close(got, expected, rtol=0.02, atol=0.1)
+
+
 def test_state_pickle_copy_and_gradients(module, audio, options):
     mel = module.MelSpectrogram(BASIS).to(audio.device)
     expected = mel(audio)

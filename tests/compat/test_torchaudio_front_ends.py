@@ -79,6 +79,17 @@ def test_one_launch_of_the_formulas_numbers(project, stand_in, x, options, launc
                                                                theirs.device)
 
 
+@pytest.mark.parametrize("project", FRONT_ENDS)
+def test_under_autocast_the_product_is_what_it_was(project, stand_in, x, options):
+    front_end = made(stand_in, project, x.device)
+    with torch.autocast(x.device.type, torch.bfloat16):
+        expected = front_end(x)
+        with msp.accelerated(**options):
+            got = front_end(x)
+    assert got.dtype is expected.dtype
+    torch.testing.assert_close(got, expected, rtol=0.02, atol=0.2)
+
+
 @pytest.mark.parametrize("project", ["musicfm", "muq"])
 def test_without_decibels(project, stand_in, x, options, launches):
     module, cls, _, arguments, _, _ = FRONT_ENDS[project]

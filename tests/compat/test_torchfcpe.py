@@ -150,6 +150,16 @@ def test_calls_that_are_none_of_ours_are_the_originals(module, audio, options, l
     assert not launches
 
 
+def test_under_autocast_the_product_is_what_it_was(module, audio, options):
+    mel = made(module, "MelModule", audio.device)
+    with torch.autocast(audio.device.type, torch.bfloat16):
+        expected = mel(audio)
+        with msp.accelerated(**options):
+            got = mel(audio)
+    assert got.dtype is expected.dtype
+    torch.testing.assert_close(got, expected, rtol=0.02, atol=0.1)
+
+
 def test_windows_are_where_the_original_leaves_them(module, audio, options):
     theirs, ours = made(module, "MelModule", audio.device), made(module, "MelModule", audio.device)
     theirs(audio, 3)
