@@ -18,13 +18,15 @@ class Hook(NamedTuple):
     """`attribute` of `module` is replaced by what make(original, is_active) returns, once the module is imported.
 
     fits(module) is the feature test: what a version that we do not know lacks, in words, or nothing if all is there.
-    Then nothing is patched. (That the attribute itself is missing needs no test.)
+    Then nothing is patched. (That the attribute itself is missing needs no test.) concerns(module): False for somebody
+    else's module of that name, and for versions that are known to do without the attribute: nothing is said of those.
     """
 
     module: str
     attribute: str
     make: Callable
     fits: Callable[[ModuleType], str | None] | None = None
+    concerns: Callable[[ModuleType], bool] | None = None
 
 
 class Look(NamedTuple):
@@ -36,6 +38,16 @@ class Look(NamedTuple):
     recognises: Callable[[type], bool]
 
 
+class Alias(NamedTuple):
+    """A module that can be imported by this name, if nothing of that name is installed.
+
+    names: what is in it -> where that is from, as "package.module:name".
+    """
+
+    name: str
+    names: dict[str, str]
+
+
 @dataclass(frozen=True)
 class Project:
     """A downstream project.
@@ -45,7 +57,7 @@ class Project:
     """
 
     name: str
-    hooks: tuple[Hook | Look, ...]
+    hooks: tuple[Hook | Look | Alias, ...]
     distribution: str | None = None
     packages: tuple[str, ...] = ()
     tested: tuple[str, str] | None = None

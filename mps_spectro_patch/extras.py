@@ -30,7 +30,7 @@ class Extra(NamedTuple):
     """One function to patch: `attribute` (dots allowed) of `module`, by a maker or "package.module:maker".
 
     fits(module) says what a module of another version lacks, or nothing. owner: the class whose attribute it is, where
-    the module's name does not lead there.
+    the module's name does not lead there. concerns(module): False for modules that are passed over in silence.
     """
 
     module: str
@@ -38,6 +38,7 @@ class Extra(NamedTuple):
     make: str | Maker
     fits: Callable[[ModuleType], str | None] | None = None
     owner: type | None = None
+    concerns: Callable[[ModuleType], bool] | None = None
 
     def __str__(self) -> str:
         return f"{self.module}.{self.attribute}"
@@ -54,16 +55,18 @@ _declared: dict[tuple[str, str, type | None], Extra] = {}
 _groups: dict[Extra, tuple[str, ...]] = {}
 _applied: dict[Extra, _Applied] = {}
 _problems: dict[Extra, str] = {}
+_passed_over: set[Extra] = set()
 _wanted: frozenset[str] = frozenset()
 
 
 def declare(
     group: str, module: str, attribute: str, make: str | Maker,
     fits: Callable[[ModuleType], str | None] | None = None, owner: type | None = None,
+    concerns: Callable[[ModuleType], bool] | None = None,
 ) -> Extra:  # fmt: skip
     """Adds a patch, or finds the same one, for this group as well. Raises ValueError if the attribute is declared with
     another maker."""
-    extra = Extra(module, attribute, make, fits, owner)
+    extra = Extra(module, attribute, make, fits, owner, concerns)
     if _declared.setdefault((module, attribute, owner), extra) != extra:
         known = _declared[module, attribute, owner]
         raise ValueError(f"{extra} is declared already, for {', '.join(_groups[known])}")
@@ -105,7 +108,8 @@ def state(group: str | None = None) -> dict[str, str]:
     return {
         str(extra): _state(extra)
         for extra in _declared.values()
-        if (_is_wanted(extra) or extra in _applied) and (group is None or group in _groups[extra])
+        if (_is_wanted(extra) and extra not in _passed_over) or extra in _applied
+        if group is None or group in _groups[extra]
     }
 
 
@@ -124,6 +128,10 @@ def _is_wanted(extra: Extra) -> bool:
 def _apply(extra: Extra, module: ModuleType) -> None:
     if not _is_wanted(extra):  # disabled between the hook's making and the import
         return
+    if extra.concerns is not None and not extra.concerns(module):
+        _passed_over.add(extra)
+        return
+    _passed_over.discard(extra)
     if extra.fits is not None and (unlike := extra.fits(module)):
         _complain(extra, f"unknown version: {unlike}")
         return

@@ -332,6 +332,8 @@ def _once(function: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
     cached = lru_cache(maxsize=256)(function)
 
     def call(*args):
+        if torch._C._len_torch_dispatch_stack():  # what a mode makes, fake tensors say, is nothing for calls without it
+            return function(*args)
         return cached(*args)
 
     call._torchdynamo_disable = True  # type: ignore[attr-defined]  # torch.compiler.disable() would import dynamo

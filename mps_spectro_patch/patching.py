@@ -155,8 +155,9 @@ def _apply() -> None:
             _replaced.add(op)
     _register({(op, kind) for options in held for op in options.dispatcher_ops for kind in options.device_types})
     extras.want({group for options in held for group in options.groups})
-    if f"{__package__}.lookalikes" in sys.modules:
-        sys.modules[f"{__package__}.lookalikes"].want()
+    for name in ("lookalikes", "aliases"):
+        if f"{__package__}.{name}" in sys.modules:
+            sys.modules[f"{__package__}.{name}"].want()
 
 
 def _wants_references(held: list[Options], op: str) -> bool:

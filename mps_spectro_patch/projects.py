@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from . import compat, extras, lookalikes
-from .compat.project import Hook, Project
+from . import aliases, compat, extras, lookalikes
+from .compat.project import Alias, Hook, Project
 
 _declared: set[str] = set()
 
@@ -16,14 +16,16 @@ def group(name: str) -> str:
 
 
 def declare(names: Iterable[str]) -> None:
+    """Twice is once."""
     for name in names:
-        if name not in _declared:
-            _declared.add(name)
-            for hook in compat.load(name).hooks:
-                if isinstance(hook, Hook):
-                    extras.declare(group(name), hook.module, hook.attribute, hook.make, hook.fits)
-                else:
-                    lookalikes.declare(lookalikes.Lookalike(group(name), *hook))
+        _declared.add(name)
+        for hook in compat.load(name).hooks:
+            if isinstance(hook, Hook):
+                extras.declare(group(name), hook.module, hook.attribute, hook.make, hook.fits, concerns=hook.concerns)
+            elif isinstance(hook, Alias):
+                aliases.declare(group(name), *hook)
+            else:
+                lookalikes.declare(lookalikes.Lookalike(group(name), *hook))
 
 
 def state() -> dict[str, str]:
@@ -32,7 +34,7 @@ def state() -> dict[str, str]:
 
 
 def _state(project: Project) -> str:
-    hooks = extras.state(group(project.name))
+    hooks = {**extras.state(group(project.name)), **aliases.state(group(project.name))}
     applied = [what for what, state in hooks.items() if state == "patched"]
     refused = {what: state.removeprefix("not patched: ") for what, state in hooks.items() if ": unknown" in state}
     version = project.version()
@@ -42,7 +44,7 @@ def _state(project: Project) -> str:
         words = "; ".join(f"{what}: {why}" for what, why in refused.items())
         return f"{here}, not patched there: {words}" + (f"; applied: {', '.join(applied)}" if applied else "")
     if applied:
-        return f"applied to {here}: {', '.join(applied)}{note}"
+        return f"applied{f' to {here}' if version else ''}: {', '.join(applied)}{note}"
     others = {what: state for what, state in hooks.items() if not state.endswith("waits for the import")}
     if others:
         return f"{here}: " + "; ".join(f"{what} {state}" for what, state in others.items())

@@ -170,7 +170,7 @@ def status() -> Status:
     return Status(
         enabled=patching.is_enabled(),
         options=options_here(),
-        patched={**{op: _state(op) for op in OPS}, **extras.state()},
+        patched={**{op: _state(op) for op in OPS}, **extras.state("torchaudio")},
         projects=patching.project_states(),
         registered=tuple(patching.registered()),
         early_references=tuple(patching.early_references()),

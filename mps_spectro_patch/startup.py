@@ -8,6 +8,7 @@ import os
 import sys
 
 VARIABLE = "MPS_SPECTRO_PATCH"
+NEEDS_TORCH = "mps_spectro"  # is there after enable(), installed or not; a program may import it before torch
 _waiting = _due = False
 _then: list = []
 
@@ -63,6 +64,8 @@ class _Finder:
 
     @classmethod
     def find_spec(cls, name, path=None, target=None):
+        if name == NEEDS_TORCH and "torch" not in sys.modules:
+            return cls._find_after_torch(name, path, target)
         if name != "torch" or path is not None:
             return None
         if cls in sys.meta_path:
@@ -76,6 +79,16 @@ class _Finder:
                 return spec
         _wait_again()
         return None
+
+    @classmethod
+    def _find_after_torch(cls, name, path, target):
+        try:
+            import torch  # noqa: F401
+        except ImportError:
+            return None
+        # Python goes through the list as it was before that import changed it.
+        finders = [finder for finder in sys.meta_path if finder is not cls and hasattr(finder, "find_spec")]
+        return next(filter(None, (finder.find_spec(name, path, target) for finder in finders)), None)
 
 
 class _Loader:

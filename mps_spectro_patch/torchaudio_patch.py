@@ -34,23 +34,18 @@ def _spectrogram(
 
 
 def _mel_spectrogram(module, waveform) -> torch.Tensor | None:
-    return _mel(module, waveform, Scale())
+    return scaled_mel(module, waveform, Scale())
 
 
 def _mfcc(module, waveform) -> torch.Tensor | None:
     types = sys.modules[TRANSFORMS]
     db = module.amplitude_to_DB
-    if module.log_mels:
-        scale = Scale("add", 1e-6)
-    elif type(db) is types.AmplitudeToDB and _has_no_hooks(db):
-        scale = _decibel_scale(db.multiplier, db.amin, db.db_multiplier, db.top_db)
-    else:
-        return None
-    if type(module.MelSpectrogram) is not types.MelSpectrogram or not _has_no_hooks(module.MelSpectrogram):
+    scale = Scale("add", 1e-6) if module.log_mels else _scale_of(db)
+    if scale is None or not _is_itself(module.MelSpectrogram, types.MelSpectrogram):
         return None
     if module.dct_mat.dtype is not torch.float32:
         return None
-    mel = _mel(module.MelSpectrogram, waveform, scale)
+    mel = scaled_mel(module.MelSpectrogram, waveform, scale)
     return None if mel is None else torch.matmul(mel.transpose(-1, -2), module.dct_mat).transpose(-1, -2)
 
 
@@ -88,16 +83,39 @@ spectrogram, amplitude_to_db = asked_first(_spectrogram), asked_first(_amplitude
 mel_spectrogram, mfcc = asked_first(_mel_spectrogram), asked_first(_mfcc)
 
 
-def _mel(module, waveform, scale: Scale) -> torch.Tensor | None:
+def mel(module, waveform, scale: Scale) -> torch.Tensor | None:
+    """scale of a call of `module`, if that is torchaudio's MelSpectrogram and nobody listens in between."""
+    types = sys.modules.get(TRANSFORMS)
+    if types is None or not _is_itself(module, types.MelSpectrogram):
+        return None
+    return scaled_mel(module, waveform, scale)
+
+
+def mel_decibels(module, db, waveform) -> torch.Tensor | None:
+    """db(module(waveform)), if the two are torchaudio's AmplitudeToDB and MelSpectrogram."""
+    scale = _scale_of(db)
+    return None if scale is None else mel(module, waveform, scale)
+
+
+def _scale_of(db) -> Scale | None:
+    types = sys.modules.get(TRANSFORMS)
+    if types is None or not _is_itself(db, types.AmplitudeToDB) or not db.amin > 0:
+        return None
+    return _decibel_scale(db.multiplier, db.amin, db.db_multiplier, db.top_db)
+
+
+def scaled_mel(module, waveform, scale: Scale) -> torch.Tensor | None:
     """A MelSpectrogram in one launch, if it consists of what torchaudio makes it of, and nobody listens in between."""
     types = sys.modules[TRANSFORMS]
     spectrogram, mel_scale = module.spectrogram, module.mel_scale
-    if type(spectrogram) is not types.Spectrogram or type(mel_scale) is not types.MelScale:
+    if not _is_itself(spectrogram, types.Spectrogram) or not _is_itself(mel_scale, types.MelScale):
         return None
-    if not _has_no_hooks(spectrogram) or not _has_no_hooks(mel_scale) or spectrogram.onesided is not True:
+    if spectrogram.onesided is not True:
         return None
     basis = mel_scale.fb
     if not _is_plain(waveform, spectrogram.window, basis) or basis.shape[0] != spectrogram.n_fft // 2 + 1:
+        return None
+    if torch.is_autocast_enabled(waveform.device.type):  # the product with the filterbank is of half precision there
         return None
     call = _call(
         spectrogram.pad, spectrogram.n_fft, spectrogram.hop_length, spectrogram.win_length, spectrogram.power,
@@ -135,8 +153,9 @@ def _is_plain(*tensors: Any) -> bool:
     return all(isinstance(t, torch.Tensor) and t.dtype is torch.float32 and t.layout is torch.strided for t in tensors)
 
 
-def _has_no_hooks(module: torch.nn.Module) -> bool:
-    return not (
+def _is_itself(module: Any, cls: type) -> bool:
+    """Whether it is of just this class, and nobody listens to its calls."""
+    return type(module) is cls and not (
         module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
     )
 

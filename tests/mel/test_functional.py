@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as some
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
 import mps_spectro_patch as msp
 
@@ -259,3 +260,14 @@ def test_empty_bands_are_zero_and_their_logarithm_is_the_clamp(torch_device, fus
     got = transform(torch.randn(2, 4000, device=torch_device))
     empty = ~transform.basis.any(1)
     assert empty.any() and torch.equal(got[:, empty], torch.full_like(got[:, empty], torch.tensor(1e-5).log().item()))
+
+
+def test_what_is_made_for_fake_tensors_is_not_kept_for_real_ones():
+    calls = (
+        lambda x: msp.dynamic_spectrogram(x, n_fft=434, hop_length=160),
+        lambda x: msp.stft(x, n_fft=434),
+    )
+    for call in calls:
+        with FakeTensorMode():
+            assert type(call(torch.randn(1, 4000))) is FakeTensor
+        assert type(call(torch.randn(1, 4000))) is torch.Tensor

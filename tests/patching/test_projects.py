@@ -11,11 +11,12 @@ import pytest
 import torch
 
 import mps_spectro_patch as msp
-from mps_spectro_patch import compat, extras, lookalikes, options, projects, watch
+from mps_spectro_patch import aliases, compat, extras, lookalikes, options, projects, watch
 from mps_spectro_patch.answers import asked_first
-from mps_spectro_patch.compat.project import Hook, Look, Project
+from mps_spectro_patch.compat.project import Alias, Hook, Look, Project
 
 MODULE = "a_downstream_project"
+NAMES = ("an_absent_package", "an_absent_package.front")
 SOURCE = """
 import torch
 
@@ -32,7 +33,7 @@ def ours(front_end, x, factor=1):
 class Given:
     """A compat module with a PROJECT."""
 
-    def __init__(self, *hooks: Hook | Look, **fields) -> None:
+    def __init__(self, *hooks: Hook | Look | Alias, **fields) -> None:
         self.PROJECT = Project("given", hooks, **{"packages": (MODULE,), **fields})
 
 
@@ -42,17 +43,19 @@ def give(tmp_path, monkeypatch):
     (tmp_path / f"{MODULE}.py").write_text(SOURCE)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(options, "PROJECTS", ("given",))
-    for module, names in ((extras, ("_declared", "_groups", "_problems")), (lookalikes, ("_declared",)),
+    for module, names in ((extras, ("_declared", "_groups", "_problems", "_passed_over")),
+                          (lookalikes, ("_declared",)), (aliases, ("_declared", "_given")),
                           (projects, ("_declared",)), (watch, ("_introduced",))):  # fmt: skip
         for name in names:
             monkeypatch.setattr(module, name, type(getattr(module, name))())
 
-    def given(*hooks: Hook | Look, **fields) -> None:
+    def given(*hooks: Hook | Look | Alias, **fields) -> None:
         monkeypatch.setitem(sys.modules, "mps_spectro_patch.compat.given", Given(*hooks, **fields))
 
     yield given
     msp.disable()
-    sys.modules.pop(MODULE, None)
+    for name in (MODULE, *NAMES):
+        sys.modules.pop(name, None)
 
 
 def call(factor: int = 1) -> torch.Tensor:
@@ -130,6 +133,23 @@ def test_compat_false_is_none(give):
     assert call().dim() == 2 and not msp.status().projects
 
 
+def test_modules_that_it_does_not_concern_are_passed_over_in_silence(give, caplog):
+    give(CALL._replace(attribute="Singer.__call__", concerns=lambda module: hasattr(module, "Singer")), packages=())
+    module = importlib.import_module(MODULE)
+    msp.enable(devices=("simulator",))
+    assert msp.status().projects == {"given": "no such class is imported"} and not caplog.records
+    msp.disable()
+    module.Singer = module.FrontEnd  # it turns out to be the one
+    msp.enable(devices=("simulator",))
+    assert msp.status().projects["given"].startswith("applied") and torch.equal(call(), torch.zeros(1))
+
+
+def test_a_module_that_it_does_concern_must_fit(give):
+    give(CALL._replace(concerns=lambda module: True, fits=lambda module: "it has no hop"))
+    msp.enable(devices=("simulator",))
+    assert call().dim() == 2 and "unknown version: it has no hop" in msp.status().projects["given"]
+
+
 # --- known by their look ---------------------------------------------------------------------------------------------
 
 LOOK = Look("FrontEnd", "__call__", asked_first(ours), lambda cls: cls.__module__.endswith("project"))
@@ -174,3 +194,66 @@ def test_nobody_pays_for_looking_without_such_a_project(give):
     give(CALL)
     msp.enable(devices=("simulator",))
     assert watch.observer is None
+
+
+# --- names that can be imported --------------------------------------------------------------------------------------
+
+ALIASES = (
+    Alias(NAMES[0], {"front": "math:floor", "mel_spectrogram": "mps_spectro_patch:mel_spectrogram"}),
+    Alias(NAMES[1], {"forward": "math:ceil"}),
+)
+
+
+def is_there(name: str) -> bool:
+    try:
+        importlib.import_module(name)
+    except ModuleNotFoundError:
+        return False
+    return True
+
+
+def test_a_name_that_is_not_installed_can_be_imported_while_it_is_on(give):
+    import math
+
+    give(*ALIASES, packages=NAMES[:1])
+    finders = list(sys.meta_path)
+    assert not any(map(is_there, NAMES))
+    msp.enable(devices=())
+    assert NAMES[0] not in sys.modules and importlib.util.find_spec(NAMES[0]) is not None
+    assert msp.status().projects == {"given": f"applied: import {NAMES[0]}"}
+    package, front = map(importlib.import_module, NAMES)
+    assert package.mel_spectrogram is msp.mel_spectrogram and front.forward is math.ceil
+    assert package.front is math.floor and package.__all__ == ["front", "mel_spectrogram"]
+    assert not is_there(f"{NAMES[0]}.other")
+    with pytest.raises(ImportError):
+        exec(f"from {NAMES[0]} import nothing")
+    msp.disable()
+    assert not any(map(is_there, NAMES)) and sys.meta_path == finders
+    assert package.front is math.floor  # whoever has it keeps it
+    with msp.accelerated(devices=()):
+        assert all(map(is_there, NAMES)) and importlib.import_module(NAMES[0]) is not package
+    assert not is_there(NAMES[0]) and sys.meta_path == finders
+
+
+def test_compat_selects_names_too(give):
+    give(*ALIASES)
+    msp.enable(devices=(), compat=False)
+    assert not is_there(NAMES[0])
+    msp.enable(devices=())
+    assert is_there(NAMES[0])
+    msp.enable(devices=(), compat=())
+    assert not is_there(NAMES[0])
+
+
+def test_what_is_installed_wins(give, tmp_path):
+    give(*ALIASES, packages=NAMES[:1])
+    (tmp_path / NAMES[0]).mkdir()
+    (tmp_path / NAMES[0] / "__init__.py").write_text("front = 'the real one'")
+    importlib.invalidate_caches()
+    msp.enable(devices=())
+    assert "not needed: it is installed" in msp.status().projects["given"]
+    assert importlib.import_module(NAMES[0]).front == "the real one"
+    assert "not needed: it is installed" in msp.status().projects["given"]
+    assert not is_there(NAMES[1])  # nor are submodules mixed
+    msp.disable()
+    assert importlib.import_module(NAMES[0]).front == "the real one"

@@ -1,0 +1,78 @@
+"""LinkSeg, music segmentation: the mel spectrogram and the decibels of its frame encoder in one launch.
+
+The two calls stand at the head of a network's forward, in a module called `models`, as thousands of projects have one:
+it is LinkSeg's if its FrameEncoder begins with just these two. The forward runs as it is, on a stand-in for its encoder
+that knows the result of both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch.compiler import is_compiling
+
+from .. import torchaudio_patch
+from ..answers import asked_first
+from .looks import made_of
+from .project import Hook, Project
+
+
+class _StandIn:
+    """An encoder, but that `spec` gives nothing to look at and `amplitude_to_db` of that gives the decibels."""
+
+    def __init__(self, encoder: torch.nn.Module, waveform: torch.Tensor, decibels: torch.Tensor) -> None:
+        vars(self).update(_encoder=encoder, _waveform=waveform, _decibels=decibels, _pending=object(), _used=False)
+
+    def spec(self, waveform):
+        return self._pending if waveform is self._waveform else self._encoder.spec(waveform)
+
+    def amplitude_to_db(self, mel):
+        if mel is not self._pending:
+            return self._encoder.amplitude_to_db(mel)
+        vars(self)["_used"] = True
+        return self._decibels
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._encoder, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self._encoder, name, value)
+
+
+def _make(original: Callable, is_active: Callable) -> Callable:
+    def encode(encoder, x) -> torch.Tensor | None:
+        if is_compiling():  # dynamo would have to look through the stand-in
+            return None
+        decibels = torchaudio_patch.mel_decibels(encoder.spec, encoder.amplitude_to_db, x)
+        if decibels is None:
+            return None
+        stand_in = _StandIn(encoder, x, decibels)
+        try:
+            return original(stand_in, x)
+        except Exception:
+            if vars(stand_in)["_used"]:  # the network's own business
+                raise
+            return None
+
+    return asked_first(encode)(original, is_active)
+
+
+def _is_linkseg(module: ModuleType) -> bool:
+    forward = vars(getattr(module, "FrameEncoder", object)).get("forward")
+    if forward is None:
+        return False
+    made = made_of(forward)
+    return (
+        made.names[:2] == ("spec", "amplitude_to_db")
+        and len(made.parameters) == 2
+        and "super" not in made.names  # which would not know the stand-in
+    )
+
+
+PROJECT = Project(
+    "linkseg",
+    hooks=tuple(Hook(name, "FrameEncoder.forward", _make, concerns=_is_linkseg) for name in ("models", "src.models")),
+)

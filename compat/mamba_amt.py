@@ -1,0 +1,37 @@
+"""mamba_amt, piano transcription: its log-mel front end in one launch."""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+import torch
+
+from .. import torchaudio_patch
+from ..answers import asked_first
+from ..front_end import Scale
+from .looks import made_of
+from .project import Hook, Project
+
+_CLAMP = 1e-5
+
+
+def _log_mel(mel, y) -> torch.Tensor | None:
+    return torchaudio_patch.mel(mel.mel_transform, y, Scale("clamp", _CLAMP))
+
+
+def _lacks(module: ModuleType) -> str | None:
+    cls = getattr(module, "MelSpectrogram", None)
+    if "forward" not in vars(cls or object):
+        return "it has no MelSpectrogram.forward"
+    forward = made_of(vars(cls)["forward"])
+    other = sorted({"mel_transform", "torch", "clamp", "log"} ^ set(forward.names))
+    if other:
+        return f"MelSpectrogram.forward {'uses' if other[0] in forward.names else 'has no'} {other[0]}"
+    return None if forward.constants == {_CLAMP} else f"MelSpectrogram.forward clamps at another value than {_CLAMP}"
+
+
+PROJECT = Project(
+    "mamba_amt",
+    hooks=(Hook("mamba_amt.data.mel", "MelSpectrogram.forward", asked_first(_log_mel), _lacks),),
+    packages=("mamba_amt",),
+)

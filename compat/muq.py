@@ -1,0 +1,22 @@
+"""MuQ (one of SongFormer's two models): its mel front end with decibels in one launch."""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+from ..answers import asked_first
+from . import mel_stft
+from .project import Hook, Project
+
+
+def _lacks(module: ModuleType) -> str | None:
+    return mel_stft.lacks(module, "__call__")  # it is no torch.nn.Module
+
+
+PROJECT = Project(
+    "muq",
+    hooks=(Hook("muq.muq.modules.features", "MelSTFT.__call__", asked_first(mel_stft.features), _lacks),),
+    distribution="muq",
+    packages=("muq",),
+    tested=("0.1", "0.2"),
+)

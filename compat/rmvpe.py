@@ -1,0 +1,62 @@
+"""RMVPE (also "RVMPE"), the pitch estimator of RVC, Applio, so-vits-svc, w-okada's voice changer and many more: its
+log-mel front end in one launch.
+
+The class is copied from project to project, under any module name, so it is known by its look: by what its `forward` is
+made of. Relatives with other formulas (windows of convolutions, sizes that are cut off instead of rounded, other
+padding) are made of something else, and are left alone.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch.compiler import is_compiling
+
+from .. import front_end
+from ..answers import asked_first
+from . import dynamic_mel
+from .looks import made_of
+from .project import Look, Project
+
+_NEEDED = {"np", "round", "n_fft", "win_length", "hop_length", "hann_window", "stft", "mel_basis", "clamp", "log"}
+_KNOWN = _NEEDED | {
+    "int", "str", "device", "torch", "to", "real", "imag", "pow", "sqrt", "abs", "size", "F", "nn", "functional", "pad",
+    "matmul", "is_half", "half",
+    "hasattr", "STFT", "transform",  # by which some leave torch.stft on DirectML
+}  # fmt: skip
+_KEYWORDS = {
+    "n_fft", "hop_length", "win_length", "window", "center", "return_complex", "min", "filter_length",
+}  # fmt: skip
+_CONSTANTS = {0, 1, 2, 12, "_", "privateuseone", "stft", "hann"}
+
+
+def _mel(mel, audio, keyshift=0, speed=1, center=True) -> torch.Tensor | None:
+    if is_compiling() or not dynamic_mel.is_plain(audio, mel.mel_basis, mel.n_fft):
+        return None
+    call = dynamic_mel.call(mel.n_fft, mel.hop_length, mel.win_length, keyshift, speed, center, mel.clamp)
+    if call is None:
+        return None
+    key = f"{keyshift}_{audio.device}"
+    if key not in mel.hann_window:
+        mel.hann_window[key] = torch.hann_window(call.win_length).to(audio.device)
+    result = front_end.try_fused(audio, mel.hann_window[key], mel.mel_basis, call)
+    if result is None:
+        return None
+    # Band by band in memory, as the original's: somebody may view it.
+    if getattr(mel, "is_half", False):
+        return result.to(torch.float16, memory_format=torch.contiguous_format)
+    return result.contiguous()
+
+
+def _recognises(cls: type) -> bool:
+    if not issubclass(cls, torch.nn.Module) or "forward" not in vars(cls):
+        return False
+    forward = made_of(vars(cls)["forward"])
+    return (
+        forward.parameters[2:] == ("keyshift", "speed", "center")
+        and _NEEDED <= set(forward.names) <= _KNOWN
+        and "return_complex" in forward.keywords <= _KEYWORDS
+        and forward.constants <= _CONSTANTS
+    )
+
+
+PROJECT = Project("rmvpe", hooks=(Look("MelSpectrogram", "forward", asked_first(_mel), _recognises),))
