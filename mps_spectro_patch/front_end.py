@@ -124,8 +124,9 @@ def try_fused(
 
 def _layout(x: torch.Tensor) -> tuple | None:
     """What makes two calls alike, beside their window, filterbank and FrontEnd; None: nothing is like it."""
+    options = current.options_here()
     try:
-        return x.shape, x.stride(), x.dtype, x.device, id(current.options_here())
+        return x.shape, x.stride(), x.dtype, x.device, options and (options.device_types, options.verify)
     except RuntimeError:  # sparse: it has no strides
         return None
 
@@ -311,7 +312,7 @@ def _make_ready(rows, window, basis, call: FrontEnd, one: _Resolved, x: torch.Te
         return _unfolded(launch(x.reshape(flat), window), batch)
 
     run = launch if len(shape) == 2 else folded
-    ready.offer(x, window, basis, call, _layout(x), run, keep=current.options_here())
+    ready.offer(x, window, basis, call, _layout(x), run)
 
 
 def _in_two_launches(tensors: tuple, scale: Scale, one: _Resolved) -> torch.Tensor:

@@ -85,9 +85,7 @@ def launch(
     return torch.view_as_real(result) if call.as_real else result
 
 
-def _make_ready(
-    op: str, options: Options, input: torch.Tensor, window: torch.Tensor, call: Call, layout: tuple
-) -> None:
+def _make_ready(op: str, input: torch.Tensor, window: torch.Tensor, call: Call, layout: tuple) -> None:
     """For the next such call, where nothing is to be said or done around it and no gradient is wanted."""
     if call.notices or call.as_real or window.dtype is not torch.float32 or input.is_conj() or input.is_neg():
         return
@@ -102,7 +100,7 @@ def _make_ready(
         result = run(input.unsqueeze(0), window)
         return result.squeeze_(0) if _is_own(op, call) else result.squeeze(0)
 
-    ready.offer(input, window, None, None, layout, of_one if single else run, keep=options)
+    ready.offer(input, window, None, None, layout, of_one if single else run)
 
 
 def _is_own(op: str, call: Call) -> bool:
@@ -149,7 +147,7 @@ def run(op: str, options: Options, input: torch.Tensor, window: torch.Tensor | N
         notices.give(call.notices)
     count(op, None)
     if layout is not None and window is not None and not verifying:
-        _make_ready(op, options, input, window, call, layout)
+        _make_ready(op, input, window, call, layout)
     return result
 
 

@@ -167,7 +167,7 @@ def _layout(op: str, options: Options, arguments: tuple) -> tuple | None:
         return None
     try:
         # Types, because 1, 1.0 and True are equal.
-        return (op, id(options), input.shape, input.stride(), input.dtype, input.device, arguments[1:4], arguments[5:],
+        return (op, options.verify, input.shape, input.stride(), input.dtype, input.device, arguments[1:4], arguments[5:],
                 tuple(map(type, arguments)))  # fmt: skip
     except RuntimeError:  # sparse: it has no strides
         return None

@@ -20,13 +20,13 @@ _LIMIT = 256
 
 
 class _Entry(NamedTuple):
-    """marks: what of window and filterbank must not have changed. kept: what the key has the ids of."""
+    """marks: what of window and filterbank must not have changed. what: the key has its id only."""
 
     launch: Ready
     window: Callable[[], torch.Tensor | None]
     basis: Callable[[], torch.Tensor | None]
     marks: tuple
-    kept: tuple
+    what: Any
 
 
 _entries: dict[tuple, _Entry] = {}
@@ -62,10 +62,9 @@ def call(
 
 
 def offer(
-    x: torch.Tensor, window: torch.Tensor, basis: torch.Tensor | None, what: Any, layout: tuple, launch: Ready,
-    keep: Any = None,
-) -> None:  # fmt: skip
-    """Remembers how a call is launched. keep: something whose id is in `layout`."""
+    x: torch.Tensor, window: torch.Tensor, basis: torch.Tensor | None, what: Any, layout: tuple, launch: Ready
+) -> None:
+    """Remembers how a call is launched."""
     if type(x) not in _PLAIN or _has_bits(x) or _has_bits(window) or not window.is_contiguous():
         return
     if any(tensor is not None and tensor.is_inference() for tensor in (window, basis)):
@@ -74,7 +73,7 @@ def offer(
         _entries.clear()
     _entries[id(what), id(window), id(basis), starts_at_pair(x), layout] = _Entry(
         launch, weakref.ref(window), _nothing if basis is None else weakref.ref(basis),
-        (_mark(window), None if basis is None else _mark(basis)), (what, keep),
+        (_mark(window), None if basis is None else _mark(basis)), what,
     )  # fmt: skip
 
 

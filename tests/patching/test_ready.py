@@ -158,6 +158,14 @@ def test_gradients_are_wanted_now(op, window, used, on, torch_device):
         assert torch.func.vmap(lambda row: call(op, row, window))(x).shape == call(op, x, window).shape
 
 
+def test_a_scope_of_its_own_for_every_call_is_no_hindrance(op, window, used, on, torch_device):
+    x = signal_for(op, torch_device)
+    for _ in range(4):
+        with msp.accelerated(**on):
+            agrees(op, x, window)
+    assert used == [False, False, True, True]
+
+
 def test_every_call_is_compared_where_that_is_asked_for(op, window, used, on, torch_device):
     x = signal_for(op, torch_device)
     with msp.accelerated(**on, verify="off"):
