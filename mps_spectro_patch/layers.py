@@ -167,8 +167,8 @@ def _layout(op: str, options: Options, arguments: tuple) -> tuple | None:
         return None
     try:
         # Types, because 1, 1.0 and True are equal.
-        return (op, options.verify, input.shape, input.stride(), input.dtype, input.device, arguments[1:4], arguments[5:],
-                tuple(map(type, arguments)))  # fmt: skip
+        return (op, options.verify, input.shape, input.stride(), input.dtype, input.device, arguments[1:4],
+                arguments[5:], tuple(map(type, arguments)))  # fmt: skip
     except RuntimeError:  # sparse: it has no strides
         return None
 
