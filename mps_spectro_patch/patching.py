@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import torch
 
-from . import current, extras, guard, layers, references, startup, tuning
+from . import current, extras, guard, layers, references, startup
 from .options import OPS, Options, logger
 
 
@@ -57,7 +57,7 @@ def enable(
             from . import selftest  # with all the kernels, which importing the package does not load
 
             selftest.first(options)
-        tuning.apply(again=True)
+        _follow_rule(again=True)
         _holders[_PROCESS] = _Holder(options, 1)
         _apply()
         current.process = options
@@ -86,7 +86,7 @@ def hold(owner: current.Owner, options: Options) -> None:
     _check(options)
     with _lock:
         guard.load_operators()  # before anything changes: this may fail
-        tuning.apply()
+        _follow_rule()
         count = _holders[owner].count if owner in _holders else 0
         _holders[owner] = _Holder(options, count + 1)
         _apply()
@@ -138,6 +138,12 @@ def _check(options: Options) -> None:
         from . import projects  # likewise
 
         projects.declare(options.projects)
+
+
+def _follow_rule(again: bool = False) -> None:
+    from . import tuning  # nothing of it is needed before something is enabled
+
+    tuning.apply(again)
 
 
 def _apply() -> None:

@@ -5,6 +5,7 @@ MPS_SPECTRO_TEST_DEVICE=simulator (default), cuda or mps picks the device; MPS_S
 
 from __future__ import annotations
 
+import importlib
 import os
 import random
 import subprocess
@@ -40,8 +41,9 @@ for variable in [name for name in os.environ if name.startswith("MPS_SPECTRO_PAT
 
 
 # A rule that was measured on this machine is nothing for tests; those that are about one have a cache of their own.
-read_rule = msp.tuning._read
-msp.tuning._read = lambda: None
+tuning = importlib.import_module("mps_spectro_patch.tuning")
+read_rule = tuning._read
+tuning._read = lambda: None
 
 
 def pytest_report_header() -> list[str]:
