@@ -19,11 +19,11 @@ class Made(NamedTuple):
 
 
 def made_of(function: Callable) -> Made:
-    """Of the function below all decorators. Raises TypeError if it is none of Python's."""
+    """Of the function below all decorators; of nothing, if that is not written in Python."""
     inner = inspect.unwrap(function)
     code = getattr(inner, "__code__", None)
     if not isinstance(code, CodeType):
-        raise TypeError(f"{function!r} is not written in Python")
+        return Made((), (), frozenset(), frozenset())
     texts = [constant for constant in code.co_consts if isinstance(constant, tuple)]
     constants = frozenset(_single(code.co_consts)) - {inner.__doc__}
     return Made(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import importlib.util
 import pickle
 import re
@@ -127,6 +128,15 @@ def test_relatives_with_other_formulas_are_left_alone(name, options, monkeypatch
     assert "rmvpe_relative" not in msp.status().projects["rmvpe"]
 
 
+@pytest.mark.parametrize("forward", [len, property(len), None, functools.partial(len)])
+def test_whatever_has_the_name_is_looked_at_without_a_word(forward, stand_in, options, monkeypatch, caplog):
+    somebodys = types.ModuleType("rmvpe_somebodys")
+    cls = somebodys.MelSpectrogram = type("MelSpectrogram", (torch.nn.Module,), {"forward": forward})
+    monkeypatch.setitem(sys.modules, "rmvpe_somebodys", somebodys)
+    msp.enable(**options)
+    assert vars(cls)["forward"] is forward and not caplog.records
+
+
 def test_calls_that_are_none_of_ours_are_the_originals(module, audio, options, launches):
     mel = module.MelSpectrogram(BASIS).to(audio.device)
     expected = mel(audio[0])
@@ -149,6 +159,13 @@ def test_calls_that_are_none_of_ours_are_the_originals(module, audio, options, l
     with msp.accelerated(**options, compat=False):
         assert not hasattr(type(mel).forward, "__wrapped__")
     assert not launches
+
+
+def test_silence_is_the_clamp(module, audio, options):
+    mel = module.MelSpectrogram(BASIS, clamp=1e-3).to(audio.device)
+    with msp.accelerated(**options):
+        got = mel(audio * 0)
+    torch.testing.assert_close(got, torch.full_like(got, 1e-3).log())
 
 
 def test_under_autocast_the_product_is_what_it_was(module, audio, options):

@@ -80,6 +80,15 @@ def test_one_launch_of_the_formulas_numbers(project, stand_in, x, options, launc
 
 
 @pytest.mark.parametrize("project", FRONT_ENDS)
+def test_silence_is_the_floor(project, stand_in, x, options, launches):
+    front_end = made(stand_in, project, x.device)
+    expected = front_end(x * 0)
+    with msp.accelerated(**options):
+        torch.testing.assert_close(front_end(x * 0), expected)
+    assert len(launches) == 1 and len(expected.unique()) == 1
+
+
+@pytest.mark.parametrize("project", FRONT_ENDS)
 def test_under_autocast_the_product_is_what_it_was(project, stand_in, x, options):
     front_end = made(stand_in, project, x.device)
     with torch.autocast(x.device.type, torch.bfloat16):
@@ -267,6 +276,12 @@ def _quieter(self, x):
     return self.mlp_head(self.frontend(x).mean(-1))
 
 
+def _louder(self, x):
+    x = self.spec(2 * x)
+    x = self.amplitude_to_db(x)
+    return self.mlp_head(self.frontend(x).mean(-1))
+
+
 def _with_super(self, x):
     return self.spec(x), self.amplitude_to_db(x), super(type(self), self).extra_repr()
 
@@ -275,8 +290,9 @@ def _nothing_of_the_kind(self, x):
     return x
 
 
-def test_something_between_the_two_calls_goes_the_long_way(encoder, x, options, launches, monkeypatch):
-    monkeypatch.setattr(type(encoder), "forward", _quieter)
+@pytest.mark.parametrize("forward", [_quieter, _louder])
+def test_something_around_the_two_calls_goes_the_long_way(forward, encoder, x, options, launches, monkeypatch):
+    monkeypatch.setattr(type(encoder), "forward", forward)
     expected = encoder(x)
     launches.clear()
     msp.enable(**options)

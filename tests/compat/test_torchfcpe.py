@@ -150,6 +150,14 @@ def test_calls_that_are_none_of_ours_are_the_originals(module, audio, options, l
     assert not launches
 
 
+@pytest.mark.parametrize("name", CLASSES)
+def test_silence_is_the_clamp(name, module, audio, options):
+    mel = made(module, name, audio.device, clip_val=1e-3)
+    with msp.accelerated(**options):
+        got = mel(audio * 0)
+    torch.testing.assert_close(got, torch.full_like(got, 1e-3).log())
+
+
 def test_under_autocast_the_product_is_what_it_was(module, audio, options):
     mel = made(module, "MelModule", audio.device)
     with torch.autocast(audio.device.type, torch.bfloat16):
