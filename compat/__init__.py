@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .project import Project
 
-NAMES: tuple[str, ...] = ()  # the modules of this folder that hold a PROJECT; a test holds them against the files
+# The modules of this folder that hold a PROJECT; a test holds them against the files.
+NAMES: tuple[str, ...] = ("audio_separator", "demucs")
 TESTED: dict[str, tuple[str, str]] = {"torchaudio": ("2.11", "2.12")}
 
 
