@@ -42,7 +42,7 @@ def _state(project: Project) -> str:
         words = "; ".join(f"{what}: {why}" for what, why in refused.items())
         return f"{here}, not patched there: {words}" + (f"; applied: {', '.join(applied)}" if applied else "")
     if applied:
-        return f"applied to {here}: {', '.join(applied)}{note}"
+        return f"applied{f' to {here}' if version else ''}: {', '.join(applied)}{note}"
     others = {what: state for what, state in hooks.items() if not state.endswith("waits for the import")}
     if others:
         return f"{here}: " + "; ".join(f"{what} {state}" for what, state in others.items())
