@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 # The modules of this folder that hold a PROJECT; a test holds them against the files.
 NAMES: tuple[str, ...] = (
+    "audio_separator",
+    "demucs",
     "linkseg",
     "mamba_amt",
     "mps_spectro",

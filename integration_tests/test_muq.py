@@ -15,7 +15,7 @@ import torch
 from front_ends import DEVICE, OFFLINE, accelerated, both_ways, relative, sweep
 
 import mps_spectro_patch as msp
-from tests.compat.transfers import CountingFakes, moved_in_name
+from tests.compat.transfers import CountingFakeMode, moved_in_name
 from tests.parity import mps_guard
 
 pytest_plugins = ("front_ends",)
@@ -73,13 +73,13 @@ def test_no_audio_leaves_an_apple_gpu():
     mps_guard.register()
     for patched in (False, True):
         mel = MelSTFT(is_db=True)
-        with CountingFakes() as fake:
+        with CountingFakeMode() as fake:
             moved_in_name(mel.mel_stft)
             signal = torch.zeros(1, RATE, device="mps:0")
-            fake.transfers.clear()
+            fake.seen.clear()
             with msp.accelerated(devices=("mps",) if patched else (), on_error="raise", on_fallback="raise"):
                 got = mel.to(signal.device)(signal)
-        assert got.shape == (1, 128, 101) and str(got.device) == "mps:0" and not fake.transfers
+        assert got.shape == (1, 128, 101) and str(got.device) == "mps:0" and not fake.seen
 
 
 def test_spawned_processes_inherit_it(installed, tmp_path):

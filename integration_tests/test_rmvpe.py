@@ -16,7 +16,7 @@ import torch
 from front_ends import DEVICE, OFFLINE, accelerated, both_ways, recording, relative, sweep
 
 import mps_spectro_patch as msp
-from tests.compat.transfers import CountingFakes, moved_in_name
+from tests.compat.transfers import CountingFakeMode, moved_in_name
 from tests.parity import mps_guard
 
 pytest_plugins = ("front_ends",)
@@ -85,14 +85,14 @@ def test_no_audio_leaves_an_apple_gpu(rmvpe):
     mps_guard.register()
     mel = rmvpe[0].MelSpectrogram(False, 128, 16_000, 1024, 160, None, 30, 8000)
     for patched in (False, True):
-        with CountingFakes() as fake:
+        with CountingFakeMode() as fake:
             moved_in_name(mel).hann_window.clear()
             signal = torch.zeros(1, 48_000, device="mps:0")
-            fake.transfers.clear()
+            fake.seen.clear()
             with msp.accelerated(devices=("mps",) if patched else (), on_error="raise", on_fallback="raise"):
                 got = mel(signal, keyshift=-4)
         assert got.shape == (1, 128, 300) and str(got.device) == "mps:0"
-        assert not fake.of_audio() and [one[2] for one in fake.transfers] == [(813,)]  # its window
+        assert not fake.of_audio() and [one.shape for one in fake.seen] == [(813,)]  # its window
 
 
 def test_by_the_command_line(installed, tmp_path, rmvpe):

@@ -20,7 +20,7 @@ import torch
 from front_ends import DEVICE, OFFLINE, accelerated, both_ways, relative, sweep
 
 import mps_spectro_patch as msp
-from tests.compat.transfers import CountingFakes, moved_in_name
+from tests.compat.transfers import CountingFakeMode, moved_in_name
 from tests.parity import mps_guard
 
 pytest_plugins = ("front_ends",)
@@ -109,13 +109,13 @@ def test_no_audio_leaves_an_apple_gpu(project):
         front_end = cls()
         if name == "linkseg":
             front_end.frontend = torch.nn.Identity()
-        with CountingFakes() as fake, torch.no_grad():
+        with CountingFakeMode() as fake, torch.no_grad():
             moved_in_name(front_end)
             signal = torch.zeros(waveform.shape, device="mps:0")
-            fake.transfers.clear()
+            fake.seen.clear()
             with msp.accelerated(devices=("mps",) if patched else (), on_error="raise", on_fallback="raise"):
                 got = front_end(signal)
-        assert str(got.device) == "mps:0" and not fake.transfers
+        assert str(got.device) == "mps:0" and not fake.seen
         shapes.append(got.shape)
     assert shapes[0] == shapes[1]
 

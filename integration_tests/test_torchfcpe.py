@@ -13,7 +13,7 @@ import torch
 from front_ends import DEVICE, OFFLINE, accelerated, both_ways, recording, relative, sweep
 
 import mps_spectro_patch as msp
-from tests.compat.transfers import CountingFakes, moved_in_name
+from tests.compat.transfers import CountingFakeMode, moved_in_name
 from tests.parity import mps_guard
 
 pytest_plugins = ("front_ends",)
@@ -77,10 +77,10 @@ def test_no_audio_leaves_an_apple_gpu(model):
     """Nor does it without the patch, which only spares it launches and waits. (The tensors have no values.)"""
     mps_guard.register()
     mel = torchfcpe.mel_extractor.MelModule(16_000, 128, 1024, 1024, 160, 0, 8000)
-    with CountingFakes() as fake:
+    with CountingFakeMode() as fake:
         moved_in_name(mel)
         signal = torch.zeros(1, 48_000, 1, device="mps:0")
-        fake.transfers.clear()
+        fake.seen.clear()
         with msp.accelerated(devices=("mps",), on_error="raise", on_fallback="raise"):
             got = mel(signal)
     assert got.shape == (1, 300, 128) and str(got.device) == "mps:0" and not fake.of_audio()

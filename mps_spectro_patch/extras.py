@@ -115,10 +115,15 @@ def state(group: str | None = None) -> dict[str, str]:
 
 def _state(extra: Extra) -> str:
     if extra in _applied:
+        if _applied[extra].ours is _applied[extra].original:
+            return "not patched: nothing to do"
         return "patched" if _is_wanted(extra) else "patched, inert, below somebody else's wrapper"
     if extra in _problems:
         return f"not patched: {_problems[extra]}"
-    return "not patched: waits for the import" if extra.module not in sys.modules else "not patched"
+    module = sys.modules.get(extra.module)
+    # A project may put a module of its own under another's name as well: that is not what is waited for.
+    is_here = module is not None and getattr(module, "__name__", None) == extra.module
+    return "not patched" if is_here else "not patched: waits for the import"
 
 
 def _is_wanted(extra: Extra) -> bool:

@@ -1,37 +1,66 @@
-"""Stand-ins to import, and what is on while they are used."""
+"""Stand-ins for projects, room for those that a test writes itself, and what compat keeps."""
 
 from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
 import torch
 
 import mps_spectro_patch as msp
+from mps_spectro_patch.compat import complex_support, windows
 from tests.mel.conftest import _guard_starts_anew, launches  # noqa: F401
 from tests.mel.reference import mel64
+from tests.parity import mps_guard
+
+from .transfers import CountingFakeMode
 
 HERE = Path(__file__).parent
-PACKAGES = ("torchfcpe", "rmvpe_of_somebody", "musicfm", "muq", "mamba_amt", "models", "torchaudio", "mps_spectro")
+STAND_INS = ("torchfcpe", "rmvpe_of_somebody", "musicfm", "muq", "mamba_amt", "models", "torchaudio", "mps_spectro")
+WRITTEN = ("audio_separator", "demucs", "demucs_infer")
 
 
-def _imported() -> list[str]:
-    return [name for name in sys.modules if name.split(".")[0] in PACKAGES]
+def _imported(packages: Collection[str]) -> list[str]:
+    return [name for name in sys.modules if name.partition(".")[0] in packages]
 
 
 @pytest.fixture
 def stand_in(monkeypatch):
     """stand_in(module) imports it, and torchaudio's stand-in where it asks for that."""
-    kept = {name: sys.modules.pop(name) for name in _imported()}
+    kept = {name: sys.modules.pop(name) for name in _imported(STAND_INS)}
     monkeypatch.syspath_prepend(str(HERE.parent / "mel" / "stand_in"))
     monkeypatch.syspath_prepend(str(HERE / "stand_in"))
     yield importlib.import_module
     msp.disable()
-    for name in _imported():
+    for name in _imported(STAND_INS):
         del sys.modules[name]
     sys.modules.update(kept)
+
+
+@pytest.fixture
+def project_folder(tmp_path, monkeypatch):
+    """A folder at the front of sys.path, for packages of the WRITTEN names, none of which is imported."""
+    for name in _imported(WRITTEN):
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield tmp_path
+    msp.disable()
+    for name in _imported(WRITTEN):
+        del sys.modules[name]
+
+
+@pytest.fixture
+def fake_mps(monkeypatch) -> CountingFakeMode:
+    """The mode of fake tensors. torch is said to have the complex operations there, and fake windows are kept, too."""
+    mps_guard.register()
+    monkeypatch.setattr(complex_support, "_answers", {torch.device("mps:0"): True})
+    monkeypatch.setattr(windows, "_may_be_kept", lambda window: True)
+    yield CountingFakeMode()
+    windows._copies.clear()
+    windows._hann_windows.clear()
 
 
 @pytest.fixture

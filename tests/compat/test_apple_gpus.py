@@ -12,7 +12,7 @@ from mps_spectro_patch.ops import features
 from tests.parity import mps_guard
 
 from .conftest import bank
-from .transfers import CountingFakes
+from .transfers import CountingFakeMode
 
 SPEECH = bank(1024, 0, 8000, 128, 16000)
 SONG = bank(2048, 0, 12000, 128, 24000).t().contiguous()
@@ -43,27 +43,27 @@ def called(monkeypatch):
 @pytest.mark.parametrize("name", FRONT_ENDS)
 def test_a_front_end_is_one_fused_call_on_the_gpu_and_nothing_leaves_it(name, stand_in, called):
     module, cls, arguments, waveform, expected = FRONT_ENDS[name]
-    with warnings.catch_warnings(), CountingFakes() as fake:
+    with warnings.catch_warnings(), CountingFakeMode() as fake:
         warnings.simplefilter("ignore")
         front_end = getattr(stand_in(module), cls)(*(
             fake.from_tensor(one) if isinstance(one, torch.Tensor) else one for one in arguments
         )).to("mps:0")  # fmt: skip
         x = torch.randn(waveform, device="mps:0")
-        fake.transfers.clear()
+        fake.seen.clear()
         with msp.accelerated(devices=("mps",), on_error="raise", on_fallback="raise"):
             got = front_end(x)
             assert len(called) == 1
-            assert [one[2] for one in fake.transfers] in ([], [(1024,)])  # a window, once
-            fake.transfers.clear()
+            assert [one.shape for one in fake.seen] in ([], [(1024,)])  # a window, once
+            fake.seen.clear()
             front_end(x)
-        assert not fake.transfers and len(called) == 2
+        assert not fake.seen and len(called) == 2
     assert str(got.device) == "mps:0" and got.shape == expected
     assert got.dtype is (torch.float16 if "half" in name else torch.float32)
 
 
 def test_a_detour_is_counted():
     """What the other test holds against each front end is seen where there is one."""
-    with CountingFakes() as fake:
+    with CountingFakeMode() as fake:
         x = torch.randn(2, 9000, device="mps:0")
         torch.stft(x.cpu(), 512, window=torch.hann_window(512), return_complex=True).to("mps:0")
-    assert fake.of_audio() == [("mps", "cpu", (2, 9000)), ("cpu", "mps", (2, 257, 71))]
+    assert fake.of_audio() == [("mps to cpu", (2, 9000)), ("cpu to mps", (2, 257, 71))]
