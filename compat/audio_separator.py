@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from types import ModuleType
 
 import torch
 
@@ -76,7 +77,7 @@ _ROFORMER = Recompiled(
 )
 
 
-def _lacks_cache(module) -> str | None:
+def _lacks_cache(module: ModuleType) -> str | None:
     probe = getattr(module, "_supports_complex_spectral_ops", None)
     return None if probe is None or hasattr(probe, "cache_clear") else "its probe keeps no answers"
 

@@ -69,7 +69,7 @@ def _text(function: Callable) -> str:
         raise LookupError("is not a plain function")
     try:
         text = inspect.getsource(function.__code__)  # of the code: a wrapper's would be that of what it wraps
-        again = _code_in(_compile(_parsed(text), function), function.__name__)
+        again = _code_in(_compile(_parsed(text), function), function.__code__.co_name)
     except (OSError, SyntaxError, ValueError, TypeError) as error:
         raise LookupError(f"has no source that can be read ({error})") from None
     if _content(again) != _content(function.__code__):

@@ -225,3 +225,15 @@ def test_a_probe_of_another_name_is_told_of(project_folder):
     _module("stft")
     state = msp.status().projects["audio_separator"]
     assert "device_utils._supports_complex_spectral_ops: unknown version: it has no attribute" in state
+
+
+def test_compiled_models_are_patched_as_well(project_folder, torch_device, device_name):
+    # Of one version only: dynamo keeps the modules that it meets by their names.
+    stand_in.write_audio_separator(project_folder, since_046=True)
+    model, audio = _module("demucs.htdemucs").HTDemucs(), _signal("audio", torch_device)
+    expected = model(audio)
+    msp.enable(devices=(device_name,), on_error="raise")
+    compiled = torch.compile(model, backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(audio), expected, rtol=1e-5, atol=1e-5)
+    msp.disable()
+    torch.testing.assert_close(compiled(audio), expected, rtol=1e-5, atol=1e-5)
