@@ -48,7 +48,8 @@ def test_the_top_level_package_belongs_to_both_projects(project_folder, device_n
     model = importlib.import_module("demucs.hdemucs")
     assert spec.spectro is model.spectro is not original
     got = model.HDemucs()(torch.ones(2, 100, device=torch_device))
-    assert all("demucs.spec.spectro" in state for state in msp.status().projects.values())
+    states = msp.status().projects
+    assert all("demucs.spec.spectro" in states[name] for name in compat or ("demucs", "audio_separator"))
     msp.disable()
     assert spec.spectro is model.spectro is original
     torch.testing.assert_close(got, model.HDemucs()(torch.ones(2, 100, device=torch_device)), rtol=1e-5, atol=1e-5)
