@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.compiler import is_compiling
 
 from . import current, front_end, front_end_guard
@@ -123,7 +124,8 @@ def scaled_mel(module, waveform, scale: Scale) -> torch.Tensor | None:
     )  # fmt: skip
     if call is None:
         return None
-    turned = basis.t() if is_compiling() or basis.requires_grad else _transposed(basis)
+    passing = is_compiling() or basis.requires_grad or type(basis) is FakeTensor
+    turned = basis.t() if passing else _transposed(basis)
     return front_end.try_fused(waveform, spectrogram.window, turned, call)
 
 

@@ -45,6 +45,7 @@ def test_a_front_end_is_one_fused_call_on_the_gpu_and_nothing_leaves_it(name, st
     module, cls, arguments, waveform, expected = FRONT_ENDS[name]
     with warnings.catch_warnings(), CountingFakeMode() as fake:
         warnings.simplefilter("ignore")
+        warnings.filterwarnings("error", message="Accessing the data pointer of FakeTensor")
         front_end = getattr(stand_in(module), cls)(*(
             fake.from_tensor(one) if isinstance(one, torch.Tensor) else one for one in arguments
         )).to("mps:0")  # fmt: skip
