@@ -212,12 +212,15 @@ _ANSWERS_MAX = 4096
 _least_work: Callable[[str, torch.device], int] | None = None
 
 
-def set_rule(least_work: Callable[[str, torch.device], int] | None) -> None:
-    """Which eager calls are too small from now on: those with fewer rows * frames * n_fft than `least_work` says."""
+def set_rule(least_work: Callable[[str, torch.device], int] | None) -> bool:
+    """Which eager calls are too small from now on: those with fewer rows * frames * n_fft than `least_work` says.
+    Whether that is news."""
     global _least_work
-    if least_work is not _least_work:
-        _least_work = least_work
-        _answers.clear()
+    if least_work is _least_work:
+        return False
+    _least_work = least_work
+    _answers.clear()
+    return True
 
 
 def _work(input: torch.Tensor, call: Call) -> int:

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from . import routing
+from . import ready, routing
 from .kernels.cache import cache_directory, wanted_directory
 from .options import ENVIRONMENT, OPS
 
@@ -34,7 +34,12 @@ def apply(again: bool = False) -> None:
     global _rule, _is_read
     if again or not _is_read:
         _rule, _is_read = _read(), True
-    routing.set_rule(None if _ignoring else _rule)
+    _hand_over(None if _ignoring else _rule)
+
+
+def _hand_over(rule: Rule | None) -> None:
+    if routing.set_rule(rule):
+        ready.clear()  # which asks routing no more
 
 
 @contextlib.contextmanager
@@ -42,7 +47,7 @@ def ignored() -> Iterator[None]:
     """No rule while it lasts: for those who measure or check the kernels."""
     global _ignoring
     _ignoring += 1
-    routing.set_rule(None)
+    _hand_over(None)
     try:
         yield
     finally:
