@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import mps_spectro_patch as msp
-from mps_spectro_patch import cli, routing, tuning
+from mps_spectro_patch import cli, routing, tuning, watch
 from mps_spectro_patch.bench import sweep, timing, tune
 from mps_spectro_patch.bench.cases import Case
 from mps_spectro_patch.routing import Reason
@@ -182,13 +182,17 @@ def test_the_variable_leaves_a_rule_alone(tuned, signal, device_name, monkeypatc
     assert msp.stats()["stft"].fast == 1
 
 
-def test_answers_from_before_a_rule_are_forgotten(cache, signal, device_name, torch_device):
+@pytest.mark.parametrize("calls", [1, 4])  # of several the last are launched without asking routing
+def test_answers_from_before_a_rule_are_forgotten(cache, calls, signal, device_name, torch_device, monkeypatch):
+    monkeypatch.setattr(watch, "FIRST", 0)
     x, options = signal
+    x = x[:1]
     with msp.accelerated(devices=(device_name,)):
-        torch.stft(x[:1], **options)
+        for _ in range(calls):
+            torch.stft(x, **options)
         tuning.keep(torch_device if torch_device.index else torch.zeros(0, device=torch_device).device, {"stft": 10**9})
-        torch.stft(x[:1], **options)
-    assert (msp.stats()["stft"].fast, msp.stats()["stft"].fallback) == (1, {"tuned": 1})
+        torch.stft(x, **options)
+    assert (msp.stats()["stft"].fast, msp.stats()["stft"].fallback) == (calls, {"tuned": 1})
 
 
 def test_entering_a_scope_forgets_no_answers(tuned, signal, device_name):
