@@ -1,6 +1,7 @@
 """One small module per downstream project, each with a `PROJECT` in it (project.py says what that is).
 
-TESTED: distribution -> (the least version that was tested, the first that was not). `doctor` tells what else is here.
+TESTED: distributions that need no module of their own -> (the least version that was tested, the first that was not).
+`doctor` tells what is here, of these and of the projects.
 """
 
 from __future__ import annotations

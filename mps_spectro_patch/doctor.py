@@ -150,7 +150,11 @@ def patches() -> Iterator[Finding]:
 
 def projects() -> Iterator[Finding]:
     """Installed projects against the versions that were tested."""
-    for name, (least, below) in sorted(compat.TESTED.items()):
+    known = dict(compat.TESTED)
+    for project in map(compat.load, compat.NAMES):
+        if project.distribution and project.tested:
+            known[project.distribution] = project.tested
+    for name, (least, below) in sorted(known.items()):
         version = _version(name)
         if version is not None:
             tested = _numbers(least) <= _numbers(version) < _numbers(below)

@@ -184,6 +184,13 @@ def test_somebody_else_at_torchs_functions_is_told_and_is_no_illness(run, only):
     assert code == 0 and "stft_of_a_neighbour, not torch's own" in output
 
 
+def test_the_projects_of_compat_are_among_them(run, only, monkeypatch):
+    only()
+    monkeypatch.setattr(doctor, "_version", lambda name: {"torchfcpe": "0.0.4", "muq": "7.0"}.get(name))
+    printed = run()[1]
+    assert "torchfcpe: 0.0.4, tested" in printed and "muq: 7.0, not tested" in printed
+
+
 @pytest.mark.parametrize(("tested", "words"), [(("0.1", "99"), ", tested"), (("98", "99"), "not tested (from 98")])
 def test_installed_projects_are_compared_with_the_versions_that_were_tested(tested, words, run, only, monkeypatch):
     only()
