@@ -85,7 +85,7 @@ def launch(
     return torch.view_as_real(result) if call.as_real else result
 
 
-def _make_ready(op: str, input: torch.Tensor, window: torch.Tensor, call: Call, layout: tuple) -> None:
+def _make_ready(op: str, options: Options, input: torch.Tensor, window: torch.Tensor, call: Call) -> None:
     """For the next such call, where nothing is to be said or done around it and no gradient is wanted."""
     if call.notices or call.as_real or window.dtype is not torch.float32 or input.is_conj() or input.is_neg():
         return
@@ -100,7 +100,7 @@ def _make_ready(op: str, input: torch.Tensor, window: torch.Tensor, call: Call, 
         result = run(input.unsqueeze(0), window)
         return result.squeeze_(0) if _is_own(op, call) else result.squeeze(0)
 
-    ready.offer(input, window, None, None, layout, of_one if single else run)
+    ready.offer(input, window, None, call, options.verify, of_one if single else run)
 
 
 def _is_own(op: str, call: Call) -> bool:
@@ -116,9 +116,9 @@ def launch_compiled(op: str, input: torch.Tensor, window: torch.Tensor | None, c
 
 
 def run(op: str, options: Options, input: torch.Tensor, window: torch.Tensor | None, call: Call,
-        original: Callable[[], torch.Tensor], layout: tuple | None = None) -> torch.Tensor:
-    """The fast result, or the original's where the fast path is not to be trusted. layout: what a call is like that
-    ready.py may do next time; None: it may not."""
+        original: Callable[[], torch.Tensor], again: bool = False) -> torch.Tensor:
+    """The fast result, or the original's where the fast path is not to be trusted. again: such a call is known by
+    `call`, the same object, when it comes again: then ready.py may do it."""
     key = (call.plan, input.device)
     if key in quarantined:
         return fall_back(op, Reason.QUARANTINED, options, original)
@@ -146,8 +146,8 @@ def run(op: str, options: Options, input: torch.Tensor, window: torch.Tensor | N
     if call.notices and (op == "istft" or not due):
         notices.give(call.notices)
     count(op, None)
-    if layout is not None and window is not None and not verifying:
-        _make_ready(op, input, window, call, layout)
+    if again and window is not None and not verifying:
+        _make_ready(op, options, input, window, call)
     return result
 
 

@@ -151,30 +151,22 @@ def _call(op: str, options: Options, arguments: tuple, original: Callable, args:
         watch.introduce(sys._getframe(2))
     if watch.is_due(op):
         return watch.call(op, arguments, lambda: _act(op, options, arguments, original, args, kwargs))
-    layout = _layout(op, options, arguments)
-    if layout is not None:
-        result = ready.call(arguments[0], arguments[4], None, None, layout)
-        if result is not None:
-            guard.at_once[op] += 1
-            return result
-    return _act(op, options, arguments, original, args, kwargs, layout)
-
-
-def _layout(op: str, options: Options, arguments: tuple) -> tuple | None:
-    """What decides a call beside its window, where nothing is going on around it."""
-    input = arguments[0]
-    if type(input) not in _PLAIN or type(arguments[4]) not in _PLAIN or not routing.is_plain_eager():
-        return None
-    try:
-        # Types, because 1, 1.0 and True are equal.
-        return (op, options.verify, input.shape, input.stride(), input.dtype, input.device, arguments[1:4],
-                arguments[5:], tuple(map(type, arguments)))  # fmt: skip
-    except RuntimeError:  # sparse: it has no strides
-        return None
+    signature = None
+    if type(arguments[0]) in _PLAIN and routing.is_plain_eager():
+        signature = routing.signature_of(arguments)
+        known = routing.known_answer(signature)
+        if type(known) is Reason:
+            return guard.fall_back(op, known, options, lambda: original(*args, **kwargs))
+        if known is not None and type(arguments[4]) in _PLAIN:
+            result = ready.call(arguments[0], arguments[4], None, known, options.verify)
+            if result is not None:
+                guard.at_once[op] += 1
+                return result
+    return _act(op, options, arguments, original, args, kwargs, signature)
 
 
 def _act(op: str, options: Options, arguments: tuple, original: Callable, args: tuple, kwargs: dict,
-         layout: tuple | None = None) -> torch.Tensor:  # fmt: skip
+         signature: tuple | None = None) -> torch.Tensor:  # fmt: skip
     input = arguments[0]
     decision = routing.untouched(input, options.flags)
     if decision is Reason.DEVICE or (decision is Reason.TYPE and not _is_on_device(input, options)):
@@ -182,10 +174,11 @@ def _act(op: str, options: Options, arguments: tuple, original: Callable, args: 
         watch.tell(Reason.DEVICE)
         return original(*args, **kwargs)
     if decision is None:
-        decision = routing.decide_touched(op, arguments)
+        decision = routing.decide_touched(op, arguments, signature)
     if isinstance(decision, Reason):
         return guard.fall_back(op, decision, options, lambda: original(*args, **kwargs))
-    return guard.run(op, options, input, arguments[4], decision, lambda: original(*args, **kwargs), layout)
+    again = signature is not None and type(arguments[4]) in _PLAIN
+    return guard.run(op, options, input, arguments[4], decision, lambda: original(*args, **kwargs), again)
 
 
 def _is_on_device(input: Any, options: Options) -> bool:

@@ -8,7 +8,7 @@ transforms are the caller's to look for.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple
 
 import torch
@@ -33,7 +33,7 @@ _entries: dict[tuple, _Entry] = {}
 
 
 def call(
-    x: torch.Tensor, window: torch.Tensor, basis: torch.Tensor | None, what: Any, layout: tuple = ()
+    x: torch.Tensor, window: torch.Tensor, basis: torch.Tensor | None, what: Any, layout: Hashable
 ) -> torch.Tensor | None:
     """The result, if such a call was made before and nothing is different now.
 
@@ -62,7 +62,7 @@ def call(
 
 
 def offer(
-    x: torch.Tensor, window: torch.Tensor, basis: torch.Tensor | None, what: Any, layout: tuple, launch: Ready
+    x: torch.Tensor, window: torch.Tensor, basis: torch.Tensor | None, what: Any, layout: Hashable, launch: Ready
 ) -> None:
     """Remembers how a call is launched."""
     if type(x) not in _PLAIN or _has_bits(x) or _has_bits(window) or not window.is_contiguous():

@@ -164,23 +164,15 @@ def decide(op: str, flags: tuple[str, ...], arguments: tuple) -> Call | Reason:
     return decide_touched(op, arguments) if reason is None else reason
 
 
-def decide_touched(op: str, arguments: tuple) -> Call | Reason:
-    """decide() for an input that untouched() lets pass."""
+def decide_touched(op: str, arguments: tuple, signature: tuple | None = None) -> Call | Reason:
+    """decide() for an input that untouched() lets pass. signature: of signature_of(), if it is known."""
     input, window = arguments[0], arguments[4]
-    signature = known = None
     # A function mode, or a trace, would see us look.
-    if type(input) is not FakeTensor and not _function_modes() and _tracing_state() is None:
-        try:
-            signature = (
-                input.shape, input.stride(), input.dtype, input.device, input.layout,
-                None if window is None else (window.shape, window.dtype, window.device, window.layout),
-                arguments[1:4], arguments[5:], tuple(map(type, arguments)),
-            )  # fmt: skip
-            known = _answers.get(signature)
-        except (RuntimeError, TypeError, AttributeError):  # a tensor without strides, a list instead of an int, ...
-            signature = None
-        if type(known) is Reason:  # then the original is right, whatever is going on
-            return known
+    if signature is None and type(input) is not FakeTensor and not _function_modes() and _tracing_state() is None:
+        signature = signature_of(arguments)
+    known = known_answer(signature)
+    if type(known) is Reason:  # then the original is right, whatever is going on
+        return known
     transforms = _transforms()
     reason = _surroundings(input, window, transforms)
     if reason is not None:
@@ -202,6 +194,26 @@ def decide_touched(op: str, arguments: tuple) -> Call | Reason:
             _answers.clear()
         _answers[signature] = known
     return known
+
+
+def signature_of(arguments: tuple) -> tuple | None:
+    """What an answer depends on, as far as it can be remembered; None for what cannot be looked up."""
+    input, window = arguments[0], arguments[4]
+    try:
+        signature = (
+            input.shape, input.stride(), input.dtype, input.device, input.layout,
+            None if window is None else (window.shape, window.dtype, window.device, window.layout),
+            arguments[1:4], arguments[5:], tuple(map(type, arguments)),
+        )  # fmt: skip
+        hash(signature)
+    except (RuntimeError, TypeError, AttributeError):  # a tensor without strides, a list instead of an int, ...
+        return None
+    return signature
+
+
+def known_answer(signature: tuple | None) -> Call | Reason | None:
+    """The answer that was given to such a call before: always the same object, until it is forgotten."""
+    return _answers.get(signature) if signature is not None else None
 
 
 # Answers by signature; the two functions differ in the number of their arguments. Types are part of a signature

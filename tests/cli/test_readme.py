@@ -38,12 +38,12 @@ def test_ci_runs_both_commands_as_the_readme_gives_them():
         assert sum(command.rstrip("\n").endswith(ending) for ending in endings) == 1
 
 
-def test_every_option_of_enable_is_in_the_table_or_not_there_yet():
+def test_every_option_of_enable_is_in_the_table():
     import inspect
 
     import mps_spectro_patch as msp
 
-    options = set(inspect.signature(msp.enable).parameters) - {"compat"}
+    options = set(inspect.signature(msp.enable).parameters)
     assert {name for name in re.findall(r"^\| `(\w+)` \|", README, re.MULTILINE)} == options
 
 

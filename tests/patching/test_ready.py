@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import mps_spectro_patch as msp
-from mps_spectro_patch import guard, ready, routing, watch
+from mps_spectro_patch import guard, layers, ready, routing, watch
 
 N_FFT, HOP = 64, 16
 
@@ -30,16 +30,22 @@ def _no_samples(monkeypatch):
 
 @pytest.fixture
 def used(monkeypatch):
-    """Whether each call that got to the launch was ready."""
+    """For each call whether it was ready, or else went the whole way."""
     seen = []
-    call = ready.call
+    call, act = ready.call, layers._act
 
     def watched(*arguments):
         result = call(*arguments)
-        seen.append(result is not None)
+        if result is not None:
+            seen.append(True)
         return result
 
+    def acted(*arguments):
+        seen.append(False)
+        return act(*arguments)
+
     monkeypatch.setattr(ready, "call", watched)
+    monkeypatch.setattr(layers, "_act", acted)
     return seen
 
 
