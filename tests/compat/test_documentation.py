@@ -34,7 +34,7 @@ def module(name: str, text: str = "", **names) -> types.ModuleType:
 
 
 def test_the_singer(monkeypatch, options, torch_device, launches):
-    _, text = re.findall(r"^```py\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+    _, text, *_ = re.findall(r"^```py\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
     monkeypatch.setattr(options_module, "PROJECTS", ("singer",))
     for one in (module("singer"), module("singer.mel", Mel=Mel), module("mps_spectro_patch.compat.singer", text)):
         monkeypatch.setitem(sys.modules, one.__name__, one)

@@ -6,7 +6,7 @@ import torch
 from mps_spectro_patch.kernels import launch, library, plan, real
 from mps_spectro_patch.kernels.geometry import IstftGeometry, runs_per_row
 
-from .reference import assert_accurate, istft64
+from .reference import REL_L2, assert_accurate, istft64
 
 
 def run(spectrum, window, n_fft, hop_length, center=True, normalized=False, length=None):
@@ -63,7 +63,14 @@ def test_frames_that_overlap_in_registers(n_fft, hop_length, torch_device):
 @pytest.mark.parametrize("hop_length", [1, 2, 5])
 @pytest.mark.parametrize("n_fft", [16, 64, 400])
 def test_hops_of_a_few_samples(n_fft, hop_length, torch_device):
-    check(spectrum_of(1, n_fft, 150, torch_device), torch.rand(n_fft, device=torch_device) + 0.2, n_fft, hop_length)
+    spectrum, window = spectrum_of(1, n_fft, 150, torch_device), torch.rand(n_fft, device=torch_device) + 0.2
+    if n_fft // hop_length < 100:
+        return check(spectrum, window, n_fft, hop_length)
+    # So many frames overlap that their sum alone rounds by about the bound: there, as well as torch does it.
+    reference = istft64(spectrum, n_fft, hop_length=hop_length, win_length=n_fft, window=window)
+    results = run(spectrum, window, n_fft, hop_length), torch._VF.istft(spectrum, n_fft, hop_length, None, window)
+    ours, theirs = (float((got.cpu() - reference).norm() / reference.norm()) for got in results)
+    assert ours <= max(REL_L2, theirs) and ours < 5e-7
 
 
 @pytest.mark.parametrize("frames", [1, 2, 3, 4, 5, 8, 9, 40, 301])
