@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import mps_spectro_patch as msp
-from mps_spectro_patch import front_end_guard
+from mps_spectro_patch import front_end_guard, ready
 from mps_spectro_patch.kernels import features, general, launch, limits, real
 
 
@@ -48,6 +48,7 @@ def launches(monkeypatch):
     ]
     for cache in caches:
         cache.cache_clear()
+    ready.clear()  # which holds launches that are not counted
     monkeypatch.setattr(launch, "recipe", counting)
     yield counted
     for cache in caches:
