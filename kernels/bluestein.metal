@@ -17,11 +17,11 @@ inline float2 msp_swapped(float2 value) {
 // divided by MSP_HALF.
 inline void msp_transform(
     thread float2* v, threadgroup MSP_EXCHANGE_TYPE* shared, const device float2* table, const device float2* chirp,
-    const device float2* chirp_spectrum, int points, uint lane) {
+    const device float2* chirp_spectrum, int points, int lane) {
 #if MSP_BLUESTEIN
 #pragma unroll
   for (int q = 0; q < MspFirst::COUNT; ++q) {
-    const int m = int(MspFirst::index(q, lane));
+    const int m = MspFirst::index(q, lane);
     if (MspFirst::active(q, lane) && m < points) v[q] = msp_multiply(v[q], chirp[m]);
   }
   msp_fft(v, shared, table, lane);
@@ -33,7 +33,7 @@ inline void msp_transform(
   msp_fft(v, shared, table, lane);
 #pragma unroll
   for (int q = 0; q < MspLast::COUNT; ++q) {
-    const int k = int(MspLast::index(q, lane));
+    const int k = MspLast::index(q, lane);
     if (MspLast::active(q, lane) && k < points) v[q] = msp_multiply(msp_swapped(v[q]), chirp[k]);
   }
 #else

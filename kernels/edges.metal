@@ -71,7 +71,7 @@ struct MspEdge {
   // slots: the threadgroup's exchange memory; values: this slot's.
   void add(
       const thread float2* v, threadgroup float* slots, threadgroup float* values, device float* output, int step,
-      uint lane, int thread_index) {
+      int lane, int thread_index) {
     for (int odd = 0; odd < 2; ++odd) {
 #pragma unroll
       for (int q = 0; q < MspLast::COUNT; ++q) {

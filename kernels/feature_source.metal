@@ -22,7 +22,7 @@ struct MspFeatureSource {
   MspBands bands;
 
   // As msp_load_pairs(), with the exchange memory of the frame.
-  void load(thread float2* v, thread float2* middle, threadgroup MSP_EXCHANGE_TYPE* shared, int frame, uint lane) const {
+  void load(thread float2* v, thread float2* middle, threadgroup MSP_EXCHANGE_TYPE* shared, int frame, int lane) const {
     const int start = frame * hop_length - pad;
     float2 weight[MspFirst::COUNT];
     msp_load_weights(weight, window, lane, win_left, win_length, paired_window);

@@ -116,7 +116,7 @@ inline MspBands msp_bands(
 }
 
 // One band of the frame whose powers are in `powers`: those of a round have their weights side by side.
-inline float msp_band(const threadgroup float* powers, MspBands bands, int rounds, int round, uint lane) {
+inline float msp_band(const threadgroup float* powers, MspBands bands, int rounds, int round, int lane) {
   const int row = bands.layout[2 * round], rows = bands.layout[2 * round + 1];
   const int begin = bands.layout[2 * rounds + round * MSP_LANES + int(lane)];
   const threadgroup float2* pairs = (const threadgroup float2*)powers + begin;
@@ -132,7 +132,7 @@ template <class BINS>
 inline void msp_finish_frame(
     thread float2* v, BINS owner, threadgroup float* memory, MspFeatures features, MspBands bands,
     const device float* gradient, int gradient_stride, bool has_gradient, device MSP_FEATURE* output, bool live,
-    thread float* largest, uint lane) {
+    thread float* largest, int lane) {
 #if MSP_BANDED
 #pragma unroll
   for (int q = 0; q < BINS::COUNT; ++q) {
@@ -196,7 +196,7 @@ inline void msp_finish_frame(
 }
 
 // The largest feature that the lanes of a slot met, for a second launch.
-inline void msp_store_largest(threadgroup float* memory, float largest, device float* to, uint lane) {
+inline void msp_store_largest(threadgroup float* memory, float largest, device float* to, int lane) {
   memory[lane] = largest;
   MSP_SYNC();
   if (lane == 0) {

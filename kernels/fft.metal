@@ -22,8 +22,25 @@
 #define MSP_EXCHANGE_TYPE float2
 #endif
 
-inline uint msp_padded(uint index) {  // spreads strided accesses over the banks of threadgroup memory
-  return index + (index >> MSP_PAD_SHIFT);
+// Tables do not change while a kernel runs, which NVIDIA's compiler has to be told: then it reads them ahead of barriers.
+// Not where two transforms follow each other, which leave no registers for that.
+#if defined(MSL_READ) && !MSP_BLUESTEIN
+#define MSP_READ(TABLE, INDEX) MSL_READ(TABLE, INDEX)
+#else
+#define MSP_READ(TABLE, INDEX) (TABLE)[INDEX]
+#endif
+
+inline int msp_padded(int index) {  // spreads strided accesses over the banks of threadgroup memory
+  return index + int(uint(index) >> MSP_PAD_SHIFT);
+}
+
+#define MSP_PAD_BLOCK (1 << MSP_PAD_SHIFT)
+
+// Where the element stands that is `offset` behind element `base`. SPLIT: as many spare elements lie between the two
+// whatever the base is, so the offset is a constant of the access, and all accesses of a lane share one address.
+template <bool SPLIT>
+inline int msp_place(int base, int offset) {
+  return SPLIT ? msp_padded(base) + msp_padded(offset) : msp_padded(base + offset);
 }
 
 // Number of butterflies of radix R that one lane computes.
@@ -37,23 +54,30 @@ struct MspButterflies {
 // Which butterfly a lane's slot b holds. In a mirrored stage a lane owns butterflies i and TOTAL - i, so that the
 // spectrum values k and MSP_HALF - k, which the real transform combines, meet in one lane without an exchange.
 template <int R, bool MIRRORED>
-inline uint msp_butterfly(int b, uint lane) {
+inline int msp_butterfly(int b, int lane) {
   if (MIRRORED) {
     if (b == 0) return lane;
-    return lane == 0 ? uint(MSP_LANES) : uint(MspButterflies<R>::TOTAL) - lane;
+    return lane == 0 ? MSP_LANES : MspButterflies<R>::TOTAL - lane;
   }
-  return lane + uint(b) * MSP_LANES;
+  return lane + b * MSP_LANES;
 }
+
+// The layouts. index: which element a lane's value q is; place: where that stands in exchange memory; active: whether
+// there is one.
 
 // Values that enter a stage of radix R: x[i + j * TOTAL] for butterfly i.
 template <int R, bool MIRRORED>
 struct MspStageInput {
   static constexpr constant int COUNT = R * MspButterflies<R>::COUNT;
-  static uint index(int q, uint lane) {
-    return msp_butterfly<R, MIRRORED>(q / R, lane) + uint(q % R) * MspButterflies<R>::TOTAL;
+  static int index(int q, int lane) {
+    return msp_butterfly<R, MIRRORED>(q / R, lane) + q % R * MspButterflies<R>::TOTAL;
   }
-  static bool active(int q, uint lane) {
-    return MspButterflies<R>::EVEN || msp_butterfly<R, MIRRORED>(q / R, lane) < uint(MspButterflies<R>::TOTAL);
+  static int place(int q, int lane) {
+    return msp_place<MspButterflies<R>::TOTAL % MSP_PAD_BLOCK == 0>(
+        msp_butterfly<R, MIRRORED>(q / R, lane), q % R * MspButterflies<R>::TOTAL);
+  }
+  static bool active(int q, int lane) {
+    return MspButterflies<R>::EVEN || msp_butterfly<R, MIRRORED>(q / R, lane) < MspButterflies<R>::TOTAL;
   }
 };
 
@@ -61,11 +85,20 @@ struct MspStageInput {
 template <int R, int P, bool MIRRORED>
 struct MspStageOutput {
   static constexpr constant int COUNT = R * MspButterflies<R>::COUNT;
-  static uint index(int q, uint lane) {
-    uint i = msp_butterfly<R, MIRRORED>(q / R, lane);
-    return (i / P) * uint(P * R) + i % P + uint(q % R) * P;
+  // Offsets of whole blocks, or within a block that the base does not share with others.
+  static constexpr constant bool SPLIT =
+      P % MSP_PAD_BLOCK == 0 || (MSP_PAD_BLOCK % P == 0 && P * R % MSP_PAD_BLOCK == 0) || MSP_PAD_BLOCK % (P * R) == 0;
+  static int base(int q, int lane) {
+    const uint i = uint(msp_butterfly<R, MIRRORED>(q / R, lane));  // unsigned, for it is divided
+    return int(i / P * (P * R) + i % P);
   }
-  static bool active(int q, uint lane) {
+  static int index(int q, int lane) {
+    return base(q, lane) + q % R * P;
+  }
+  static int place(int q, int lane) {
+    return msp_place<SPLIT>(base(q, lane), q % R * P);
+  }
+  static bool active(int q, int lane) {
     return MspStageInput<R, MIRRORED>::active(q, lane);
   }
 };
@@ -74,29 +107,60 @@ struct MspStageOutput {
 // bin 0 and the middle bin are their own partners.
 #define MSP_PAIRS_TOTAL ((MSP_HALF + 1) / 2)
 #define MSP_PAIRS ((MSP_PAIRS_TOTAL + MSP_LANES - 1) / MSP_LANES)
-
-inline uint msp_pair_bin(int t, uint lane) {
 #if MSP_MIRRORED
-  const uint stride = MSP_HALF / MSP_MIRROR_RADIX;
-  if (lane == 0) return t < MSP_MIRROR_RADIX / 2 ? uint(t) * stride : stride / 2 + uint(t - MSP_MIRROR_RADIX / 2) * stride;
-  return lane + uint(t) * stride;
+#define MSP_PAIR_STRIDE (MSP_HALF / MSP_MIRROR_RADIX)
 #else
-  return lane + uint(t) * MSP_LANES;
+#define MSP_PAIR_STRIDE MSP_LANES
 #endif
+
+// The bins k of a lane's pairs: two bases, which addresses are made of once, and constants.
+struct MspPairBins {
+  int first;
+  int second;  // of the second half of the pairs
+
+  int at(int t) const {
+    return (t < MSP_PAIRS / 2 ? first : second) + t * MSP_PAIR_STRIDE;
+  }
+};
+
+inline MspPairBins msp_pair_bins(int lane) {
+  MspPairBins bins;
+  bins.first = lane;
+  bins.second = lane;
+#if MSP_MIRRORED
+  // Lane 0 owns the butterfly in the middle as well.
+  if (lane == 0) bins.second = MSP_PAIR_STRIDE / 2 - MSP_MIRROR_RADIX / 2 * MSP_PAIR_STRIDE;
+#endif
+  return bins;
 }
 
-inline bool msp_pair_active(int t, uint lane) {
-  return MSP_PAIRS_TOTAL % MSP_LANES == 0 || msp_pair_bin(t, lane) < uint(MSP_PAIRS_TOTAL);
+inline int msp_pair_bin(int t, int lane) {
+  return msp_pair_bins(lane).at(t);
+}
+
+inline bool msp_pair_active(int t, int lane) {
+  return MSP_PAIRS_TOTAL % MSP_LANES == 0 || msp_pair_bin(t, lane) < MSP_PAIRS_TOTAL;
 }
 
 struct MspPairs {
   static constexpr constant int COUNT = 2 * MSP_PAIRS;
-  static uint index(int q, uint lane) {
-    uint k = msp_pair_bin(q / 2, lane);
+  static int index(int q, int lane) {
+    const int k = msp_pair_bin(q / 2, lane);
     if (q % 2 == 0) return k;
-    return k == 0 ? uint(MSP_HALF / 2) : uint(MSP_HALF) - k;
+    return k == 0 ? MSP_HALF / 2 : MSP_HALF - k;
   }
-  static bool active(int q, uint lane) {
+  static int place(int q, int lane) {
+#if MSP_MIRRORED
+    return msp_padded(index(q, lane));
+#else
+    const int offset = q / 2 * MSP_LANES;
+    if (q % 2 == 0) return msp_place<MSP_LANES % MSP_PAD_BLOCK == 0>(lane, offset);
+    if (q == 1 && lane == 0) return msp_padded(MSP_HALF / 2);
+    if (MSP_LANES % MSP_PAD_BLOCK == 0) return msp_padded(MSP_HALF - lane) - msp_padded(offset);
+    return msp_padded(MSP_HALF - lane - offset);
+#endif
+  }
+  static bool active(int q, int lane) {
     if (MSP_HALF % 2 == 1 && q == 1 && lane == 0) return false;  // no middle bin: bin 0 is alone
     return msp_pair_active(q / 2, lane);
   }
@@ -104,39 +168,39 @@ struct MspPairs {
 
 // Moves a frame's values from the layout WRITER to the layout READER through threadgroup memory.
 template <class WRITER, class READER>
-inline void msp_exchange(thread float2* v, threadgroup MSP_EXCHANGE_TYPE* shared, uint lane) {
+inline void msp_exchange(thread float2* v, threadgroup MSP_EXCHANGE_TYPE* shared, int lane) {
 #if MSP_SPLIT
   float2 moved[MSP_VALUES];
 #pragma unroll
   for (int q = 0; q < WRITER::COUNT; ++q) {
-    if (WRITER::active(q, lane)) shared[msp_padded(WRITER::index(q, lane))] = v[q].x;
+    if (WRITER::active(q, lane)) shared[WRITER::place(q, lane)] = v[q].x;
   }
   MSP_SYNC();
 #pragma unroll
   for (int q = 0; q < READER::COUNT; ++q) {
-    moved[q].x = READER::active(q, lane) ? shared[msp_padded(READER::index(q, lane))] : 0.0f;
+    moved[q].x = READER::active(q, lane) ? shared[READER::place(q, lane)] : 0.0f;
   }
   MSP_SYNC();
 #pragma unroll
   for (int q = 0; q < WRITER::COUNT; ++q) {
-    if (WRITER::active(q, lane)) shared[msp_padded(WRITER::index(q, lane))] = v[q].y;
+    if (WRITER::active(q, lane)) shared[WRITER::place(q, lane)] = v[q].y;
   }
   MSP_SYNC();
 #pragma unroll
   for (int q = 0; q < READER::COUNT; ++q) {
-    moved[q].y = READER::active(q, lane) ? shared[msp_padded(READER::index(q, lane))] : 0.0f;
+    moved[q].y = READER::active(q, lane) ? shared[READER::place(q, lane)] : 0.0f;
   }
 #pragma unroll
   for (int q = 0; q < READER::COUNT; ++q) v[q] = moved[q];
 #else
 #pragma unroll
   for (int q = 0; q < WRITER::COUNT; ++q) {
-    if (WRITER::active(q, lane)) shared[msp_padded(WRITER::index(q, lane))] = v[q];
+    if (WRITER::active(q, lane)) shared[WRITER::place(q, lane)] = v[q];
   }
   MSP_SYNC();
 #pragma unroll
   for (int q = 0; q < READER::COUNT; ++q) {
-    v[q] = READER::active(q, lane) ? shared[msp_padded(READER::index(q, lane))] : float2(0.0f, 0.0f);
+    v[q] = READER::active(q, lane) ? shared[READER::place(q, lane)] : float2(0.0f, 0.0f);
   }
 #endif
   MSP_SYNC();
@@ -145,14 +209,14 @@ inline void msp_exchange(thread float2* v, threadgroup MSP_EXCHANGE_TYPE* shared
 // Twiddles w^j, j < R, of column i % P: rows w^1, w^2, w^4, w^8 come from a table made in float64, the others are one
 // product away (relative L2 1.2e-7 against 1.1e-7 with a full table, at a quarter of the loads).
 template <int R, int P>
-inline void msp_twiddle(thread float2* v, const device float2* table, uint column) {
+inline void msp_twiddle(thread float2* v, const device float2* table, int column) {
   float2 w[R > 8 ? R : 9];
 #pragma unroll
   for (int j = 1; j < R; ++j) {
-    if (j == 1) w[j] = table[column];
-    else if (j == 2) w[j] = table[P + column];
-    else if (j == 4) w[j] = table[2 * P + column];
-    else if (j == 8) w[j] = table[3 * P + column];
+    if (j == 1) w[j] = MSP_READ(table, column);
+    else if (j == 2) w[j] = MSP_READ(table, P + column);
+    else if (j == 4) w[j] = MSP_READ(table, 2 * P + column);
+    else if (j == 8) w[j] = MSP_READ(table, 3 * P + column);
     else if (j < 4) w[j] = msp_multiply(w[2], w[1]);
     else if (j < 8) w[j] = msp_multiply(w[4], w[j - 4]);
     else w[j] = msp_multiply(w[8], w[j - 8]);
@@ -162,10 +226,10 @@ inline void msp_twiddle(thread float2* v, const device float2* table, uint colum
 
 // The butterflies of one stage, in registers.
 template <int R, int P, bool MIRRORED>
-inline void msp_stage(thread float2* v, const device float2* table, uint lane) {
+inline void msp_stage(thread float2* v, const device float2* table, int lane) {
 #pragma unroll
   for (int b = 0; b < MspButterflies<R>::COUNT; ++b) {
-    if (P > 1) msp_twiddle<R, P>(v + b * R, table, msp_butterfly<R, MIRRORED>(b, lane) % P);
+    if (P > 1) msp_twiddle<R, P>(v + b * R, table, int(uint(msp_butterfly<R, MIRRORED>(b, lane)) % P));
     MspRadix<R>::apply(v + b * R);
   }
 }
@@ -207,7 +271,7 @@ typedef MspStageInput<MSP_RADIX_0, MSP_IS_MIRRORED(0)> MspFirst;
 typedef MspStageOutput<MSP_LAST_RADIX, MSP_LAST_P, MSP_IS_MIRRORED(MSP_STAGES - 1)> MspLast;
 
 // From the layout MspFirst to the layout MspLast. Twiddle tables of the stages follow each other in `table`.
-inline void msp_fft(thread float2* v, threadgroup MSP_EXCHANGE_TYPE* shared, const device float2* table, uint lane) {
+inline void msp_fft(thread float2* v, threadgroup MSP_EXCHANGE_TYPE* shared, const device float2* table, int lane) {
   msp_stage<MSP_RADIX_0, MSP_P_0, MSP_IS_MIRRORED(0)>(v, table, lane);
 #if MSP_STAGES > 1
   msp_exchange<MspStageOutput<MSP_RADIX_0, MSP_P_0, MSP_IS_MIRRORED(0)>, MspStageInput<MSP_RADIX_1, MSP_IS_MIRRORED(1)> >(v, shared, lane);
@@ -241,7 +305,7 @@ inline float2 msp_choose(bool condition, float2 a, float2 b) {
   return float2(condition ? a.x : b.x, condition ? a.y : b.y);
 }
 
-inline void msp_to_pairs(thread float2* v, threadgroup MSP_EXCHANGE_TYPE*, uint lane) {
+inline void msp_to_pairs(thread float2* v, threadgroup MSP_EXCHANGE_TYPE*, int lane) {
   const int R = MSP_MIRROR_RADIX;
   const bool zero = lane == 0;
   float2 p[MSP_VALUES];
@@ -256,19 +320,19 @@ inline void msp_to_pairs(thread float2* v, threadgroup MSP_EXCHANGE_TYPE*, uint 
   for (int q = 0; q < 2 * R; ++q) v[q] = p[q];
 }
 #else
-inline void msp_to_pairs(thread float2* v, threadgroup MSP_EXCHANGE_TYPE* shared, uint lane) {
+inline void msp_to_pairs(thread float2* v, threadgroup MSP_EXCHANGE_TYPE* shared, int lane) {
   msp_exchange<MspLast, MspPairs>(v, shared, lane);
 }
 #endif
 
-inline void msp_from_pairs(thread float2* v, threadgroup MSP_EXCHANGE_TYPE* shared, uint lane) {
+inline void msp_from_pairs(thread float2* v, threadgroup MSP_EXCHANGE_TYPE* shared, int lane) {
   msp_exchange<MspPairs, MspFirst>(v, shared, lane);
 }
 
 // Two neighbouring window values; a window shorter than n_fft sits in the middle of zeros. `paired`: it is as long as
 // n_fft and starts at an 8-byte boundary.
-inline float2 msp_window_pair(const device float* window, uint m, int left, int win_length, bool paired) {
+inline float2 msp_window_pair(const device float* window, int m, int left, int win_length, bool paired) {
   if (paired) return ((const device float2*)window)[m];
-  uint a = 2 * m - uint(left), b = a + 1;
-  return float2(a < uint(win_length) ? window[a] : 0.0f, b < uint(win_length) ? window[b] : 0.0f);
+  const int a = 2 * m - left, b = a + 1;
+  return float2(a >= 0 && a < win_length ? window[a] : 0.0f, b >= 0 && b < win_length ? window[b] : 0.0f);
 }

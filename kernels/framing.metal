@@ -2,16 +2,8 @@
 //
 // MSP_SAMPLE: the type of a sample (float, half, bfloat); MSP_WIDE_SAMPLES: it is float.
 
-// Two neighbouring samples; `paired`: they start at an 8-byte boundary.
-inline float2 msp_sample_pair(const device MSP_SAMPLE* row, int t, bool paired) {
-#if MSP_WIDE_SAMPLES
-  if (paired) return *(const device float2*)(row + t);
-#endif
-  return float2(float(row[t]), float(row[t + 1]));
-}
-
 inline void msp_load_weights(
-    thread float2* weight, const device float* window, uint lane, int win_left, int win_length, bool paired) {
+    thread float2* weight, const device float* window, int lane, int win_left, int win_length, bool paired) {
 #pragma unroll
   for (int q = 0; q < MspFirst::COUNT; ++q) {
     weight[q] = MspFirst::active(q, lane)
@@ -19,13 +11,23 @@ inline void msp_load_weights(
   }
 }
 
-// The samples of a frame that lies within the signal, weighted.
+// The samples of a frame that lies within the signal, weighted. `paired`: it starts at an 8-byte boundary.
 inline void msp_load_inside(
-    thread float2* v, const thread float2* weight, const device MSP_SAMPLE* row, int start, bool paired, uint lane) {
+    thread float2* v, const thread float2* weight, const device MSP_SAMPLE* row, int start, bool paired, int lane) {
+  const device MSP_SAMPLE* samples = row + start;
 #pragma unroll
-  for (int q = 0; q < MspFirst::COUNT; ++q) {
-    v[q] = MspFirst::active(q, lane) ? msp_sample_pair(row, start + 2 * int(MspFirst::index(q, lane)), paired)
-                                     : float2(0.0f, 0.0f);
+  for (int q = 0; q < MspFirst::COUNT; ++q) v[q] = float2(0.0f, 0.0f);
+  if (paired && MSP_WIDE_SAMPLES) {
+#pragma unroll
+    for (int q = 0; q < MspFirst::COUNT; ++q) {
+      if (MspFirst::active(q, lane)) v[q] = ((const device float2*)samples)[MspFirst::index(q, lane)];
+    }
+  } else {
+#pragma unroll
+    for (int q = 0; q < MspFirst::COUNT; ++q) {
+      const int t = 2 * MspFirst::index(q, lane);
+      if (MspFirst::active(q, lane)) v[q] = float2(float(samples[t]), float(samples[t + 1]));
+    }
   }
 #pragma unroll
   for (int q = 0; q < MspFirst::COUNT; ++q) v[q] = v[q] * weight[q];
@@ -34,10 +36,10 @@ inline void msp_load_inside(
 // The samples of a frame that reaches beyond an end, padded and weighted.
 inline void msp_load_across(
     thread float2* v, const thread float2* weight, const device MSP_SAMPLE* row, int start, int samples, int pad_mode,
-    uint lane) {
+    int lane) {
 #pragma unroll
   for (int q = 0; q < MspFirst::COUNT; ++q) {
-    const int t = start + 2 * int(MspFirst::index(q, lane));
+    const int t = start + 2 * MspFirst::index(q, lane);
     v[q] = float2(0.0f, 0.0f);
     if (MspFirst::active(q, lane)) {
       v[q] = float2(msp_padded_sample(row, t, samples, pad_mode), msp_padded_sample(row, t + 1, samples, pad_mode));

@@ -6,10 +6,10 @@ struct MspGeneralBins {
 
   MspTransform transform;
 
-  int bin(int q, uint lane) const {
+  int bin(int q, int lane) const {
     if (!transform.packed) {
       if (q >= MspLast::COUNT || !MspLast::active(q, lane)) return -1;
-      const int k = int(MspLast::index(q, lane));
+      const int k = MspLast::index(q, lane);
       return 2 * k <= transform.n_fft ? k : -1;
     }
     const int k = int(lane) + q / 2 * MSP_LANES;
@@ -21,11 +21,11 @@ struct MspGeneralBins {
 
 // Of a packed frame, bins k and points - k come from the packed ones of the same numbers.
 inline void msp_split_points(
-    thread float2* v, threadgroup float2* packed, const device float2* pair_twiddles, MspTransform transform, uint lane) {
+    thread float2* v, threadgroup float2* packed, const device float2* pair_twiddles, MspTransform transform, int lane) {
   if (transform.packed) {
 #pragma unroll
     for (int q = 0; q < MspLast::COUNT; ++q) {
-      const int k = int(MspLast::index(q, lane));
+      const int k = MspLast::index(q, lane);
       if (MspLast::active(q, lane) && k < transform.points) packed[k] = v[q];
     }
   }
@@ -101,7 +101,7 @@ kernel void msp_general_features(
   owner.transform = transform;
 
   const int slot = int(thread_index / MSP_LANES);
-  const uint lane = thread_index % MSP_LANES;
+  const int lane = int(thread_index % MSP_LANES);
   threadgroup float2* own = memory + slot * MSP_SLOT_PAIRS;
   threadgroup MSP_EXCHANGE_TYPE* shared = (threadgroup MSP_EXCHANGE_TYPE*)own;
 

@@ -45,10 +45,10 @@ struct MspWeights {
 // start: of the frame in the row; position: in istft's untrimmed signal.
 inline void msp_load_points(
     thread float2* v, const device MSP_SAMPLE* row, MspWeights weights, MspTransform transform, int start, int position,
-    int samples, int pad_mode, uint lane) {
+    int samples, int pad_mode, int lane) {
 #pragma unroll
   for (int q = 0; q < MspFirst::COUNT; ++q) {
-    const int m = int(MspFirst::index(q, lane));
+    const int m = MspFirst::index(q, lane);
     v[q] = float2(0.0f, 0.0f);
     if (!MspFirst::active(q, lane) || m >= transform.points) continue;
     if (transform.packed) {

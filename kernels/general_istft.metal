@@ -121,7 +121,7 @@ kernel void msp_general_istft(
   envelope.hop_length = hop_length;
 
   const int slot = int(thread_index / MSP_LANES);
-  const uint lane = thread_index % MSP_LANES;
+  const int lane = int(thread_index % MSP_LANES);
   threadgroup MSP_EXCHANGE_TYPE* shared = (threadgroup MSP_EXCHANGE_TYPE*)memory + slot * MSP_SLOT_SIZE;
 
   const int edges = params[25];        // per row
@@ -165,7 +165,7 @@ kernel void msp_general_istft(
     float2 v[MSP_VALUES];  // real and imaginary parts swapped for the inverse
 #pragma unroll
     for (int q = 0; q < MspFirst::COUNT; ++q) {
-      const int k = int(MspFirst::index(q, lane));
+      const int k = MspFirst::index(q, lane);
       v[q] = float2(0.0f, 0.0f);
       if (!live || !MspFirst::active(q, lane) || k >= transform.points) continue;
       if (transform.packed) {
@@ -181,7 +181,7 @@ kernel void msp_general_istft(
     // Samples under the window: two of a packed frame, else one, complex.
 #pragma unroll
     for (int q = 0; q < MspLast::COUNT; ++q) {
-      const int m = int(MspLast::index(q, lane));
+      const int m = MspLast::index(q, lane);
       const float2 value = live ? msp_swapped(v[q]) * scale : float2(0.0f, 0.0f);
       if (!MspLast::active(q, lane) || m >= transform.points) continue;
       if (transform.packed) {
@@ -200,7 +200,7 @@ kernel void msp_general_istft(
         MSP_SYNC();
 #pragma unroll
         for (int q = 0; q < MspLast::COUNT; ++q) {
-          const int m = int(MspLast::index(q, lane));
+          const int m = MspLast::index(q, lane);
           if (MspLast::active(q, lane) && m < transform.points) values[m] = part == 0 ? v[q].x : v[q].y;
         }
         MSP_SYNC();
@@ -231,7 +231,7 @@ kernel void msp_general_istft(
     }
 #pragma unroll
     for (int q = 0; q < MspLast::COUNT; ++q) {
-      const int m = int(MspLast::index(q, lane));
+      const int m = MspLast::index(q, lane);
       if (is_edge || !MspLast::active(q, lane) || m >= transform.points) continue;
       for (int i = 0; i < (transform.packed ? 2 : 1); ++i) {
         const int d = transform.packed ? 2 * m + i : m;

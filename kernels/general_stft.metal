@@ -73,7 +73,7 @@ kernel void msp_general_stft(
   store.inner_weight = inner_weight;
 
   const uint slot = thread_index / MSP_LANES;
-  const uint lane = thread_index % MSP_LANES;
+  const int lane = int(thread_index % MSP_LANES);
   threadgroup MSP_EXCHANGE_TYPE* shared = (threadgroup MSP_EXCHANGE_TYPE*)memory + slot * MSP_SLOT_SIZE;
 
   const uint wanted = group * MSP_FRAMES + slot;
@@ -93,7 +93,7 @@ kernel void msp_general_stft(
   if (!transform.packed) {
 #pragma unroll
     for (int q = 0; q < MspLast::COUNT; ++q) {
-      const int k = int(MspLast::index(q, lane));
+      const int k = MspLast::index(q, lane);
       if (live && MspLast::active(q, lane) && k < transform.points) store.store(bins, k, v[q]);
     }
   }
@@ -102,7 +102,7 @@ kernel void msp_general_stft(
   if (transform.packed) {
 #pragma unroll
     for (int q = 0; q < MspLast::COUNT; ++q) {
-      const int k = int(MspLast::index(q, lane));
+      const int k = MspLast::index(q, lane);
       if (MspLast::active(q, lane) && k < transform.points) packed[k] = v[q];
     }
   }

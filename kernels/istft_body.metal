@@ -30,7 +30,7 @@
   envelope.hop_length = hop_length;
 
   const int slot = int(thread_index / MSP_LANES);
-  const uint lane = thread_index % MSP_LANES;
+  const int lane = int(thread_index % MSP_LANES);
   threadgroup MSP_EXCHANGE_TYPE* shared = exchange + slot * MSP_EXCHANGE_SIZE;
 
   const int row_index = int(group) / groups;
@@ -112,13 +112,8 @@
     msp_pack_pairs(v, middle, pair_twiddles, lane);
     msp_from_pairs(v, shared, lane);
     msp_fft(v, shared, twiddles, lane);
-#pragma unroll
-    for (int q = 0; q < MspLast::COUNT; ++q) {
-      // Loaded for every frame: held in registers, the window costs a quarter of the resident threads.
-      const float2 weight = MspLast::active(q, lane)
-          ? msp_window_pair(window, MspLast::index(q, lane), win_left, win_length, paired_window) : float2(0.0f, 0.0f);
-      v[q] = live ? float2(v[q].y, v[q].x) * (weight * scale) : float2(0.0f, 0.0f);
-    }
+    // The window is read for every frame: held in registers, it costs a quarter of the resident threads.
+    msp_weigh_frame(v, window, win_left, win_length, paired_window, scale, live, lane);
 
     const int step_begin = step_frame * hop_length;  // position of this step's first sample
 #if MSP_ADJOINT
@@ -163,7 +158,7 @@
       if (!MspLast::active(q, lane)) continue;
 #pragma unroll
       for (int half_index = 0; half_index < 2; ++half_index) {
-        const int d = 2 * int(MspLast::index(q, lane)) + half_index;
+        const int d = 2 * MspLast::index(q, lane) + half_index;
         const int position = step_begin + d;
         const bool fresh = d >= MSP_N_FFT - hop_length || step_frame == first_frame;
         float sum = half_index == 0 ? v[q].x : v[q].y;

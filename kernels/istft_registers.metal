@@ -94,7 +94,7 @@ kernel void msp_istft(
   const int share = params[20];         // frames of a slot, MSP_REACH - 1 at least
 
   const int slot = int(thread_index / MSP_LANES);
-  const uint lane = thread_index % MSP_LANES;
+  const int lane = int(thread_index % MSP_LANES);
   threadgroup MSP_EXCHANGE_TYPE* shared = exchange + slot * MSP_EXCHANGE_SIZE;
 
   const int row_index = int(group) / groups;
@@ -162,12 +162,7 @@ kernel void msp_istft(
     msp_pack_pairs(v, middle, pair_twiddles, lane);
     msp_from_pairs(v, shared, lane);
     msp_fft(v, shared, twiddles, lane);
-#pragma unroll
-    for (int q = 0; q < MspLast::COUNT; ++q) {
-      const float2 weight = MspLast::active(q, lane)
-          ? msp_window_pair(window, MspLast::index(q, lane), win_left, win_length, paired_window) : float2(0.0f, 0.0f);
-      v[q] = live ? float2(v[q].y, v[q].x) * (weight * scale) : float2(0.0f, 0.0f);
-    }
+    msp_weigh_frame(v, window, win_left, win_length, paired_window, scale, live, lane);
 #if MSP_ADJOINT
     if (is_edge) {
       edge.add(v, (threadgroup float*)exchange, (threadgroup float*)shared, place.samples, (frame - slot) * hop_length,
@@ -185,7 +180,7 @@ kernel void msp_istft(
 #pragma unroll
       for (int q = 0; q < MspLast::COUNT; ++q) {
         if (q % MSP_LAST_RADIX >= MSP_SHIFT || !MspLast::active(q, lane)) continue;
-        const int pair = int(MspLast::index(q, lane));
+        const int pair = MspLast::index(q, lane);
 #if MSP_FRAMES > 1 && MSP_REACH > 1
         if (slot > 0 && step < MSP_REACH - 1) {
           waiting[(slot - 1) * MSP_WAITING + step * MSP_SHIFT * MSP_LAST_P + pair] = sums[q];
@@ -218,7 +213,7 @@ kernel void msp_istft(
       for (int t = 0; t < (MSP_REACH - 1) * MSP_SHIFT; ++t) {
         const int q = b * MSP_LAST_RADIX + t % MSP_LAST_RADIX;
         if (!MspLast::active(b * MSP_LAST_RADIX, lane)) continue;
-        const int pair = int(MspLast::index(b * MSP_LAST_RADIX, lane)) + t * MSP_LAST_P;
+        const int pair = MspLast::index(b * MSP_LAST_RADIX, lane) + t * MSP_LAST_P;
         const int hop = t / MSP_SHIFT;
         const int position = (frame + hop) * hop_length;
         float2 sum = waiting[slot * MSP_WAITING + pair];

@@ -19,7 +19,9 @@ __all__ = [
     "istft_window_gradient",
     "poisoned_outputs",
     "ready_istft",
+    "ready_istft_adjoint",
     "ready_stft",
+    "ready_stft_adjoint",
     "stft",
     "stft_adjoint",
     "stft_window_gradient",
@@ -78,6 +80,22 @@ def istft_adjoint(gradient: torch.Tensor, window: torch.Tensor, geometry: IstftG
     if _is_real(window, geometry.n_fft) and not gradient.is_complex():
         return real.istft_adjoint(gradient, window, geometry)
     return general.istft_adjoint(gradient, window, geometry)
+
+
+def ready_stft_adjoint(
+    gradient: torch.Tensor, window: torch.Tensor, geometry: StftGeometry, complex_input: bool = False
+) -> Ready | None:
+    """stft_adjoint() as a function of gradient and window alone, for tensors laid out as these, or None."""
+    if complex_input or not _is_real(window, geometry.n_fft):
+        return None
+    return real.ready_stft_adjoint(gradient, window, geometry)
+
+
+def ready_istft_adjoint(gradient: torch.Tensor, window: torch.Tensor, geometry: IstftGeometry) -> Ready | None:
+    """istft_adjoint() likewise, for as long as the window's values stay as they are."""
+    if gradient.is_complex() or not _is_real(window, geometry.n_fft) or gradient.stride(1) != 1:
+        return None
+    return real.ready_istft_adjoint(gradient, window, geometry)
 
 
 def stft_window_gradient(

@@ -229,14 +229,12 @@ def inverse_plan(n_fft: int, hop_length: int) -> Plan:
 def registers_plan(n_fft: int, hop_length: int) -> Plan | None:
     """The inverse plan that overlaps frames in registers, for hops that fit one of its stages; else None.
 
-    H100, milliseconds in registers and as istft_plan has it: 0.163 and 0.289 at n_fft 6144, 0.235 and 0.400 at 7680,
-    0.228 and 0.291 at 8192 (hop 1024), 0.434 and 0.707 at 400 (hop 160), 0.106 and 0.107 at 4096. Not so where one or
-    two simdgroups have a frame: 0.070 and 0.071 at 1024 (a short signal: 0.019 and 0.017), 0.088 and 0.079 at 2048.
+    H100, milliseconds in registers and as istft_plan has it: 0.051 and 0.067 at n_fft 1024, 0.058 and 0.072 at 2048
+    (hop a quarter of it). Of an earlier, slower text: 0.163 and 0.289 at 6144, 0.235 and 0.400 at 7680, 0.228 and 0.291
+    at 8192 (hop 1024), 0.434 and 0.707 at 400 (hop 160).
     """
     radices, lanes, _ = _known_transform(n_fft)
     half = n_fft // 2
-    if n_fft <= 2048 and lanes >= 32:
-        return None
     if hop_length % 2 or not n_fft // REACH_MAX <= hop_length <= n_fft:
         return None
     fitting = [radix for radix in set(radices) if (hop_length // 2) % (half // radix) == 0]

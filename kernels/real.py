@@ -124,32 +124,52 @@ def ready_istft(spectrum: torch.Tensor, window: torch.Tensor, geometry: IstftGeo
 
 
 def stft_adjoint(gradient: torch.Tensor, window: torch.Tensor, geometry: StftGeometry) -> torch.Tensor:
-    device = gradient.device
     window = window.contiguous()
+    return ready_stft_adjoint(gradient, window, geometry)(gradient, window)
+
+
+def ready_stft_adjoint(gradient: torch.Tensor, window: torch.Tensor, geometry: StftGeometry) -> Ready:
+    """stft_adjoint() as a function of gradient and window alone: of tensors laid out as these."""
+    device = gradient.device
     paired_window = geometry.win_length == geometry.n_fft and starts_at_pair(window)
     recipe, has_gaps = _stft_adjoint_recipe(geometry, gradient.stride(), paired_window, device)
-    signal = empty((geometry.rows, geometry.samples), torch.float32, device)
-    if has_gaps:
-        signal.zero_()
-    recipe(gradient, window, signal)
-    return signal
+    size = geometry.rows, geometry.samples
+
+    def run(gradient: torch.Tensor, window: torch.Tensor) -> torch.Tensor:
+        signal = empty(size, torch.float32, device)
+        if has_gaps:
+            signal.zero_()
+        recipe(gradient, window, signal)
+        return signal
+
+    return run
 
 
 def istft_adjoint(gradient: torch.Tensor, window: torch.Tensor, geometry: IstftGeometry) -> torch.Tensor | None:
     if gradient.stride(1) != 1:
         gradient = gradient.contiguous()
-    device = gradient.device
-    envelope = _envelope(window, geometry)
+    window = window.contiguous()
+    run = ready_istft_adjoint(gradient, window, geometry)
+    return None if run is None else run(gradient, window)
+
+
+def ready_istft_adjoint(gradient: torch.Tensor, window: torch.Tensor, geometry: IstftGeometry) -> Ready | None:
+    """istft_adjoint() likewise, rows without gaps, for as long as the window's values stay as they are."""
+    device, envelope = gradient.device, _envelope(window, geometry)
     if envelope is None:
         return None
-    window = window.contiguous()
     paired_window = geometry.win_length == geometry.n_fft and starts_at_pair(window)
     recipe = _istft_adjoint_recipe(
         geometry, gradient.stride(0), envelope.head, envelope.tail, starts_at_pair(gradient), paired_window, device
     )
-    spectrum = _empty_spectrum(geometry.rows, geometry.bins, geometry.frames, device)
-    recipe(gradient, window, envelope.table, spectrum)
-    return spectrum
+    size, table = (geometry.rows, geometry.bins, geometry.frames), envelope.table
+
+    def run(gradient: torch.Tensor, window: torch.Tensor) -> torch.Tensor:
+        spectrum = _empty_spectrum(*size, device)
+        recipe(gradient, window, table, spectrum)
+        return spectrum
+
+    return run
 
 
 def stft_window_gradient(gradient: torch.Tensor, signal: torch.Tensor, geometry: StftGeometry) -> torch.Tensor:

@@ -4,18 +4,19 @@
 struct MspRealBins {
   static constexpr constant int COUNT = 2 * MSP_PAIRS + 1;
 
-  int bin(int q, uint lane) const {
+  int bin(int q, int lane) const {
     if (q == 2 * MSP_PAIRS) return lane == 0 ? MSP_HALF : -1;
     if (q == 1 && lane == 0) return MSP_HALF % 2 == 0 ? MSP_HALF / 2 : -1;
     if (!msp_pair_active(q / 2, lane)) return -1;
-    const int k = int(msp_pair_bin(q / 2, lane));
+    const int k = msp_pair_bin(q / 2, lane);
     return q % 2 == 0 ? k : MSP_HALF - k;
   }
 };
 
 // Real spectrum out of the packed one: with E and O the transforms of even and odd samples, Z = E + iO,
 // X[k] = E + w^k O and X[half - k] = conj(E - w^k O).
-inline void msp_split_pairs(thread float2* v, const device float2* pair_twiddles, uint lane) {
+inline void msp_split_pairs(thread float2* v, const device float2* pair_twiddles, int lane) {
+  const MspPairBins pairs = msp_pair_bins(lane);
   v[2 * MSP_PAIRS] = float2(v[0].x - v[0].y, 0.0f);
 #pragma unroll
   for (int t = 0; t < MSP_PAIRS; ++t) {
@@ -25,7 +26,7 @@ inline void msp_split_pairs(thread float2* v, const device float2* pair_twiddles
       v[1] = float2(b.x, -b.y);
     } else if (msp_pair_active(t, lane)) {
       const float2 even = float2(a.x + b.x, a.y - b.y) * 0.5f;
-      const float2 turned = msp_multiply(float2(a.y + b.y, b.x - a.x) * 0.5f, pair_twiddles[msp_pair_bin(t, lane)]);
+      const float2 turned = msp_multiply(float2(a.y + b.y, b.x - a.x) * 0.5f, MSP_READ(pair_twiddles, pairs.at(t)));
       v[2 * t] = even + turned;
       v[2 * t + 1] = float2(even.x - turned.x, turned.y - even.y);
     }

@@ -12,7 +12,7 @@
 #endif
 #define MSP_OUTPUT_BINS (MSP_TWO_SIDED ? MSP_N_FFT : MSP_BINS)
 
-inline void msp_store_bin(device float2* bins, uint k, float2 value) {
+inline void msp_store_bin(device float2* bins, int k, float2 value) {
   bins[k] = value;
 #if MSP_TWO_SIDED && MSP_ADJOINT
   if (k > 0 && k < MSP_HALF) bins[MSP_N_FFT - k] = float2(0.0f, 0.0f);
@@ -23,12 +23,12 @@ inline void msp_store_bin(device float2* bins, uint k, float2 value) {
 
 // A lane's part of the envelope is the same as well, for frames within the steady part.
 inline void msp_weigh_steadily(
-    thread float2* weight, const device float* inverse_envelope, MspEnvelope envelope, uint lane) {
+    thread float2* weight, const device float* inverse_envelope, MspEnvelope envelope, int lane) {
   if (envelope.tail <= envelope.head) return;
   const device float* period = inverse_envelope + envelope.head;
 #pragma unroll
   for (int q = 0; q < MspFirst::COUNT; ++q) {
-    const int d = 2 * int(MspFirst::index(q, lane));
+    const int d = 2 * MspFirst::index(q, lane);
     if (MspFirst::active(q, lane)) {
       weight[q] = weight[q] * float2(period[d % envelope.hop_length], period[(d + 1) % envelope.hop_length]);
     }
@@ -70,11 +70,16 @@ kernel void msp_stft(
 #endif
 
   const uint slot = thread_index / MSP_LANES;
-  const uint lane = thread_index % MSP_LANES;
+  const int lane = int(thread_index % MSP_LANES);
   threadgroup MSP_EXCHANGE_TYPE* shared = exchange + slot * MSP_EXCHANGE_SIZE;
 
-  float2 weight[MspFirst::COUNT];  // a lane's part of the window is the same for every frame
+  const MspPairBins pairs = msp_pair_bins(lane);
+  const float factor = 0.5f * MSP_INNER_WEIGHT * scale;
+
+  float2 weight[MspFirst::COUNT];  // a lane's part of the window is the same for every frame, and so is the factor
   msp_load_weights(weight, window, lane, win_left, win_length, paired_window);
+#pragma unroll
+  for (int q = 0; q < MspFirst::COUNT; ++q) weight[q] = weight[q] * factor;
 #if MSP_ADJOINT
   msp_weigh_steadily(weight, inverse_envelope, envelope, lane);
 #endif
@@ -100,11 +105,11 @@ kernel void msp_stft(
 #if MSP_ADJOINT
 #pragma unroll
       for (int q = 0; q < MspFirst::COUNT; ++q) {
-        const int t = start + 2 * int(MspFirst::index(q, lane)), s = t + pad;
+        const int t = start + 2 * MspFirst::index(q, lane), s = t + pad;
         v[q] = float2(0.0f, 0.0f);
         if (MspFirst::active(q, lane)) {
           v[q] = float2(msp_padded_sample(row, t, samples, pad_mode), msp_padded_sample(row, t + 1, samples, pad_mode));
-          v[q] = v[q] * msp_window_pair(window, MspFirst::index(q, lane), win_left, win_length, paired_window);
+          v[q] = v[q] * msp_window_pair(window, MspFirst::index(q, lane), win_left, win_length, paired_window) * factor;
           v[q] = v[q] * float2(envelope.at(inverse_envelope, s, s % hop_length),
                                envelope.at(inverse_envelope, s + 1, (s + 1) % hop_length));
         }
@@ -118,23 +123,22 @@ kernel void msp_stft(
     msp_to_pairs(v, shared, lane);
 
     // Real spectrum: with E and O the transforms of even and odd samples, Z = E + iO, X[k] = E + w^k O and
-    // X[half - k] = conj(E - w^k O).
+    // X[half - k] = conj(E - w^k O). Twice E and O are sums and differences of Z; the factor makes up for it.
     device float2* bins = output + frame * uint(MSP_OUTPUT_BINS);
     if (live) {
 #pragma unroll
       for (int t = 0; t < MSP_PAIRS; ++t) {
-        const uint k = msp_pair_bin(t, lane);
+        const int k = pairs.at(t);
         const float2 a = v[2 * t], b = v[2 * t + 1];
         if (t == 0 && lane == 0) {
-          bins[0] = float2((a.x + a.y) * scale, 0.0f);
-          bins[MSP_HALF] = float2((a.x - a.y) * scale, 0.0f);
+          bins[0] = float2((a.x + a.y) * (2.0f / MSP_INNER_WEIGHT), 0.0f);
+          bins[MSP_HALF] = float2((a.x - a.y) * (2.0f / MSP_INNER_WEIGHT), 0.0f);
 #if MSP_HALF % 2 == 0
-          msp_store_bin(bins, MSP_HALF / 2, float2(b.x, -b.y) * (MSP_INNER_WEIGHT * scale));
+          msp_store_bin(bins, MSP_HALF / 2, float2(b.x, -b.y) * 2.0f);
 #endif
         } else if (msp_pair_active(t, lane)) {
-          const float2 even = float2(a.x + b.x, a.y - b.y) * (0.5f * MSP_INNER_WEIGHT * scale);
-          const float2 odd = float2(a.y + b.y, b.x - a.x) * (0.5f * MSP_INNER_WEIGHT * scale);
-          const float2 turned = msp_multiply(odd, pair_twiddles[k]);
+          const float2 even = float2(a.x + b.x, a.y - b.y);
+          const float2 turned = msp_multiply(float2(a.y + b.y, b.x - a.x), MSP_READ(pair_twiddles, k));
           msp_store_bin(bins, k, even + turned);
           msp_store_bin(bins, MSP_HALF - k, float2(even.x - turned.x, turned.y - even.y));
         }

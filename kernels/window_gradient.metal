@@ -27,7 +27,7 @@ kernel void msp_window_gradient(
   const int steps = params[10];
 
   const int slot = int(thread_index / MSP_LANES);
-  const uint lane = thread_index % MSP_LANES;
+  const int lane = int(thread_index % MSP_LANES);
   threadgroup MSP_EXCHANGE_TYPE* shared = exchange + slot * MSP_EXCHANGE_SIZE;
 
   float2 sums[MspLast::COUNT];
@@ -53,7 +53,7 @@ kernel void msp_window_gradient(
 #pragma unroll
       for (int q = 0; q < MspLast::COUNT; ++q) {
         if (!MspLast::active(q, lane)) continue;
-        const int t = start + 2 * int(MspLast::index(q, lane));
+        const int t = start + 2 * MspLast::index(q, lane);
         sums[q].x += v[q].y * msp_padded_sample(row, t, samples, pad_mode);
         sums[q].y += v[q].x * msp_padded_sample(row, t + 1, samples, pad_mode);
       }

@@ -86,13 +86,14 @@ def launch(
 
 
 def _make_ready(op: str, options: Options, input: torch.Tensor, window: torch.Tensor, call: Call) -> None:
-    """For the next such call, where nothing is to be said or done around it and no gradient is wanted."""
+    """For the next such call, where nothing is to be said or done around it and no gradient of the window is wanted."""
     if call.notices or call.as_real or window.dtype is not torch.float32 or input.is_conj() or input.is_neg():
         return
-    if window.requires_grad or (torch.is_grad_enabled() and input.requires_grad):
-        return  # a window that learns may change through .data, which nothing tells
+    if window.requires_grad:
+        return  # one that learns may change through .data, which nothing tells
     single = input.dim() == (1 if op == "stft" else 2)
-    run = ops.operators.ready(op, input.unsqueeze(0) if single else input, window, call.arguments)
+    make = ops.known.known if input.requires_grad and torch.is_grad_enabled() else ops.operators.ready
+    run = make(op, input.unsqueeze(0) if single else input, window, call.arguments)
     if run is None:
         return
 

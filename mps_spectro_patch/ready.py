@@ -1,8 +1,8 @@
 """Calls that were made before, ready to be launched again: one look-up instead of the whole way to a kernel.
 
 An entry is made when a call has gone the whole way. It holds for one layout of the signal, one window and filterbank,
-and one description of the call; gradients are asked for every time, and then the whole way is taken. Modes and
-transforms are the caller's to look for.
+one description of the call, and with or without a gradient of the signal; where one of window or filterbank is asked
+for, the whole way is taken every time. Modes and transforms are the caller's to look for.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def call(
     if type(x) not in _PLAIN:
         return None
     try:
-        key = id(what), id(window), id(basis), starts_at_pair(x), layout
+        key = id(what), id(window), id(basis), starts_at_pair(x), layout, _learns(x)
         entry = _entries.get(key)
         if entry is None or entry.window() is not window or entry.basis() is not basis:
             return None
@@ -50,9 +50,7 @@ def call(
             return None
     except (RuntimeError, AttributeError, TypeError):  # no storage, no tensor, or an argument that cannot be hashed
         return None
-    if torch.is_grad_enabled() and (
-        x.requires_grad or window.requires_grad or (basis is not None and basis.requires_grad)
-    ):
+    if (window.requires_grad or (basis is not None and basis.requires_grad)) and torch.is_grad_enabled():
         return None
     try:
         return entry.launch(x, window)
@@ -64,14 +62,14 @@ def call(
 def offer(
     x: torch.Tensor, window: torch.Tensor, basis: torch.Tensor | None, what: Any, layout: Hashable, launch: Ready
 ) -> None:
-    """Remembers how a call is launched."""
+    """Remembers how a call is launched: with a gradient of x if one is asked for now, else without."""
     if type(x) not in _PLAIN or _has_bits(x) or _has_bits(window) or not window.is_contiguous():
         return
     if any(tensor is not None and tensor.is_inference() for tensor in (window, basis)):
         return  # whether it changed cannot be seen
     if len(_entries) >= _LIMIT:
         _entries.clear()
-    _entries[id(what), id(window), id(basis), starts_at_pair(x), layout] = _Entry(
+    _entries[id(what), id(window), id(basis), starts_at_pair(x), layout, _learns(x)] = _Entry(
         launch, weakref.ref(window), _nothing if basis is None else weakref.ref(basis),
         (_mark(window), None if basis is None else _mark(basis)), what,
     )  # fmt: skip
@@ -79,6 +77,10 @@ def offer(
 
 def clear() -> None:
     _entries.clear()
+
+
+def _learns(x: torch.Tensor) -> bool:
+    return x.requires_grad and torch.is_grad_enabled()
 
 
 def _has_bits(tensor: torch.Tensor) -> bool:

@@ -1,9 +1,10 @@
 """The operators: what the kernels do, as torch knows it, with derivatives and batching."""
 
-from . import batching, composite, composite_features, features, operators  # noqa: F401 (registers the rules)
+from . import batching, composite, composite_features, features, known, operators  # noqa: F401 (registers the rules)
 from .gradients import eager_istft, eager_stft
 from .operators import istft, stft
 
 __all__ = [
-    "composite", "composite_features", "eager_istft", "eager_stft", "features", "istft", "operators", "stft",
+    "composite", "composite_features", "eager_istft", "eager_stft", "features", "istft", "known", "operators",
+    "stft",
 ]  # fmt: skip

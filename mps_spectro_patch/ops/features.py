@@ -267,6 +267,18 @@ class Features(torch.autograd.Function):
         return _vmap(Features.apply, 1)(info, in_dims, *arguments)
 
 
+class EagerFeatures(torch.autograd.Function):
+    """features() as eager autograd alone knows it: with setup_context, torch looks up a signature in every call."""
+
+    @staticmethod
+    def forward(ctx, *arguments):
+        output = run_features(*arguments)
+        _setup(ctx, arguments, output)
+        return output
+
+    backward = staticmethod(_backward)
+
+
 class FeaturesGradient(torch.autograd.Function):
     """features_gradient() likewise."""
 
@@ -294,7 +306,8 @@ def eager_features(
     input: torch.Tensor, window: torch.Tensor, basis: torch.Tensor | None, *arguments: Any
 ) -> torch.Tensor:
     """features() while nothing is traced or compiled."""
-    needs = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (input, window, basis))
-    if needs or torch._C._are_functorch_transforms_active():
+    if torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0:
         return Features.apply(input, window, basis, *arguments)
+    if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (input, window, basis)):
+        return EagerFeatures.apply(input, window, basis, *arguments)
     return run_features(input, window, basis, *arguments)

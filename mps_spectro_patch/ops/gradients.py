@@ -5,8 +5,9 @@ in each argument. Its three partial gradients are three operators, stft (in G), 
 stft_window_gradient (in w), and so the derivatives of each of them are the other two. The same holds for istft in the
 spectrum and G; the window stands in its envelope as well, and second derivatives there are left to torch.
 
-Every operator has an autograd.Function beside it, which runs its body without the dispatcher (that costs as much as the
-body) and which functorch accepts; torch.compile gets the operators.
+Every operator has two autograd.Functions beside it, which run its body without the dispatcher (that costs as much as the
+body): one that functorch accepts, and one for eager mode alone, which costs half as much (with setup_context, torch
+looks up the signature of forward in every call). torch.compile gets the operators.
 """
 
 from __future__ import annotations
@@ -21,15 +22,17 @@ from . import batching, composite, operators
 from .operators import NAMESPACE
 
 
-def _run(name: str, *arguments: Any) -> torch.Tensor:
+def run(name: str, *arguments: Any) -> torch.Tensor:
     """An operator in a backward pass: its body where nothing watches."""
     first = arguments[0]
     if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() or type(first) is not torch.Tensor:
         return getattr(operators, name)(*arguments)
     if torch._C._functorch.is_legacy_batchedtensor(first):  # torch.autograd.grad(..., is_grads_batched=True)
         return getattr(operators, name)(*arguments)
-    if torch.is_grad_enabled() or torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0:
+    if torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0:
         return FUNCTIONS[name].apply(*arguments)
+    if torch.is_grad_enabled():
+        return EAGER[name].apply(*arguments)
     return getattr(operators, f"run_{name}")(*arguments)
 
 
@@ -55,11 +58,11 @@ def _stft_backward(ctx, gradient):
     input, window = ctx.saved_tensors
     results = [None, None]
     if ctx.needs_input_grad[0]:
-        results[0] = _run("stft_adjoint", gradient, window, ctx.samples, *ctx.arguments, ctx.dtype.is_complex)
+        results[0] = run("stft_adjoint", gradient, window, ctx.samples, *ctx.arguments, ctx.dtype.is_complex)
         results[0] = results[0].to(ctx.dtype)
     if ctx.needs_input_grad[1]:
         window = _like_window(ctx, window, gradient)
-        results[1] = _run("stft_window_gradient", gradient, input, window, *ctx.arguments)
+        results[1] = run("stft_window_gradient", gradient, input, window, *ctx.arguments)
     return *results, *_none(ctx.arguments)
 
 
@@ -74,9 +77,9 @@ def _stft_adjoint_backward(ctx, input):
     gradient, window = ctx.saved_tensors
     results = [None, None]
     if ctx.needs_input_grad[0]:
-        results[0] = _run("stft", input, window, *ctx.arguments)
+        results[0] = run("stft", input, window, *ctx.arguments)
     if ctx.needs_input_grad[1]:
-        results[1] = _run("stft_window_gradient", gradient, input, _like_window(ctx, window, gradient), *ctx.arguments)
+        results[1] = run("stft_window_gradient", gradient, input, _like_window(ctx, window, gradient), *ctx.arguments)
     return *results, None, *_none(ctx.arguments), None
 
 
@@ -90,9 +93,9 @@ def _stft_window_gradient_backward(ctx, window):
     gradient, input = ctx.saved_tensors
     results = [None, None]
     if ctx.needs_input_grad[0]:
-        results[0] = _run("stft", input, window, *ctx.arguments)
+        results[0] = run("stft", input, window, *ctx.arguments)
     if ctx.needs_input_grad[1]:
-        results[1] = _run("stft_adjoint", gradient, window, ctx.samples, *ctx.arguments, ctx.dtype.is_complex)
+        results[1] = run("stft_adjoint", gradient, window, ctx.samples, *ctx.arguments, ctx.dtype.is_complex)
         results[1] = results[1].to(ctx.dtype)
     return *results, None, *_none(ctx.arguments)
 
@@ -107,9 +110,9 @@ def _istft_backward(ctx, gradient):
     input, window = ctx.saved_tensors
     results = [None, None]
     if ctx.needs_input_grad[0]:
-        results[0] = _run("istft_adjoint", gradient, window, ctx.frames, *ctx.arguments)
+        results[0] = run("istft_adjoint", gradient, window, ctx.frames, *ctx.arguments)
     if ctx.needs_input_grad[1]:
-        results[1] = _run("istft_window_gradient", gradient, input, window, *ctx.arguments)
+        results[1] = run("istft_window_gradient", gradient, input, window, *ctx.arguments)
     return *results, *_none(ctx.arguments), None, None
 
 
@@ -123,9 +126,9 @@ def _istft_adjoint_backward(ctx, input):
     gradient, window = ctx.saved_tensors
     results = [None, None]
     if ctx.needs_input_grad[0]:
-        results[0] = _run("istft", input, window, *ctx.arguments, ctx.length, ctx.dtype.is_complex)
+        results[0] = run("istft", input, window, *ctx.arguments, ctx.length, ctx.dtype.is_complex)
     if ctx.needs_input_grad[1]:
-        results[1] = _run("istft_window_gradient", gradient, input, window, *ctx.arguments)
+        results[1] = run("istft_window_gradient", gradient, input, window, *ctx.arguments)
     return *results, None, *_none(ctx.arguments)
 
 
@@ -155,8 +158,6 @@ def _none(arguments) -> list[None]:
 
 
 def _function(name: str) -> type[torch.autograd.Function]:
-    body = getattr(operators, f"run_{name}")
-
     class Function(torch.autograd.Function):
         @staticmethod
         def forward(*arguments):
@@ -169,12 +170,32 @@ def _function(name: str) -> type[torch.autograd.Function]:
         def vmap(info, in_dims, *arguments):
             return batching.rule(name, Function.apply)(info, in_dims, *arguments)
 
-    Function.__name__ = Function.__qualname__ = "".join(part.capitalize() for part in name.split("_"))
-    Function.__doc__ = body.__doc__
-    return Function
+    return _named(Function, name)
+
+
+def _eager_function(name: str) -> type[torch.autograd.Function]:
+    setup = globals()[f"_{name}_setup"]
+
+    class Function(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, *arguments):
+            output = getattr(operators, f"run_{name}")(*arguments)
+            setup(ctx, arguments, output)
+            return output
+
+        backward = staticmethod(globals()[f"_{name}_backward"])
+
+    return _named(Function, name)
+
+
+def _named(function: type[torch.autograd.Function], name: str) -> type[torch.autograd.Function]:
+    function.__name__ = function.__qualname__ = "".join(part.capitalize() for part in name.split("_"))
+    function.__doc__ = getattr(operators, f"run_{name}").__doc__
+    return function
 
 
 FUNCTIONS = {name: _function(name) for name in operators.NAMES}
+EAGER = {name: _eager_function(name) for name in operators.NAMES}
 for _name in operators.NAMES:
     torch.library.register_autograd(
         f"{NAMESPACE}::{_name}",
@@ -191,7 +212,7 @@ def eager_stft(input: torch.Tensor, window: torch.Tensor, *arguments: Any) -> to
     if torch.is_grad_enabled() and (input.requires_grad or window.requires_grad):
         if window.requires_grad and arguments[3]:
             input = input.clone()  # torch keeps the padded signal, so the program may change its own in place
-        return FUNCTIONS["stft"].apply(input, window, *arguments)
+        return _recorded("stft", input, window, *arguments)
     return operators.run_stft(input, window, *arguments)
 
 
@@ -202,5 +223,10 @@ def eager_istft(input: torch.Tensor, window: torch.Tensor, *arguments: Any) -> t
     if torch.is_grad_enabled() and (input.requires_grad or window.requires_grad):
         if window.requires_grad:
             input = input.clone()  # torch keeps what it made of the spectrum
-        return FUNCTIONS["istft"].apply(input, window, *arguments)
+        return _recorded("istft", input, window, *arguments)
     return operators.run_istft(input, window, *arguments)
+
+
+def _recorded(name: str, *arguments: Any) -> torch.Tensor:
+    functions = EAGER if forward_ad._current_level < 0 else FUNCTIONS
+    return functions[name].apply(*arguments)

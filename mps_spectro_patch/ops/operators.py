@@ -18,8 +18,8 @@ from . import composite
 
 NAMESPACE = "mps_spectro_patch"
 
-_stft_geometry = lru_cache(maxsize=1024)(StftGeometry)  # made once per signature: a call is mostly overhead
-_istft_geometry = lru_cache(maxsize=1024)(IstftGeometry)
+stft_geometry = lru_cache(maxsize=1024)(StftGeometry)  # made once per signature: a call is mostly overhead
+istft_geometry = lru_cache(maxsize=1024)(IstftGeometry)
 
 _STFT = "SymInt n_fft, SymInt hop_length, SymInt win_length, SymInt pad, str pad_mode, bool normalized, bool onesided"
 _ISTFT = "SymInt n_fft, SymInt hop_length, SymInt win_length, bool center, bool normalized, bool onesided"
@@ -46,7 +46,7 @@ def run_stft(
 ) -> torch.Tensor:
     """[rows, samples] to [rows, bins, frames] complex64, in torch's memory order."""
     rows, samples = input.shape
-    geometry = _stft_geometry(rows, samples, n_fft, hop_length, win_length, pad, pad_mode, normalized, onesided)
+    geometry = stft_geometry(rows, samples, n_fft, hop_length, win_length, pad, pad_mode, normalized, onesided)
     return library.stft(_resolved(input), window, geometry)
 
 
@@ -65,7 +65,7 @@ def run_stft_adjoint(
 ) -> torch.Tensor:
     """The gradient [rows, samples] of stft's input, for that of its output."""
     rows = gradient.shape[0]
-    geometry = _stft_geometry(rows, samples, n_fft, hop_length, win_length, pad, pad_mode, normalized, onesided)
+    geometry = stft_geometry(rows, samples, n_fft, hop_length, win_length, pad, pad_mode, normalized, onesided)
     return library.stft_adjoint(_resolved(gradient), window, geometry, complex_input)
 
 
@@ -82,7 +82,7 @@ def run_stft_window_gradient(
     onesided: bool,
 ) -> torch.Tensor:
     """The gradient [win_length] of stft's window, for that of its output."""
-    geometry = _stft_geometry(*input.shape, n_fft, hop_length, win_length, pad, pad_mode, normalized, onesided)
+    geometry = stft_geometry(*input.shape, n_fft, hop_length, win_length, pad, pad_mode, normalized, onesided)
     return library.stft_window_gradient(_resolved(gradient), _resolved(input), window, geometry)
 
 
@@ -101,7 +101,7 @@ def run_istft(
 ) -> torch.Tensor:
     """[rows, bins, frames] to [rows, length]. strict: UseOriginal where torch must decide if it can be inverted."""
     rows, _, frames = input.shape
-    geometry = _istft_geometry(
+    geometry = istft_geometry(
         rows, frames, n_fft, hop_length, win_length, center, normalized, onesided, length
     )
     signal = library.istft(_resolved(input), window, geometry, return_complex)
@@ -118,8 +118,8 @@ def run_istft(
 def ready(op: str, input: torch.Tensor, window: torch.Tensor, arguments: tuple) -> Ready | None:
     """run_stft or run_istft of plain tensors as a function of input and window alone, or None where there is none."""
     if op == "stft":
-        return library.ready_stft(input, window, _stft_geometry(*input.shape, *arguments))
-    geometry = _istft_geometry(input.shape[0], input.shape[2], *arguments[:-1])
+        return library.ready_stft(input, window, stft_geometry(*input.shape, *arguments))
+    geometry = istft_geometry(input.shape[0], input.shape[2], *arguments[:-1])
     return library.ready_istft(input, window, geometry, arguments[-1])
 
 
@@ -136,7 +136,7 @@ def run_istft_adjoint(
 ) -> torch.Tensor:
     """The gradient [rows, bins, frames] of istft's input, for that of its output."""
     rows, length = gradient.shape
-    geometry = _istft_geometry(
+    geometry = istft_geometry(
         rows, frames, n_fft, hop_length, win_length, center, normalized, onesided, length
     )
     return _invertible(library.istft_adjoint(_resolved(gradient), window, geometry))
@@ -156,7 +156,7 @@ def run_istft_window_gradient(
     """The gradient [win_length] of istft's window, for that of its output."""
     rows, _, frames = input.shape
     length = gradient.shape[1]
-    geometry = _istft_geometry(
+    geometry = istft_geometry(
         rows, frames, n_fft, hop_length, win_length, center, normalized, onesided, length
     )
     return _invertible(library.istft_window_gradient(_resolved(gradient), _resolved(input), window, geometry))
