@@ -1,5 +1,6 @@
-// Reads of memory that nobody writes while a kernel runs, of which NVIDIA's compiler does not know: it may move them, ahead
-// of barriers too. Other compilers read as ever.
+// Reads of memory that nobody writes while a kernel runs, of which NVIDIA's assembler may then make several at once, ahead
+// of barriers. Other compilers read as ever. `volatile`: without it, or with __ldg, the compiler before the assembler takes
+// such a read out of loops, for which there are no registers, and makes it where the program would not.
 #ifndef MSL_READ_H
 #define MSL_READ_H
 
@@ -7,12 +8,12 @@
 namespace metal {
 MSL_INLINE float msl_read(const float* from) {
   float value;
-  asm("ld.global.nc.f32 %0, [%1];" : "=f"(value) : "l"(from));
+  asm volatile("ld.global.nc.f32 %0, [%1];" : "=f"(value) : "l"(from));
   return value;
 }
 MSL_INLINE float2 msl_read(const float2* from) {
   float x, y;
-  asm("ld.global.nc.v2.f32 {%0, %1}, [%2];" : "=f"(x), "=f"(y) : "l"(from));
+  asm volatile("ld.global.nc.v2.f32 {%0, %1}, [%2];" : "=f"(x), "=f"(y) : "l"(from));
   return float2(x, y);
 }
 }  // namespace metal

@@ -5,8 +5,8 @@ in each argument. Its three partial gradients are three operators, stft (in G), 
 stft_window_gradient (in w), and so the derivatives of each of them are the other two. The same holds for istft in the
 spectrum and G; the window stands in its envelope as well, and second derivatives there are left to torch.
 
-Every operator has two autograd.Functions beside it, which run its body without the dispatcher (that costs as much as the
-body): one that functorch accepts, and one for eager mode alone, which costs half as much (with setup_context, torch
+Every operator has two autograd.Functions beside it, which run its body without the dispatcher (that costs as much as
+the body): one that functorch accepts, and one for eager mode alone, which costs half as much (with setup_context, torch
 looks up the signature of forward in every call). torch.compile gets the operators.
 """
 
