@@ -40,7 +40,7 @@ def _its_files_stay_as_they_are():
 def separate(folder: Path, *before: str, **environment: str) -> tuple[dict[str, numpy.ndarray], command_line.Seen]:
     """The stems. before: what stands before the program's name."""
     program = command_line.script("audio-separator", PIP)
-    command = [*before, program, str(folder / "mix.wav"), "--model_filename", "small_mdx.onnx", "--model_file_dir",
+    command = [*before, program, str(folder / "mix.wav"), "--model_filename", "random_mdx.onnx", "--model_file_dir",
                str(folder / "models"), "--output_dir", str(folder / "out"), "--use_soundfile"]  # fmt: skip
     seen = command_line.run(command, folder, **environment)
     stems = {}
