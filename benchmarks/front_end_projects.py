@@ -67,9 +67,10 @@ def _recording() -> tuple[torch.Tensor, int]:
 
 # --- audio-separator --------------------------------------------------------------------------------------------------
 
-# As published; what is not known of them here is left at what the project makes of it.
+# As the checkpoints that are published; their files are as large.
 PUBLISHED: dict[str, dict[str, Any]] = {
-    "BS-Roformer": dict(dim=512, depth=12, dim_head=64, heads=8, linear_transformer_depth=0, dim_t=801),
+    "BS-Roformer": dict(dim=512, depth=12, dim_head=64, heads=8, linear_transformer_depth=0, dim_t=801,
+                        freqs_per_bands=(*[2] * 24, *[4] * 12, *[12] * 8, *[24] * 8, *[48] * 8, 128, 129)),
     "Mel-Band Roformer": dict(dim=384, depth=6, dim_head=64, heads=8, num_bands=60, sample_rate=44100,
                               mask_estimator_depth=2, dim_t=801),
     "MDX23C": dict(growth=128, num_blocks_per_scale=2, num_channels=128, num_scales=5, dim_t=256),
@@ -90,7 +91,8 @@ def audio_separator(setting: Setting) -> Iterator[Callable[[], Job]]:
 def _separator_job(setting: Setting, name: str) -> Job:
     models = _separator_models()
     package, soundfile = importlib.import_module("audio_separator.separator"), importlib.import_module("soundfile")
-    folder, key = Path(tempfile.mkdtemp(prefix="front-end-share-")), name.partition(",")[0]
+    kept = tempfile.TemporaryDirectory(prefix="front-end-share-")  # as long as run() is
+    folder, key = Path(kept.name), name.partition(",")[0]
     models.write(folder / "models", {key: models.SMALL[key] if setting.tiny else _sized(folder, key)})
     seconds = setting.seconds(20.0)
     soundfile.write(folder / "mix.wav", setting.audio(seconds, 44_100, 2).T.numpy(), 44_100, subtype="FLOAT")
@@ -112,7 +114,7 @@ def _separator_job(setting: Setting, name: str) -> Job:
                 return own(*arguments, **options)
 
         setattr(model, inference, timed)
-        program.separate(str(folder / "mix.wav"))
+        program.separate(str(Path(kept.name) / "mix.wav"))
 
     return Job("audio-separator", f"{name}, {_size(getattr(model, 'model_run', None), folder)}", seconds, run)
 
@@ -131,8 +133,8 @@ def _sized(folder: Path, name: str) -> dict[str, Any]:
         model = network(dim_f=options["bins"], n_fft=options["n_fft"], **_MDX_NET).eval()
         options["network"] = folder / "network.onnx"
         torch.onnx.export(
-            model, (torch.randn(1, 4, options["bins"], 256),), str(options["network"]), input_names=["input"],
-            output_names=["output"], dynamo=False, dynamic_axes={"input": {0: "batch", 3: "t"}},
+            model, (torch.randn(1, 4, options["bins"], 32),), str(options["network"]), input_names=["input"],
+            output_names=["output"], dynamo=False, opset_version=13, dynamic_axes={"input": {0: "batch", 3: "t"}},
         )  # fmt: skip
     return options
 
