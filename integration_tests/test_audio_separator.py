@@ -25,6 +25,7 @@ soundfile = pytest.importorskip("soundfile", reason=PIP)
 separator_models = pytest.importorskip("separator_models", reason=PIP)
 
 DEVICE_NAME = os.environ.get("MPS_SPECTRO_TEST_DEVICE", "simulator")
+DEVICE_TYPE = {"simulator": "cpu", "cuda": "cuda", "mps": "mps"}[DEVICE_NAME]
 SNR = 90.0  # dB; float32 rounding is at 110 and above
 
 
@@ -51,6 +52,7 @@ def separate(folder: Path, name: str) -> dict[str, numpy.ndarray]:
         log_level=logging.ERROR, model_file_dir=str(folder / "models"), output_dir=str(out), use_soundfile=True,
         **separator_models.PARAMETERS.get(name, {}),
     )  # fmt: skip
+    assert program.torch_device.type == DEVICE_TYPE  # which it chose itself
     program.load_model(separator_models.MODELS[name])
     files = program.separate(str(folder / "mix.wav"))
     stems = {Path(file).name: soundfile.read(out / Path(file).name, dtype="float64")[0] for file in files}

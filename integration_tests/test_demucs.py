@@ -28,6 +28,8 @@ soundfile = pytest.importorskip("soundfile")
 
 DEVICE_NAME = os.environ.get("MPS_SPECTRO_TEST_DEVICE", "simulator")
 DEVICE = {"simulator": "cpu", "cuda": "cuda", "mps": "mps"}[DEVICE_NAME]
+# Of the command lines: torch's device and ours. demucs-infer's has taken MPS out of its devices.
+OUTSIDE, OUTSIDE_NAME = ("cuda", "cuda") if DEVICE_NAME == "cuda" else ("cpu", "simulator")
 PROGRAMS = {"demucs": "demucs", "demucs_infer": "demucs-infer"}
 MPS = torch.device("mps:0")
 HDEMUCS = dict(depth=6, dconv_lstm=9, dconv_attn=9)  # without the LSTMs, which take long
@@ -109,7 +111,7 @@ def separate(package, folder: Path, *before: str, **environment: str):
     """The stems by the program's own command line."""
     name = PROGRAMS[package.__name__]
     program = command_line.script(name, f"pip install {name}")
-    command = [*before, program, "--repo", str(folder), "-n", "small", "-d", "cpu", "--shifts", "0", "--float32",
+    command = [*before, program, "--repo", str(folder), "-n", "small", "-d", OUTSIDE, "--shifts", "0", "--float32",
                "-o", str(folder / "out"), str(folder / "mix.wav")]  # fmt: skip
     seen = command_line.run(command, folder, **environment)
     stems = {}
@@ -129,8 +131,8 @@ def test_its_command_line_is_accelerated_from_outside(package, audio, tmp_path):
     before = command_line.digest(package)
     plain, seen = separate(package, tmp_path)
     assert not seen.enabled
-    run = (sys.executable, "-m", "mps_spectro_patch", "run", "--devices", "simulator")
-    ways = {"variable": ((), command_line.by_environment("simulator")), "run": (run, {})}
+    run = (sys.executable, "-m", "mps_spectro_patch", "run", "--devices", OUTSIDE_NAME)
+    ways = {"variable": ((), command_line.by_environment(OUTSIDE_NAME)), "run": (run, {})}
     for way, (command, environment) in ways.items():
         stems, seen = separate(package, tmp_path, *command, **environment)
         assert seen.stats["stft"][0] == seen.stats["istft"][0] > 0, way
