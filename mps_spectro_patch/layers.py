@@ -28,6 +28,7 @@ class Layer:
     def __init__(self, op: str, original: Callable) -> None:
         self.op = op
         self.retired = False  # bypassed by a later layer of ours: passes every call through
+        self.quick: tuple[type, ...] = _PLAIN  # inputs that may take the shortest way out: see settle()
         self.function = _dress((_make_stft if op == "stft" else _make_istft)(self, original), op, original)
 
     @property
@@ -73,31 +74,35 @@ def install(wanted: Collection[str]) -> list[str]:
     return [op for op in OPS if not (_install(op) if op in wanted else _remove(op))]
 
 
+def settle() -> None:
+    """To be called when a layer retires, or when it changes whether every call is watched."""
+    for layer in _layers:
+        layer.quick = () if layer.retired or watch.everything else _PLAIN
+
+
 _layers: list[Layer] = []
 _PLAIN = (torch.Tensor, torch.nn.Parameter)
 
 
 # Both functions begin with the shortest way out, for calls that are none of our business: written out, as each function
-# call costs a tenth of what may be spent there. Dynamo does not see it: is_dynamo_compiling() is true for it. (What
-# traces with fake tensors only comes to is_compiling().)
+# call costs a tenth of what may be spent there, and so does each object that is looked at: after torch's own work none
+# is in the processor's caches. Most often it is a CPU tensor that nobody accelerates, for which one attribute is asked.
+# Dynamo does not see it: is_dynamo_compiling() is true for it. (What traces with fake tensors only comes to
+# is_compiling().)
 
 
 def _make_stft(layer: Layer, original: Callable) -> Callable:
-    untouched, scope_here = guard.untouched, current.scope.get
+    untouched, scope_here = guard.untouched["stft"], current.scope.get
 
     def stft(input, n_fft, hop_length=None, win_length=None, window=None, center=True, pad_mode="reflect",
              normalized=False, onesided=None, return_complex=None, align_to_window=None):
-        if not is_dynamo_compiling() and type(input) in _PLAIN and not watch.everything:
+        if not is_dynamo_compiling() and type(input) in layer.quick:
             here = scope_here()
             options = current.process if here is None else here.owner.options
-            if options is not None and options.stft_flags is not None and not layer.retired:
-                for flag in options.stft_flags:
-                    if getattr(input, flag):
-                        break
-                else:
-                    untouched["stft"] += 1
-                    return original(input, n_fft, hop_length, win_length, window, center, pad_mode, normalized,
-                                    onesided, return_complex, align_to_window)
+            if options is not None and ((options.stft_leaves_cpu and input.is_cpu) or _leaves(options.stft_flags, input)):
+                untouched.calls += 1
+                return original(input, n_fft, hop_length, win_length, window, center, pad_mode, normalized, onesided,
+                                return_complex, align_to_window)
         options = current.options_for_compiled_code() if is_compiling() else options_here()
         if options is None or options.stft_flags is None or layer.retired:
             return original(input, n_fft, hop_length, win_length, window, center, pad_mode, normalized, onesided,
@@ -110,20 +115,18 @@ def _make_stft(layer: Layer, original: Callable) -> Callable:
 
 
 def _make_istft(layer: Layer, original: Callable) -> Callable:
-    untouched, scope_here = guard.untouched, current.scope.get
+    untouched, scope_here = guard.untouched["istft"], current.scope.get
 
     # torch.istft is a builtin: it has no signature, and its errors tell how arguments were given. So they are kept.
     def istft(*args, **kwargs):
-        if not is_dynamo_compiling() and args and type(args[0]) in _PLAIN and not watch.everything:
+        if not is_dynamo_compiling() and args and type(args[0]) in layer.quick:
             here = scope_here()
             options = current.process if here is None else here.owner.options
-            if options is not None and options.istft_flags is not None and not layer.retired:
-                for flag in options.istft_flags:
-                    if getattr(args[0], flag):
-                        break
-                else:
-                    untouched["istft"] += 1
-                    return original(*args, **kwargs)
+            if options is not None and (
+                (options.istft_leaves_cpu and args[0].is_cpu) or _leaves(options.istft_flags, args[0])
+            ):
+                untouched.calls += 1
+                return original(*args, **kwargs)
         options = current.options_for_compiled_code() if is_compiling() else options_here()
         if options is None or options.istft_flags is None or layer.retired:
             return original(*args, **kwargs)
@@ -134,6 +137,16 @@ def _make_istft(layer: Layer, original: Callable) -> Callable:
         return _call("istft", options, arguments, original, args, kwargs)
 
     return istft
+
+
+def _leaves(flags: tuple[str, ...] | None, input: torch.Tensor) -> bool:
+    """Whether the op is ours, and this input on none of the devices that are accelerated."""
+    if flags is None:
+        return False
+    for flag in flags:
+        if getattr(input, flag):
+            return False
+    return True
 
 
 def istft_arguments(input, n_fft, hop_length=None, win_length=None, window=None, center=True, normalized=False,
@@ -160,7 +173,7 @@ def _call(op: str, options: Options, arguments: tuple, original: Callable, args:
         if known is not None and type(arguments[4]) in _PLAIN:
             result = ready.call(arguments[0], arguments[4], None, known, options.verify)
             if result is not None:
-                guard.at_once[op] += 1
+                guard.at_once[op].calls += 1
                 return result
     return _act(op, options, arguments, original, args, kwargs, signature)
 
@@ -170,7 +183,7 @@ def _act(op: str, options: Options, arguments: tuple, original: Callable, args: 
     input = arguments[0]
     decision = routing.untouched(input, options.flags)
     if decision is Reason.DEVICE or (decision is Reason.TYPE and not _is_on_device(input, options)):
-        guard.untouched[op] += 1
+        guard.untouched[op].calls += 1
         watch.tell(Reason.DEVICE)
         return original(*args, **kwargs)
     if decision is None:
@@ -228,6 +241,7 @@ def _install(op: str) -> bool:
     for other in known:  # they may still be reached through wrappers that hide what they wrap
         other.retired = other is not layer
     layer.retired = False
+    settle()
     from . import dynamo
 
     dynamo.teach((layer.function, layer.original) for layer in _layers)

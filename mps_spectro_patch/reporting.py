@@ -133,6 +133,7 @@ def watch_calls(on: bool = True, trace: bool = False) -> None:
         watch.start(trace)
     else:
         watch.stop()
+    layers.settle()
 
 
 def report() -> Table:
