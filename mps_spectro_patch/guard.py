@@ -17,10 +17,10 @@ from typing import NamedTuple
 import torch
 from torch._subclasses.fake_tensor import FakeTensor
 
-from . import comparison, notices, ready, startup, watch
+from . import comparison, notices, ready, refusals, startup, watch
 from .kernels import plan
 from .options import OPS, Options, logger
-from .routing import Call, FallbackError, Reason, UseOriginal
+from .reasons import Call, FallbackError, Reason, UseOriginal
 
 ops = None  # mps_spectro_patch.ops once something is installed; importing the package must not register operators
 
@@ -188,6 +188,8 @@ def counts(reset: bool = False) -> dict[tuple[str, Reason | None], int]:
                     copy[op, reason] = copy.get((op, reason), 0) + tally.calls
                 if reset:
                     tally.calls = 0
+        for key, refused in refusals.counts(reset).items():
+            copy[key] = copy.get(key, 0) + refused
         if reset:
             _counts.clear()
     return copy

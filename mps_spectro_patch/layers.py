@@ -16,10 +16,11 @@ import torch
 from torch.compiler import is_compiling, is_dynamo_compiling
 from torch.jit._builtins import _get_builtin_table, _register_builtin
 
-from . import current, guard, ready, routing, watch
+from . import current, guard, ready, refusals, routing, watch
 from .current import options_here
 from .options import OPS, Options, logger
-from .routing import Reason
+from .reasons import Call, Reason
+from .refusals import Refusal
 
 
 class Layer:
@@ -96,20 +97,30 @@ def _make_stft(layer: Layer, original: Callable) -> Callable:
 
     def stft(input, n_fft, hop_length=None, win_length=None, window=None, center=True, pad_mode="reflect",
              normalized=False, onesided=None, return_complex=None, align_to_window=None):
+        refusal = None
         if not is_dynamo_compiling() and type(input) in layer.quick:
             here = scope_here()
             options = current.process if here is None else here.owner.options
-            if options is not None and ((options.stft_leaves_cpu and input.is_cpu) or _leaves(options.stft_flags, input)):
-                untouched.calls += 1
-                return original(input, n_fft, hop_length, win_length, window, center, pad_mode, normalized, onesided,
-                                return_complex, align_to_window)
+            if options is not None:
+                if (options.stft_leaves_cpu and input.is_cpu) or _leaves(options.stft_flags, input):
+                    untouched.calls += 1
+                    return original(input, n_fft, hop_length, win_length, window, center, pad_mode, normalized,
+                                    onesided, return_complex, align_to_window)
+                if refusals.known:
+                    refusal = refusals.find(options, input, window, n_fft, hop_length, win_length, center, pad_mode,
+                                            normalized, onesided, return_complex, align_to_window)
+                    if refusal is not None and refusal.calls % watch.EVERY:
+                        if watch.observer is not None:
+                            watch.introduce(sys._getframe(1))
+                        return original(input, n_fft, hop_length, win_length, window, center, pad_mode, normalized,
+                                        onesided, return_complex, align_to_window)
         options = current.options_for_compiled_code() if is_compiling() else options_here()
         if options is None or options.stft_flags is None or layer.retired:
             return original(input, n_fft, hop_length, win_length, window, center, pad_mode, normalized, onesided,
                             return_complex, align_to_window)
         arguments = (input, n_fft, hop_length, win_length, window, center, pad_mode, normalized, onesided,
                      return_complex, align_to_window)
-        return _call("stft", options, arguments, original, arguments, {})
+        return _call("stft", options, arguments, original, arguments, {}, refusal)
 
     return stft
 
@@ -119,14 +130,23 @@ def _make_istft(layer: Layer, original: Callable) -> Callable:
 
     # torch.istft is a builtin: it has no signature, and its errors tell how arguments were given. So they are kept.
     def istft(*args, **kwargs):
+        refusal = None
         if not is_dynamo_compiling() and args and type(args[0]) in layer.quick:
             here = scope_here()
             options = current.process if here is None else here.owner.options
-            if options is not None and (
-                (options.istft_leaves_cpu and args[0].is_cpu) or _leaves(options.istft_flags, args[0])
-            ):
-                untouched.calls += 1
-                return original(*args, **kwargs)
+            if options is not None:
+                if (options.istft_leaves_cpu and args[0].is_cpu) or _leaves(options.istft_flags, args[0]):
+                    untouched.calls += 1
+                    return original(*args, **kwargs)
+                if refusals.known:
+                    try:
+                        refusal = _find_istft(options, *args, **kwargs)
+                    except TypeError:
+                        return original(*args, **kwargs)
+                    if refusal is not None and refusal.calls % watch.EVERY:
+                        if watch.observer is not None:
+                            watch.introduce(sys._getframe(1))
+                        return original(*args, **kwargs)
         options = current.options_for_compiled_code() if is_compiling() else options_here()
         if options is None or options.istft_flags is None or layer.retired:
             return original(*args, **kwargs)
@@ -134,7 +154,7 @@ def _make_istft(layer: Layer, original: Callable) -> Callable:
             arguments = istft_arguments(*args, **kwargs)
         except TypeError:
             return original(*args, **kwargs)
-        return _call("istft", options, arguments, original, args, kwargs)
+        return _call("istft", options, arguments, original, args, kwargs, refusal)
 
     return istft
 
@@ -149,12 +169,20 @@ def _leaves(flags: tuple[str, ...] | None, input: torch.Tensor) -> bool:
     return True
 
 
+def _find_istft(options, input, n_fft, hop_length=None, win_length=None, window=None, center=True, normalized=False,
+                onesided=None, length=None, return_complex=False) -> Refusal | None:
+    return refusals.find(options, input, window, n_fft, hop_length, win_length, center, normalized, onesided, length,
+                         return_complex)
+
+
 def istft_arguments(input, n_fft, hop_length=None, win_length=None, window=None, center=True, normalized=False,
                     onesided=None, length=None, return_complex=False) -> tuple:
     return input, n_fft, hop_length, win_length, window, center, normalized, onesided, length, return_complex
 
 
-def _call(op: str, options: Options, arguments: tuple, original: Callable, args: tuple, kwargs: dict) -> torch.Tensor:
+def _call(op: str, options: Options, arguments: tuple, original: Callable, args: tuple, kwargs: dict,
+          refusal: Refusal | None) -> torch.Tensor:  # fmt: skip
+    """refusal: of a call that is counted already, and that watch.py is to look at."""
     if is_compiling():  # no counters, locks or comparisons: dynamo could not trace them
         decision = routing.decide_compiled(op, options.device_types, arguments)
         if isinstance(decision, Reason):
@@ -162,24 +190,25 @@ def _call(op: str, options: Options, arguments: tuple, original: Callable, args:
         return guard.launch_compiled(op, arguments[0], arguments[4], decision)
     if watch.observer is not None:
         watch.introduce(sys._getframe(2))
+    if refusal is not None:
+        return watch.call(op, arguments, lambda: _refused(refusal, original, args, kwargs))
     if watch.is_due(op):
         return watch.call(op, arguments, lambda: _act(op, options, arguments, original, args, kwargs))
-    signature = None
+    signature = known = None
     if type(arguments[0]) in _PLAIN and routing.is_plain_eager():
         signature = routing.signature_of(arguments)
         known = routing.known_answer(signature)
-        if type(known) is Reason:
-            return guard.fall_back(op, known, options, lambda: original(*args, **kwargs))
-        if known is not None and type(arguments[4]) in _PLAIN:
+        if type(known) is Call and type(arguments[4]) in _PLAIN:
             result = ready.call(arguments[0], arguments[4], None, known, options.verify)
             if result is not None:
                 guard.at_once[op].calls += 1
                 return result
-    return _act(op, options, arguments, original, args, kwargs, signature)
+    return _act(op, options, arguments, original, args, kwargs, signature, known)
 
 
 def _act(op: str, options: Options, arguments: tuple, original: Callable, args: tuple, kwargs: dict,
-         signature: tuple | None = None) -> torch.Tensor:  # fmt: skip
+         signature: tuple | None = None, known: Call | Reason | None = None) -> torch.Tensor:  # fmt: skip
+    """signature: where nothing is going on around the call, and `known` the answer to it, if there was one."""
     input = arguments[0]
     decision = routing.untouched(input, options.flags)
     if decision is Reason.DEVICE or (decision is Reason.TYPE and not _is_on_device(input, options)):
@@ -187,11 +216,18 @@ def _act(op: str, options: Options, arguments: tuple, original: Callable, args: 
         watch.tell(Reason.DEVICE)
         return original(*args, **kwargs)
     if decision is None:
-        decision = routing.decide_touched(op, arguments, signature)
+        decision = routing.decide_touched(op, arguments, signature, known)
     if isinstance(decision, Reason):
+        if signature is not None:
+            refusals.remember(op, decision, options, arguments)
         return guard.fall_back(op, decision, options, lambda: original(*args, **kwargs))
     again = signature is not None and type(arguments[4]) in _PLAIN
     return guard.run(op, options, input, arguments[4], decision, lambda: original(*args, **kwargs), again)
+
+
+def _refused(refusal: Refusal, original: Callable, args: tuple, kwargs: dict) -> torch.Tensor:
+    watch.tell(refusal.reason)
+    return original(*args, **kwargs)
 
 
 def _is_on_device(input: Any, options: Options) -> bool:
