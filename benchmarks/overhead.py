@@ -4,7 +4,7 @@
 
 Everything is the least of many measurements taken in turns with what it is compared with: a busy machine only adds.
 Each cost stands beside its bound; the exit status is 1 if one is exceeded. A call is measured around torch's own work,
-which leaves little of ours in the processor's caches: three times what it costs alone, which test_environment.py bounds.
+which leaves little of ours in the processor's caches: three times what it costs alone, as test_environment.py has it.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from . import batching, composite, operators
 from .operators import NAMESPACE
 
 
-def _run(name: str, *arguments: Any) -> torch.Tensor:
+def run(name: str, *arguments: Any) -> torch.Tensor:
     """An operator in a backward pass: its body where nothing watches."""
     first = arguments[0]
     if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() or type(first) is not torch.Tensor:
@@ -55,11 +55,11 @@ def _stft_backward(ctx, gradient):
     input, window = ctx.saved_tensors
     results = [None, None]
     if ctx.needs_input_grad[0]:
-        results[0] = _run("stft_adjoint", gradient, window, ctx.samples, *ctx.arguments, ctx.dtype.is_complex)
+        results[0] = run("stft_adjoint", gradient, window, ctx.samples, *ctx.arguments, ctx.dtype.is_complex)
         results[0] = results[0].to(ctx.dtype)
     if ctx.needs_input_grad[1]:
         window = _like_window(ctx, window, gradient)
-        results[1] = _run("stft_window_gradient", gradient, input, window, *ctx.arguments)
+        results[1] = run("stft_window_gradient", gradient, input, window, *ctx.arguments)
     return *results, *_none(ctx.arguments)
 
 
@@ -74,9 +74,9 @@ def _stft_adjoint_backward(ctx, input):
     gradient, window = ctx.saved_tensors
     results = [None, None]
     if ctx.needs_input_grad[0]:
-        results[0] = _run("stft", input, window, *ctx.arguments)
+        results[0] = run("stft", input, window, *ctx.arguments)
     if ctx.needs_input_grad[1]:
-        results[1] = _run("stft_window_gradient", gradient, input, _like_window(ctx, window, gradient), *ctx.arguments)
+        results[1] = run("stft_window_gradient", gradient, input, _like_window(ctx, window, gradient), *ctx.arguments)
     return *results, None, *_none(ctx.arguments), None
 
 
@@ -90,9 +90,9 @@ def _stft_window_gradient_backward(ctx, window):
     gradient, input = ctx.saved_tensors
     results = [None, None]
     if ctx.needs_input_grad[0]:
-        results[0] = _run("stft", input, window, *ctx.arguments)
+        results[0] = run("stft", input, window, *ctx.arguments)
     if ctx.needs_input_grad[1]:
-        results[1] = _run("stft_adjoint", gradient, window, ctx.samples, *ctx.arguments, ctx.dtype.is_complex)
+        results[1] = run("stft_adjoint", gradient, window, ctx.samples, *ctx.arguments, ctx.dtype.is_complex)
         results[1] = results[1].to(ctx.dtype)
     return *results, None, *_none(ctx.arguments)
 
@@ -107,9 +107,9 @@ def _istft_backward(ctx, gradient):
     input, window = ctx.saved_tensors
     results = [None, None]
     if ctx.needs_input_grad[0]:
-        results[0] = _run("istft_adjoint", gradient, window, ctx.frames, *ctx.arguments)
+        results[0] = run("istft_adjoint", gradient, window, ctx.frames, *ctx.arguments)
     if ctx.needs_input_grad[1]:
-        results[1] = _run("istft_window_gradient", gradient, input, window, *ctx.arguments)
+        results[1] = run("istft_window_gradient", gradient, input, window, *ctx.arguments)
     return *results, *_none(ctx.arguments), None, None
 
 
@@ -123,9 +123,9 @@ def _istft_adjoint_backward(ctx, input):
     gradient, window = ctx.saved_tensors
     results = [None, None]
     if ctx.needs_input_grad[0]:
-        results[0] = _run("istft", input, window, *ctx.arguments, ctx.length, ctx.dtype.is_complex)
+        results[0] = run("istft", input, window, *ctx.arguments, ctx.length, ctx.dtype.is_complex)
     if ctx.needs_input_grad[1]:
-        results[1] = _run("istft_window_gradient", gradient, input, window, *ctx.arguments)
+        results[1] = run("istft_window_gradient", gradient, input, window, *ctx.arguments)
     return *results, None, *_none(ctx.arguments)
 
 
