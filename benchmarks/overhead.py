@@ -3,7 +3,8 @@
     python benchmarks/overhead.py          # prints a table
 
 Everything is the least of many measurements taken in turns with what it is compared with: a busy machine only adds.
-Each cost stands beside its bound; the exit status is 1 if one is exceeded.
+Each cost stands beside its bound; the exit status is 1 if one is exceeded. A call is measured around torch's own work,
+which leaves little of ours in the processor's caches: three times what it costs alone, as test_environment.py has it.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ def main() -> int:
         ("call on another device, reach=attribute", *per_call("attribute", "mps"), 2.0, "us"),
         ("call on another device, reach=references", *per_call("references", "mps"), 2.0, "us"),
         ("call on another device, reach=dispatcher", *per_call("dispatcher", "mps"), 0.5, "us"),
-        ("call without a kernel on an accelerated device", *per_call("attribute", "simulator"), None, "us"),
+        ("call without a kernel on an accelerated device", *per_call("attribute", "simulator"), 8.0, "us"),
         ("import of enable, disable and accelerated, beyond torch", importing(), 0.0, 20.0, "ms"),
         (".pth file at interpreter start, variable not set", starting(False), 0.0, 2.0, "ms"),
         (".pth file at interpreter start, variable set", starting(True), 0.0, 5.0, "ms"),
@@ -35,14 +36,14 @@ def main() -> int:
     print(f"{'':<56}{'costs':>12}{'of':>12}{'bound':>12}")
     exceeded = False
     for what, cost, of, bound, unit in rows:
-        limit = f"{bound:.1f} {unit}" if bound is not None else ""
+        limit = f"{bound:.1f} {unit}"
         base = f"{of:.1f} {unit}" if of else ""
-        exceeded |= bound is not None and cost > bound
+        exceeded |= cost > bound
         print(f"{what:<56}{f'{cost:.3f} {unit}':>12}{base:>12}{limit:>12}")
     return int(exceeded)
 
 
-def per_call(reach: str, device: str, rounds: int = 400) -> tuple[float, float]:
+def per_call(reach: str, device: str, rounds: int = 1000) -> tuple[float, float]:
     """(microseconds that the patch adds to torch.stft of a small CPU tensor, microseconds of the unpatched call)."""
     import torch
 
@@ -61,6 +62,7 @@ def per_call(reach: str, device: str, rounds: int = 400) -> tuple[float, float]:
 
     if reach != "dispatcher":
         with msp.accelerated(devices=(device,), reach=reach):
+            block(patched, 1, 200)  # what is refused is remembered when calls are no longer looked at one by one
             return in_turns(unpatched, patched, rounds)
     # Here the operator is what is patched, so torch's function is the same one; what changes is the registration.
     best = [float("inf"), float("inf")]

@@ -71,7 +71,8 @@ def features(
     signal: torch.Tensor, window: torch.Tensor, geometry: StftGeometry, wanted: Features, bands: Bands | None
 ) -> torch.Tensor:
     """[rows, width, frames] float32, frame by frame in memory, of signal [rows, samples] in one launch."""
-    return _forward(signal, window, geometry, wanted, bands, False)[0]
+    signal, window = _prepared(signal), window.contiguous()
+    return ready_features(signal, window, geometry, wanted, bands)(signal, window)
 
 
 def limited_features(
@@ -80,14 +81,14 @@ def limited_features(
 ) -> torch.Tensor:  # fmt: skip
     """features() with a floor: `below` under the largest of every `rows_per_item` rows; then times factor plus offset.
     Two launches."""
-    output, maxima = _forward(signal, window, geometry, wanted, bands, True)
-    limits.limit(output, maxima, geometry.rows // rows_per_item, below, factor, offset)
-    return output
+    signal, window = _prepared(signal), window.contiguous()
+    run = ready_features(signal, window, geometry, wanted, bands, rows_per_item, below, factor, offset)
+    return run(signal, window)
 
 
 def ready_features(
     signal: torch.Tensor, window: torch.Tensor, geometry: StftGeometry, wanted: Features, bands: Bands | None,
-    rows_per_item: int, below: float | None, factor: float, offset: float,
+    rows_per_item: int = 1, below: float | None = None, factor: float = 1.0, offset: float = 0.0,
 ) -> Ready:  # fmt: skip
     """features(), or limited_features() if `below` is given, as a function of signal and window alone: of tensors laid
     out as these, rows and window without gaps."""
@@ -214,25 +215,6 @@ def _prepared(signal: torch.Tensor) -> torch.Tensor:
 def _pairs(signal: torch.Tensor, window: torch.Tensor, geometry: StftGeometry) -> tuple[bool, bool]:
     """Whether signal and window may be read two values at a time."""
     return starts_at_pair(signal), geometry.win_length == geometry.n_fft and starts_at_pair(window)
-
-
-def _forward(
-    signal: torch.Tensor, window: torch.Tensor, geometry: StftGeometry, wanted: Features, bands: Bands | None,
-    wants_maxima: bool,
-) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
-    signal, window = _prepared(signal), window.contiguous()
-    recipe, slots = _recipe(
-        geometry, wanted, bands, signal.stride(0), signal.dtype, _pairs(signal, window, geometry), wants_maxima, None,
-        signal.device,
-    )  # fmt: skip
-    frames = geometry.frames - wanted.dropped
-    output = empty(
-        (geometry.rows, wanted.width, frames), torch.float32, signal.device, (frames * wanted.width, 1, wanted.width)
-    )
-    maxima = empty((slots,), torch.float32, signal.device) if wants_maxima else window
-    if frames:
-        recipe(signal, window, window, output, maxima)
-    return output, maxima
 
 
 @lru_cache(maxsize=1024)

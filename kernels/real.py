@@ -64,29 +64,13 @@ def kernel_source(plan: Plan, kind: Kind | None = None) -> str:
 def stft(signal: torch.Tensor, window: torch.Tensor, geometry: StftGeometry) -> torch.Tensor:
     if signal.stride(1) != 1:
         signal = signal.contiguous()
-    device = signal.device
     window = window.contiguous()
-    paired_window = geometry.win_length == geometry.n_fft and starts_at_pair(window)
-    recipe = _stft_recipe(
-        geometry, signal.stride(0), signal.dtype, starts_at_pair(signal), paired_window, device
-    )
-    # Not a transposed view: torch's result is none, and autograd tells them apart.
-    spectrum = _empty_spectrum(geometry.rows, geometry.bins, geometry.frames, device)
-    recipe(signal, window, spectrum)
-    return spectrum
+    return ready_stft(signal, window, geometry)(signal, window)
 
 
 def istft(spectrum: torch.Tensor, window: torch.Tensor, geometry: IstftGeometry) -> torch.Tensor | None:
-    device = spectrum.device
-    envelope = _envelope(window, geometry)
-    if envelope is None:
-        return None
-    window = window.contiguous()
-    paired_window = geometry.win_length == geometry.n_fft and starts_at_pair(window)
-    recipe = _istft_recipe(geometry, spectrum.stride(), envelope.head, envelope.tail, paired_window, device)
-    signal = empty((geometry.rows, geometry.length), torch.float32, device)
-    recipe(spectrum, window, envelope.table, signal)
-    return signal
+    run = ready_istft(spectrum, window, geometry)
+    return None if run is None else run(spectrum, window.contiguous())
 
 
 def ready_stft(signal: torch.Tensor, window: torch.Tensor, geometry: StftGeometry) -> Ready:
@@ -99,6 +83,7 @@ def ready_stft(signal: torch.Tensor, window: torch.Tensor, geometry: StftGeometr
     size = geometry.rows, geometry.bins, geometry.frames
 
     def run(signal: torch.Tensor, window: torch.Tensor) -> torch.Tensor:
+        # Not a transposed view: torch's result is none, and autograd tells them apart.
         spectrum = _empty_spectrum(*size, device)
         recipe(signal, window, spectrum)
         return spectrum
@@ -107,11 +92,11 @@ def ready_stft(signal: torch.Tensor, window: torch.Tensor, geometry: StftGeometr
 
 
 def ready_istft(spectrum: torch.Tensor, window: torch.Tensor, geometry: IstftGeometry) -> Ready | None:
-    """istft() likewise, for as long as the window's values stay as they are."""
-    device, envelope = spectrum.device, _envelope(window, geometry)
+    """istft() likewise, for as long as the window's values stay as they are. None: it cannot be inverted."""
+    device, envelope = spectrum.device, _envelope(window, geometry)  # which knows this very window again
     if envelope is None:
         return None
-    paired_window = geometry.win_length == geometry.n_fft and starts_at_pair(window)
+    paired_window = geometry.win_length == geometry.n_fft and starts_at_pair(window.contiguous())
     recipe = _istft_recipe(geometry, spectrum.stride(), envelope.head, envelope.tail, paired_window, device)
     size, table = (geometry.rows, geometry.length), envelope.table
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .routing import Reason
+from .reasons import Reason
 
 ADVICE = {
     Reason.DEVICE: "move the input to an accelerated device, or name its device in devices=",

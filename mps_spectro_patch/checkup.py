@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -52,28 +53,44 @@ def compiles(device: str, sources: Iterable[tuple[str, str, str, int]]) -> Itera
 
 def is_right(device: str, full: bool) -> Iterator[Finding]:
     """Compares results and gradients with float64 on the CPU, over sizes and modes."""
+    bounds = {"forward": FORWARD, "backward": BACKWARD}
+    cases = (
+        (f"n_fft={n_fft}, {label}", bounds, partial(_errors, device, n_fft, options))
+        for n_fft in SIZES[full]
+        for label, options in _modes(n_fft)
+    )
+    yield compared("results", "calls of each function", cases)
+
+
+Errors = dict[str, float]  # relative L2, "forward" and perhaps "backward"
+
+
+def compared(check: str, what: str, cases: Iterable[tuple[str, Errors, Callable[[], Errors]]]) -> Finding:
+    """What comes of cases: (label, the largest errors that are right, what measures the errors)."""
     worst = {"forward": 0.0, "backward": 0.0}
     failed, count = [], 0
-    for n_fft in SIZES[full]:
-        for label, options in _modes(n_fft):
-            count += 1
-            try:
-                with accelerated(devices=(device,), verify="off", on_error="raise", on_fallback="raise"):
-                    got = _round(torch.stft, torch.istft, ACCELERATORS[device], torch.float32, n_fft, options)
-                want = _round(torch.functional.stft, torch._VF.istft, "cpu", torch.float64, n_fft, options)
-                for name, limit in (("forward", FORWARD), ("backward", BACKWARD)):
-                    error = max(map(relative_error, got[name], want[name]))
-                    worst[name] = max(worst[name], error)
-                    if not error <= limit:
-                        failed.append(f"n_fft={n_fft}, {label}: {name} differs by {error:.1e} (relative L2)")
-            except Exception as error:
-                failed.append(f"n_fft={n_fft}, {label}: {type(error).__name__}: {error}")
-    yield Finding(
-        "results", not failed,
-        f"{count} calls of each function against float64: largest relative error {worst['forward']:.1e} forward, "
+    for label, bounds, measure in cases:
+        count += 1
+        try:
+            for name, error in measure().items():
+                worst[name] = max(worst[name], error)
+                if not error <= bounds[name]:
+                    failed.append(f"{label}: {name} differs by {error:.1e} (relative L2)")
+        except Exception as error:
+            failed.append(f"{label}: {type(error).__name__}: {error}")
+    return Finding(
+        check, not failed,
+        f"{count} {what} against float64: largest relative error {worst['forward']:.1e} forward, "
         f"{worst['backward']:.1e} backward",
         {"failed": failed, "count": count, "worst": worst},
     )  # fmt: skip
+
+
+def _errors(device: str, n_fft: int, options: dict[str, Any]) -> Errors:
+    with accelerated(devices=(device,), verify="off", on_error="raise", on_fallback="raise"):
+        got = _round(torch.stft, torch.istft, ACCELERATORS[device], torch.float32, n_fft, options)
+    want = _round(torch.functional.stft, torch._VF.istft, "cpu", torch.float64, n_fft, options)
+    return {name: max(map(relative_error, got[name], want[name])) for name in got}
 
 
 def is_fast(device: str) -> Iterator[Finding]:

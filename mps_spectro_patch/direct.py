@@ -13,7 +13,7 @@ from torch.compiler import is_compiling
 from . import current, guard, routing
 from .functional import make_window
 from .options import Options
-from .routing import Reason
+from .reasons import Reason
 
 SAFETY = ("auto", "always", "off")
 LONG_MODES = ("custom", "torch_fallback")

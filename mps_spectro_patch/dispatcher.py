@@ -18,7 +18,7 @@ from . import guard, routing, watch
 from .current import options_here
 from .ops import composite
 from .options import logger
-from .routing import Reason
+from .reasons import Reason
 
 # A device's own key alone would lose gradients without a word; its autograd key alone is not asked in inference mode.
 KEYS = {"mps": ("MPS", "AutogradMPS"), "cuda": ("CUDA", "AutogradCUDA"), "cpu": ("CPU", "AutogradCPU")}

@@ -14,7 +14,7 @@ from .advice import ADVICE
 from .current import options_here
 from .kernels import plan
 from .options import Options
-from .routing import Call, Reason, Route
+from .reasons import Call, Reason, Route
 
 
 class Work(NamedTuple):

@@ -75,10 +75,6 @@ def declare(
     return extra
 
 
-def groups() -> set[str]:
-    return {group for names in _groups.values() for group in names}
-
-
 def want(wanted: Iterable[str]) -> None:
     """Applies the patches of these groups, now or when their modules are imported, and takes out all others."""
     global _wanted

@@ -96,10 +96,8 @@ def compute(
         raise TypeError(f"the waveform must be a floating-point tensor, not {getattr(x, 'dtype', type(x).__name__)}")
     if x.dim() == 0:
         raise ValueError("the waveform must be [..., time]")
-    if use_kernels and not is_compiling() and routing.is_plain_eager():
-        result = ready.call(x, window, basis, call, _layout(x))
-        if result is not None:
-            return result
+    if use_kernels and (result := _at_once(x, window, basis, call)) is not None:
+        return result
     dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
     device = x.device
     if window.dtype != dtype or window.device != device:
@@ -115,11 +113,18 @@ def try_fused(
     """compute() of float32 tensors by the kernels, or None where they do not do this call."""
     if x.dim() == 0 or not x.numel():
         return None
-    if not is_compiling() and routing.is_plain_eager():
-        result = ready.call(x, window, basis, call, _layout(x))
-        if result is not None:
-            return result
+    if (result := _at_once(x, window, basis, call)) is not None:
+        return result
     return _compute(x, window, basis, call, True, False)
+
+
+def _at_once(
+    x: torch.Tensor, window: torch.Tensor, basis: torch.Tensor | None, call: FrontEnd
+) -> torch.Tensor | None:
+    """The result, where such a call was made before."""
+    if is_compiling() or not routing.is_plain_eager():
+        return None
+    return ready.call(x, window, basis, call, _layout(x))
 
 
 def _layout(x: torch.Tensor) -> tuple | None:

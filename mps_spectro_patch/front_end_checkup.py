@@ -6,13 +6,14 @@ As in checkup.py a check yields findings; none prints, and an error in one is a 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
 
 from . import front_end
-from .checkup import Finding, relative_error
+from .checkup import Errors, Finding, compared, relative_error
 from .filterbanks import melscale_fbanks
 from .front_end import FrontEnd, Scale
 from .kernels import features, launch, limits
@@ -40,32 +41,17 @@ def sources(full: bool) -> Iterator[tuple[str, str, str, int]]:
 
 def are_right(device: str, full: bool) -> Iterator[Finding]:
     """Compares features and gradients with float64 on the CPU, over sizes and scales."""
-    worst = {"forward": 0.0, "backward": 0.0}
-    failed, count = [], 0
+    yield compared("front ends", "calls", _cases(device, full))
+
+
+def _cases(device: str, full: bool) -> Iterator[tuple[str, Errors, Callable[[], Errors]]]:
     for n_fft in SIZES[full]:
         for label, call, banded in _calls(n_fft):
-            count += 1
-            try:
-                forward = FORWARD if call.scale.deviation_eps is None else STANDARDISED
-                for name, error in _errors(device, call, banded).items():
-                    worst[name] = max(worst[name], error)
-                    if not error <= (forward if name == "forward" else BACKWARD):
-                        failed.append(f"n_fft={n_fft}, {label}: {name} differs by {error:.1e} (relative L2)")
-            except Exception as error:
-                failed.append(f"n_fft={n_fft}, {label}: {type(error).__name__}: {error}")
+            forward = FORWARD if call.scale.deviation_eps is None else STANDARDISED
+            bounds = {"forward": forward, "backward": BACKWARD}
+            yield f"n_fft={n_fft}, {label}", bounds, partial(_errors, device, call, banded)
     for below in (None, 20.0):
-        count += 1
-        try:
-            if not (error := _decibels(device, below)) <= FORWARD:
-                failed.append(f"decibels, floor {below}: differ by {error:.1e} (relative L2)")
-        except Exception as error:
-            failed.append(f"decibels, floor {below}: {type(error).__name__}: {error}")
-    yield Finding(
-        "front ends", not failed,
-        f"{count} calls against float64: largest relative error {worst['forward']:.1e} forward, "
-        f"{worst['backward']:.1e} backward",
-        {"failed": failed, "count": count, "worst": worst},
-    )  # fmt: skip
+        yield f"decibels, floor {below}", {"forward": FORWARD}, partial(_decibels, device, below)
 
 
 def _calls(n_fft: int) -> Iterator[tuple[str, FrontEnd, bool]]:
@@ -82,7 +68,7 @@ def _calls(n_fft: int) -> Iterator[tuple[str, FrontEnd, bool]]:
 _LOG_FIELDS = _LOG.scale, _LOG.amin, _LOG.factor
 
 
-def _errors(device: str, call: FrontEnd, banded: bool) -> dict[str, float]:
+def _errors(device: str, call: FrontEnd, banded: bool) -> Errors:
     """Relative errors of the features and, where they are of one launch, of their gradient."""
     generator = torch.Generator().manual_seed(call.n_fft)
     x = torch.randn(2, 3 * call.n_fft + 101, generator=generator)
@@ -108,10 +94,10 @@ def _errors(device: str, call: FrontEnd, banded: bool) -> dict[str, float]:
     return errors
 
 
-def _decibels(device: str, below: float | None) -> float:
+def _decibels(device: str, below: float | None) -> Errors:
     x = torch.rand(2, 40, 50, generator=torch.Generator().manual_seed(1))
     got = limits.decibels(x.to(ACCELERATORS[device]), 2, _LOG.amin, _LOG.factor, 3.0, below)
     want = x.double().clamp(min=_LOG.amin).log() * _LOG.factor + 3.0
     if below is not None:
         want = want.maximum(want.amax((1, 2), keepdim=True) - below)
-    return relative_error(got.cpu(), want)
+    return {"forward": relative_error(got.cpu(), want)}

@@ -17,10 +17,10 @@ from typing import NamedTuple
 import torch
 from torch._subclasses.fake_tensor import FakeTensor
 
-from . import comparison, notices, ready, startup, watch
+from . import comparison, notices, ready, refusals, startup, watch
 from .kernels import plan
 from .options import OPS, Options, logger
-from .routing import Call, FallbackError, Reason, UseOriginal
+from .reasons import Call, FallbackError, Reason, UseOriginal
 
 ops = None  # mps_spectro_patch.ops once something is installed; importing the package must not register operators
 
@@ -42,9 +42,19 @@ _counts: dict[tuple[str, Reason | None], int] = {}  # reason None: fast
 _agreed = {op: 0 for op in OPS}  # comparisons that found nothing wrong
 _lock = threading.Lock()
 _here = threading.local()
-# Calls that are none of our business (Reason.DEVICE). They pay for no lock, so threads may lose one now and then.
-untouched = {op: 0 for op in OPS}
-at_once = {op: 0 for op in OPS}  # fast calls that were ready; likewise
+
+
+class Tally:
+    """Calls that pay for no lock: threads may lose one now and then."""
+
+    __slots__ = ("calls",)
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+
+untouched = {op: Tally() for op in OPS}  # calls that are none of our business (Reason.DEVICE)
+at_once = {op: Tally() for op in OPS}  # fast calls that were ready
 
 
 def load_operators() -> None:
@@ -173,12 +183,16 @@ def count(op: str, reason: Reason | None) -> None:
 def counts(reset: bool = False) -> dict[tuple[str, Reason | None], int]:
     with _lock:
         copy = dict(_counts)
-        copy.update({(op, Reason.DEVICE): passed for op, passed in untouched.items() if passed})
-        copy.update({(op, None): copy.get((op, None), 0) + passed for op, passed in at_once.items() if passed})
+        for reason, tallies in ((Reason.DEVICE, untouched), (None, at_once)):
+            for op, tally in tallies.items():
+                if tally.calls:
+                    copy[op, reason] = copy.get((op, reason), 0) + tally.calls
+                if reset:
+                    tally.calls = 0
+        for key, refused in refusals.counts(reset).items():
+            copy[key] = copy.get(key, 0) + refused
         if reset:
             _counts.clear()
-            untouched.update(dict.fromkeys(OPS, 0))
-            at_once.update(dict.fromkeys(OPS, 0))
     return copy
 
 

@@ -16,10 +16,11 @@ import torch
 from torch.compiler import is_compiling, is_dynamo_compiling
 from torch.jit._builtins import _get_builtin_table, _register_builtin
 
-from . import current, guard, ready, routing, watch
+from . import current, guard, ready, refusals, routing, watch
 from .current import options_here
 from .options import OPS, Options, logger
-from .routing import Reason
+from .reasons import Call, Reason
+from .refusals import Refusal
 
 
 class Layer:
@@ -28,6 +29,7 @@ class Layer:
     def __init__(self, op: str, original: Callable) -> None:
         self.op = op
         self.retired = False  # bypassed by a later layer of ours: passes every call through
+        self.quick: tuple[type, ...] = _PLAIN  # inputs that may take the shortest way out: see settle()
         self.function = _dress((_make_stft if op == "stft" else _make_istft)(self, original), op, original)
 
     @property
@@ -73,57 +75,78 @@ def install(wanted: Collection[str]) -> list[str]:
     return [op for op in OPS if not (_install(op) if op in wanted else _remove(op))]
 
 
+def settle() -> None:
+    """To be called when a layer retires, or when it changes whether every call is watched."""
+    for layer in _layers:
+        layer.quick = () if layer.retired or watch.everything else _PLAIN
+
+
 _layers: list[Layer] = []
 _PLAIN = (torch.Tensor, torch.nn.Parameter)
 
 
 # Both functions begin with the shortest way out, for calls that are none of our business: written out, as each function
-# call costs a tenth of what may be spent there. Dynamo does not see it: is_dynamo_compiling() is true for it. (What
-# traces with fake tensors only comes to is_compiling().)
+# call costs a tenth of what may be spent there, and so does each object that is looked at: after torch's own work none
+# is in the processor's caches. Most often it is a CPU tensor that nobody accelerates, for which one attribute is asked.
+# Dynamo does not see it: is_dynamo_compiling() is true for it. (What traces with fake tensors only comes to
+# is_compiling().)
 
 
 def _make_stft(layer: Layer, original: Callable) -> Callable:
-    untouched, scope_here = guard.untouched, current.scope.get
+    untouched, scope_here = guard.untouched["stft"], current.scope.get
 
     def stft(input, n_fft, hop_length=None, win_length=None, window=None, center=True, pad_mode="reflect",
              normalized=False, onesided=None, return_complex=None, align_to_window=None):
-        if not is_dynamo_compiling() and type(input) in _PLAIN and not watch.everything:
+        refusal = None
+        if not is_dynamo_compiling() and type(input) in layer.quick:
             here = scope_here()
             options = current.process if here is None else here.owner.options
-            if options is not None and options.stft_flags is not None and not layer.retired:
-                for flag in options.stft_flags:
-                    if getattr(input, flag):
-                        break
-                else:
-                    untouched["stft"] += 1
+            if options is not None:
+                if (options.stft_leaves_cpu and input.is_cpu) or _leaves(options.stft_flags, input):
+                    untouched.calls += 1
                     return original(input, n_fft, hop_length, win_length, window, center, pad_mode, normalized,
                                     onesided, return_complex, align_to_window)
+                if refusals.known:
+                    refusal = refusals.find(options, input, window, n_fft, hop_length, win_length, center, pad_mode,
+                                            normalized, onesided, return_complex, align_to_window)
+                    if refusal is not None and refusal.calls % watch.EVERY:
+                        if watch.observer is not None:
+                            watch.introduce(sys._getframe(1))
+                        return original(input, n_fft, hop_length, win_length, window, center, pad_mode, normalized,
+                                        onesided, return_complex, align_to_window)
         options = current.options_for_compiled_code() if is_compiling() else options_here()
         if options is None or options.stft_flags is None or layer.retired:
             return original(input, n_fft, hop_length, win_length, window, center, pad_mode, normalized, onesided,
                             return_complex, align_to_window)
         arguments = (input, n_fft, hop_length, win_length, window, center, pad_mode, normalized, onesided,
                      return_complex, align_to_window)
-        return _call("stft", options, arguments, original, arguments, {})
+        return _call("stft", options, arguments, original, arguments, {}, refusal)
 
     return stft
 
 
 def _make_istft(layer: Layer, original: Callable) -> Callable:
-    untouched, scope_here = guard.untouched, current.scope.get
+    untouched, scope_here = guard.untouched["istft"], current.scope.get
 
     # torch.istft is a builtin: it has no signature, and its errors tell how arguments were given. So they are kept.
     def istft(*args, **kwargs):
-        if not is_dynamo_compiling() and args and type(args[0]) in _PLAIN and not watch.everything:
+        refusal = None
+        if not is_dynamo_compiling() and args and type(args[0]) in layer.quick:
             here = scope_here()
             options = current.process if here is None else here.owner.options
-            if options is not None and options.istft_flags is not None and not layer.retired:
-                for flag in options.istft_flags:
-                    if getattr(args[0], flag):
-                        break
-                else:
-                    untouched["istft"] += 1
+            if options is not None:
+                if (options.istft_leaves_cpu and args[0].is_cpu) or _leaves(options.istft_flags, args[0]):
+                    untouched.calls += 1
                     return original(*args, **kwargs)
+                if refusals.known:
+                    try:
+                        refusal = _find_istft(options, *args, **kwargs)
+                    except TypeError:
+                        return original(*args, **kwargs)
+                    if refusal is not None and refusal.calls % watch.EVERY:
+                        if watch.observer is not None:
+                            watch.introduce(sys._getframe(1))
+                        return original(*args, **kwargs)
         options = current.options_for_compiled_code() if is_compiling() else options_here()
         if options is None or options.istft_flags is None or layer.retired:
             return original(*args, **kwargs)
@@ -131,9 +154,25 @@ def _make_istft(layer: Layer, original: Callable) -> Callable:
             arguments = istft_arguments(*args, **kwargs)
         except TypeError:
             return original(*args, **kwargs)
-        return _call("istft", options, arguments, original, args, kwargs)
+        return _call("istft", options, arguments, original, args, kwargs, refusal)
 
     return istft
+
+
+def _leaves(flags: tuple[str, ...] | None, input: torch.Tensor) -> bool:
+    """Whether the op is ours, and this input on none of the devices that are accelerated."""
+    if flags is None:
+        return False
+    for flag in flags:
+        if getattr(input, flag):
+            return False
+    return True
+
+
+def _find_istft(options, input, n_fft, hop_length=None, win_length=None, window=None, center=True, normalized=False,
+                onesided=None, length=None, return_complex=False) -> Refusal | None:
+    return refusals.find(options, input, window, n_fft, hop_length, win_length, center, normalized, onesided, length,
+                         return_complex)
 
 
 def istft_arguments(input, n_fft, hop_length=None, win_length=None, window=None, center=True, normalized=False,
@@ -141,7 +180,9 @@ def istft_arguments(input, n_fft, hop_length=None, win_length=None, window=None,
     return input, n_fft, hop_length, win_length, window, center, normalized, onesided, length, return_complex
 
 
-def _call(op: str, options: Options, arguments: tuple, original: Callable, args: tuple, kwargs: dict) -> torch.Tensor:
+def _call(op: str, options: Options, arguments: tuple, original: Callable, args: tuple, kwargs: dict,
+          refusal: Refusal | None) -> torch.Tensor:  # fmt: skip
+    """refusal: of a call that is counted already, and that watch.py is to look at."""
     if is_compiling():  # no counters, locks or comparisons: dynamo could not trace them
         decision = routing.decide_compiled(op, options.device_types, arguments)
         if isinstance(decision, Reason):
@@ -149,36 +190,44 @@ def _call(op: str, options: Options, arguments: tuple, original: Callable, args:
         return guard.launch_compiled(op, arguments[0], arguments[4], decision)
     if watch.observer is not None:
         watch.introduce(sys._getframe(2))
+    if refusal is not None:
+        return watch.call(op, arguments, lambda: _refused(refusal, original, args, kwargs))
     if watch.is_due(op):
         return watch.call(op, arguments, lambda: _act(op, options, arguments, original, args, kwargs))
-    signature = None
+    signature = known = None
     if type(arguments[0]) in _PLAIN and routing.is_plain_eager():
         signature = routing.signature_of(arguments)
         known = routing.known_answer(signature)
-        if type(known) is Reason:
-            return guard.fall_back(op, known, options, lambda: original(*args, **kwargs))
-        if known is not None and type(arguments[4]) in _PLAIN:
+        if type(known) is Call and type(arguments[4]) in _PLAIN:
             result = ready.call(arguments[0], arguments[4], None, known, options.verify)
             if result is not None:
-                guard.at_once[op] += 1
+                guard.at_once[op].calls += 1
                 return result
-    return _act(op, options, arguments, original, args, kwargs, signature)
+    return _act(op, options, arguments, original, args, kwargs, signature, known)
 
 
 def _act(op: str, options: Options, arguments: tuple, original: Callable, args: tuple, kwargs: dict,
-         signature: tuple | None = None) -> torch.Tensor:  # fmt: skip
+         signature: tuple | None = None, known: Call | Reason | None = None) -> torch.Tensor:  # fmt: skip
+    """signature: where nothing is going on around the call, and `known` the answer to it, if there was one."""
     input = arguments[0]
     decision = routing.untouched(input, options.flags)
     if decision is Reason.DEVICE or (decision is Reason.TYPE and not _is_on_device(input, options)):
-        guard.untouched[op] += 1
+        guard.untouched[op].calls += 1
         watch.tell(Reason.DEVICE)
         return original(*args, **kwargs)
     if decision is None:
-        decision = routing.decide_touched(op, arguments, signature)
+        decision = routing.decide_touched(op, arguments, signature, known)
     if isinstance(decision, Reason):
+        if signature is not None:
+            refusals.remember(op, decision, options, arguments)
         return guard.fall_back(op, decision, options, lambda: original(*args, **kwargs))
     again = signature is not None and type(arguments[4]) in _PLAIN
     return guard.run(op, options, input, arguments[4], decision, lambda: original(*args, **kwargs), again)
+
+
+def _refused(refusal: Refusal, original: Callable, args: tuple, kwargs: dict) -> torch.Tensor:
+    watch.tell(refusal.reason)
+    return original(*args, **kwargs)
 
 
 def _is_on_device(input: Any, options: Options) -> bool:
@@ -228,6 +277,7 @@ def _install(op: str) -> bool:
     for other in known:  # they may still be reached through wrappers that hide what they wrap
         other.retired = other is not layer
     layer.retired = False
+    settle()
     from . import dynamo
 
     dynamo.teach((layer.function, layer.original) for layer in _layers)

@@ -42,7 +42,9 @@ class Options:
 
     `device_types` are torch's names for the devices; `flags` the tensor attributes that tell them ten times faster;
     `layer_ops` the ops that are patched as attributes of torch, `dispatcher_ops` those patched as operators;
-    `stft_flags` and `istft_flags` the flags where the op is among layer_ops; `groups` those of extras.py.
+    `stft_flags` and `istft_flags` the flags where the op is among layer_ops; `stft_leaves_cpu` and `istft_leaves_cpu`
+    that it is, and CPU tensors are none of its business; `kind` is the same for options that route alike; `groups` are
+    those of extras.py.
     """
 
     devices: tuple[str, ...] = ("mps",)
@@ -59,6 +61,9 @@ class Options:
     dispatcher_ops: tuple[str, ...] = field(init=False, repr=False, compare=False, default=())
     stft_flags: tuple[str, ...] | None = field(init=False, repr=False, compare=False, default=None)
     istft_flags: tuple[str, ...] | None = field(init=False, repr=False, compare=False, default=None)
+    stft_leaves_cpu: bool = field(init=False, repr=False, compare=False, default=False)
+    istft_leaves_cpu: bool = field(init=False, repr=False, compare=False, default=False)
+    kind: str = field(init=False, repr=False, compare=False, default="")
     groups: tuple[str, ...] = field(init=False, repr=False, compare=False, default=())
 
     def __post_init__(self) -> None:
@@ -76,7 +81,9 @@ class Options:
         put(self, "layer_ops", () if self.reach == "dispatcher" else self.ops)
         for op in self.layer_ops:
             put(self, f"{op}_flags", self.flags)
+            put(self, f"{op}_leaves_cpu", "is_cpu" not in self.flags)
         put(self, "dispatcher_ops", self.ops if self.reach == "dispatcher" else ())
+        put(self, "kind", f"{self.devices} {self.layer_ops} {self.on_fallback}")
         put(self, "groups", (*("torchaudio",) * bool(self.torchaudio), *(f"compat.{name}" for name in self.projects)))
 
     @property

@@ -15,7 +15,7 @@ import torch
 from . import extras, front_end_guard, guard, layers, patching, watch
 from .current import options_here
 from .options import OPS, Options
-from .routing import Reason
+from .reasons import Reason
 
 if TYPE_CHECKING:
     from .table import Table
@@ -133,6 +133,7 @@ def watch_calls(on: bool = True, trace: bool = False) -> None:
         watch.start(trace)
     else:
         watch.stop()
+    layers.settle()
 
 
 def report() -> Table:

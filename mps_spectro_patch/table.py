@@ -80,7 +80,7 @@ class Table:
             console.print(note, markup=False, highlight=False)
 
     def _notes(self) -> list[str]:
-        from .routing import Reason
+        from .reasons import Reason
 
         reasons = sorted({row.outcome for row in self.rows} & set(map(str, Reason)))
         notes = [f"{reason}: {Reason(reason).words}" for reason in reasons]

@@ -56,7 +56,7 @@ class _Here(threading.local):
 observer: Callable[[FrameType], None] | None = None  # is shown every function that calls torch, once
 
 _here = _Here()
-_introduced: set[CodeType] = set()
+_introduced: dict[int, CodeType] = {}  # by id: to hash code is to read all of it
 _lock = threading.Lock()
 _met = {op: 0 for op in OPS}
 _sites: dict[Site, Tally] = {}
@@ -97,12 +97,18 @@ def is_due(op: str) -> bool:
     return met <= FIRST or met % EVERY == 0
 
 
+def is_sampling(op: str) -> bool:
+    """Whether not every call is looked at any more."""
+    return _met[op] > FIRST and not everything
+
+
 def introduce(frame: FrameType) -> None:
     """Shows the observer the frame of a call, if it runs code that it has not seen."""
-    if frame.f_code in _introduced or observer is None:
+    code = frame.f_code
+    if id(code) in _introduced or observer is None:
         return
     if len(_introduced) < CALLERS_MAX:
-        _introduced.add(frame.f_code)
+        _introduced[id(code)] = code
         observer(frame)
 
 

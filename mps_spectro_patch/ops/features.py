@@ -18,10 +18,8 @@ from ..kernels import bands as filterbanks
 from ..kernels import features as kernels
 from ..kernels import limits
 from ..kernels.geometry import StftGeometry
-from . import composite_features
+from . import composite_features, gradients
 from .operators import NAMESPACE, namespace
-from .operators import stft as stft_operator
-from .operators import stft_window_gradient as window_gradient_operator
 
 ARGUMENTS = (
     "SymInt n_fft, SymInt hop_length, SymInt win_length, SymInt pad, str pad_mode, SymInt width, SymInt dropped, "
@@ -171,7 +169,7 @@ def _backward(ctx, gradient):
 def _other_gradients(ctx, gradient, input, window, basis, arguments):
     """Of window and basis, which are seldom learned: from a spectrum in memory, in differentiable pieces."""
     n_fft, hop_length, win_length, pad, pad_mode, width, dropped, power, eps, gain, scale, amin, factor, _ = arguments
-    spectrum = stft_operator(input, window, n_fft, hop_length, win_length, pad, pad_mode, False, True)
+    spectrum = gradients.run("stft", input, window, n_fft, hop_length, win_length, pad, pad_mode, False, True)
     kept = spectrum[..., : spectrum.shape[-1] - dropped]
     columns = width if basis is None else basis.shape[1]
     powers = composite_features.resized(composite_features.powers(kept, power, eps, gain), columns)
@@ -186,8 +184,8 @@ def _other_gradients(ctx, gradient, input, window, basis, arguments):
         gradient = composite_features.resized(gradient, spectrum.shape[1])
         gradient = torch.nn.functional.pad(gradient, (0, dropped))
         gradient = composite_features.powers_gradient(spectrum, gradient, power, eps, gain)
-        results[0] = window_gradient_operator(
-            gradient, input, window, n_fft, hop_length, win_length, pad, pad_mode, False, True
+        results[0] = gradients.run(
+            "stft_window_gradient", gradient, input, window, n_fft, hop_length, win_length, pad, pad_mode, False, True
         )
     return results
 
@@ -210,24 +208,19 @@ def _setup_gradient(ctx, inputs, output) -> None:
 
 
 def _backward_gradient(ctx, cotangent):
-    """Second derivatives, by torch's own functions."""
-    factors = list(ctx.saved_tensors)
-    create_graph = torch.is_grad_enabled()
-    needed = ctx.needs_input_grad[:4]
-    with torch.enable_grad():
-        if not create_graph:
-            factors = [None if factor is None else factor.detach() for factor in factors]
-        factors = [
-            factor if factor is None or factor.requires_grad else factor.detach().requires_grad_()
-            for factor in factors
-        ]
-        gradient, input, window, basis = factors
-        value = composite_features.features(input.to(torch.float32), window, basis, *ctx.arguments)
-        first = torch.autograd.grad(value, input, gradient, create_graph=True)[0]
-        wanted = [factor for factor, need in zip(factors, needed, strict=True) if need]
-        found = iter(torch.autograd.grad(first, wanted, cotangent.to(first.dtype), create_graph=create_graph,
-                                         allow_unused=True))  # fmt: skip
-    return *(next(found) if need else None for need in needed), *[None] * len(ctx.arguments)
+    """By torch's own functions and torch.func, which works inside other transforms and under any further derivative."""
+    gradient, input, window, basis = ctx.saved_tensors
+    tensors = [gradient, input.to(torch.float32), window, *([] if basis is None else [basis])]
+
+    def input_gradient(gradient, input, window, basis=None):
+        _, pull = torch.func.vjp(lambda x: composite_features.features(x, window, basis, *ctx.arguments), input)
+        return pull(gradient)[0]
+
+    _, pull = torch.func.vjp(input_gradient, *tensors)
+    found = [*pull(cotangent), None][:4]
+    found[1] = found[1].to(input.dtype)
+    wanted = zip(found, ctx.needs_input_grad[:4], strict=True)
+    return *(one if needed else None for one, needed in wanted), *[None] * len(ctx.arguments)
 
 
 def _vmap(function: Any, count: int) -> Any:

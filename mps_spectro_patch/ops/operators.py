@@ -13,7 +13,7 @@ import torch
 from ..kernels import library
 from ..kernels.geometry import IstftGeometry, StftGeometry
 from ..kernels.launch import Ready
-from ..routing import Reason, UseOriginal
+from ..reasons import Reason, UseOriginal
 from . import composite
 
 NAMESPACE = "mps_spectro_patch"

@@ -13,7 +13,7 @@ import mps_spectro_patch as msp
 from mps_spectro_patch import cli, routing, tuning, watch
 from mps_spectro_patch.bench import sweep, timing, tune
 from mps_spectro_patch.bench.cases import Case
-from mps_spectro_patch.routing import Reason
+from mps_spectro_patch.reasons import Reason
 
 FRAMES = 1 + 4000 // 160
 

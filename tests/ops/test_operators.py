@@ -5,7 +5,7 @@ import torch
 
 from mps_spectro_patch import ops
 from mps_spectro_patch.ops import composite, operators
-from mps_spectro_patch.routing import Reason, UseOriginal
+from mps_spectro_patch.reasons import Reason, UseOriginal
 
 N_FFT, HOP, WIN, SAMPLES, FRAMES = 64, 20, 50, 300, 16
 STFT = (N_FFT, HOP, WIN, N_FFT // 2, "reflect", True, True)

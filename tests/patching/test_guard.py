@@ -9,7 +9,7 @@ import torch
 
 import mps_spectro_patch as msp
 from mps_spectro_patch import comparison, guard, ready
-from mps_spectro_patch.routing import FallbackError, Reason, UseOriginal
+from mps_spectro_patch.reasons import FallbackError, Reason, UseOriginal
 
 STFT, ISTFT = torch.stft, torch.istft
 

@@ -53,6 +53,11 @@ def test_a_call_on_another_device_costs_nothing_with_the_dispatcher(overhead, on
     assert msp.stats()["stft"].calls == 0
 
 
+def test_a_call_without_a_kernel_costs_about_8_us(overhead, one_thread):
+    assert least(lambda: overhead.per_call("attribute", "simulator", 150)[0], 8) <= 16
+    assert msp.stats()["stft"].fallback.keys() == {"dtype"}
+
+
 def test_the_measurement_sees_what_it_should(overhead, one_thread):
     """5 microseconds that are wasted are found again."""
     import time

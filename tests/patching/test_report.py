@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import mps_spectro_patch as msp
-from mps_spectro_patch.routing import Reason
+from mps_spectro_patch.reasons import Reason
 
 STFT, ISTFT = torch.stft, torch.istft
 

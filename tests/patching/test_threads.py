@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import mps_spectro_patch as msp
-from mps_spectro_patch.routing import FallbackError, Reason
+from mps_spectro_patch.reasons import FallbackError, Reason
 
 
 def in_threads(*loops, seconds: float = 0.7) -> None:

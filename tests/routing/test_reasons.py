@@ -10,7 +10,8 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 import mps_spectro_patch as msp
-from mps_spectro_patch.routing import Reason, Route, route_istft, route_stft
+from mps_spectro_patch.reasons import Reason, Route
+from mps_spectro_patch.routing import route_istft, route_stft
 
 FAKE = FakeTensorMode(allow_non_fake_inputs=True)
 

@@ -1,0 +1,223 @@
+"""Calls that were refused before go to the original after one look-up: right, counted and seen by reports."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.overrides import TorchFunctionMode
+
+import mps_spectro_patch as msp
+from mps_spectro_patch import refusals, routing, watch
+from mps_spectro_patch.kernels import plan
+from mps_spectro_patch.reasons import FallbackError
+
+N_FFT = 40_000  # no kernel has it, on any device
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch):
+    """What is refused is remembered from the first call on; else every call is looked at for a while."""
+    assert not plan.supports(N_FFT)
+    monkeypatch.setattr(watch, "FIRST", 0)
+    yield
+    routing.set_rule(None)
+    refusals.clear()
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """The calls for which an answer was looked for."""
+    calls, real = [], routing.signature_of
+    monkeypatch.setattr(routing, "signature_of", lambda arguments: calls.append(arguments) or real(arguments))
+    return calls
+
+
+def stft(x, n_fft=N_FFT, **given):
+    return torch.stft(x, n_fft, **{"window": torch.ones(n_fft, device=x.device), "return_complex": True, **given})
+
+
+def istft(spectrum, n_fft=N_FFT, **given):
+    return torch.istft(spectrum, n_fft, **{"window": torch.ones(n_fft, device=spectrum.device), **given})
+
+
+@pytest.mark.parametrize("op", ["stft", "istft"])
+def test_a_call_that_was_refused_before_is_not_decided_again(op, on, asked, torch_device):
+    x = torch.randn(1, 90_000, device=torch_device)
+    given, call = (x, stft) if op == "stft" else (stft(x), istft)
+    expected = call(given)
+    with msp.accelerated(**on):
+        for _ in range(20):
+            assert torch.equal(torch.view_as_real(call(given)) if op == "stft" else call(given),
+                               torch.view_as_real(expected) if op == "stft" else expected)  # fmt: skip
+    assert 0 < len(asked) <= 2
+    assert msp.stats()[op].fallback == {"n_fft": 20} and msp.stats()[op].fast == 0
+
+
+def test_another_call_is_decided_by_itself(on, signal, torch_device):
+    x = torch.randn(1, 90_000, device=torch_device)
+    with msp.accelerated(**on):
+        for _ in range(3):
+            stft(x)
+        assert signal.is_fast()
+        stft(x, n_fft=400, hop_length=100)
+    assert msp.stats()["stft"].fast == 2 and msp.stats()["stft"].fallback == {"n_fft": 3}
+
+
+@pytest.mark.parametrize("wrong", [{"hop_length": 1000.0}, {"normalized": [2]}, {"window": "hann"}, {"pad_mode": []}])
+def test_errors_stay_torchs_own(wrong, on, torch_device):
+    x = torch.randn(1, 90_000, device=torch_device)
+    with pytest.raises((TypeError, RuntimeError, AttributeError)) as theirs:
+        stft(x, **{"hop_length": 1000, **wrong})
+    with msp.accelerated(**on):
+        for _ in range(3):
+            stft(x, hop_length=1000)
+        with pytest.raises(theirs.type) as ours:
+            stft(x, **{"hop_length": 1000, **wrong})
+    assert str(ours.value) == str(theirs.value)
+
+
+def test_istft_tells_how_it_was_called(on, torch_device):
+    spectrum = stft(torch.randn(1, 90_000, device=torch_device))
+    with msp.accelerated(**on):
+        for _ in range(3):
+            istft(spectrum)
+        with pytest.raises(TypeError, match="nonsense"):
+            istft(spectrum, nonsense=1)
+
+
+def test_who_asked_to_be_told_is_told_every_time(on, torch_device):
+    x = torch.randn(1, 90_000, device=torch_device)
+    with msp.accelerated(**on):
+        for _ in range(3):
+            stft(x)
+    with msp.accelerated(**on, on_fallback="raise"):
+        for _ in range(3):
+            with pytest.raises(FallbackError, match="n_fft"):
+                stft(x)
+    assert msp.stats()["stft"].fallback == {"n_fft": 6}
+
+
+def test_it_holds_only_where_the_op_is_wanted(on, torch_device):
+    x = torch.randn(1, 90_000, device=torch_device)
+    with msp.accelerated(**on):
+        for _ in range(3):
+            stft(x)
+        with msp.accelerated(**on, ops=("istft",)):
+            stft(x)
+    assert msp.stats()["stft"].fallback == {"n_fft": 3}
+
+
+def test_reports_count_every_call_and_reset_begins_anew(on, torch_device):
+    x = torch.randn(1, 90_000, device=torch_device)
+    with msp.accelerated(**on):
+        stft(x)
+        msp.reset_stats()
+        for _ in range(4 * watch.EVERY + 1):
+            stft(x)
+        assert msp.stats()["stft"].fallback == {"n_fft": 4 * watch.EVERY + 1}
+        (row,) = msp.report().rows
+        assert row.outcome == "n_fft" and abs(row.calls - 4 * watch.EVERY) <= watch.EVERY
+        refusals.clear()
+        stft(x)
+        assert msp.stats()["stft"].fallback == {"n_fft": 4 * watch.EVERY + 2}
+        msp.reset_stats()
+        assert msp.stats()["stft"].calls == 0 and not refusals.known
+
+
+def test_every_call_is_looked_at_on_request(on, torch_device):
+    x = torch.randn(1, 90_000, device=torch_device)
+    with msp.accelerated(**on):
+        for _ in range(3):
+            stft(x)
+        msp.watch_calls()
+        try:
+            for _ in range(5):
+                stft(x)
+        finally:
+            msp.watch_calls(False)
+    assert sum(row.calls for row in msp.report().rows) == 5 and msp.stats()["stft"].fallback == {"n_fft": 8}
+
+
+def test_a_function_mode_sees_the_call_and_not_our_look(on, torch_device):
+    class Mode(TorchFunctionMode):
+        def __torch_function__(self, function, types, args=(), kwargs=None):
+            seen.append(getattr(function, "__name__", str(function)))
+            return function(*args, **(kwargs or {}))
+
+    x = torch.randn(1, 90_000, device=torch_device)
+    window = torch.ones(N_FFT, device=torch_device)
+    with msp.accelerated(**on):
+        for _ in range(3):
+            stft(x, window=window)
+        seen: list[str] = []
+        with Mode():
+            stft(x, window=window)
+        before = list(seen)
+        refusals.clear()
+        seen.clear()
+        with Mode():
+            stft(x, window=window)
+    assert seen == before
+
+
+def small(op, device):
+    """The least work: more than any call has."""
+    return 10**12
+
+
+@pytest.fixture
+def tuned(on, signal):
+    with msp.accelerated(**on):
+        routing.set_rule(small)
+        for _ in range(3):
+            signal.stft()
+        assert msp.stats()["stft"].fallback == {"tuned": 3} and len(refusals.known) == 1
+        yield signal
+
+
+def test_too_small_a_call_is_remembered_until_the_rule_changes(tuned, asked):
+    tuned.stft()
+    assert not asked and msp.stats()["stft"].fallback == {"tuned": 4}
+    routing.set_rule(None)
+    assert tuned.is_fast() and msp.stats()["stft"].fallback == {"tuned": 4}
+
+
+def test_too_small_a_call_is_fast_where_a_gradient_is_wanted(tuned):
+    tuned.x.requires_grad_()
+    tuned.stft()
+    assert msp.stats()["stft"].fast == 1
+    with torch.no_grad():
+        tuned.stft()
+    assert msp.stats()["stft"].fast == 1
+    tuned.x.requires_grad_(False)
+    tuned.window.requires_grad_()
+    tuned.stft()
+    assert msp.stats()["stft"].fast == 2
+
+
+def test_too_small_a_call_is_fast_in_a_batch_of_vmap(tuned):
+    batch = tuned.x.expand(3, *tuned.x.shape).clone()
+    torch.func.vmap(lambda x: torch.stft(x, 400, 160, 400, tuned.window, return_complex=True))(batch)
+    assert msp.stats()["stft"].fast == 1
+
+
+def test_callers_are_shown_to_those_who_look_for_lookalikes(on, torch_device, monkeypatch):
+    x = torch.randn(1, 90_000, device=torch_device)
+    with msp.accelerated(**on):
+        for _ in range(3):
+            stft(x)
+        shown = []
+        monkeypatch.setattr(watch, "observer", lambda frame: shown.append(frame.f_code.co_name))
+
+        def somebody(function, given):
+            return function(given, N_FFT, window=torch.ones(N_FFT, device=x.device), **more)
+
+        more = {"return_complex": True}
+        spectrum = somebody(torch.stft, x)
+        assert shown == ["somebody"]
+        more = {}
+        istft(spectrum)
+        istft(spectrum)
+        watch._introduced.clear()
+        somebody(torch.istft, spectrum)
+        assert shown[-1] == "somebody"
