@@ -44,6 +44,16 @@ def difference(
     return f"largest error {worst:.1e} of the largest value, relative L2 error {relative:.1e}"
 
 
+def with_real_ends(spectrum: torch.Tensor, n_fft: int) -> torch.Tensor:
+    """A one-sided spectrum [..., bins, frames] whose bins are real where those of a real signal are."""
+    spectrum = spectrum.resolve_conj().clone()
+    parts = torch.view_as_real(spectrum)
+    parts[..., 0, :, 1] = 0
+    if n_fft % 2 == 0:
+        parts[..., n_fft // 2, :, 1] = 0
+    return spectrum
+
+
 def gradient_difference(
     fast: Callable, reference: Callable, input: torch.Tensor, window: torch.Tensor, weight: torch.Tensor | None
 ) -> str | None:
