@@ -3,6 +3,9 @@
 An entry is made when a call has gone the whole way. It holds for one layout of the signal, one window and filterbank,
 one description of the call, and with or without a gradient of the signal; where one of window or filterbank is asked
 for, the whole way is taken every time. Modes and transforms are the caller's to look for.
+
+Where a window's values decide nothing but the result (stft), any other one will do: programs often make it anew for
+every call.
 """
 
 from __future__ import annotations
@@ -52,11 +55,30 @@ def call(
         return None
     if (window.requires_grad or (basis is not None and basis.requires_grad)) and torch.is_grad_enabled():
         return None
-    try:
-        return entry.launch(x, window)
-    except Exception:  # the whole way meets it again, and knows what to do
-        _entries.pop(key, None)
+    return _launched(key, entry, x, window)
+
+
+def call_with_any(x: torch.Tensor, window: torch.Tensor, what: Any, layout: Hashable) -> torch.Tensor | None:
+    """The result, if such a call was made before with any window of this size, type and device, which `what` knows."""
+    if type(x) not in _PLAIN:
         return None
+    try:
+        key = id(what), starts_at_pair(window), starts_at_pair(x), layout, _learns(x)
+        entry = _entries.get(key)
+        if entry is None or _has_bits(x) or _has_bits(window) or not window.is_contiguous():
+            return None
+    except (RuntimeError, AttributeError, TypeError):
+        return None
+    if window.requires_grad and torch.is_grad_enabled():
+        return None
+    return _launched(key, entry, x, window)
+
+
+def offer_with_any(x: torch.Tensor, window: torch.Tensor, what: Any, layout: Hashable, launch: Ready) -> None:
+    """Remembers how a call is launched with any window."""
+    if type(x) in _PLAIN and not _has_bits(x) and not _has_bits(window) and window.is_contiguous():
+        key = id(what), starts_at_pair(window), starts_at_pair(x), layout, _learns(x)
+        _remember(key, _Entry(launch, _nothing, _nothing, (), what))
 
 
 def offer(
@@ -67,12 +89,23 @@ def offer(
         return
     if any(tensor is not None and tensor.is_inference() for tensor in (window, basis)):
         return  # whether it changed cannot be seen
+    key = id(what), id(window), id(basis), starts_at_pair(x), layout, _learns(x)
+    marks = _mark(window), None if basis is None else _mark(basis)
+    _remember(key, _Entry(launch, weakref.ref(window), _nothing if basis is None else weakref.ref(basis), marks, what))
+
+
+def _launched(key: tuple, entry: _Entry, x: torch.Tensor, window: torch.Tensor) -> torch.Tensor | None:
+    try:
+        return entry.launch(x, window)
+    except Exception:  # the whole way meets it again, and knows what to do
+        _entries.pop(key, None)
+        return None
+
+
+def _remember(key: tuple, entry: _Entry) -> None:
     if len(_entries) >= _LIMIT:
         _entries.clear()
-    _entries[id(what), id(window), id(basis), starts_at_pair(x), layout, _learns(x)] = _Entry(
-        launch, weakref.ref(window), _nothing if basis is None else weakref.ref(basis),
-        (_mark(window), None if basis is None else _mark(basis)), what,
-    )  # fmt: skip
+    _entries[key] = entry
 
 
 def clear() -> None:

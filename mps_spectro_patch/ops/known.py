@@ -34,7 +34,9 @@ class Known:
 
     def backward(self, gradient: torch.Tensor, window: torch.Tensor) -> torch.Tensor:
         if _is_plain(gradient):
-            key = gradient.stride(), starts_at_pair(gradient), window.data_ptr()
+            # Of istft the envelope is known as well.
+            place = starts_at_pair(window) if self.adjoint == "stft_adjoint" else window.data_ptr()
+            key = gradient.stride(), starts_at_pair(gradient), place
             launch = self.launches.get(key, False)
             if launch is False:
                 if len(self.launches) >= _LIMIT:

@@ -32,19 +32,23 @@ def _no_samples(monkeypatch):
 def used(monkeypatch):
     """For each call whether it was ready, or else went the whole way."""
     seen = []
-    call, act = ready.call, layers._act
+    act = layers._act
 
-    def watched(*arguments):
-        result = call(*arguments)
-        if result is not None:
-            seen.append(True)
-        return result
+    def watched(call):
+        def watching(*arguments):
+            result = call(*arguments)
+            if result is not None:
+                seen.append(True)
+            return result
+
+        return watching
 
     def acted(*arguments):
         seen.append(False)
         return act(*arguments)
 
-    monkeypatch.setattr(ready, "call", watched)
+    for name in ("call", "call_with_any"):
+        monkeypatch.setattr(ready, name, watched(getattr(ready, name)))
     monkeypatch.setattr(layers, "_act", acted)
     return seen
 
@@ -126,6 +130,35 @@ def test_a_window_that_changes_is_read_anew(op, change, window, on, torch_device
         agrees(op, x, window)
         change(window)
         agrees(op, x, window)
+
+
+def test_stft_is_ready_for_a_window_that_is_made_anew(used, on, torch_device):
+    with msp.accelerated(**on, verify="off"):
+        x = signal_for("stft", torch_device)
+        for _ in range(3):
+            agrees("stft", x, torch.rand(N_FFT, device=torch_device) + 0.5)
+        assert used == [False, True, True]
+        agrees("stft", x, torch.rand(N_FFT + 1, device=torch_device)[1:])  # not at an 8-byte boundary
+        agrees("stft", x, torch.rand(2 * N_FFT, device=torch_device)[::2])
+        agrees("stft", x, torch._neg_view(torch.rand(N_FFT, device=torch_device)))
+        assert used[3:] == [False, False, False]
+        x.requires_grad_()
+        for _ in range(3):
+            window = torch.rand(N_FFT, device=torch_device) + 0.5
+            got = torch.autograd.grad(call("stft", x, window).abs().sum(), x)[0]
+            with msp.accelerated(devices=()):
+                wide = x.detach().double().requires_grad_()
+                right = torch.autograd.grad(call("stft", wide, window.double()).abs().sum(), wide)[0]
+            assert (got - right).norm() < 1e-5 * right.norm()
+        assert used[6:] == [False, True, True]
+
+
+def test_istft_looks_at_every_window(used, on, torch_device):
+    with msp.accelerated(**on, verify="off"):
+        x = signal_for("istft", torch_device)
+        for _ in range(3):
+            agrees("istft", x, torch.rand(N_FFT, device=torch_device) + 0.5)
+    assert True not in used
 
 
 def test_a_window_that_learns_may_change_unseen(op, window, on, torch_device):
