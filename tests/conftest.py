@@ -6,6 +6,7 @@ MPS_SPECTRO_TEST_DEVICE=simulator (default), cuda or mps picks the device; MPS_S
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import random
 import subprocess
@@ -71,6 +72,15 @@ def _seed(request: pytest.FixtureRequest) -> None:
     seed = (SEED + zlib.crc32(request.node.nodeid.encode())) % 2**31
     random.seed(seed)
     torch.manual_seed(seed)
+
+
+@pytest.fixture(autouse=True)
+def _logger_speaks():
+    """Some libraries silence every logger that was there before them when they are imported."""
+    logger = logging.getLogger(msp.__name__)
+    logger.disabled, logger.propagate = False, True
+    logger.setLevel(logging.NOTSET)
+    logging.disable(logging.NOTSET)
 
 
 @pytest.fixture(autouse=True)

@@ -34,8 +34,8 @@ MUTATIONS = {
     "an address space dropped": Mutation(
         "fft.metal", "msp_twiddle(thread float2* v,", "msp_twiddle(float2* v,", "checker: address-space"),
     "another address space": Mutation(
-        "fft.metal", "threadgroup MSP_EXCHANGE_TYPE* shared, const device float2* table, uint lane) {",
-        "device MSP_EXCHANGE_TYPE* shared, const device float2* table, uint lane) {", "checker: address-space"),
+        "fft.metal", "threadgroup MSP_EXCHANGE_TYPE* shared, const device float2* table, int lane) {",
+        "device MSP_EXCHANGE_TYPE* shared, const device float2* table, int lane) {", "checker: address-space"),
     "a threadgroup array enlarged": Mutation(
         "stft.metal", "exchange[MSP_FRAMES * MSP_EXCHANGE_SIZE]", "exchange[2 * MSP_FRAMES * MSP_EXCHANGE_SIZE]",
         "checker: threadgroup-memory", n_fft=8192),
@@ -83,7 +83,7 @@ MUTATIONS = {
     "a sample read too early": Mutation(
         "padding.metal", "if (t < 0 || t >= samples) {", "if (t < -1 || t >= samples) {", "guard"),
     "a window read too far": Mutation(
-        "fft.metal", "b < uint(win_length) ? window[b]", "b <= uint(win_length) ? window[b]", "guard", "short window"),
+        "fft.metal", "b < win_length ? window[b]", "b <= win_length ? window[b]", "guard", "short window"),
     "a parameter beyond the list": Mutation(
         "general_stft.metal", "params[14] != 0", "params[99] != 0", "binding", n_fft=7),
     "a bin that nobody writes": Mutation(
