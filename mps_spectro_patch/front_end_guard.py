@@ -16,6 +16,7 @@ import torch
 from . import ready
 from .guard import Quarantined
 from .options import Options, logger
+from .stops import STOPS
 
 off: dict[tuple[int, torch.device, bool], Quarantined] = {}  # by n_fft, device and whether gradients are wanted
 _used: set[Hashable] = set()
@@ -37,7 +38,7 @@ def run(
         return None
     try:
         result = fused()
-    except torch.OutOfMemoryError:
+    except (torch.OutOfMemoryError, *STOPS):
         raise
     except Exception as error:  # whatever broke in our kernels must not break the program
         if options is not None and options.on_error == "raise":

@@ -21,6 +21,7 @@ from . import comparison, notices, ready, refusals, startup, watch
 from .kernels import plan
 from .options import OPS, Options, logger
 from .reasons import Call, FallbackError, Reason, UseOriginal
+from .stops import STOPS
 
 ops = None  # mps_spectro_patch.ops once something is installed; importing the package must not register operators
 
@@ -151,6 +152,8 @@ def run(op: str, options: Options, input: torch.Tensor, window: torch.Tensor | N
         result = launch(op, input, window, call, eager=True)
     except UseOriginal as refusal:
         return fall_back(op, refusal.reason, options, original)
+    except STOPS:
+        raise
     except Exception as error:  # whatever broke in our code must not break the program that called torch
         if options.on_error == "raise":
             raise
@@ -163,6 +166,8 @@ def run(op: str, options: Options, input: torch.Tensor, window: torch.Tensor | N
     count(op, None)
     if again and window is not None and not verifying:
         _make_ready(op, options, input, window, call)
+        if key in quarantined:  # by another thread, meanwhile
+            ready.clear()
     return result
 
 

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import torch
 
 from .kernels.launch import Ready, starts_at_pair
+from .stops import STOPS
 
 _PLAIN = (torch.Tensor, torch.nn.Parameter)
 _LIMIT = 256
@@ -97,6 +98,8 @@ def offer(
 def _launched(key: tuple, entry: _Entry, x: torch.Tensor, window: torch.Tensor) -> torch.Tensor | None:
     try:
         return entry.launch(x, window)
+    except STOPS:
+        raise
     except Exception:  # the whole way meets it again, and knows what to do
         _entries.pop(key, None)
         return None

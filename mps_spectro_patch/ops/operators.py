@@ -47,7 +47,7 @@ def run_stft(
     """[rows, samples] to [rows, bins, frames] complex64, in torch's memory order."""
     rows, samples = input.shape
     geometry = stft_geometry(rows, samples, n_fft, hop_length, win_length, pad, pad_mode, normalized, onesided)
-    return library.stft(_resolved(input), window, geometry)
+    return library.stft(_resolved(input), _resolved(window), geometry)
 
 
 def run_stft_adjoint(
@@ -66,7 +66,7 @@ def run_stft_adjoint(
     """The gradient [rows, samples] of stft's input, for that of its output."""
     rows = gradient.shape[0]
     geometry = stft_geometry(rows, samples, n_fft, hop_length, win_length, pad, pad_mode, normalized, onesided)
-    return library.stft_adjoint(_resolved(gradient), window, geometry, complex_input)
+    return library.stft_adjoint(_resolved(gradient), _resolved(window), geometry, complex_input)
 
 
 def run_stft_window_gradient(
@@ -104,7 +104,7 @@ def run_istft(
     geometry = istft_geometry(
         rows, frames, n_fft, hop_length, win_length, center, normalized, onesided, length
     )
-    signal = library.istft(_resolved(input), window, geometry, return_complex)
+    signal = library.istft(_resolved(input), _resolved(window), geometry, return_complex)
     if signal is not None:
         return signal
     if strict:
@@ -139,7 +139,7 @@ def run_istft_adjoint(
     geometry = istft_geometry(
         rows, frames, n_fft, hop_length, win_length, center, normalized, onesided, length
     )
-    return _invertible(library.istft_adjoint(_resolved(gradient), window, geometry))
+    return _invertible(library.istft_adjoint(_resolved(gradient), _resolved(window), geometry))
 
 
 def run_istft_window_gradient(
@@ -159,7 +159,8 @@ def run_istft_window_gradient(
     geometry = istft_geometry(
         rows, frames, n_fft, hop_length, win_length, center, normalized, onesided, length
     )
-    return _invertible(library.istft_window_gradient(_resolved(gradient), _resolved(input), window, geometry))
+    gradient, input, window = map(_resolved, (gradient, input, window))
+    return _invertible(library.istft_window_gradient(gradient, input, window, geometry))
 
 
 def _resolved(tensor: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,12 @@
+"""Exceptions by which torch ends what it asked us to do: not errors of ours, and not ours to catch."""
+
+from __future__ import annotations
+
+import torch.utils.checkpoint
+
+# From ctx.save_for_backward(), when a checkpointed region is computed again and its last tensor has been seen.
+STOPS: tuple[type[BaseException], ...] = tuple(
+    getattr(torch.utils.checkpoint, name)
+    for name in ("_StopRecomputationError",)
+    if hasattr(torch.utils.checkpoint, name)
+)
