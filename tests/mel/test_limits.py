@@ -60,9 +60,9 @@ def test_normalisation_over_time(frames, torch_device, fused):
     mel = basis.double() @ power64(spectrum64(x, torch.hann_window(400, dtype=torch.float64), 400, 160, False), 2.0)
     log = mel.clamp(min=1e-5).log()
     expected = (log - log.mean(-1, keepdim=True)) / (log.std(-1, keepdim=True) + 1e-5)
-    close = log.std(-1, keepdim=True).expand_as(log) > 0.1
+    close = log.std(-1, keepdim=True).expand_as(log) > 0.1  # of two frames that are almost equal, rounding decides
     assert_absolute(got, expected, 1e-3, close)
-    assert float((got.cpu() - expected).abs().mean()) <= 2e-5
+    assert float((got.cpu() - expected).abs()[close].mean()) <= 2e-5
 
 
 def test_nan_goes_where_torch_lets_it_go(torch_device, fused):
