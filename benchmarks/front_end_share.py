@@ -5,7 +5,7 @@
 
 For the projects that are installed, unmodified (front_end_projects.py). The whole is timed by itself, and the front end
 in further runs, where every call of it is waited for: what is queued while the device is busy counts in full. Medians
-of several runs, behind one that warms up.
+of several runs, with this package and without it in turn, behind two of each that warm up.
 """
 
 from __future__ import annotations
@@ -81,35 +81,55 @@ def timed(job: Job, clock: Clock) -> Iterator[None]:
             setattr(owner, name, own) if was_there else delattr(owner, name)
 
 
-def measure(job: Job, wait: Callable[[], None], repeats: int, patience: float) -> dict[str, Any]:
-    """Medians in seconds, of the whole and of the front end. The first run, which compiles and plans, is left out."""
-    job.run(Clock(wait))
-    wholes, fronts, calls = [], [], 0
-    start = time.perf_counter()
-    while len(wholes) < repeats and (len(wholes) < 2 or time.perf_counter() - start < patience):
+class Measured:
+    """Seconds of the whole and of its front end, run by run."""
+
+    def __init__(self) -> None:
+        self.wholes: list[float] = []
+        self.front_ends: list[float] = []
+        self.calls = 0
+
+    def take(self, job: Job, wait: Callable[[], None]) -> None:
+        gc.collect()
         whole, front = Clock(wait), Clock(wait)
         job.run(whole)
         with timed(job, front):
             job.run(Clock(wait))
-        wholes.append(whole.seconds)
-        fronts.append(front.seconds)
-        calls = front.calls
-    return dict(whole=statistics.median(wholes), front_end=statistics.median(fronts), calls=calls, runs=len(wholes),
-                wholes=wholes, front_ends=fronts)  # fmt: skip
+        self.wholes.append(whole.seconds)
+        self.front_ends.append(front.seconds)
+        self.calls = front.calls
+
+    def medians(self) -> dict[str, Any]:
+        return dict(whole=statistics.median(self.wholes), front_end=statistics.median(self.front_ends),
+                    calls=self.calls, runs=len(self.wholes), wholes=self.wholes, front_ends=self.front_ends)  # fmt: skip
 
 
 def compare(job: Job, device: str, repeats: int, patience: float) -> dict[str, Any]:
+    """Both ways in turn, so that whatever the machine does meanwhile happens to both."""
     wait = {"cuda": torch.cuda.synchronize, "mps": torch.mps.synchronize}.get(device, lambda: None)
-    without = measure(job, wait, repeats, patience)
+    without, patched = Measured(), Measured()
     msp.reset_stats()
+    for _ in ("compiles", "plans"):
+        job.run(Clock(wait))
+        with enabled(device):
+            job.run(Clock(wait))
+    start = time.perf_counter()
+    while len(without.wholes) < repeats and (len(without.wholes) < 3 or time.perf_counter() - start < patience):
+        without.take(job, wait)
+        with enabled(device):
+            patched.take(job, wait)
+    fallbacks = {str(why): times for count in msp.stats().values() for why, times in count.fallback.items()}
+    return dict(project=job.project, model=job.model, audio=job.seconds, front_end=job.front_end[1],
+                without=without.medians(), patched=patched.medians(), fallbacks=fallbacks)  # fmt: skip
+
+
+@contextmanager
+def enabled(device: str) -> Iterator[None]:
     msp.enable(devices=(device,), on_error="raise")
     try:
-        patched = measure(job, wait, repeats, patience)
-        fallbacks = {str(why): times for count in msp.stats().values() for why, times in count.fallback.items()}
+        yield
     finally:
         msp.disable()
-    return dict(project=job.project, model=job.model, audio=job.seconds, front_end=job.front_end[1], without=without,
-                patched=patched, fallbacks=fallbacks)  # fmt: skip
 
 
 def cells(result: dict[str, Any]) -> list[str]:
@@ -160,7 +180,7 @@ def main() -> int:
     parser.add_argument("--only", nargs="*", choices=PROJECTS, default=list(PROJECTS))
     parser.add_argument("--tiny", action="store_true", help="small models and two seconds of audio")
     parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--patience", type=float, default=5.0, help="seconds, per job and way; two runs at least")
+    parser.add_argument("--patience", type=float, default=10.0, help="seconds, per job; three runs of each way at least")
     parser.add_argument("--out", type=Path, default=Path("front_end_share"), help="without .json and .md")
     parser.add_argument("--add", action="store_true", help="to what OUT.json has already")
     options = parser.parse_args()

@@ -86,38 +86,39 @@ class _Squared:
 
     def __init__(self, window: torch.Tensor) -> None:
         self.values = window.double().square()
-        self._envelopes: OrderedDict[tuple, tuple[Envelope, torch.Tensor]] = OrderedDict()
+        self._tables: OrderedDict[tuple, tuple[torch.Tensor, torch.Tensor]] = OrderedDict()
         self._decisions: OrderedDict[tuple, Envelope | None] = OrderedDict()
 
     def envelope(self, n_fft: int, hop_length: int, frames: int, device: torch.device) -> tuple[Envelope, torch.Tensor]:
         """(the device's table, the same envelope - not inverted - in float64 on the host)."""
-        untrimmed = n_fft + hop_length * (frames - 1)
-        steady = untrimmed > 2 * n_fft + hop_length
-        key = (n_fft, hop_length, 0 if steady else frames, device)
-        found = self._envelopes.get(key)
+        head, tail = ends(n_fft, hop_length, frames)
+        # The table of a long signal serves every longer one: only the place of its tail moves.
+        short = head if head == tail else 0
+        key = n_fft, hop_length, short, device
+        found = self._tables.get(key)
         if found is None:
-            found = self._make(n_fft, hop_length, untrimmed if not steady else 0, device)
-            remember(self._envelopes, key, found, self.LIMIT)
-        if steady:
-            # The table of a long signal serves every longer one: only the place of its tail moves.
-            return Envelope(found[0].table, n_fft, untrimmed - n_fft), found[1]
-        return found
+            found = self._make(n_fft, hop_length, short, device)
+            remember(self._tables, key, found, self.LIMIT)
+        return Envelope(found[0], head, tail), found[1]
 
-    def _make(self, n_fft: int, hop_length: int, short: int, device: torch.device) -> tuple[Envelope, torch.Tensor]:
+    def _make(
+        self, n_fft: int, hop_length: int, short: int, device: torch.device
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """short: samples of a signal that is all head, else 0."""
         window = torch.zeros(n_fft, dtype=torch.float64, device="cpu")
         left = (n_fft - self.values.numel()) // 2
         window[left : left + self.values.numel()] = self.values
         if short:
             ones = torch.ones(1, 1, (short - n_fft) // hop_length + 1, dtype=torch.float64, device="cpu")
             full = torch.nn.functional.conv_transpose1d(ones, window.view(1, 1, -1), stride=hop_length)[0, 0]
-            return Envelope(_inverse(full, device), short, short), full
+            return _inverse(full, device), full
         reach = -(-n_fft // hop_length)
         hops = torch.nn.functional.pad(window, (0, reach * hop_length - n_fft)).view(reach, hop_length)
         middle = hops.sum(0)
         head = hops.cumsum(0).reshape(-1)[:n_fft]  # frames from the first on
         tail = hops.flip(0).cumsum(0).flip(0).reshape(-1)[:n_fft]  # the last frame and those before, from its start on
         full = torch.cat([head, middle, tail])
-        return Envelope(_inverse(full, device), n_fft, 0), full
+        return _inverse(full, device), full
 
     def minimum(self, n_fft: int, hop_length: int, frames: int, first: int, length: int, device: torch.device) -> float:
         """Smallest envelope value over the output samples [first, first + length)."""
@@ -143,6 +144,12 @@ class _Squared:
         decision = self.envelope(*key[:3], device)[0] if usable else None
         remember(self._decisions, key, decision, self.LIMIT)
         return decision
+
+
+def ends(n_fft: int, hop_length: int, frames: int) -> tuple[int, int]:
+    """(head, tail) of an Envelope, whatever its window."""
+    untrimmed = n_fft + hop_length * (frames - 1)
+    return (n_fft, untrimmed - n_fft) if untrimmed > 2 * n_fft + hop_length else (untrimmed, untrimmed)
 
 
 def inverse_envelope(

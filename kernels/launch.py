@@ -24,8 +24,8 @@ RESIDENT_THREADS = {"cpu": 256, "cuda": 67_584, "mps": 20_480}
 # Everything of a launch that does not change from call to call, as a function of the tensors that do.
 Recipe = Callable[..., None]
 
-# A call that is known but for the samples and the values of its window.
-Ready = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+# A call that is known but for the samples and the values of its window. None: torch must decide about that window.
+Ready = Callable[[torch.Tensor, torch.Tensor], torch.Tensor | None]
 
 _poison = False
 
@@ -60,7 +60,7 @@ def recipe(
 
 def starts_at_pair(signal: torch.Tensor) -> bool:
     """Whether the first sample sits at a multiple of 8 bytes (MPS gives no addresses, but buffers start aligned)."""
-    if signal.device.type == "mps":
+    if signal.is_mps:
         return signal.storage_offset() * signal.element_size() % 8 == 0
     return signal.data_ptr() % 8 == 0
 

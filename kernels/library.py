@@ -46,7 +46,7 @@ def ready_stft(signal: torch.Tensor, window: torch.Tensor, geometry: StftGeometr
 def ready_istft(
     spectrum: torch.Tensor, window: torch.Tensor, geometry: IstftGeometry, complex_output: bool = False
 ) -> Ready | None:
-    """istft() likewise, for as long as the window's values stay as they are."""
+    """istft() likewise; its result is None where istft's is."""
     if complex_output or not _is_real(window, geometry.n_fft):
         return None
     return real.ready_istft(spectrum, window, geometry)
@@ -92,7 +92,7 @@ def ready_stft_adjoint(
 
 
 def ready_istft_adjoint(gradient: torch.Tensor, window: torch.Tensor, geometry: IstftGeometry) -> Ready | None:
-    """istft_adjoint() likewise, for as long as the window's values stay as they are."""
+    """istft_adjoint() likewise; its result is None where istft's is."""
     if gradient.is_complex() or not _is_real(window, geometry.n_fft) or gradient.stride(1) != 1:
         return None
     return real.ready_istft_adjoint(gradient, window, geometry)

@@ -6,6 +6,7 @@ taken as valid. Signatures as in library.py.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -13,7 +14,7 @@ import torch
 from torch.nn.functional import pad
 
 from . import launch
-from .envelope import Envelope, inverse_envelope
+from .envelope import Envelope, ends, inverse_envelope
 from .geometry import PAD_MODES, IstftGeometry, StftGeometry, runs_per_row
 from .launch import RESIDENT_THREADS, Ready, Recipe, empty, starts_at_pair
 from .plan import Plan, inverse_plan, istft_plan, stft_plan
@@ -69,8 +70,11 @@ def stft(signal: torch.Tensor, window: torch.Tensor, geometry: StftGeometry) -> 
 
 
 def istft(spectrum: torch.Tensor, window: torch.Tensor, geometry: IstftGeometry) -> torch.Tensor | None:
-    run = ready_istft(spectrum, window, geometry)
-    return None if run is None else run(spectrum, window.contiguous())
+    envelope = _envelope(window, geometry)  # which knows this very window again
+    if envelope is None:
+        return None
+    window = window.contiguous()
+    return _istft_with_envelope(spectrum, window, geometry)(spectrum, window, envelope)
 
 
 def ready_stft(signal: torch.Tensor, window: torch.Tensor, geometry: StftGeometry) -> Ready:
@@ -91,18 +95,22 @@ def ready_stft(signal: torch.Tensor, window: torch.Tensor, geometry: StftGeometr
     return run
 
 
-def ready_istft(spectrum: torch.Tensor, window: torch.Tensor, geometry: IstftGeometry) -> Ready | None:
-    """istft() likewise, for as long as the window's values stay as they are. None: it cannot be inverted."""
-    device, envelope = spectrum.device, _envelope(window, geometry)  # which knows this very window again
-    if envelope is None:
-        return None
-    paired_window = geometry.win_length == geometry.n_fft and starts_at_pair(window.contiguous())
-    recipe = _istft_recipe(geometry, spectrum.stride(), envelope.head, envelope.tail, paired_window, device)
-    size, table = (geometry.rows, geometry.length), envelope.table
+def ready_istft(spectrum: torch.Tensor, window: torch.Tensor, geometry: IstftGeometry) -> Ready:
+    """istft() likewise; its result is None where a window cannot be inverted."""
+    return _with_envelope(geometry, _istft_with_envelope(spectrum, window, geometry))
 
-    def run(spectrum: torch.Tensor, window: torch.Tensor) -> torch.Tensor:
+
+def _istft_with_envelope(
+    spectrum: torch.Tensor, window: torch.Tensor, geometry: IstftGeometry
+) -> Callable[[torch.Tensor, torch.Tensor, Envelope], torch.Tensor]:
+    device = spectrum.device
+    paired_window = geometry.win_length == geometry.n_fft and starts_at_pair(window)
+    recipe = _istft_recipe(geometry, spectrum.stride(), paired_window, device)
+    size = geometry.rows, geometry.length
+
+    def run(spectrum: torch.Tensor, window: torch.Tensor, envelope: Envelope) -> torch.Tensor:
         signal = empty(size, torch.float32, device)
-        recipe(spectrum, window, table, signal)
+        recipe(spectrum, window, envelope.table, signal)
         return signal
 
     return run
@@ -131,28 +139,45 @@ def ready_stft_adjoint(gradient: torch.Tensor, window: torch.Tensor, geometry: S
 
 
 def istft_adjoint(gradient: torch.Tensor, window: torch.Tensor, geometry: IstftGeometry) -> torch.Tensor | None:
+    envelope = _envelope(window, geometry)
+    if envelope is None:
+        return None
     if gradient.stride(1) != 1:
         gradient = gradient.contiguous()
     window = window.contiguous()
-    run = ready_istft_adjoint(gradient, window, geometry)
-    return None if run is None else run(gradient, window)
+    return _istft_adjoint_with_envelope(gradient, window, geometry)(gradient, window, envelope)
 
 
-def ready_istft_adjoint(gradient: torch.Tensor, window: torch.Tensor, geometry: IstftGeometry) -> Ready | None:
-    """istft_adjoint() likewise, rows without gaps, for as long as the window's values stay as they are."""
-    device, envelope = gradient.device, _envelope(window, geometry)
-    if envelope is None:
-        return None
+def ready_istft_adjoint(gradient: torch.Tensor, window: torch.Tensor, geometry: IstftGeometry) -> Ready:
+    """istft_adjoint() likewise, rows without gaps; its result is None where a window cannot be inverted."""
+    return _with_envelope(geometry, _istft_adjoint_with_envelope(gradient, window, geometry))
+
+
+def _istft_adjoint_with_envelope(
+    gradient: torch.Tensor, window: torch.Tensor, geometry: IstftGeometry
+) -> Callable[[torch.Tensor, torch.Tensor, Envelope], torch.Tensor]:
+    device = gradient.device
     paired_window = geometry.win_length == geometry.n_fft and starts_at_pair(window)
-    recipe = _istft_adjoint_recipe(
-        geometry, gradient.stride(0), envelope.head, envelope.tail, starts_at_pair(gradient), paired_window, device
-    )
-    size, table = (geometry.rows, geometry.bins, geometry.frames), envelope.table
+    recipe = _istft_adjoint_recipe(geometry, gradient.stride(0), starts_at_pair(gradient), paired_window, device)
+    size = geometry.rows, geometry.bins, geometry.frames
 
-    def run(gradient: torch.Tensor, window: torch.Tensor) -> torch.Tensor:
+    def run(gradient: torch.Tensor, window: torch.Tensor, envelope: Envelope) -> torch.Tensor:
         spectrum = _empty_spectrum(*size, device)
-        recipe(gradient, window, table, spectrum)
+        recipe(gradient, window, envelope.table, spectrum)
         return spectrum
+
+    return run
+
+
+def _with_envelope(
+    geometry: IstftGeometry, launch: Callable[[torch.Tensor, torch.Tensor, Envelope], torch.Tensor]
+) -> Ready:
+    """`launch` with the envelope of whatever window comes."""
+    question = _question(geometry)
+
+    def run(given: torch.Tensor, window: torch.Tensor) -> torch.Tensor | None:
+        envelope = inverse_envelope(window, *question)
+        return None if envelope is None else launch(given, window, envelope)
 
     return run
 
@@ -230,16 +255,15 @@ def _stft_recipe(
 
 @lru_cache(maxsize=1024)
 def _istft_adjoint_recipe(
-    geometry: IstftGeometry, row_stride: int, head: int, tail: int, paired: bool, paired_window: bool,
-    device: torch.device,
-) -> Recipe:  # fmt: skip
+    geometry: IstftGeometry, row_stride: int, paired: bool, paired_window: bool, device: torch.device
+) -> Recipe:
     kind = Kind("msp_stft", adjoint=True, two_sided=not geometry.onesided)
     plan = stft_plan(geometry.n_fft)
     params = [
         geometry.reached, row_stride, geometry.frames, geometry.rows * geometry.frames, geometry.hop_length,
         geometry.first, PAD_MODES["constant"], geometry.win_left, geometry.win_length,
     ]  # fmt: skip
-    flags = [paired, paired_window, head, tail, geometry.untrimmed]
+    flags = [paired, paired_window, *_ends(geometry), geometry.untrimmed]
     return _forward_recipe(plan, kind, params, flags, geometry.scale, device, None)
 
 
@@ -262,7 +286,7 @@ def _forward_recipe(
 
 @lru_cache(maxsize=1024)
 def _istft_recipe(
-    geometry: IstftGeometry, strides: tuple[int, ...], head: int, tail: int, paired_window: bool, device: torch.device
+    geometry: IstftGeometry, strides: tuple[int, ...], paired_window: bool, device: torch.device
 ) -> Recipe:
     plan = inverse_plan(geometry.n_fft, geometry.hop_length)
     begin, end = geometry.first, geometry.first + geometry.length
@@ -270,7 +294,7 @@ def _istft_recipe(
     params = [
         *strides, geometry.frames, geometry.hop_length, geometry.win_left, geometry.win_length, geometry.first,
         geometry.length, runs, run_hops, _halo(plan.n_fft, geometry.hop_length), begin, end, int(paired_window),
-        head, tail, geometry.untrimmed, 0, 0, share, _paired_output(geometry.rows, geometry.length, geometry.first),
+        *_ends(geometry), geometry.untrimmed, 0, 0, share, _paired_output(geometry.rows, geometry.length, geometry.first),
     ]  # fmt: skip
     args = [
         None, None, stage_twiddles(plan, device), _pair_twiddles(plan, device), None, None, params, geometry.scale,
@@ -337,9 +361,16 @@ def _halo(n_fft: int, hop_length: int) -> int:
 
 
 def _envelope(window: torch.Tensor, geometry: IstftGeometry) -> Envelope | None:
-    return inverse_envelope(
-        window, geometry.n_fft, geometry.hop_length, geometry.frames, geometry.first, geometry.reached
-    )
+    return inverse_envelope(window, *_question(geometry))
+
+
+def _question(geometry: IstftGeometry) -> tuple[int, int, int, int, int]:
+    """What inverse_envelope() is asked about a window."""
+    return geometry.n_fft, geometry.hop_length, geometry.frames, geometry.first, geometry.reached
+
+
+def _ends(geometry: IstftGeometry) -> tuple[int, int]:
+    return ends(geometry.n_fft, geometry.hop_length, geometry.frames)
 
 
 def _paired_output(rows: int, length: int, first: int) -> int:

@@ -100,23 +100,19 @@ def _make_ready(op: str, options: Options, input: torch.Tensor, window: torch.Te
     """For the next such call, where nothing is to be said or done around it and no gradient of the window is wanted."""
     if call.notices or call.as_real or window.dtype is not torch.float32 or input.is_conj() or input.is_neg():
         return
-    if window.requires_grad:
-        return  # one that learns may change through .data, which nothing tells
     single = input.dim() == (1 if op == "stft" else 2)
     make = ops.known.known if input.requires_grad and torch.is_grad_enabled() else ops.operators.ready
     run = make(op, input.unsqueeze(0) if single else input, window, call.arguments)
     if run is None:
         return
 
-    def of_one(input: torch.Tensor, window: torch.Tensor) -> torch.Tensor:
+    def of_one(input: torch.Tensor, window: torch.Tensor) -> torch.Tensor | None:
         result = run(input.unsqueeze(0), window)
+        if result is None:
+            return None
         return result.squeeze_(0) if _is_own(op, call) else result.squeeze(0)
 
-    known = of_one if single else run
-    if op == "stft":
-        ready.offer_with_any(input, window, call, options.verify, known)
-    else:
-        ready.offer(input, window, None, call, options.verify, known)
+    ready.offer_with_any(input, window, call, options.verify, of_one if single else run)
 
 
 def _is_own(op: str, call: Call) -> bool:

@@ -193,18 +193,20 @@ def _call(op: str, options: Options, arguments: tuple, original: Callable, args:
     if refusal is not None:
         return watch.call(op, arguments, lambda: _refused(refusal, original, args, kwargs))
     if watch.is_due(op):
-        return watch.call(op, arguments, lambda: _act(op, options, arguments, original, args, kwargs))
+        return watch.call(op, arguments, lambda: _answer(op, options, arguments, original, args, kwargs))
+    return _answer(op, options, arguments, original, args, kwargs)
+
+
+def _answer(op: str, options: Options, arguments: tuple, original: Callable, args: tuple, kwargs: dict) -> torch.Tensor:
+    """By what is known of such calls, or else the whole way."""
     signature = known = None
     if type(arguments[0]) in _PLAIN and routing.is_plain_eager():
-        signature = routing.signature_of(arguments)
-        known = routing.known_answer(signature)
+        signature, known = routing.look_up(arguments)
         if type(known) is Call and type(arguments[4]) in _PLAIN:
-            if op == "stft":
-                result = ready.call_with_any(arguments[0], arguments[4], known, options.verify)
-            else:
-                result = ready.call(arguments[0], arguments[4], None, known, options.verify)
+            result = ready.call_with_any(arguments[0], arguments[4], known, options.verify)
             if result is not None:
                 guard.at_once[op].calls += 1
+                watch.tell(None)
                 return result
     return _act(op, options, arguments, original, args, kwargs, signature, known)
 

@@ -1,11 +1,11 @@
 """Calls that were made before, ready to be launched again: one look-up instead of the whole way to a kernel.
 
-An entry is made when a call has gone the whole way. It holds for one layout of the signal, one window and filterbank,
-one description of the call, and with or without a gradient of the signal; where one of window or filterbank is asked
-for, the whole way is taken every time. Modes and transforms are the caller's to look for.
+An entry is made when a call has gone the whole way. It holds for one layout of the signal, one description of the
+call, and with or without a gradient of the signal; where one of window or filterbank is asked for, the whole way is
+taken every time. Modes and transforms are the caller's to look for.
 
-Where a window's values decide nothing but the result (stft), any other one will do: programs often make it anew for
-every call.
+stft and istft are ready for any window: programs often make it anew for every call. Front ends keep theirs, and an
+entry holds for one window and one filterbank.
 """
 
 from __future__ import annotations

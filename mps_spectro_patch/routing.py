@@ -73,12 +73,11 @@ def decide(op: str, flags: tuple[str, ...], arguments: tuple) -> Call | Reason:
 def decide_touched(
     op: str, arguments: tuple, signature: tuple | None = None, known: Call | Reason | None = None
 ) -> Call | Reason:
-    """decide() for an input that untouched() lets pass. signature: with known_answer() of it, if it was asked for."""
+    """decide() for an input that untouched() lets pass. signature, known: of look_up(), if it was asked."""
     input, window = arguments[0], arguments[4]
     # A function mode, or a trace, would see us look.
     if signature is None and type(input) is not FakeTensor and not _function_modes() and _tracing_state() is None:
-        signature = signature_of(arguments)
-        known = known_answer(signature)
+        signature, known = look_up(arguments)
     if type(known) is Reason:  # then the original is right, whatever is going on
         return known
     transforms = _transforms()
@@ -104,8 +103,11 @@ def decide_touched(
     return known
 
 
-def signature_of(arguments: tuple) -> tuple | None:
-    """What an answer depends on, as far as it can be remembered; None for what cannot be looked up."""
+def look_up(arguments: tuple) -> tuple[tuple | None, Call | Reason | None]:
+    """(what an answer depends on, as far as it can be remembered; the answer that was given to such a call before).
+
+    The first is None for what cannot be looked up. An answer is always the same object, until it is forgotten.
+    """
     input, window = arguments[0], arguments[4]
     try:
         signature = (
@@ -113,15 +115,9 @@ def signature_of(arguments: tuple) -> tuple | None:
             None if window is None else (window.shape, window.dtype, window.device, window.layout),
             arguments[1:4], arguments[5:], tuple(map(type, arguments)),
         )  # fmt: skip
-        hash(signature)
+        return signature, _answers.get(signature)
     except (RuntimeError, TypeError, AttributeError):  # a tensor without strides, a list instead of an int, ...
-        return None
-    return signature
-
-
-def known_answer(signature: tuple | None) -> Call | Reason | None:
-    """The answer that was given to such a call before: always the same object, until it is forgotten."""
-    return _answers.get(signature) if signature is not None else None
+        return None, None
 
 
 # Answers by signature; the two functions differ in the number of their arguments. Types are part of a signature

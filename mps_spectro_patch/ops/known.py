@@ -29,21 +29,20 @@ class Known:
         self.run, self.adjoint, self.arguments, self.make = run, adjoint, arguments, make
         self.launches: dict[tuple, Ready | None] = {}
 
-    def __call__(self, input: torch.Tensor, window: torch.Tensor) -> torch.Tensor:
+    def __call__(self, input: torch.Tensor, window: torch.Tensor) -> torch.Tensor | None:
         return _Recorded.apply(input, window, self)
 
     def backward(self, gradient: torch.Tensor, window: torch.Tensor) -> torch.Tensor:
         if _is_plain(gradient):
-            # Of istft the envelope is known as well.
-            place = starts_at_pair(window) if self.adjoint == "stft_adjoint" else window.data_ptr()
-            key = gradient.stride(), starts_at_pair(gradient), place
+            key = gradient.stride(), starts_at_pair(gradient), starts_at_pair(window)
             launch = self.launches.get(key, False)
             if launch is False:
                 if len(self.launches) >= _LIMIT:
                     self.launches.clear()
                 launch = self.launches[key] = self.make(gradient, window)
-            if launch is not None:
-                return launch(gradient, window)
+            result = None if launch is None else launch(gradient, window)
+            if result is not None:
+                return result
         return gradients.run(self.adjoint, gradient, window, *self.arguments)
 
 

@@ -7,6 +7,7 @@ import torch
 
 import mps_spectro_patch as msp
 from mps_spectro_patch import guard, layers, ready, routing, watch
+from mps_spectro_patch.kernels.envelope import read_backs
 
 N_FFT, HOP = 64, 16
 
@@ -132,33 +133,58 @@ def test_a_window_that_changes_is_read_anew(op, change, window, on, torch_device
         agrees(op, x, window)
 
 
-def test_stft_is_ready_for_a_window_that_is_made_anew(used, on, torch_device):
+def test_ready_for_a_window_that_is_made_anew(op, used, on, torch_device):
     with msp.accelerated(**on, verify="off"):
-        x = signal_for("stft", torch_device)
+        x = signal_for(op, torch_device)
         for _ in range(3):
-            agrees("stft", x, torch.rand(N_FFT, device=torch_device) + 0.5)
+            agrees(op, x, torch.rand(N_FFT, device=torch_device) + 0.5)
         assert used == [False, True, True]
-        agrees("stft", x, torch.rand(N_FFT + 1, device=torch_device)[1:])  # not at an 8-byte boundary
-        agrees("stft", x, torch.rand(2 * N_FFT, device=torch_device)[::2])
-        agrees("stft", x, torch._neg_view(torch.rand(N_FFT, device=torch_device)))
+        agrees(op, x, (torch.rand(N_FFT + 1, device=torch_device) + 0.5)[1:])  # not at an 8-byte boundary
+        agrees(op, x, (torch.rand(2 * N_FFT, device=torch_device) + 0.5)[::2])
+        agrees(op, x, torch._neg_view(torch.rand(N_FFT, device=torch_device) + 0.5))
         assert used[3:] == [False, False, False]
         x.requires_grad_()
         for _ in range(3):
             window = torch.rand(N_FFT, device=torch_device) + 0.5
-            got = torch.autograd.grad(call("stft", x, window).abs().sum(), x)[0]
+            got = torch.autograd.grad(call(op, x, window).abs().square().sum(), x)[0]
             with msp.accelerated(devices=()):
-                wide = x.detach().double().requires_grad_()
-                right = torch.autograd.grad(call("stft", wide, window.double()).abs().sum(), wide)[0]
+                wide = x.detach().to(torch.float64 if op == "stft" else torch.complex128).requires_grad_()
+                right = torch.autograd.grad(call(op, wide, window.double()).abs().square().sum(), wide)[0]
             assert (got - right).norm() < 1e-5 * right.norm()
         assert used[6:] == [False, True, True]
 
 
-def test_istft_looks_at_every_window(used, on, torch_device):
+def test_a_window_is_read_back_once(used, on, torch_device):
+    x = signal_for("istft", torch_device).requires_grad_()
+    windows = [torch.rand(N_FFT, device=torch_device) + 0.5 for _ in range(3)]
     with msp.accelerated(**on, verify="off"):
-        x = signal_for("istft", torch_device)
+        before = read_backs()
+        for window in windows * 3:
+            result = call("istft", x, window)
+            torch.autograd.grad(result.sum(), x)
+        with torch.no_grad():
+            for window in windows:
+                call("istft", x, window)
+        gaps = torch.rand(2 * N_FFT, device=torch_device)[::2] + 0.5
+        wide = torch.stack([gaps, gaps], 1)[:, 0]
+        assert not wide.is_contiguous()
         for _ in range(3):
-            agrees("istft", x, torch.rand(N_FFT, device=torch_device) + 0.5)
-    assert True not in used
+            torch.autograd.grad(call("istft", x, wide).sum(), x)
+    assert read_backs() - before == len(windows) + 1
+
+
+@pytest.mark.parametrize("learns", [False, True])
+def test_a_window_that_cannot_be_inverted_gets_torchs_error_from_a_ready_call_too(learns, window, used, on, torch_device):
+    x = signal_for("istft", torch_device).requires_grad_(learns)
+    with msp.accelerated(**on, verify="off"):
+        for _ in range(2):
+            call("istft", x, window)
+        with pytest.raises(RuntimeError, match="window overlap add min"):
+            call("istft", x, torch.zeros_like(window))
+        window.zero_()
+        with pytest.raises(RuntimeError, match="window overlap add min"):
+            call("istft", x, window)
+    assert used == [False, True, False, False] and msp.stats()["istft"].fallback == {"nola": 2}
 
 
 def test_a_window_that_learns_may_change_unseen(op, window, on, torch_device):

@@ -27,8 +27,8 @@ def at_once(monkeypatch):
 @pytest.fixture
 def asked(monkeypatch):
     """The calls for which an answer was looked for."""
-    calls, real = [], routing.signature_of
-    monkeypatch.setattr(routing, "signature_of", lambda arguments: calls.append(arguments) or real(arguments))
+    calls, real = [], routing.look_up
+    monkeypatch.setattr(routing, "look_up", lambda arguments: calls.append(arguments) or real(arguments))
     return calls
 
 
