@@ -100,8 +100,9 @@ class Measured:
         self.calls = front.calls
 
     def medians(self) -> dict[str, Any]:
-        return dict(whole=statistics.median(self.wholes), front_end=statistics.median(self.front_ends),
-                    calls=self.calls, runs=len(self.wholes), wholes=self.wholes, front_ends=self.front_ends)  # fmt: skip
+        whole, front_end = statistics.median(self.wholes), statistics.median(self.front_ends)
+        return dict(whole=whole, front_end=front_end, calls=self.calls, runs=len(self.wholes), wholes=self.wholes,
+                    front_ends=self.front_ends)  # fmt: skip
 
 
 def compare(job: Job, device: str, repeats: int, patience: float) -> dict[str, Any]:
@@ -180,7 +181,7 @@ def main() -> int:
     parser.add_argument("--only", nargs="*", choices=PROJECTS, default=list(PROJECTS))
     parser.add_argument("--tiny", action="store_true", help="small models and two seconds of audio")
     parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--patience", type=float, default=10.0, help="seconds, per job; three runs of each way at least")
+    parser.add_argument("--patience", type=float, default=10.0, help="seconds, per job; three runs each way at least")
     parser.add_argument("--out", type=Path, default=Path("front_end_share"), help="without .json and .md")
     parser.add_argument("--add", action="store_true", help="to what OUT.json has already")
     options = parser.parse_args()

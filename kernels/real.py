@@ -294,7 +294,8 @@ def _istft_recipe(
     params = [
         *strides, geometry.frames, geometry.hop_length, geometry.win_left, geometry.win_length, geometry.first,
         geometry.length, runs, run_hops, _halo(plan.n_fft, geometry.hop_length), begin, end, int(paired_window),
-        *_ends(geometry), geometry.untrimmed, 0, 0, share, _paired_output(geometry.rows, geometry.length, geometry.first),
+        *_ends(geometry), geometry.untrimmed, 0, 0, share,
+        _paired_output(geometry.rows, geometry.length, geometry.first),
     ]  # fmt: skip
     args = [
         None, None, stage_twiddles(plan, device), _pair_twiddles(plan, device), None, None, params, geometry.scale,

@@ -174,7 +174,7 @@ def test_a_window_is_read_back_once(used, on, torch_device):
 
 
 @pytest.mark.parametrize("learns", [False, True])
-def test_a_window_that_cannot_be_inverted_gets_torchs_error_from_a_ready_call_too(learns, window, used, on, torch_device):
+def test_a_window_that_cannot_be_inverted_gets_torchs_error_when_ready_too(learns, window, used, on, torch_device):
     x = signal_for("istft", torch_device).requires_grad_(learns)
     with msp.accelerated(**on, verify="off"):
         for _ in range(2):
