@@ -8,11 +8,10 @@ own functions.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
-from torch.autograd import forward_ad
 
 from ..kernels import bands as filterbanks
 from ..kernels import features as kernels
@@ -20,6 +19,7 @@ from ..kernels import limits
 from ..kernels.geometry import StftGeometry
 from . import composite_features, gradients
 from .operators import NAMESPACE, namespace
+from .ways import Ways
 
 ARGUMENTS = (
     "SymInt n_fft, SymInt hop_length, SymInt win_length, SymInt pad, str pad_mode, SymInt width, SymInt dropped, "
@@ -146,8 +146,6 @@ for _name, (_body, _fake, _inputs) in _BODIES.items():
     namespace.impl(_name, _body, "CompositeExplicitAutograd")
     torch.library.register_fake(f"{NAMESPACE}::{_name}", _fake, lib=namespace)
 
-features, features_gradient = (getattr(torch.ops.mps_spectro_patch, name).default for name in _BODIES)
-
 
 def _setup(ctx, inputs, output) -> None:
     input, window, basis, *ctx.arguments = inputs
@@ -160,7 +158,7 @@ def _backward(ctx, gradient):
     arguments = tuple(ctx.arguments)
     results = [None, None, None]
     if ctx.needs_input_grad[0]:
-        results[0] = _gradient(gradient, input, window, basis, *arguments).to(ctx.dtype)
+        results[0] = WAYS["features_gradient"].backward(gradient, input, window, basis, *arguments).to(ctx.dtype)
     if ctx.needs_input_grad[1] or ctx.needs_input_grad[2]:
         results[1:] = _other_gradients(ctx, gradient, input, window, basis, arguments)
     return *results, *[None] * len(arguments)
@@ -188,18 +186,6 @@ def _other_gradients(ctx, gradient, input, window, basis, arguments):
             "stft_window_gradient", gradient, input, window, n_fft, hop_length, win_length, pad, pad_mode, False, True
         )
     return results
-
-
-def _gradient(*arguments: Any) -> torch.Tensor:
-    """features_gradient in a backward pass: its body where nothing watches."""
-    first = arguments[0]
-    if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() or type(first) is not torch.Tensor:
-        return features_gradient(*arguments)
-    if torch._C._functorch.is_legacy_batchedtensor(first):
-        return features_gradient(*arguments)
-    if torch.is_grad_enabled() or torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0:
-        return FeaturesGradient.apply(*arguments)
-    return run_features_gradient(*arguments)
 
 
 def _setup_gradient(ctx, inputs, output) -> None:
@@ -245,62 +231,14 @@ def _vmap(function: Any, count: int) -> Any:
     return rule
 
 
-class Features(torch.autograd.Function):
-    """features() without the dispatcher, as functorch and eager autograd know it."""
+WAYS: dict[str, Ways] = {}
+for _name, _body, _to_setup, _to_backward, _count in (
+    ("features", run_features, _setup, _backward, 1),
+    ("features_gradient", run_features_gradient, _setup_gradient, _backward_gradient, 2),
+):
+    _operator, _rule = getattr(torch.ops.mps_spectro_patch, _name).default, partial(_vmap, count=_count)
+    WAYS[_name] = Ways(_name, _operator, _body, _to_setup, _to_backward, _rule)
+    torch.library.register_autograd(f"{NAMESPACE}::{_name}", _to_backward, setup_context=_to_setup, lib=namespace)
+    torch.library.register_vmap(f"{NAMESPACE}::{_name}", _rule(_operator), lib=namespace)
 
-    @staticmethod
-    def forward(*arguments):
-        return run_features(*arguments)
-
-    setup_context = staticmethod(_setup)
-    backward = staticmethod(_backward)
-
-    @staticmethod
-    def vmap(info, in_dims, *arguments):
-        return _vmap(Features.apply, 1)(info, in_dims, *arguments)
-
-
-class EagerFeatures(torch.autograd.Function):
-    """features() as eager autograd alone knows it: with setup_context, torch looks up a signature in every call."""
-
-    @staticmethod
-    def forward(ctx, *arguments):
-        output = run_features(*arguments)
-        _setup(ctx, arguments, output)
-        return output
-
-    backward = staticmethod(_backward)
-
-
-class FeaturesGradient(torch.autograd.Function):
-    """features_gradient() likewise."""
-
-    @staticmethod
-    def forward(*arguments):
-        return run_features_gradient(*arguments)
-
-    setup_context = staticmethod(_setup_gradient)
-    backward = staticmethod(_backward_gradient)
-
-    @staticmethod
-    def vmap(info, in_dims, *arguments):
-        return _vmap(FeaturesGradient.apply, 2)(info, in_dims, *arguments)
-
-
-torch.library.register_autograd(f"{NAMESPACE}::features", _backward, setup_context=_setup, lib=namespace)
-torch.library.register_autograd(
-    f"{NAMESPACE}::features_gradient", _backward_gradient, setup_context=_setup_gradient, lib=namespace
-)
-torch.library.register_vmap(f"{NAMESPACE}::features", _vmap(features, 1), lib=namespace)
-torch.library.register_vmap(f"{NAMESPACE}::features_gradient", _vmap(features_gradient, 2), lib=namespace)
-
-
-def eager_features(
-    input: torch.Tensor, window: torch.Tensor, basis: torch.Tensor | None, *arguments: Any
-) -> torch.Tensor:
-    """features() while nothing is traced or compiled."""
-    if torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0:
-        return Features.apply(input, window, basis, *arguments)
-    if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (input, window, basis)):
-        return EagerFeatures.apply(input, window, basis, *arguments)
-    return run_features(input, window, basis, *arguments)
+features, eager_features = WAYS["features"].operator, WAYS["features"].forward

@@ -4,10 +4,6 @@ For a real inner product <a, b> = Re sum(conj(a) b), stft gives the form F(x, w,
 in each argument. Its three partial gradients are three operators, stft (in G), stft_adjoint (in x) and
 stft_window_gradient (in w), and so the derivatives of each of them are the other two. The same holds for istft in the
 spectrum and G; the window stands in its envelope as well, and second derivatives there are left to torch.
-
-Every operator has two autograd.Functions beside it, which run its body without the dispatcher (that costs as much as
-the body): one that functorch accepts, and one for eager mode alone, which costs half as much (with setup_context, torch
-looks up the signature of forward in every call). torch.compile gets the operators.
 """
 
 from __future__ import annotations
@@ -16,24 +12,15 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch.autograd import forward_ad
 
 from . import batching, composite, operators
 from .operators import NAMESPACE
+from .ways import Ways, is_transformed
 
 
 def run(name: str, *arguments: Any) -> torch.Tensor:
-    """An operator in a backward pass: its body where nothing watches."""
-    first = arguments[0]
-    if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() or type(first) is not torch.Tensor:
-        return getattr(operators, name)(*arguments)
-    if torch._C._functorch.is_legacy_batchedtensor(first):  # torch.autograd.grad(..., is_grads_batched=True)
-        return getattr(operators, name)(*arguments)
-    if torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0:
-        return FUNCTIONS[name].apply(*arguments)
-    if torch.is_grad_enabled():
-        return EAGER[name].apply(*arguments)
-    return getattr(operators, f"run_{name}")(*arguments)
+    """An operator in a backward pass."""
+    return WAYS[name].backward(*arguments)
 
 
 def _save(ctx: Any, first: torch.Tensor, second: torch.Tensor) -> None:
@@ -157,76 +144,31 @@ def _none(arguments) -> list[None]:
     return [None] * len(arguments)
 
 
-def _function(name: str) -> type[torch.autograd.Function]:
-    class Function(torch.autograd.Function):
-        @staticmethod
-        def forward(*arguments):
-            return getattr(operators, f"run_{name}")(*arguments)
-
-        setup_context = staticmethod(globals()[f"_{name}_setup"])
-        backward = staticmethod(globals()[f"_{name}_backward"])
-
-        @staticmethod
-        def vmap(info, in_dims, *arguments):
-            return batching.rule(name, Function.apply)(info, in_dims, *arguments)
-
-    return _named(Function, name)
-
-
-def _eager_function(name: str) -> type[torch.autograd.Function]:
-    setup = globals()[f"_{name}_setup"]
-
-    class Function(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx, *arguments):
-            output = getattr(operators, f"run_{name}")(*arguments)
-            setup(ctx, arguments, output)
-            return output
-
-        backward = staticmethod(globals()[f"_{name}_backward"])
-
-    return _named(Function, name)
-
-
-def _named(function: type[torch.autograd.Function], name: str) -> type[torch.autograd.Function]:
-    function.__name__ = function.__qualname__ = "".join(part.capitalize() for part in name.split("_"))
-    function.__doc__ = getattr(operators, f"run_{name}").__doc__
-    return function
-
-
-FUNCTIONS = {name: _function(name) for name in operators.NAMES}
-EAGER = {name: _eager_function(name) for name in operators.NAMES}
+WAYS: dict[str, Ways] = {}
 for _name in operators.NAMES:
+    _setup, _backward = globals()[f"_{_name}_setup"], globals()[f"_{_name}_backward"]
+    WAYS[_name] = Ways(
+        _name, getattr(operators, _name), getattr(operators, f"run_{_name}"), _setup, _backward,
+        partial(batching.rule, _name),
+    )  # fmt: skip
     torch.library.register_autograd(
-        f"{NAMESPACE}::{_name}",
-        globals()[f"_{_name}_backward"],
-        setup_context=globals()[f"_{_name}_setup"],
-        lib=operators.namespace,
+        f"{NAMESPACE}::{_name}", _backward, setup_context=_setup, lib=operators.namespace
     )
 
 
 def eager_stft(input: torch.Tensor, window: torch.Tensor, *arguments: Any) -> torch.Tensor:
     """stft while nothing is traced or compiled, of plain tensors or functorch's. arguments: as the operator's."""
-    if torch._C._are_functorch_transforms_active():
-        return FUNCTIONS["stft"].apply(input, window, *arguments)
-    if torch.is_grad_enabled() and (input.requires_grad or window.requires_grad):
-        if window.requires_grad and arguments[3]:
-            input = input.clone()  # torch keeps the padded signal, so the program may change its own in place
-        return _recorded("stft", input, window, *arguments)
-    return operators.run_stft(input, window, *arguments)
+    if arguments[3] and _learns(window):
+        input = input.clone()  # torch keeps the padded signal, so the program may change its own in place
+    return WAYS["stft"].forward(input, window, *arguments)
 
 
 def eager_istft(input: torch.Tensor, window: torch.Tensor, *arguments: Any) -> torch.Tensor:
     """istft likewise. Raises UseOriginal where torch must decide whether it can be inverted."""
-    if torch._C._are_functorch_transforms_active():
-        return FUNCTIONS["istft"].apply(input, window, *arguments)
-    if torch.is_grad_enabled() and (input.requires_grad or window.requires_grad):
-        if window.requires_grad:
-            input = input.clone()  # torch keeps what it made of the spectrum
-        return _recorded("istft", input, window, *arguments)
-    return operators.run_istft(input, window, *arguments)
+    if _learns(window):
+        input = input.clone()  # torch keeps what it made of the spectrum
+    return WAYS["istft"].forward(input, window, *arguments)
 
 
-def _recorded(name: str, *arguments: Any) -> torch.Tensor:
-    functions = EAGER if forward_ad._current_level < 0 else FUNCTIONS
-    return functions[name].apply(*arguments)
+def _learns(window: torch.Tensor) -> bool:
+    return window.requires_grad and torch.is_grad_enabled() and not is_transformed()

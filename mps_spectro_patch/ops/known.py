@@ -10,11 +10,11 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch.autograd import forward_ad
 
 from ..kernels import library
 from ..kernels.launch import Ready, starts_at_pair
 from . import gradients, operators
+from .ways import is_transformed, is_watched
 
 _LIMIT = 8  # layouts of gradients that are remembered per call
 
@@ -80,8 +80,5 @@ def known(op: str, input: torch.Tensor, window: torch.Tensor, arguments: tuple) 
 def _is_plain(gradient: Any) -> bool:
     """Whether the gradient is what it seems, in memory too, and nobody wants to know how it is made."""
     return not (
-        type(gradient) is not torch.Tensor or torch.is_grad_enabled() or gradient.is_conj() or gradient.is_neg()
-        or torch._C._len_torch_dispatch_stack() or torch._C._are_functorch_transforms_active()
-        or forward_ad._current_level >= 0 or torch._C._functorch.is_legacy_batchedtensor(gradient)
-        or torch.compiler.is_compiling()
-    )  # fmt: skip
+        is_watched(gradient) or is_transformed() or torch.is_grad_enabled() or gradient.is_conj() or gradient.is_neg()
+    )

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import mps_spectro_patch as msp
+from mps_spectro_patch import watch
 
 
 @dataclass
@@ -42,6 +43,18 @@ def signal(torch_device) -> Signal:
 def on(device_name) -> dict:
     """The options that accelerate the device under test."""
     return {"devices": (device_name,)}
+
+
+@pytest.fixture(params=["stft", "istft"])
+def op(request) -> str:
+    return request.param
+
+
+@pytest.fixture
+def unsampled(monkeypatch) -> None:
+    """No call is looked at for report()."""
+    monkeypatch.setattr(watch, "FIRST", 0)
+    monkeypatch.setattr(watch, "EVERY", 10**9)
 
 
 COMPILING = """

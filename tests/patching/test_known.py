@@ -8,22 +8,12 @@ import pytest
 import torch
 
 import mps_spectro_patch as msp
-from mps_spectro_patch import ready, watch
+from mps_spectro_patch import ready
 from mps_spectro_patch.ops import gradients, known
 
 N_FFT, HOP, SAMPLES, FRAMES = 64, 16, 900, 40
 
-
-@pytest.fixture(autouse=True)
-def _no_samples(monkeypatch):
-    """Calls that are looked at for report() go the whole way, like the first ones."""
-    monkeypatch.setattr(watch, "FIRST", 0)
-    monkeypatch.setattr(watch, "EVERY", 10**9)
-
-
-@pytest.fixture(params=["stft", "istft"])
-def op(request):
-    return request.param
+pytestmark = pytest.mark.usefixtures("unsampled")
 
 
 @pytest.fixture

@@ -6,27 +6,17 @@ import pytest
 import torch
 
 import mps_spectro_patch as msp
-from mps_spectro_patch import guard, layers, ready, routing, watch
+from mps_spectro_patch import guard, layers, ready, routing
 from mps_spectro_patch.kernels.envelope import read_backs
 
 N_FFT, HOP = 64, 16
+
+pytestmark = pytest.mark.usefixtures("unsampled")
 
 
 @pytest.fixture
 def window(torch_device):
     return torch.rand(N_FFT, device=torch_device) + 0.5
-
-
-@pytest.fixture(params=["stft", "istft"])
-def op(request):
-    return request.param
-
-
-@pytest.fixture(autouse=True)
-def _no_samples(monkeypatch):
-    """Calls that are looked at for report() go the whole way, like the first ones."""
-    monkeypatch.setattr(watch, "FIRST", 0)
-    monkeypatch.setattr(watch, "EVERY", 10**9)
 
 
 @pytest.fixture
