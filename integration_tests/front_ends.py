@@ -60,9 +60,14 @@ def sweep(seconds: float, rate: int = 16_000, low: float = 110.0, high: float = 
 
 def recording(seconds: float) -> tuple[torch.Tensor, int]:
     """[samples] and their rate: the recording that comes with the demo, a guitar, mixed down to one channel."""
-    with wave.open(str(next((ROOT / "examples" / "audio").glob("*.wav")))) as file:
+    return read_wav(next((ROOT / "examples" / "audio").glob("*.wav")), seconds)
+
+
+def read_wav(path: Path, seconds: float = math.inf) -> tuple[torch.Tensor, int]:
+    """[samples] of a file with 16 bits per sample, mixed down to one channel, and their rate."""
+    with wave.open(str(path)) as file:
         rate, channels = file.getframerate(), file.getnchannels()
-        frames = file.readframes(int(seconds * rate))
+        frames = file.readframes(int(min(seconds * rate, file.getnframes())))
     samples = torch.frombuffer(bytearray(frames), dtype=torch.int16).float() / 32768
     return samples.reshape(-1, channels).mean(1), rate
 
