@@ -12,8 +12,6 @@ from typing import Any
 import torch
 from torch.autograd import forward_ad
 
-_are_transforms_active = torch._C._are_functorch_transforms_active
-
 
 class Ways:
     """The ways into one operator.
@@ -61,12 +59,14 @@ def is_watched(gradient: Any) -> bool:
 
 def is_transformed() -> bool:
     """Whether a transform of functorch, or forward differentiation, is going on."""
-    return _are_transforms_active() or forward_ad._current_level >= 0
+    return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
 
 
 def _functional(
     ways: Ways, setup: Callable, backward: Callable, vmap: Callable[[Callable], Callable]
 ) -> type[torch.autograd.Function]:
+    """Its forward looks the body up in `ways` when it is called, as all ways do."""
+
     class Function(torch.autograd.Function):
         @staticmethod
         def forward(*arguments):
@@ -93,9 +93,7 @@ def _eager(ways: Ways, setup: Callable, backward: Callable) -> type[torch.autogr
     return Function
 
 
-def _named(
-    function: type[torch.autograd.Function], name: str, body: Callable
-) -> type[torch.autograd.Function]:
+def _named(function: type[torch.autograd.Function], name: str, body: Callable) -> type[torch.autograd.Function]:
     function.__name__ = function.__qualname__ = "".join(part.capitalize() for part in name.split("_"))
     function.__doc__ = body.__doc__
     return function
