@@ -1,7 +1,7 @@
 """Front ends that projects make of torchaudio: the real torchaudio in MusicFM's, LinkSeg's and mamba_amt's formulas.
 
-These projects are in no registry. Where a checkout of one is on the path (MusicFM's parent folder, LinkSeg's `src`,
-mamba_amt's folder), its own code is tested besides; else that is skipped.
+These projects are in no registry. Where a checkout of one is on the path (MusicFM's parent folder, LinkSeg's `src`
+or its parent, mamba_amt's folder), its own code is tested besides; else that is skipped.
 
     pip install torchaudio
     PYTHONPATH=folder_that_holds_musicfm:LinkSeg/src:mamba_amt python -m pytest integration_tests
@@ -147,11 +147,15 @@ print("ours", "mps_spectro_patch" in FrameEncoder.forward.__code__.co_filename)
 # --- the projects' own code ------------------------------------------------------------------------------------------
 
 
-def own(module: str, cls: str):
-    try:
-        return getattr(importlib.import_module(module), cls)
-    except (ImportError, AttributeError) as error:
-        pytest.skip(f"no checkout of the project is on the path: {error}")
+def own(cls: str, *modules: str):
+    """The class in the first of the modules that is there."""
+    errors = []
+    for module in modules:
+        try:
+            return getattr(importlib.import_module(module), cls)
+        except (ImportError, AttributeError) as error:
+            errors.append(str(error))
+    pytest.skip(f"no checkout of the project is on the path: {', '.join(errors)}")
 
 
 def compare(name: str, front_end, waveform, launches) -> None:
@@ -164,7 +168,7 @@ def compare(name: str, front_end, waveform, launches) -> None:
 
 
 def test_musicfms_own_code(launches):
-    front_end = own("musicfm.modules.features", "MelSTFT")(is_db=True).to(DEVICE)
+    front_end = own("MelSTFT", "musicfm.modules.features")(is_db=True).to(DEVICE)
     compare("musicfm", front_end, sweep(2, 24_000)[None].to(DEVICE), launches)
 
 
@@ -176,11 +180,11 @@ def test_mamba_amts_own_code(launches, monkeypatch):
         package = types.ModuleType(name)
         package.__path__ = [root] if name == "mamba_amt" else [f"{root}/data"]
         monkeypatch.setitem(sys.modules, name, package)
-    mel = own("mamba_amt.data.mel", "MelSpectrogram")(256, 16_000, 2048, 512, mel_fmin=30, mel_fmax=8000).to(DEVICE)
+    mel = own("MelSpectrogram", "mamba_amt.data.mel")(256, 16_000, 2048, 512, mel_fmin=30, mel_fmax=8000).to(DEVICE)
     compare("mamba_amt", mel, sweep(2)[None].to(DEVICE), launches)
 
 
 def test_linksegs_own_code(launches):
     torch.manual_seed(0)
-    encoder = own("models", "FrameEncoder")().to(DEVICE).eval()
+    encoder = own("FrameEncoder", "models", "src.models")().to(DEVICE).eval()
     compare("linkseg", encoder, PROJECTS["linkseg"][2]().to(DEVICE), launches)
