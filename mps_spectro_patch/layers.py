@@ -82,6 +82,7 @@ def settle() -> None:
 
 
 _layers: list[Layer] = []
+_UNSEEN = watch.EVERY - 1  # a power of two less one: of the calls that are always refused, the others are looked at
 _PLAIN = (torch.Tensor, torch.nn.Parameter)
 
 
@@ -93,7 +94,7 @@ _PLAIN = (torch.Tensor, torch.nn.Parameter)
 
 
 def _make_stft(layer: Layer, original: Callable) -> Callable:
-    untouched, scope_here = guard.untouched["stft"], current.scope.get
+    untouched, scope_here, refused = guard.untouched["stft"], current.scope.get, refusals.always["stft"]
 
     def stft(input, n_fft, hop_length=None, win_length=None, window=None, center=True, pad_mode="reflect",
              normalized=False, onesided=None, return_complex=None, align_to_window=None):
@@ -102,11 +103,25 @@ def _make_stft(layer: Layer, original: Callable) -> Callable:
             here = scope_here()
             options = current.process if here is None else here.owner.options
             if options is not None:
-                if (options.stft_leaves_cpu and input.is_cpu) or _leaves(options.stft_flags, input):
+                leaves_cpu, concerns, is_quiet = options.stft_exits
+                if (leaves_cpu and input.is_cpu) or not concerns(input):
                     untouched.calls += 1
                     return original(input, n_fft, hop_length, win_length, window, center, pad_mode, normalized,
                                     onesided, return_complex, align_to_window)
-                if refusals.known:
+                if refused and is_quiet:
+                    try:
+                        if n_fft in refused:
+                            refusal = refused[n_fft]
+                        elif (dtype := input.dtype) in refused:
+                            refusal = refused[dtype]
+                    except (TypeError, KeyError):  # cannot be hashed, or was forgotten this moment
+                        pass
+                    if refusal is not None:
+                        refusal.calls += 1
+                        if refusal.calls & _UNSEEN:  # what no kernel does concerns no observer either
+                            return original(input, n_fft, hop_length, win_length, window, center, pad_mode, normalized,
+                                            onesided, return_complex, align_to_window)
+                if refusal is None and refusals.known:
                     refusal = refusals.find(options, input, window, n_fft, hop_length, win_length, center, pad_mode,
                                             normalized, onesided, return_complex, align_to_window)
                     if refusal is not None and refusal.calls % watch.EVERY:
@@ -126,7 +141,7 @@ def _make_stft(layer: Layer, original: Callable) -> Callable:
 
 
 def _make_istft(layer: Layer, original: Callable) -> Callable:
-    untouched, scope_here = guard.untouched["istft"], current.scope.get
+    untouched, scope_here, refused = guard.untouched["istft"], current.scope.get, refusals.always["istft"]
 
     # torch.istft is a builtin: it has no signature, and its errors tell how arguments were given. So they are kept.
     def istft(*args, **kwargs):
@@ -135,10 +150,24 @@ def _make_istft(layer: Layer, original: Callable) -> Callable:
             here = scope_here()
             options = current.process if here is None else here.owner.options
             if options is not None:
-                if (options.istft_leaves_cpu and args[0].is_cpu) or _leaves(options.istft_flags, args[0]):
+                leaves_cpu, concerns, is_quiet = options.istft_exits
+                if (leaves_cpu and args[0].is_cpu) or not concerns(args[0]):
                     untouched.calls += 1
                     return original(*args, **kwargs)
-                if refusals.known:
+                if refused and is_quiet:
+                    try:
+                        n_fft = args[1] if len(args) > 1 else kwargs.get("n_fft")
+                        if n_fft in refused:
+                            refusal = refused[n_fft]
+                        elif (dtype := args[0].dtype) in refused:
+                            refusal = refused[dtype]
+                    except (TypeError, KeyError):
+                        pass
+                    if refusal is not None:
+                        refusal.calls += 1
+                        if refusal.calls & _UNSEEN:
+                            return original(*args, **kwargs)
+                if refusal is None and refusals.known:
                     try:
                         refusal = _find_istft(options, *args, **kwargs)
                     except TypeError:
@@ -157,16 +186,6 @@ def _make_istft(layer: Layer, original: Callable) -> Callable:
         return _call("istft", options, arguments, original, args, kwargs, refusal)
 
     return istft
-
-
-def _leaves(flags: tuple[str, ...] | None, input: torch.Tensor) -> bool:
-    """Whether the op is ours, and this input on none of the devices that are accelerated."""
-    if flags is None:
-        return False
-    for flag in flags:
-        if getattr(input, flag):
-            return False
-    return True
 
 
 def _find_istft(options, input, n_fft, hop_length=None, win_length=None, window=None, center=True, normalized=False,

@@ -8,8 +8,10 @@ from __future__ import annotations
 import logging
 import os
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
+from operator import attrgetter
 
 from .compat import NAMES as PROJECTS
 
@@ -36,15 +38,20 @@ logger = logging.getLogger("mps_spectro_patch")
 logger.addHandler(logging.NullHandler())  # otherwise logging's last resort would print warnings of ours to stderr
 
 
+# (Whether CPU tensors are none of our business; whether this tensor is some; whether nobody wants to be told of a
+# fallback.) Of an op that no layer is wanted for, every tensor is, to be sorted out later.
+Exits = tuple[bool, Callable[[object], bool], bool]
+
+
 @dataclass(frozen=True)
 class Options:
     """One immutable set of options.
 
     `device_types` are torch's names for the devices; `flags` the tensor attributes that tell them ten times faster;
     `layer_ops` the ops that are patched as attributes of torch, `dispatcher_ops` those patched as operators;
-    `stft_flags` and `istft_flags` the flags where the op is among layer_ops; `stft_leaves_cpu` and `istft_leaves_cpu`
-    that it is, and CPU tensors are none of its business; `kind` is the same for options that route alike; `groups` are
-    those of extras.py.
+    `stft_flags` and `istft_flags` the flags where the op is among layer_ops; `stft_exits` and `istft_exits` what a call
+    of it is asked first, in the form that costs the least; `kind` is the same for options that route alike; `groups`
+    are those of extras.py.
     """
 
     devices: tuple[str, ...] = ("mps",)
@@ -61,8 +68,8 @@ class Options:
     dispatcher_ops: tuple[str, ...] = field(init=False, repr=False, compare=False, default=())
     stft_flags: tuple[str, ...] | None = field(init=False, repr=False, compare=False, default=None)
     istft_flags: tuple[str, ...] | None = field(init=False, repr=False, compare=False, default=None)
-    stft_leaves_cpu: bool = field(init=False, repr=False, compare=False, default=False)
-    istft_leaves_cpu: bool = field(init=False, repr=False, compare=False, default=False)
+    stft_exits: Exits = field(init=False, repr=False, compare=False)
+    istft_exits: Exits = field(init=False, repr=False, compare=False)
     kind: str = field(init=False, repr=False, compare=False, default="")
     groups: tuple[str, ...] = field(init=False, repr=False, compare=False, default=())
 
@@ -79,9 +86,12 @@ class Options:
         put(self, "device_types", tuple(ACCELERATORS[device] for device in self.devices))
         put(self, "flags", tuple(f"is_{kind}" for kind in self.device_types))
         put(self, "layer_ops", () if self.reach == "dispatcher" else self.ops)
+        for op in OPS:
+            put(self, f"{op}_exits", (False, _anything, False))
+        concerns = attrgetter(*self.flags) if len(self.flags) == 1 else partial(_any, self.flags)
         for op in self.layer_ops:
             put(self, f"{op}_flags", self.flags)
-            put(self, f"{op}_leaves_cpu", "is_cpu" not in self.flags)
+            put(self, f"{op}_exits", ("is_cpu" not in self.flags, concerns, self.on_fallback == "quiet"))
         put(self, "dispatcher_ops", self.ops if self.reach == "dispatcher" else ())
         put(self, "kind", f"{self.devices} {self.layer_ops} {self.on_fallback}")
         put(self, "groups", (*("torchaudio",) * bool(self.torchaudio), *(f"compat.{name}" for name in self.projects)))
@@ -107,6 +117,14 @@ class Options:
                     raise ValueError(f"environment variable {variable}: {error}") from None
                 values[name] = text
         return cls(**{**_DEFAULTS, **values})  # type: ignore[arg-type]
+
+
+def _anything(tensor: object) -> bool:
+    return True
+
+
+def _any(flags: tuple[str, ...], tensor: object) -> bool:
+    return any(getattr(tensor, flag) for flag in flags)
 
 
 def _compat(given: bool | str | Iterable[str] | None) -> bool | tuple[str, ...] | None:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import torch
 
 from . import watch
-from .options import Options
+from .kernels import plan
+from .options import OPS, Options
 from .reasons import Reason
 
 _LIMIT = 1024
 _REASONS = (Reason.DTYPE, Reason.N_FFT, Reason.TUNED)
+_SOMETIMES = (torch.float32, torch.complex64, torch.float16, torch.bfloat16)  # accelerated in some calls
 # Asked on every call: found once. A function mode, or a trace, would see us look at a tensor.
 _function_modes, _tracing_state = torch._C._len_torch_function_stack, torch._C._get_tracing_state
 _are_transforms_active = torch._C._are_functorch_transforms_active
@@ -34,6 +36,8 @@ class Refusal:
 # By what the reasons follow from. 1, 1.0 and True are equal here, and torch takes them differently; but where one is
 # refused, no kernel does the others.
 known: dict[tuple, Refusal] = {}
+# Of each op, by n_fft or by the input's dtype: those for which every call is refused, whatever else it says.
+always: dict[str, dict[object, Refusal]] = {op: {} for op in OPS}
 _forgotten: dict[tuple[str, Reason], int] = {}  # calls of refusals that are not known any more
 
 
@@ -56,9 +60,15 @@ def remember(op: str, reason: Reason, options: Options, arguments: tuple) -> Non
     """For the next such call, once watch.py looks at a sample only."""
     if reason not in _REASONS or options.on_fallback == "raise" or not watch.is_sampling(op):
         return
-    if len(known) >= _LIMIT:
+    if len(known) + sum(map(len, always.values())) >= _LIMIT:
         clear()
     input, window = arguments[0], arguments[4]
+    if reason is Reason.DTYPE and input.dtype not in _SOMETIMES:
+        always[op].setdefault(input.dtype, Refusal(op, reason, None))
+        return
+    if reason is Reason.N_FFT and not plan.supports(arguments[1], False) and not plan.supports(arguments[1], True):
+        always[op].setdefault(arguments[1], Refusal(op, reason, None))
+        return
     window_dtype = None if window is None else window.dtype
     key = options.kind, input.shape, input.dtype, window_dtype, (*arguments[1:4], *arguments[5:])
     known.setdefault(key, Refusal(op, reason, input.get_device() if reason is Reason.TUNED else None))
@@ -73,16 +83,25 @@ def _is_too_small(device: int, input: torch.Tensor, window: torch.Tensor | None)
 def counts(reset: bool = False) -> dict[tuple[str, Reason], int]:
     """Refused calls, by op and reason. reset: from now on; watch.py wants to see the first calls again, too."""
     found = dict(_forgotten)
-    for refusal in list(known.values()):
+    for refusal in _all():
         key = refusal.op, refusal.reason
         found[key] = found.get(key, 0) + refusal.calls
     if reset:
         _forgotten.clear()
-        known.clear()
+        _forget()
     return found
 
 
 def clear() -> None:
     """When the answer to such calls may have changed."""
     _forgotten.update(counts())
-    known.clear()
+    _forget()
+
+
+def _all() -> list[Refusal]:
+    return [refusal for table in (known, *always.values()) for refusal in list(table.values())]
+
+
+def _forget() -> None:
+    for table in (known, *always.values()):  # which layers.py holds
+        table.clear()
