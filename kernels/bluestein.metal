@@ -5,9 +5,27 @@
 
 struct MspTransform {
   int n_fft;
-  int points;   // n_fft, or half of it where a real frame is packed as x[2m] + i x[2m+1]
-  bool packed;
+  int points;  // n_fft, or half of it where a real frame is packed as x[2m] + i x[2m+1] (MSP_PACKED)
 };
+
+// On NVIDIA: how many threads of these kernels live on a multiprocessor. For 1152 and 2304 points and so on, frames of
+// 96 threads or 192, more and therefore smaller ones are faster by a fifth; for powers of two they are slower.
+#if MSP_BLUESTEIN && MSP_LANES % 3 == 0
+#define MSL_RESIDENT_THREADS 768
+#endif
+
+// The most points a kernel is for. Fixed, so that values that are never one of them take no instructions.
+#if MSP_BLUESTEIN
+#define MSP_POINTS_MAX ((MSP_HALF + 1) / 2)
+#else
+#define MSP_POINTS_MAX MSP_HALF
+#endif
+
+// Whether a lane's value q is one of the points; lane 0 has the lowest.
+template <class LAYOUT>
+inline bool msp_is_point(int q, int lane, int points) {
+  return LAYOUT::index(q, 0) < MSP_POINTS_MAX && LAYOUT::active(q, lane) && LAYOUT::index(q, lane) < points;
+}
 
 inline float2 msp_swapped(float2 value) {
   return float2(value.y, value.x);
@@ -21,20 +39,21 @@ inline void msp_transform(
 #if MSP_BLUESTEIN
 #pragma unroll
   for (int q = 0; q < MspFirst::COUNT; ++q) {
-    const int m = MspFirst::index(q, lane);
-    if (MspFirst::active(q, lane) && m < points) v[q] = msp_multiply(v[q], chirp[m]);
+    if (!msp_is_point<MspFirst>(q, lane, points)) continue;
+    v[q] = msp_multiply(v[q], MSP_READ(chirp, MspFirst::index(q, lane)));
   }
   msp_fft(v, shared, table, lane);
 #pragma unroll
   for (int q = 0; q < MspLast::COUNT; ++q) {  // swapped, for the way back
-    if (MspLast::active(q, lane)) v[q] = msp_swapped(msp_multiply(v[q], chirp_spectrum[MspLast::index(q, lane)]));
+    if (!MspLast::active(q, lane)) continue;
+    v[q] = msp_swapped(msp_multiply(v[q], MSP_READ(chirp_spectrum, MspLast::index(q, lane))));
   }
   msp_exchange<MspLast, MspFirst>(v, shared, lane);
   msp_fft(v, shared, table, lane);
 #pragma unroll
   for (int q = 0; q < MspLast::COUNT; ++q) {
-    const int k = MspLast::index(q, lane);
-    if (MspLast::active(q, lane) && k < points) v[q] = msp_multiply(msp_swapped(v[q]), chirp[k]);
+    if (!msp_is_point<MspLast>(q, lane, points)) continue;
+    v[q] = msp_multiply(msp_swapped(v[q]), MSP_READ(chirp, MspLast::index(q, lane)));
   }
 #else
   msp_fft(v, shared, table, lane);

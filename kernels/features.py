@@ -175,6 +175,7 @@ class _Program:
     def defines(self, banded: bool, gradient: bool, power: float, dtype: torch.dtype) -> str:
         values = {
             "BLUESTEIN": int(self.how is not None and self.how.bluestein),
+            "PACKED": int(self.how is not None and self.how.packed),
             "COMPLEX_WINDOW": 0,
             "COMPLEX_SAMPLES": 0,
             "SAMPLE": _SAMPLES[dtype],
@@ -247,7 +248,7 @@ def _recipe(
     if how is None:
         transforms = [stages, pair_twiddles(plan.n_fft, plan.pair_bins, device)]
     else:
-        params += [geometry.n_fft, how.points, int(how.packed)]
+        params += [geometry.n_fft, how.points]
         transforms = [stages, stages, stages, stages]
         if how.packed:
             transforms[1] = pair_twiddles(geometry.n_fft, how.points, device)

@@ -23,8 +23,7 @@
 #endif
 
 // Tables do not change while a kernel runs, which NVIDIA's compiler has to be told: then it reads them ahead of barriers.
-// Not where two transforms follow each other, which leave no registers for that.
-#if defined(MSL_READ) && !MSP_BLUESTEIN
+#if defined(MSL_READ)
 #define MSP_READ(TABLE, INDEX) MSL_READ(TABLE, INDEX)
 #else
 #define MSP_READ(TABLE, INDEX) (TABLE)[INDEX]

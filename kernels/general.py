@@ -1,6 +1,6 @@
 """Launches of the general family: any n_fft to 4096, and signals, windows or outputs that are complex.
 
-Sizes that are products of 2, 3, 5 and 7 have kernels of their own, all others share one for every power of two, by
+Sizes that are products of 2, 3, 5 and 7 have kernels of their own, all others share a few for every power of two, by
 Bluestein's algorithm. Signatures as in library.py.
 """
 
@@ -33,6 +33,7 @@ class Kind:
 
     name: str
     bluestein: bool
+    packed: bool
     complex_window: bool
     sample: torch.dtype = torch.float32
     complex_output: bool = False
@@ -40,6 +41,7 @@ class Kind:
     def defines(self) -> str:
         values = {
             "BLUESTEIN": int(self.bluestein),
+            "PACKED": int(self.packed),
             "COMPLEX_WINDOW": int(self.complex_window),
             "SAMPLE": _SAMPLES[self.sample],
             "COMPLEX_SAMPLES": int(self.sample is torch.complex64),
@@ -230,12 +232,12 @@ def _forward_recipe(
     total = call.rows * call.frames
     params = [
         call.samples, row_stride, call.frames, total, call.hop_length, call.pad, PAD_MODES[call.pad_mode],
-        (call.n_fft - call.win_length) // 2, call.win_length, call.n_fft, how.points, int(how.packed), call.bins,
+        (call.n_fft - call.win_length) // 2, call.win_length, call.n_fft, how.points, call.bins,
         int(adjoint and is_real), int(is_real), int(adjoint), call.head, call.tail, call.end,
     ]  # fmt: skip
     inner_weight = 2.0 if adjoint and is_real else 1.0
     args = [None, None, *_tables(call.n_fft, how, device), None, None, params, call.scale, inner_weight]
-    kind = Kind("msp_general_stft", how.bluestein, complex_window, dtype)
+    kind = Kind("msp_general_stft", how.bluestein, how.packed, complex_window, dtype)
     return launch.recipe(_kernel(how, kind, device), args, -(-total // plan.frames), plan.threads, device)
 
 
@@ -281,13 +283,13 @@ def _inverse_recipe(
     weight = 1.0 if complex_valued else call.weight if how.packed else 2 * call.weight
     params = [
         *strides, call.frames, call.hop_length, (call.n_fft - call.win_length) // 2, call.win_length, call.first,
-        call.length, runs, call.rows, run_hops, halo, call.n_fft, how.points, int(how.packed), call.loaded,
+        call.length, runs, call.rows, run_hops, halo, call.n_fft, how.points, call.loaded,
         int(call.real_at_ends), int(call.both_sides and how.packed), int(bool(call.pad_mode)), call.head, call.tail,
         call.end, ends.runs_begin, ends.runs_end, ends.edges, run_groups, ends.steps, ends.split, ends.jump,
         PAD_MODES.get(call.pad_mode, 0),
     ]  # fmt: skip
     args = [None, None, *_tables(call.n_fft, how, device), None, None, params, call.scale, weight]
-    kind = Kind("msp_general_istft", how.bluestein, complex_window, complex_output=complex_output)
+    kind = Kind("msp_general_istft", how.bluestein, how.packed, complex_window, complex_output=complex_output)
     return launch.recipe(_kernel(how, kind, device), args, run_groups + edge_groups, plan.threads, device)
 
 

@@ -7,13 +7,13 @@ struct MspGeneralBins {
   MspTransform transform;
 
   int bin(int q, int lane) const {
-    if (!transform.packed) {
-      if (q >= MspLast::COUNT || !MspLast::active(q, lane)) return -1;
+    if (!MSP_PACKED) {
+      if (q >= MspLast::COUNT || 2 * MspLast::index(q, 0) > MSP_POINTS_MAX || !MspLast::active(q, lane)) return -1;
       const int k = MspLast::index(q, lane);
       return 2 * k <= transform.n_fft ? k : -1;
     }
-    const int k = int(lane) + q / 2 * MSP_LANES;
-    if (2 * k > transform.points) return -1;
+    const int k = lane + q / 2 * MSP_LANES;
+    if (2 * (q / 2) * MSP_LANES > MSP_POINTS_MAX || 2 * k > transform.points) return -1;
     if (q % 2 == 0) return k;
     return 2 * k == transform.points ? -1 : transform.points - k;
   }
@@ -22,19 +22,18 @@ struct MspGeneralBins {
 // Of a packed frame, bins k and points - k come from the packed ones of the same numbers.
 inline void msp_split_points(
     thread float2* v, threadgroup float2* packed, const device float2* pair_twiddles, MspTransform transform, int lane) {
-  if (transform.packed) {
+  if (MSP_PACKED) {
 #pragma unroll
     for (int q = 0; q < MspLast::COUNT; ++q) {
-      const int k = MspLast::index(q, lane);
-      if (MspLast::active(q, lane) && k < transform.points) packed[k] = v[q];
+      if (msp_is_point<MspLast>(q, lane, transform.points)) packed[MspLast::index(q, lane)] = v[q];
     }
   }
   MSP_SYNC();
-  if (transform.packed) {
+  if (MSP_PACKED) {
 #pragma unroll
     for (int i = 0; 2 * i < MspGeneralBins::COUNT - 1; ++i) {
-      const int k = int(lane) + i * MSP_LANES;
-      if (2 * k > transform.points) continue;
+      const int k = lane + i * MSP_LANES;
+      if (2 * i * MSP_LANES > MSP_POINTS_MAX || 2 * k > transform.points) continue;
       const float2 a = packed[k];
       if (k == 0) {
         v[2 * i] = float2(a.x + a.y, 0.0f);
@@ -94,7 +93,6 @@ kernel void msp_general_features(
   MspTransform transform;
   transform.n_fft = params[21];
   transform.points = params[22];
-  transform.packed = params[23] != 0;
   const MspFeatures features = msp_features(transform.n_fft / 2 + 1, params + 17, reals);
   const MspBands bands = msp_bands(band_layout, band_weights, bin_first, bin_shares);
   MspGeneralBins owner;

@@ -42,16 +42,52 @@ struct MspWeights {
   }
 };
 
-// start: of the frame in the row; position: in istft's untrimmed signal.
-inline void msp_load_points(
-    thread float2* v, const device MSP_SAMPLE* row, MspWeights weights, MspTransform transform, int start, int position,
-    int samples, int pad_mode, int lane) {
+#if !MSP_COMPLEX_SAMPLES && !MSP_COMPLEX_WINDOW
+// Real samples under a real window. PLAIN: the frame lies within the row, and the window is as long as the frame.
+template <bool PLAIN>
+inline void msp_load_real_points(
+    thread float2* v, const device MSP_SAMPLE* row, const device float* window, int left, int win_length,
+    MspTransform transform, int start, int samples, MspExtension extension, int lane) {
 #pragma unroll
   for (int q = 0; q < MspFirst::COUNT; ++q) {
     const int m = MspFirst::index(q, lane);
     v[q] = float2(0.0f, 0.0f);
-    if (!MspFirst::active(q, lane) || m >= transform.points) continue;
-    if (transform.packed) {
+    if (!msp_is_point<MspFirst>(q, lane, transform.points)) continue;
+    const int d = MSP_PACKED ? 2 * m : m;
+    const int t = start + d, a = d - left;
+    const float even = PLAIN ? float(row[t]) : msp_extended_sample(row, t, samples, extension);
+    v[q].x = even * (PLAIN || (a >= 0 && a < win_length) ? window[a] : 0.0f);
+    if (MSP_PACKED) {
+      const float odd = PLAIN ? float(row[t + 1]) : msp_extended_sample(row, t + 1, samples, extension);
+      v[q].y = odd * (PLAIN || (a >= -1 && a < win_length - 1) ? window[a + 1] : 0.0f);
+    }
+  }
+}
+#endif
+
+// start: of the frame in the row; position: in istft's untrimmed signal.
+inline void msp_load_points(
+    thread float2* v, const device MSP_SAMPLE* row, MspWeights weights, MspTransform transform, int start, int position,
+    int samples, int pad_mode, int lane) {
+#if !MSP_COMPLEX_SAMPLES && !MSP_COMPLEX_WINDOW
+  if (!weights.adjoint) {
+    const MspExtension extension = msp_extension(samples, pad_mode);
+    if (start >= 0 && start + transform.n_fft <= samples && weights.win_length == transform.n_fft) {
+      msp_load_real_points<true>(
+          v, row, weights.window, weights.win_left, weights.win_length, transform, start, samples, extension, lane);
+    } else {
+      msp_load_real_points<false>(
+          v, row, weights.window, weights.win_left, weights.win_length, transform, start, samples, extension, lane);
+    }
+    return;
+  }
+#endif
+#pragma unroll
+  for (int q = 0; q < MspFirst::COUNT; ++q) {
+    const int m = MspFirst::index(q, lane);
+    v[q] = float2(0.0f, 0.0f);
+    if (!msp_is_point<MspFirst>(q, lane, transform.points)) continue;
+    if (MSP_PACKED) {
       const float2 even = msp_sample(row, start + 2 * m, samples, pad_mode);
       const float2 odd = msp_sample(row, start + 2 * m + 1, samples, pad_mode);
       v[q] = float2(even.x * weights.at(2 * m, position + 2 * m).x,

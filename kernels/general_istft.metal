@@ -45,7 +45,6 @@ struct MspEnds {
   int pad;
   int pad_mode;
   int n_fft;
-  bool packed;
   int begin;    // the samples owned
   int end;
 
@@ -53,7 +52,7 @@ struct MspEnds {
   float at(const threadgroup float* values, int start, int part, int s) const {
     const int d = s - start;
     if (d < 0 || d >= n_fft) return 0.0f;
-    if (packed) return d % 2 == part ? values[d / 2] : 0.0f;
+    if (MSP_PACKED) return d % 2 == part ? values[d / 2] : 0.0f;
     return values[d];
   }
 
@@ -100,35 +99,34 @@ kernel void msp_general_istft(
   const int rows = params[10];
   const int run_hops = params[11];   // hops of output that a run owns
   const int halo = params[12];       // earlier frames that reach into a run
-  const int runs_begin = params[23];  // the positions that the runs of a row write
-  const int runs_end = params[24];
+  const int runs_begin = params[22];  // the positions that the runs of a row write
+  const int runs_end = params[23];
   MspTransform transform;
   transform.n_fft = params[13];
   transform.points = params[14];
-  transform.packed = params[15] != 0;
   MspSpectrum spectrum;
   spectrum.n_fft = params[13];
-  spectrum.loaded = params[16];
+  spectrum.loaded = params[15];
   spectrum.bin_stride = params[1];
-  spectrum.real_at_ends = params[17] != 0;
-  spectrum.both_sides = params[18] != 0;
+  spectrum.real_at_ends = params[16] != 0;
+  spectrum.both_sides = params[17] != 0;
   spectrum.inner_weight = inner_weight;
-  const bool adjoint = params[19] != 0;
+  const bool adjoint = params[18] != 0;
   MspEnvelope envelope;
-  envelope.head = params[20];
-  envelope.tail = params[21];
-  envelope.end = params[22];
+  envelope.head = params[19];
+  envelope.tail = params[20];
+  envelope.end = params[21];
   envelope.hop_length = hop_length;
 
   const int slot = int(thread_index / MSP_LANES);
   const int lane = int(thread_index % MSP_LANES);
   threadgroup MSP_EXCHANGE_TYPE* shared = (threadgroup MSP_EXCHANGE_TYPE*)memory + slot * MSP_SLOT_SIZE;
 
-  const int edges = params[25];        // per row
-  const int run_groups = params[26];   // threadgroups of runs, those of edges follow
-  const int edge_steps = params[27];   // frames that an edge walks
-  const int edge_split = params[28];   // of them at the beginning of the row, where an edge concerns both ends
-  const int edge_jump = params[29];    // the first frame of the row's end
+  const int edges = params[24];        // per row
+  const int run_groups = params[25];   // threadgroups of runs, those of edges follow
+  const int edge_steps = params[26];   // frames that an edge walks
+  const int edge_split = params[27];   // of them at the beginning of the row, where an edge concerns both ends
+  const int edge_jump = params[28];    // the first frame of the row's end
   const bool is_edge = int(group) >= run_groups;
   const int group_index = is_edge ? int(group) - run_groups : int(group);
   const int index = group_index * MSP_FRAMES + slot;
@@ -147,9 +145,8 @@ kernel void msp_general_istft(
   MspEnds ends;
   ends.samples = length;
   ends.pad = first;
-  ends.pad_mode = params[30];
+  ends.pad_mode = params[29];
   ends.n_fft = transform.n_fft;
-  ends.packed = transform.packed;
   ends.begin = place == 0 ? 0 : length - 1 - first;
   ends.end = !owner ? ends.begin : edges == 2 && place == 0 ? first + 1 : length;
   const int edge_origin = place == 0 || ends.pad_mode == MSP_PAD_CIRCULAR ? 0 : edge_jump;
@@ -167,8 +164,8 @@ kernel void msp_general_istft(
     for (int q = 0; q < MspFirst::COUNT; ++q) {
       const int k = MspFirst::index(q, lane);
       v[q] = float2(0.0f, 0.0f);
-      if (!live || !MspFirst::active(q, lane) || k >= transform.points) continue;
-      if (transform.packed) {
+      if (!live || !msp_is_point<MspFirst>(q, lane, transform.points)) continue;
+      if (MSP_PACKED) {
         const float2 a = spectrum.at(bins, k), b = spectrum.at(bins, transform.points - k);
         const float2 odd = msp_multiply_conjugate(float2(a.x - b.x, a.y + b.y), pair_twiddles[k]);
         v[q] = msp_swapped(float2(a.x + b.x - odd.y, a.y - b.y + odd.x));
@@ -183,8 +180,8 @@ kernel void msp_general_istft(
     for (int q = 0; q < MspLast::COUNT; ++q) {
       const int m = MspLast::index(q, lane);
       const float2 value = live ? msp_swapped(v[q]) * scale : float2(0.0f, 0.0f);
-      if (!MspLast::active(q, lane) || m >= transform.points) continue;
-      if (transform.packed) {
+      if (!msp_is_point<MspLast>(q, lane, transform.points)) continue;
+      if (MSP_PACKED) {
         v[q] = float2(value.x * msp_window_at(window, 2 * m, win_left, win_length, adjoint).x,
                       value.y * msp_window_at(window, 2 * m + 1, win_left, win_length, adjoint).x);
       } else {
@@ -195,13 +192,13 @@ kernel void msp_general_istft(
     const int begin = frame * hop_length;
     if (is_edge) {
       threadgroup float* values = (threadgroup float*)shared;
-      const int parts = transform.packed || MSP_COMPLEX_OUTPUT ? 2 : 1;
+      const int parts = MSP_PACKED || MSP_COMPLEX_OUTPUT ? 2 : 1;
       for (int part = 0; part < parts; ++part) {
         MSP_SYNC();
 #pragma unroll
         for (int q = 0; q < MspLast::COUNT; ++q) {
           const int m = MspLast::index(q, lane);
-          if (MspLast::active(q, lane) && m < transform.points) values[m] = part == 0 ? v[q].x : v[q].y;
+          if (msp_is_point<MspLast>(q, lane, transform.points)) values[m] = part == 0 ? v[q].x : v[q].y;
         }
         MSP_SYNC();
         for (int t = ends.begin + int(lane); t < ends.end; t += MSP_LANES) {
@@ -232,9 +229,9 @@ kernel void msp_general_istft(
 #pragma unroll
     for (int q = 0; q < MspLast::COUNT; ++q) {
       const int m = MspLast::index(q, lane);
-      if (is_edge || !MspLast::active(q, lane) || m >= transform.points) continue;
-      for (int i = 0; i < (transform.packed ? 2 : 1); ++i) {
-        const int d = transform.packed ? 2 * m + i : m;
+      if (is_edge || !msp_is_point<MspLast>(q, lane, transform.points)) continue;
+      for (int i = 0; i < (MSP_PACKED ? 2 : 1); ++i) {
+        const int d = MSP_PACKED ? 2 * m + i : m;
         const int position = begin + d;
         if (position < keep_begin || position >= keep_end) continue;
         const float2 product = i == 0 ? v[q] : float2(v[q].y, 0.0f);

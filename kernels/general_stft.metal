@@ -54,21 +54,20 @@ kernel void msp_general_stft(
   weights.inverse_envelope = inverse_envelope;
   weights.win_left = params[7];
   weights.win_length = params[8];
-  weights.adjoint = params[15] != 0;
-  weights.envelope.head = params[16];
-  weights.envelope.tail = params[17];
-  weights.envelope.end = params[18];
+  weights.adjoint = params[14] != 0;
+  weights.envelope.head = params[15];
+  weights.envelope.tail = params[16];
+  weights.envelope.end = params[17];
   weights.envelope.hop_length = hop_length;
   MspTransform transform;
   transform.n_fft = params[9];
   transform.points = params[10];
-  transform.packed = params[11] != 0;
   MspBins store;
   store.n_fft = params[9];
-  store.stored = params[12];
-  store.mirrored = transform.packed;
-  store.zero_above = params[13] != 0;
-  store.real_at_ends = params[14] != 0;
+  store.stored = params[11];
+  store.mirrored = MSP_PACKED;
+  store.zero_above = params[12] != 0;
+  store.real_at_ends = params[13] != 0;
   store.scale = scale;
   store.inner_weight = inner_weight;
 
@@ -90,24 +89,23 @@ kernel void msp_general_stft(
   msp_transform(v, shared, twiddles, chirp, chirp_spectrum, transform.points, lane);
 
   device float2* bins = output + frame * uint(store.stored);
-  if (!transform.packed) {
+  if (!MSP_PACKED) {
 #pragma unroll
     for (int q = 0; q < MspLast::COUNT; ++q) {
       const int k = MspLast::index(q, lane);
-      if (live && MspLast::active(q, lane) && k < transform.points) store.store(bins, k, v[q]);
+      if (live && msp_is_point<MspLast>(q, lane, transform.points)) store.store(bins, k, v[q]);
     }
   }
   // Real spectrum of a packed frame: bins k and points - k come from the packed ones of the same numbers.
   threadgroup float2* packed = (threadgroup float2*)shared;
-  if (transform.packed) {
+  if (MSP_PACKED) {
 #pragma unroll
     for (int q = 0; q < MspLast::COUNT; ++q) {
-      const int k = MspLast::index(q, lane);
-      if (MspLast::active(q, lane) && k < transform.points) packed[k] = v[q];
+      if (msp_is_point<MspLast>(q, lane, transform.points)) packed[MspLast::index(q, lane)] = v[q];
     }
   }
   MSP_SYNC();
-  if (transform.packed && live) {
+  if (MSP_PACKED && live) {
     for (int k = int(lane); 2 * k <= transform.points; k += MSP_LANES) {
       const float2 a = packed[k];
       if (k == 0) {

@@ -132,8 +132,10 @@ def sources(full: bool) -> Iterator[tuple[str, str, str, int]]:
             how = plan.transform(n_fft, complex_valued)
             sample = torch.complex64 if complex_valued else torch.float32
             for kind in (
-                general.Kind("msp_general_stft", how.bluestein, complex_valued, sample),
-                general.Kind("msp_general_istft", how.bluestein, complex_valued, complex_output=complex_valued),
+                general.Kind("msp_general_stft", how.bluestein, how.packed, complex_valued, sample),
+                general.Kind(
+                    "msp_general_istft", how.bluestein, how.packed, complex_valued, complex_output=complex_valued
+                ),
             ):
                 source = general.kernel_source(n_fft, complex_valued, kind)
                 yield f"general {kind} n_fft={n_fft}", kind.name, source, how.plan.threads

@@ -2,6 +2,9 @@
 // Included after <metal_stdlib> and the kernels, with MSL_AREA (bytes for inline data) defined. NVRTC only.
 #pragma once
 #include "launch.h"
+#ifndef MSL_RESIDENT_THREADS
+#define MSL_RESIDENT_THREADS 512
+#endif
 namespace msl {
 template <int Slots> struct Block {  // written by cuda.py
   void* slots[Slots];                // an address, or an offset into bytes where the bit of `inlined` is set

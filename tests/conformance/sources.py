@@ -119,7 +119,8 @@ def kinds(family: ModuleType) -> Iterator:
 
 def plans(family: ModuleType, kind) -> Iterator[tuple[plan.Plan, str]]:
     if "bluestein" in {field.name for field in dataclasses.fields(kind)}:
-        yield from _transforms(kind.bluestein)
+        if not (kind.packed and (kind.complex_window or kind.complex_output or kind.sample.is_complex)):
+            yield from _transforms(kind.bluestein, kind.packed)
         return
     if kind.name.endswith("in registers"):
         for n_fft in plan.supported_sizes():
@@ -134,7 +135,7 @@ def plans(family: ModuleType, kind) -> Iterator[tuple[plan.Plan, str]]:
         yield (plan.stft_plan if forward else plan.istft_plan)(n_fft), f"n_fft={n_fft}"
 
 
-def _transforms(bluestein: bool) -> Iterator[tuple[plan.Plan, str]]:
+def _transforms(bluestein: bool, packed: bool) -> Iterator[tuple[plan.Plan, str]]:
     seen = set()
     for complex_valued in (False, True):
         for n_fft in range(1, plan.MAX_N_FFT + 1):
@@ -144,7 +145,7 @@ def _transforms(bluestein: bool) -> Iterator[tuple[plan.Plan, str]]:
             if not plan.supports_real(2 * points) and points > plan.MAX_BLUESTEIN_POINTS:
                 continue  # the real family's alone
             how = plan.transform(n_fft, complex_valued)
-            if how.bluestein == bluestein and how.plan not in seen:
+            if (how.bluestein, how.packed) == (bluestein, packed) and how.plan not in seen:
                 seen.add(how.plan)
                 yield how.plan, f"points={how.points}"
 

@@ -192,7 +192,8 @@ def text_of(mutation: Mutation) -> str:
     operation, n_fft = mutation.operation, mutation.n_fft
     if not plan.supports_real(n_fft):
         name = "msp_general_istft" if operation == "istft" else "msp_general_stft"
-        return general.kernel_source(n_fft, False, general.Kind(name, plan.transform(n_fft, False).bluestein, False))
+        how = plan.transform(n_fft, False)
+        return general.kernel_source(n_fft, False, general.Kind(name, how.bluestein, how.packed, False))
     if operation == "istft in registers":
         return real.kernel_source(plan.registers_plan(n_fft, _HOP))
     if operation == "istft":

@@ -48,11 +48,14 @@ def test_every_transform_of_the_general_family_holds_its_points_within_the_limit
         kernels.add((how.plan, how.bluestein))
         assert how.points == (n_fft // 2 if not complex_valued and n_fft % 2 == 0 else n_fft)
         if how.bluestein:
-            assert how.plan.half >= 2 * how.points - 1 and how.plan.half & (how.plan.half - 1) == 0
+            assert how.plan.half >= 2 * how.points - 1
+            power = 1 << (how.plan.half - 1).bit_length()
+            assert how.plan.half in ((power,) if power < 2048 else (power * 9 // 16, power * 5 // 8, power))
         else:
             assert how.plan.half == how.points
         assert how.plan.threadgroup_bytes <= 32_768 and how.plan.threads <= 1024 and how.plan.values <= 16
-    assert sum(bluestein for _, bluestein in kernels) == 10  # 16 to 8192 points, for all the sizes without a plan
+    # 16 to 8192 points, and two more for each of the last three, for all the sizes without a plan.
+    assert sum(bluestein for _, bluestein in kernels) == 16
 
 
 @pytest.mark.parametrize("make", [plans.stft_plan, plans.istft_plan])
