@@ -92,20 +92,25 @@ def ready_features(
 ) -> Ready:  # fmt: skip
     """features(), or limited_features() if `below` is given, as a function of signal and window alone: of tensors laid
     out as these, rows and window without gaps."""
-    device, limited = signal.device, below is not None
+    device, pairs = signal.device, _pairs(signal, window, geometry)
     recipe, slots = _recipe(
-        geometry, wanted, bands, signal.stride(0), signal.dtype, _pairs(signal, window, geometry), limited, None, device
+        geometry, wanted, bands, signal.stride(0), signal.dtype, pairs, below is not None, None, device
     )
     frames = geometry.frames - wanted.dropped
     shape, strides = (geometry.rows, wanted.width, frames), (frames * wanted.width, 1, wanted.width)
+    items = geometry.rows // rows_per_item
+    finish = None
+    if below is not None and frames:
+        finish = limits.ready_limit(shape, slots, items, below, factor, offset, device)
 
     def run(signal: torch.Tensor, window: torch.Tensor) -> torch.Tensor:
         output = empty(shape, torch.float32, device, strides)
-        maxima = empty((slots,), torch.float32, device) if limited else window
-        if frames:
+        if finish is not None:
+            maxima = empty((slots,), torch.float32, device, (1,))
             recipe(signal, window, window, output, maxima)
-        if limited:
-            limits.limit(output, maxima, geometry.rows // rows_per_item, below, factor, offset)
+            finish(output, maxima)
+        elif frames:
+            recipe(signal, window, window, output, window)
         return output
 
     return run

@@ -62,13 +62,11 @@ def cuda_unit(text: str, kernels: list[Kernel | None], area: int, checked: bool)
         for i, parameter in enumerate(kernel.parameters):
             how = "either" if checked else expected(parameter)
             arguments.append(_argument(kernel, i, f"msl::{how}(block, {parameter.buffer})"))
-        # The second bound keeps kernels at 128 registers, so that 512 threads live on a multiprocessor unless the source
-        # says otherwise: by itself NVRTC takes more, which costs occupancy (istft at n_fft 1024: 0.14 ms with 188).
+        # The second bound keeps kernels at 128 registers, so that 512 threads live on a multiprocessor, or as many as a
+        # source says: by itself NVRTC takes more, which costs occupancy (istft at n_fft 1024: 0.14 ms with 188).
         threads = kernel.max_threads
-        bounds = (
-            f"__launch_bounds__({threads}, ({threads}) < MSL_RESIDENT_THREADS ? MSL_RESIDENT_THREADS / ({threads}) : 1) "
-            if threads else ""
-        )
+        resident = f"({threads}) < MSL_RESIDENT_THREADS ? MSL_RESIDENT_THREADS / ({threads}) : 1"
+        bounds = f"__launch_bounds__({threads}, {resident}) " if threads else ""
         slots = max(kernel.buffers, 1)
         parts.append(_in_namespaces(kernel, (
             f"extern \"C\" __global__ void {bounds}msl_kernel_{number}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from math import prod
 
 import torch
 
@@ -22,9 +23,15 @@ def limit(
     The items follow each other in the memory of `values`, and so do their partial maxima.
     """
     if values.numel():
-        _limit(items, values.numel() // items, maxima.numel() // items, below, factor, offset, values.device)(
-            values, maxima
-        )
+        shape, slots = tuple(values.shape), maxima.numel()
+        ready_limit(shape, slots, items, below, factor, offset, values.device)(values, maxima)
+
+
+def ready_limit(
+    shape: tuple[int, ...], slots: int, items: int, below: float, factor: float, offset: float, device: torch.device
+) -> Recipe:
+    """limit() as a function of values of this shape, which are some, and `slots` maxima alone."""
+    return _limit(items, prod(shape) // items, slots // items, below, factor, offset, device)
 
 
 def standardise(values: torch.Tensor, eps: float) -> None:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.autograd import forward_ad
-from torch.compiler import is_compiling
+from torch.compiler import is_compiling, is_dynamo_compiling
 
 from . import current, front_end_guard, ready, routing
 from .kernels import plan
@@ -92,12 +92,12 @@ def compute(
 
     float64 stays float64, half becomes float32. Errors are those of torch.stft.
     """
+    if use_kernels and (result := again(x, window, basis, call)) is not None:
+        return result
     if not isinstance(x, torch.Tensor) or not x.is_floating_point():
         raise TypeError(f"the waveform must be a floating-point tensor, not {getattr(x, 'dtype', type(x).__name__)}")
     if x.dim() == 0:
         raise ValueError("the waveform must be [..., time]")
-    if use_kernels and (result := _at_once(x, window, basis, call)) is not None:
-        return result
     dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
     device = x.device
     if window.dtype != dtype or window.device != device:
@@ -111,29 +111,25 @@ def try_fused(
     x: torch.Tensor, window: torch.Tensor, basis: torch.Tensor | None, call: FrontEnd
 ) -> torch.Tensor | None:
     """compute() of float32 tensors by the kernels, or None where they do not do this call."""
+    if (result := again(x, window, basis, call)) is not None:
+        return result
     if x.dim() == 0 or not x.numel():
         return None
-    if (result := _at_once(x, window, basis, call)) is not None:
-        return result
     return _compute(x, window, basis, call, True, False)
 
 
-def _at_once(
-    x: torch.Tensor, window: torch.Tensor, basis: torch.Tensor | None, call: FrontEnd
-) -> torch.Tensor | None:
+def again(x: torch.Tensor, window: torch.Tensor, basis: torch.Tensor | None, call: FrontEnd) -> torch.Tensor | None:
     """The result, where such a call was made before."""
-    if is_compiling() or not routing.is_plain_eager():
+    if is_dynamo_compiling() or not routing.is_plain_eager():
         return None
-    return ready.call(x, window, basis, call, _layout(x))
+    return ready.call(x, window, basis, call, _options())
 
 
-def _layout(x: torch.Tensor) -> tuple | None:
-    """What makes two calls alike, beside their window, filterbank and FrontEnd; None: nothing is like it."""
-    options = current.options_here()
-    try:
-        return x.shape, x.stride(), x.dtype, x.device, options and (options.device_types, options.verify)
-    except RuntimeError:  # sparse: it has no strides
-        return None
+def _options() -> str | None:
+    """What options decide of a front end."""
+    here = current.scope.get()
+    options = current.process if here is None else here.owner.options
+    return None if options is None else options.front_ends
 
 
 def _compute(x, window, basis, call: FrontEnd, use_kernels: bool, must: bool) -> torch.Tensor | None:
@@ -274,7 +270,7 @@ def _fused(rows, window, basis, call: FrontEnd, one: _Resolved, x: torch.Tensor)
     """The kernels' result, or None where they are not to be trusted. rows: of the waveform x."""
     scale, arguments = call.scale, one.arguments
     if is_compiling():
-        values = torch.ops.mps_spectro_patch.features.default(rows, window, basis, *arguments)
+        values = ops.features.features(rows, window, basis, *arguments)
         return finished(values, scale, one.rows_per_item)
     load_operators()
     transformed = torch._C._are_functorch_transforms_active()
@@ -317,7 +313,7 @@ def _make_ready(rows, window, basis, call: FrontEnd, one: _Resolved, x: torch.Te
         return _unfolded(launch(x.reshape(flat), window), batch)
 
     run = launch if len(shape) == 2 else folded
-    ready.offer(x, window, basis, call, _layout(x), run)
+    ready.offer(x, window, basis, call, _options(), run)
 
 
 def _in_two_launches(tensors: tuple, scale: Scale, one: _Resolved) -> torch.Tensor:

@@ -90,7 +90,7 @@ def mel_spectrogram(
         n_fft, hop_length, win_length, pad=pad, center=center, pad_mode=pad_mode, power=power, normalized=normalized,
         scale=resolve_scale(output_scale, log_mode, log_amin, power, top_db, top_db_scope),
     )  # fmt: skip
-    window = _window(window, window_fn, call.win_length, x)
+    window = window_of(window, window_fn, call.win_length, x)
     basis = _mel_basis(n_fft // 2 + 1, f_min, f_max, n_mels, sample_rate, norm, mel_scale, x.device, _dtype(x))
     return front_end.compute(x, window, basis, call, use_mps_kernels)
 
@@ -121,11 +121,11 @@ def dynamic_spectrogram(
     target_n_freqs: bins that are kept, or filled up with zeros; then the result is also scaled by win_length over the
     shifted one. use_public_stft: through torch.stft, whatever stands there. For the rest see mel_spectrogram.
     """
-    call = _dynamic(
+    call = dynamic(
         n_fft, hop_length, win_length, keyshift, speed, center, pad_mode, power, normalized, magnitude_eps,
         target_n_freqs, Scale(),
     )  # fmt: skip
-    window = _window(window, window_fn, call.win_length, x)
+    window = window_of(window, window_fn, call.win_length, x)
     if use_public_stft:
         return _by_public_stft(x, window, None, call)
     return front_end.compute(x, window, None, call, use_mps_kernels)
@@ -165,7 +165,7 @@ def dynamic_mel_spectrogram(
     mel_basis: [n_mels, n_fft // 2 + 1], instead of the one that the mel arguments describe.
     """
     scale = resolve_scale(output_scale, log_mode, log_amin, power, top_db, top_db_scope)
-    call = _dynamic(
+    call = dynamic(
         n_fft, hop_length, win_length, keyshift, speed, center, pad_mode, power, normalized, magnitude_eps,
         n_fft // 2 + 1, scale,
     )  # fmt: skip
@@ -175,7 +175,7 @@ def dynamic_mel_spectrogram(
         mel_basis = _mel_basis(n_fft // 2 + 1, f_min, f_max, n_mels, sample_rate, norm, mel_scale, x.device, _dtype(x))
     else:
         check_basis(mel_basis, n_fft)
-    window = _window(None, window_fn, call.win_length, x)
+    window = window_of(None, window_fn, call.win_length, x)
     if use_public_stft:
         return _by_public_stft(x, window, mel_basis, call)
     return front_end.compute(x, window, mel_basis, call, use_mps_kernels)
@@ -272,9 +272,10 @@ def shifted(n_fft: int, hop_length: int, win_length: int, keyshift: float, speed
 
 
 @remembered
-def _dynamic(
+def dynamic(
     n_fft, hop_length, win_length, keyshift, speed, center, pad_mode, power, normalized, eps, target, scale
 ) -> FrontEnd:
+    """The call of dynamic_spectrogram."""
     base = int(win_length or n_fft)
     n_fft, hop_length, win_length = shifted(int(n_fft), int(hop_length), base, float(keyshift), float(speed))
     if target is not None and target < 1:
@@ -312,11 +313,11 @@ def _dtype(x: torch.Tensor) -> torch.dtype:
     return torch.float64 if x.dtype == torch.float64 else torch.float32
 
 
-def _window(
+def window_of(
     window: torch.Tensor | None, window_fn: Callable[..., torch.Tensor], win_length: int, x: torch.Tensor
 ) -> torch.Tensor:
     if window is None:
-        if window_fn in _KNOWN_WINDOWS:
+        if window_fn in KNOWN_WINDOWS:
             return _known_window(window_fn, win_length, x.device, _dtype(x))
         window = make_window(window_fn, win_length)
     if window.dim() != 1 or window.shape[0] != win_length:
@@ -324,7 +325,7 @@ def _window(
     return window
 
 
-_KNOWN_WINDOWS = (torch.hann_window, torch.hamming_window, torch.blackman_window, torch.bartlett_window)
+KNOWN_WINDOWS = (torch.hann_window, torch.hamming_window, torch.blackman_window, torch.bartlett_window)
 
 
 def _once(function: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:

@@ -71,6 +71,7 @@ class Options:
     stft_exits: Exits = field(init=False, repr=False, compare=False)
     istft_exits: Exits = field(init=False, repr=False, compare=False)
     kind: str = field(init=False, repr=False, compare=False, default="")
+    front_ends: str = field(init=False, repr=False, compare=False, default="")
     groups: tuple[str, ...] = field(init=False, repr=False, compare=False, default=())
 
     def __post_init__(self) -> None:
@@ -94,6 +95,7 @@ class Options:
             put(self, f"{op}_exits", ("is_cpu" not in self.flags, concerns, self.on_fallback == "quiet"))
         put(self, "dispatcher_ops", self.ops if self.reach == "dispatcher" else ())
         put(self, "kind", f"{self.devices} {self.layer_ops} {self.on_fallback}")
+        put(self, "front_ends", f"{self.devices} {self.verify}")
         put(self, "groups", (*("torchaudio",) * bool(self.torchaudio), *(f"compat.{name}" for name in self.projects)))
 
     @property

@@ -37,22 +37,22 @@ _entries: dict[tuple, _Entry] = {}
 
 
 def call(
-    x: torch.Tensor, window: torch.Tensor, basis: torch.Tensor | None, what: Any, layout: Hashable
+    x: torch.Tensor, window: torch.Tensor, basis: torch.Tensor | None, what: Any, options: str | None
 ) -> torch.Tensor | None:
-    """The result, if such a call was made before and nothing is different now.
+    """The result, if such a call of a front end was made before and nothing is different now.
 
-    what: decides the call together with `layout`, and is the same object every time.
+    what: decides the call together with `options` and the layout of x, and is the same object every time.
     """
     if type(x) not in _PLAIN:
         return None
     try:
-        key = id(what), id(window), id(basis), starts_at_pair(x), layout, _learns(x)
+        key = _key(x, window, basis, what, options)
         entry = _entries.get(key)
         if entry is None or entry.window() is not window or entry.basis() is not basis:
             return None
-        if entry.marks != (_mark(window), None if basis is None else _mark(basis)) or _has_bits(x):
+        if entry.marks != _marks(window, basis) or x.is_neg():  # no front end takes complex numbers
             return None
-    except (RuntimeError, AttributeError, TypeError):  # no storage, no tensor, or an argument that cannot be hashed
+    except (RuntimeError, AttributeError, TypeError):  # no strides, no storage, or no tensor
         return None
     if (window.requires_grad or (basis is not None and basis.requires_grad)) and torch.is_grad_enabled():
         return None
@@ -83,16 +83,18 @@ def offer_with_any(x: torch.Tensor, window: torch.Tensor, what: Any, layout: Has
 
 
 def offer(
-    x: torch.Tensor, window: torch.Tensor, basis: torch.Tensor | None, what: Any, layout: Hashable, launch: Ready
+    x: torch.Tensor, window: torch.Tensor, basis: torch.Tensor | None, what: Any, options: str | None, launch: Ready
 ) -> None:
-    """Remembers how a call is launched: with a gradient of x if one is asked for now, else without."""
+    """Remembers how a front end is launched: with a gradient of x if one is asked for now, else without."""
     if type(x) not in _PLAIN or _has_bits(x) or _has_bits(window) or not window.is_contiguous():
         return
     if any(tensor is not None and tensor.is_inference() for tensor in (window, basis)):
         return  # whether it changed cannot be seen
-    key = id(what), id(window), id(basis), starts_at_pair(x), layout, _learns(x)
-    marks = _mark(window), None if basis is None else _mark(basis)
-    _remember(key, _Entry(launch, weakref.ref(window), _nothing if basis is None else weakref.ref(basis), marks, what))
+    marks = _marks(window, basis)
+    _remember(
+        _key(x, window, basis, what, options),
+        _Entry(launch, weakref.ref(window), _nothing if basis is None else weakref.ref(basis), marks, what),
+    )
 
 
 def _launched(key: tuple, entry: _Entry, x: torch.Tensor, window: torch.Tensor) -> torch.Tensor | None:
@@ -124,9 +126,18 @@ def _has_bits(tensor: torch.Tensor) -> bool:
     return tensor.is_conj() or tensor.is_neg()
 
 
-def _mark(tensor: torch.Tensor) -> tuple[int, int]:
-    """`tensor.data = other` does not change the version."""
-    return tensor._version, tensor.data_ptr()
+def _key(x: torch.Tensor, window: torch.Tensor, basis: torch.Tensor | None, what: Any, options: str | None) -> tuple:
+    return (
+        id(what), id(window), id(basis), x.shape, x.stride(), x.dtype, x.device, starts_at_pair(x), options,
+        x.requires_grad and torch.is_grad_enabled(),
+    )  # fmt: skip
+
+
+def _marks(window: torch.Tensor, basis: torch.Tensor | None) -> tuple:
+    """What changes with their values; `tensor.data = other` does not change the version."""
+    if basis is None:
+        return window._version, window.data_ptr()
+    return window._version, window.data_ptr(), basis._version, basis.data_ptr()
 
 
 def _nothing() -> None:

@@ -14,6 +14,11 @@ import torch
 from ..filterbanks import melscale_fbanks
 from ..transforms import CompatMelSpectrogramTransform, DynamicMelSpectrogramTransform, WhisperLogMelTransform
 
+try:
+    from numpy import round as rounded
+except ImportError:  # then a little faster than these programs are
+    rounded = round
+
 Features = Callable[[torch.Tensor], torch.Tensor]
 CLAMP = 1e-5
 
@@ -50,6 +55,36 @@ class ComposedMel(torch.nn.Module):
         spectrum = torch.functional.stft(waveform.reshape(-1, shape[-1]), self.n_fft, self.hop_length, self.n_fft,
                                          self.window, pad_mode=self.pad_mode, return_complex=True)  # fmt: skip
         return torch.matmul(magnitudes(spectrum, self.power).transpose(-1, -2), self.fb).transpose(-1, -2)
+
+
+class ComposedDynamicMel(torch.nn.Module):
+    """What RMVPE's and torchfcpe's wrappers do in a call, step by step, on torch's own stft: sizes are found by numpy,
+    windows are kept by the keyshift's name."""
+
+    def __init__(self, basis: torch.Tensor, stft_options: dict[str, Any], eps: float) -> None:
+        super().__init__()
+        self.n_fft, self.win_length, self.hop_length = 1024, 1024, 160
+        self.stft_options, self.eps = stft_options, eps
+        self.hann_window: dict[str, torch.Tensor] = {}
+        self.register_buffer("mel_basis", basis)
+
+    def forward(self, x: torch.Tensor, keyshift: float = 0, speed: float = 1) -> torch.Tensor:
+        factor = 2 ** (keyshift / 12)
+        n_fft, win_length = int(rounded(self.n_fft * factor)), int(rounded(self.win_length * factor))
+        hop_length = int(rounded(self.hop_length * speed))
+        key = f"{keyshift}_{x.device}"
+        if key not in self.hann_window:
+            self.hann_window[key] = torch.hann_window(win_length).to(x.device)
+        spectrum = torch.functional.stft(x, n_fft, hop_length, win_length, self.hann_window[key], return_complex=True,
+                                         **self.stft_options)  # fmt: skip
+        power = spectrum.real.pow(2) + spectrum.imag.pow(2)
+        magnitude = torch.sqrt(power + self.eps if self.eps else power)
+        if keyshift != 0:
+            size, resize = self.n_fft // 2 + 1, magnitude.size(1)
+            if resize < size:
+                magnitude = torch.nn.functional.pad(magnitude, (0, 0, 0, size - resize))
+            magnitude = magnitude[:, :size, :] * self.win_length / win_length
+        return clamped_log(torch.matmul(self.mel_basis, magnitude))
 
 
 def magnitudes(spectrum: torch.Tensor, power: float) -> torch.Tensor:
@@ -118,8 +153,6 @@ def _mel(options: dict[str, Any], ours: Callable[[str], Features], after: Callab
 
 
 def _dynamic(keyshift: float, mel_scale: str, stft_options: dict[str, Any], eps: float) -> FrontEnd:
-    n_fft = round(1024 * 2 ** (keyshift / 12))
-
     def basis() -> torch.Tensor:
         return melscale_fbanks(n_freqs=513, f_min=30 if mel_scale == "htk" else 0, f_max=8000, n_mels=128,
                                sample_rate=16_000, norm="slaney", mel_scale=mel_scale)  # fmt: skip
@@ -131,18 +164,7 @@ def _dynamic(keyshift: float, mel_scale: str, stft_options: dict[str, Any], eps:
         return lambda x: module(x, keyshift=keyshift)
 
     def torchs(place: str) -> Features:
-        rows, window = basis().to(place), torch.hann_window(n_fft, device=place)  # both programs keep their windows
+        composed = ComposedDynamicMel(basis(), stft_options, eps).to(place)
+        return lambda x: composed(x, keyshift=keyshift)
 
-        def run(x: torch.Tensor) -> torch.Tensor:
-            spectrum = torch.functional.stft(x, n_fft, 160, n_fft, window, return_complex=True, **stft_options)
-            power = spectrum.real.pow(2) + spectrum.imag.pow(2)
-            magnitude = torch.sqrt(power + eps if eps else power)
-            if keyshift != 0:
-                if magnitude.size(1) < 513:
-                    magnitude = torch.nn.functional.pad(magnitude, (0, 0, 0, 513 - magnitude.size(1)))
-                magnitude = magnitude[:, :513, :] * 1024 / n_fft
-            return clamped_log(torch.matmul(rows, magnitude))
-
-        return run
-
-    return FrontEnd(n_fft, 160, 128, ours, torchs)
+    return FrontEnd(round(1024 * 2 ** (keyshift / 12)), 160, 128, ours, torchs)

@@ -236,7 +236,7 @@ for _name, _body, _to_setup, _to_backward, _count in (
     ("features", run_features, _setup, _backward, 1),
     ("features_gradient", run_features_gradient, _setup_gradient, _backward_gradient, 2),
 ):
-    _operator, _rule = getattr(torch.ops.mps_spectro_patch, _name).default, partial(_vmap, count=_count)
+    _operator, _rule = getattr(getattr(torch.ops, NAMESPACE), _name).default, partial(_vmap, count=_count)
     WAYS[_name] = Ways(_name, _operator, _body, _to_setup, _to_backward, _rule)
     torch.library.register_autograd(f"{NAMESPACE}::{_name}", _to_backward, setup_context=_to_setup, lib=namespace)
     torch.library.register_vmap(f"{NAMESPACE}::{_name}", _rule(_operator), lib=namespace)

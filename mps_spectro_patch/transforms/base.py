@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch.compiler import is_dynamo_compiling
 
 from .. import front_end
 from ..front_end import FrontEnd
@@ -11,6 +12,12 @@ from ..front_end import FrontEnd
 class ExactBuffers(torch.nn.Module):
     """A module whose own buffers .half() and .bfloat16() move and leave as exact as they are: a rounded window would
     spoil every bin."""
+
+    def _own(self, name: str) -> torch.Tensor:
+        """The buffer, which `self.name` takes ten times as long to find; or what somebody put in its place."""
+        if not is_dynamo_compiling() and name in self._buffers:
+            return self._buffers[name]
+        return getattr(self, name)
 
     def _apply(self, fn, recurse=True):
         exact = {name: buffer for name, buffer in self._buffers.items() if buffer is not None}
@@ -46,7 +53,7 @@ class FrontEndModule(ExactBuffers):
         if torch.jit.is_scripting():
             return self._composed(x)
         else:  # TorchScript compiles one branch only where it is spelt like this
-            return front_end.compute(x, self.window, self.basis, self.call, self.use_mps_kernels)
+            return front_end.compute(x, self._own("window"), self._own("basis"), self.call, self.use_mps_kernels)
 
     def _follow(self, call: FrontEnd) -> None:
         """Takes the call, and takes it apart for TorchScript, which knows no dataclasses."""

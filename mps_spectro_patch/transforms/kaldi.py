@@ -65,4 +65,4 @@ class KaldiFbankTransform(FrontEndModule):
         if torch.jit.is_scripting():
             return self._composed(x)
         else:
-            return front_end.compute(x, self.window, self.basis, self.call, self.use_mps_kernels)
+            return front_end.compute(x, self._own("window"), self._own("basis"), self.call, self.use_mps_kernels)

@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+from torch.compiler import is_dynamo_compiling
 
-from .. import filterbanks, front_end, functional
+from .. import filterbanks, front_end, functional, routing
+from ..front_end import FrontEnd
 from .base import ExactBuffers, FrontEndModule
+
+_KEPT_MAX = 64  # calls of one module
 
 
 class MelSpectrogramTransform(FrontEndModule):
@@ -182,7 +186,7 @@ class DynamicMelSpectrogramTransform(ExactBuffers):
         else:
             functional.check_basis(mel_basis, n_fft)
         self.register_buffer("basis", mel_basis.detach().to(torch.float32), persistent=persistent)
-        self.arguments = dict(
+        self._arguments = dict(
             sample_rate=sample_rate, n_fft=n_fft, hop_length=hop_length, win_length=win_length, pad_mode=pad_mode,
             power=power, output_scale=output_scale, log_amin=log_amin, log_mode=log_mode, top_db=top_db,
             magnitude_eps=magnitude_eps, normalized=normalized, use_public_stft=use_public_stft, window_fn=window_fn,
@@ -191,16 +195,41 @@ class DynamicMelSpectrogramTransform(ExactBuffers):
         self.center = bool(center)
         functional.resolve(n_fft, hop_length, win_length, pad_mode=pad_mode, power=power, normalized=normalized,
                            eps=magnitude_eps)  # fmt: skip
-        functional.resolve_scale(output_scale, log_mode, log_amin, power, top_db, top_db_scope)
+        scale = functional.resolve_scale(output_scale, log_mode, log_amin, power, top_db, top_db_scope)
+        self._sizes = n_fft, hop_length, win_length
+        self._rest = pad_mode, power, normalized, magnitude_eps, n_fft // 2 + 1, scale
+        self._keeps = use_mps_kernels and not use_public_stft and window_fn in functional.KNOWN_WINDOWS
+        self._kept: dict[tuple, tuple[torch.Tensor, FrontEnd]] = {}
 
     def forward(
         self, x: torch.Tensor, *, keyshift: float = 0.0, speed: float = 1.0, center: bool | None = None
     ) -> torch.Tensor:
         """[..., n_mels, frames] of x [..., time]; keyshift in semitones; center: of this call (None: the module's)."""
+        center, basis = self.center if center is None else center, self._own("basis")
+        if is_dynamo_compiling() or not self._keeps:
+            return self._whole(x, basis, keyshift, speed, center)
+        key = keyshift, speed, center, x.dtype, x.device
+        kept = self._kept.get(key)
+        if kept is not None and (result := front_end.again(x, kept[0], basis, kept[1])) is not None:
+            return result
+        result = self._whole(x, basis, keyshift, speed, center)
+        if kept is None and routing.is_plain_eager():
+            if len(self._kept) >= _KEPT_MAX:
+                self._kept.clear()
+            call = functional.dynamic(*self._sizes, keyshift, speed, center, *self._rest)
+            window_fn = self._arguments["window_fn"]
+            self._kept[key] = functional.window_of(None, window_fn, call.win_length, x), call
+        return result
+
+    def _whole(
+        self, x: torch.Tensor, basis: torch.Tensor, keyshift: float, speed: float, center: bool
+    ) -> torch.Tensor:
         return functional.dynamic_mel_spectrogram(
-            x, keyshift=keyshift, speed=speed, center=self.center if center is None else center,
-            mel_basis=self.basis, **self.arguments,
-        )  # fmt: skip
+            x, keyshift=keyshift, speed=speed, center=center, mel_basis=basis, **self._arguments
+        )
+
+    def __getstate__(self):
+        return {**self.__dict__, "_kept": {}}  # on devices that may not be where it is read
 
     def __prepare_scriptable__(self):
         """What torch.jit.script() asks first."""

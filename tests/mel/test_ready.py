@@ -216,7 +216,7 @@ def test_a_launch_that_fails_is_left_to_the_whole_way(x, window, basis, fused, w
 
     expected = compute(x, window, basis)
     monkeypatch.setattr(features, "empty", lambda *a: 1 / 0)
-    assert ready.call(x, window, basis, CALL, front_end._layout(x)) is None and not ready._entries
+    assert ready.call(x, window, basis, CALL, front_end._options()) is None and not ready._entries
     monkeypatch.undo()
     assert torch.equal(compute(x, window, basis), expected)
 
