@@ -1,11 +1,16 @@
 // The transform of the general family: MSP_HALF points, or any number of points within them by Bluestein's algorithm,
-// as a convolution with a chirp. Then the number is an argument, and a kernel serves all sizes up to half its own.
+// as a convolution with a chirp. Then the number is an argument, and a kernel serves all that its convolution is long
+// enough for: one value less than are given and wanted together.
 //
-// Values come in the layout MspFirst and leave in the layout MspLast; those from `points` on do not count.
+// Values come in the layout MspFirst and leave in the layout MspLast; those that are neither given nor wanted do not
+// count. MSP_REAL: samples are real. MSP_PACKED: a frame of them is taken as x[2m] + i x[2m+1].
 
 struct MspTransform {
   int n_fft;
-  int points;  // n_fft, or half of it where a real frame is packed as x[2m] + i x[2m+1] (MSP_PACKED)
+  int points;  // n_fft, or half of it (MSP_PACKED)
+
+  // The bins that matter: of a real frame that is not packed, one side.
+  int bins() const { return MSP_REAL && !MSP_PACKED ? points / 2 + 1 : points; }
 };
 
 // On NVIDIA: how many threads of these kernels live on a multiprocessor. For 1152 and 2304 points and so on, frames of
@@ -14,17 +19,24 @@ struct MspTransform {
 #define MSL_RESIDENT_THREADS 768
 #endif
 
-// The most points a kernel is for. Fixed, so that values that are never one of them take no instructions.
-#if MSP_BLUESTEIN
-#define MSP_POINTS_MAX ((MSP_HALF + 1) / 2)
-#else
+// The most points and bins that a kernel is for. Fixed, so that values that are never among them take no instructions.
+#if !MSP_BLUESTEIN
 #define MSP_POINTS_MAX MSP_HALF
+#elif MSP_REAL && !MSP_PACKED
+#define MSP_POINTS_MAX ((2 * MSP_HALF + 1) / 3)
+#else
+#define MSP_POINTS_MAX ((MSP_HALF + 1) / 2)
+#endif
+#if MSP_REAL && !MSP_PACKED
+#define MSP_BINS_MAX (MSP_POINTS_MAX / 2 + 1)
+#else
+#define MSP_BINS_MAX MSP_POINTS_MAX
 #endif
 
-// Whether a lane's value q is one of the points; lane 0 has the lowest.
-template <class LAYOUT>
-inline bool msp_is_point(int q, int lane, int points) {
-  return LAYOUT::index(q, 0) < MSP_POINTS_MAX && LAYOUT::active(q, lane) && LAYOUT::index(q, lane) < points;
+// Whether a lane's value q is one of the first `count`, which are MOST at most; lane 0 has the lowest.
+template <class LAYOUT, int MOST>
+inline bool msp_is_among(int q, int lane, int count) {
+  return LAYOUT::index(q, 0) < MOST && LAYOUT::active(q, lane) && LAYOUT::index(q, lane) < count;
 }
 
 inline float2 msp_swapped(float2 value) {
@@ -33,13 +45,14 @@ inline float2 msp_swapped(float2 value) {
 
 // chirp: e^{-pi i m^2 / points}, m < points. chirp_spectrum: that of its conjugate, even and periodic in MSP_HALF points,
 // divided by MSP_HALF.
+template <int GIVEN_MAX, int WANTED_MAX>
 inline void msp_transform(
     thread float2* v, threadgroup MSP_EXCHANGE_TYPE* shared, const device float2* table, const device float2* chirp,
-    const device float2* chirp_spectrum, int points, int lane) {
+    const device float2* chirp_spectrum, int given, int wanted, int lane) {
 #if MSP_BLUESTEIN
 #pragma unroll
   for (int q = 0; q < MspFirst::COUNT; ++q) {
-    if (!msp_is_point<MspFirst>(q, lane, points)) continue;
+    if (!msp_is_among<MspFirst, GIVEN_MAX>(q, lane, given)) continue;
     v[q] = msp_multiply(v[q], MSP_READ(chirp, MspFirst::index(q, lane)));
   }
   msp_fft(v, shared, table, lane);
@@ -52,7 +65,7 @@ inline void msp_transform(
   msp_fft(v, shared, table, lane);
 #pragma unroll
   for (int q = 0; q < MspLast::COUNT; ++q) {
-    if (!msp_is_point<MspLast>(q, lane, points)) continue;
+    if (!msp_is_among<MspLast, WANTED_MAX>(q, lane, wanted)) continue;
     v[q] = msp_multiply(msp_swapped(v[q]), MSP_READ(chirp, MspLast::index(q, lane)));
   }
 #else

@@ -181,6 +181,7 @@ class _Program:
         values = {
             "BLUESTEIN": int(self.how is not None and self.how.bluestein),
             "PACKED": int(self.how is not None and self.how.packed),
+            "REAL": 1,
             "COMPLEX_WINDOW": 0,
             "COMPLEX_SAMPLES": 0,
             "SAMPLE": _SAMPLES[dtype],
@@ -258,7 +259,8 @@ def _recipe(
         if how.packed:
             transforms[1] = pair_twiddles(geometry.n_fft, how.points, device)
         if how.bluestein:
-            transforms[2:] = chirp(how.points, device), chirp_spectrum(how.points, plan.half, device)
+            spectrum = chirp_spectrum(how.points, plan.half, how.points, how.bins, device)
+            transforms[2:] = chirp(how.points, device), spectrum
     defines = program.defines(bands is not None, gradient is not None, wanted.power, dtype)
     kernel = launch.kernel(program.name, _PARTS[program.name], defines, device.type)
     reals = _reals(geometry, wanted)

@@ -38,10 +38,15 @@ class Kind:
     sample: torch.dtype = torch.float32
     complex_output: bool = False
 
+    @property
+    def is_real(self) -> bool:
+        return not (self.complex_window or self.complex_output or self.sample.is_complex)
+
     def defines(self) -> str:
         values = {
             "BLUESTEIN": int(self.bluestein),
             "PACKED": int(self.packed),
+            "REAL": int(self.is_real),
             "COMPLEX_WINDOW": int(self.complex_window),
             "SAMPLE": _SAMPLES[self.sample],
             "COMPLEX_SAMPLES": int(self.sample is torch.complex64),
@@ -236,8 +241,9 @@ def _forward_recipe(
         int(adjoint and is_real), int(is_real), int(adjoint), call.head, call.tail, call.end,
     ]  # fmt: skip
     inner_weight = 2.0 if adjoint and is_real else 1.0
-    args = [None, None, *_tables(call.n_fft, how, device), None, None, params, call.scale, inner_weight]
+    args = [None, None, *_tables(call.n_fft, how, False, device), None, None, params, call.scale, inner_weight]
     kind = Kind("msp_general_stft", how.bluestein, how.packed, complex_window, dtype)
+    assert kind.is_real == is_real
     return launch.recipe(_kernel(how, kind, device), args, -(-total // plan.frames), plan.threads, device)
 
 
@@ -271,6 +277,8 @@ def _inverse_recipe(
     device: torch.device,
 ) -> Recipe:  # fmt: skip
     how = transform(call.n_fft, complex_valued)
+    kind = Kind("msp_general_istft", how.bluestein, how.packed, complex_window, complex_output=complex_output)
+    assert kind.is_real != complex_valued
     plan = how.plan
     halo = -(-call.n_fft // call.hop_length) - 1
     ends = padded_ends(call.first, call.length, call.pad_mode, call.n_fft, call.hop_length, call.frames)
@@ -284,22 +292,23 @@ def _inverse_recipe(
     params = [
         *strides, call.frames, call.hop_length, (call.n_fft - call.win_length) // 2, call.win_length, call.first,
         call.length, runs, call.rows, run_hops, halo, call.n_fft, how.points, call.loaded,
-        int(call.real_at_ends), int(call.both_sides and how.packed), int(bool(call.pad_mode)), call.head, call.tail,
+        int(call.real_at_ends), int(call.both_sides and kind.is_real), int(bool(call.pad_mode)), call.head, call.tail,
         call.end, ends.runs_begin, ends.runs_end, ends.edges, run_groups, ends.steps, ends.split, ends.jump,
         PAD_MODES.get(call.pad_mode, 0),
     ]  # fmt: skip
-    args = [None, None, *_tables(call.n_fft, how, device), None, None, params, call.scale, weight]
-    kind = Kind("msp_general_istft", how.bluestein, how.packed, complex_window, complex_output=complex_output)
+    args = [None, None, *_tables(call.n_fft, how, True, device), None, None, params, call.scale, weight]
     return launch.recipe(_kernel(how, kind, device), args, run_groups + edge_groups, plan.threads, device)
 
 
-def _tables(n_fft: int, how: Transform, device: torch.device) -> list[torch.Tensor]:
+def _tables(n_fft: int, how: Transform, inverse: bool, device: torch.device) -> list[torch.Tensor]:
     """Stage twiddles, pair twiddles, chirp and its spectrum; something with an address for those not needed."""
     stages = stage_twiddles(how.plan, device)
     pairs = pair_twiddles(n_fft, how.points, device) if how.packed else stages
     if not how.bluestein:
         return [stages, pairs, stages, stages]
-    return [stages, pairs, chirp(how.points, device), chirp_spectrum(how.points, how.plan.half, device)]
+    given, wanted = (how.bins, how.points) if inverse else (how.points, how.bins)
+    spectrum = chirp_spectrum(how.points, how.plan.half, given, wanted, device)
+    return [stages, pairs, chirp(how.points, device), spectrum]
 
 
 def _kernel(how: Transform, kind: Kind, device: torch.device):

@@ -8,9 +8,8 @@ struct MspGeneralBins {
 
   int bin(int q, int lane) const {
     if (!MSP_PACKED) {
-      if (q >= MspLast::COUNT || 2 * MspLast::index(q, 0) > MSP_POINTS_MAX || !MspLast::active(q, lane)) return -1;
-      const int k = MspLast::index(q, lane);
-      return 2 * k <= transform.n_fft ? k : -1;
+      if (q >= MspLast::COUNT || !msp_is_among<MspLast, MSP_BINS_MAX>(q, lane, transform.bins())) return -1;
+      return MspLast::index(q, lane);
     }
     const int k = lane + q / 2 * MSP_LANES;
     if (2 * (q / 2) * MSP_LANES > MSP_POINTS_MAX || 2 * k > transform.points) return -1;
@@ -25,7 +24,7 @@ inline void msp_split_points(
   if (MSP_PACKED) {
 #pragma unroll
     for (int q = 0; q < MspLast::COUNT; ++q) {
-      if (msp_is_point<MspLast>(q, lane, transform.points)) packed[MspLast::index(q, lane)] = v[q];
+      if (msp_is_among<MspLast, MSP_POINTS_MAX>(q, lane, transform.points)) packed[MspLast::index(q, lane)] = v[q];
     }
   }
   MSP_SYNC();
@@ -121,7 +120,8 @@ kernel void msp_general_features(
     float2 v[MspGeneralBins::COUNT];
     const int position = frame * hop_length;
     msp_load_points(v, row, frame_weights, transform, position - pad, position, samples, pad_mode, lane);
-    msp_transform(v, shared, twiddles, chirp, chirp_spectrum, transform.points, lane);
+    msp_transform<MSP_POINTS_MAX, MSP_BINS_MAX>(
+        v, shared, twiddles, chirp, chirp_spectrum, transform.points, transform.bins(), lane);
     msp_split_points(v, own, pair_twiddles, transform, lane);
 
     const device float* given = gradient + row_index * gradient_row + frame * gradient_frame;

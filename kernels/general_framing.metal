@@ -52,7 +52,7 @@ inline void msp_load_real_points(
   for (int q = 0; q < MspFirst::COUNT; ++q) {
     const int m = MspFirst::index(q, lane);
     v[q] = float2(0.0f, 0.0f);
-    if (!msp_is_point<MspFirst>(q, lane, transform.points)) continue;
+    if (!msp_is_among<MspFirst, MSP_POINTS_MAX>(q, lane, transform.points)) continue;
     const int d = MSP_PACKED ? 2 * m : m;
     const int t = start + d, a = d - left;
     const float even = PLAIN ? float(row[t]) : msp_extended_sample(row, t, samples, extension);
@@ -86,7 +86,7 @@ inline void msp_load_points(
   for (int q = 0; q < MspFirst::COUNT; ++q) {
     const int m = MspFirst::index(q, lane);
     v[q] = float2(0.0f, 0.0f);
-    if (!msp_is_point<MspFirst>(q, lane, transform.points)) continue;
+    if (!msp_is_among<MspFirst, MSP_POINTS_MAX>(q, lane, transform.points)) continue;
     if (MSP_PACKED) {
       const float2 even = msp_sample(row, start + 2 * m, samples, pad_mode);
       const float2 odd = msp_sample(row, start + 2 * m + 1, samples, pad_mode);

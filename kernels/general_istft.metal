@@ -20,7 +20,7 @@ struct MspSpectrum {
   int loaded;          // those from here on count as zero
   int bin_stride;
   bool real_at_ends;   // imaginary parts of bin 0, and half of an even n_fft, do not count
-  bool both_sides;     // a packed frame's bins take their mirror images in: gradients of a two-sided spectrum
+  bool both_sides;     // bins of a real frame take their mirror images in: gradients of a two-sided spectrum
   float inner_weight;  // of the other bins
 
   bool is_end(int k) const { return k == 0 || 2 * k == n_fft; }
@@ -164,7 +164,7 @@ kernel void msp_general_istft(
     for (int q = 0; q < MspFirst::COUNT; ++q) {
       const int k = MspFirst::index(q, lane);
       v[q] = float2(0.0f, 0.0f);
-      if (!live || !msp_is_point<MspFirst>(q, lane, transform.points)) continue;
+      if (!live || !msp_is_among<MspFirst, MSP_BINS_MAX>(q, lane, transform.bins())) continue;
       if (MSP_PACKED) {
         const float2 a = spectrum.at(bins, k), b = spectrum.at(bins, transform.points - k);
         const float2 odd = msp_multiply_conjugate(float2(a.x - b.x, a.y + b.y), pair_twiddles[k]);
@@ -173,14 +173,15 @@ kernel void msp_general_istft(
         v[q] = msp_swapped(spectrum.at(bins, k));
       }
     }
-    msp_transform(v, shared, twiddles, chirp, chirp_spectrum, transform.points, lane);
+    msp_transform<MSP_BINS_MAX, MSP_POINTS_MAX>(
+        v, shared, twiddles, chirp, chirp_spectrum, transform.bins(), transform.points, lane);
 
     // Samples under the window: two of a packed frame, else one, complex.
 #pragma unroll
     for (int q = 0; q < MspLast::COUNT; ++q) {
       const int m = MspLast::index(q, lane);
       const float2 value = live ? msp_swapped(v[q]) * scale : float2(0.0f, 0.0f);
-      if (!msp_is_point<MspLast>(q, lane, transform.points)) continue;
+      if (!msp_is_among<MspLast, MSP_POINTS_MAX>(q, lane, transform.points)) continue;
       if (MSP_PACKED) {
         v[q] = float2(value.x * msp_window_at(window, 2 * m, win_left, win_length, adjoint).x,
                       value.y * msp_window_at(window, 2 * m + 1, win_left, win_length, adjoint).x);
@@ -198,7 +199,7 @@ kernel void msp_general_istft(
 #pragma unroll
         for (int q = 0; q < MspLast::COUNT; ++q) {
           const int m = MspLast::index(q, lane);
-          if (msp_is_point<MspLast>(q, lane, transform.points)) values[m] = part == 0 ? v[q].x : v[q].y;
+          if (msp_is_among<MspLast, MSP_POINTS_MAX>(q, lane, transform.points)) values[m] = part == 0 ? v[q].x : v[q].y;
         }
         MSP_SYNC();
         for (int t = ends.begin + int(lane); t < ends.end; t += MSP_LANES) {
@@ -229,7 +230,7 @@ kernel void msp_general_istft(
 #pragma unroll
     for (int q = 0; q < MspLast::COUNT; ++q) {
       const int m = MspLast::index(q, lane);
-      if (is_edge || !msp_is_point<MspLast>(q, lane, transform.points)) continue;
+      if (is_edge || !msp_is_among<MspLast, MSP_POINTS_MAX>(q, lane, transform.points)) continue;
       for (int i = 0; i < (MSP_PACKED ? 2 : 1); ++i) {
         const int d = MSP_PACKED ? 2 * m + i : m;
         const int position = begin + d;

@@ -7,7 +7,7 @@
 struct MspBins {
   int n_fft;
   int stored;          // bins in memory, n_fft or half of it and one
-  bool mirrored;       // those above half are the conjugates of those below (a packed frame)
+  bool mirrored;       // those above half are the conjugates of those below (a real frame)
   bool zero_above;     // or zero
   bool real_at_ends;   // bin 0, and half of an even n_fft, have no imaginary part
   float scale;
@@ -65,7 +65,7 @@ kernel void msp_general_stft(
   MspBins store;
   store.n_fft = params[9];
   store.stored = params[11];
-  store.mirrored = MSP_PACKED;
+  store.mirrored = MSP_REAL;
   store.zero_above = params[12] != 0;
   store.real_at_ends = params[13] != 0;
   store.scale = scale;
@@ -86,14 +86,15 @@ kernel void msp_general_stft(
   float2 v[MSP_VALUES];
   msp_load_points(v, row, weights, transform, start, position, samples, pad_mode, lane);
 
-  msp_transform(v, shared, twiddles, chirp, chirp_spectrum, transform.points, lane);
+  msp_transform<MSP_POINTS_MAX, MSP_BINS_MAX>(
+      v, shared, twiddles, chirp, chirp_spectrum, transform.points, transform.bins(), lane);
 
   device float2* bins = output + frame * uint(store.stored);
   if (!MSP_PACKED) {
 #pragma unroll
     for (int q = 0; q < MspLast::COUNT; ++q) {
       const int k = MspLast::index(q, lane);
-      if (live && msp_is_point<MspLast>(q, lane, transform.points)) store.store(bins, k, v[q]);
+      if (live && msp_is_among<MspLast, MSP_BINS_MAX>(q, lane, transform.bins())) store.store(bins, k, v[q]);
     }
   }
   // Real spectrum of a packed frame: bins k and points - k come from the packed ones of the same numbers.
@@ -101,7 +102,7 @@ kernel void msp_general_stft(
   if (MSP_PACKED) {
 #pragma unroll
     for (int q = 0; q < MspLast::COUNT; ++q) {
-      if (msp_is_point<MspLast>(q, lane, transform.points)) packed[MspLast::index(q, lane)] = v[q];
+      if (msp_is_among<MspLast, MSP_POINTS_MAX>(q, lane, transform.points)) packed[MspLast::index(q, lane)] = v[q];
     }
   }
   MSP_SYNC();

@@ -165,12 +165,14 @@ class Plan:
 class Transform:
     """How the general family transforms one frame: `points` complex points, by `plan`.
 
-    packed: a real frame of even n_fft is taken as n_fft / 2 points; bluestein: as a convolution by transforms of
-    `plan.half` points, which serves every number of points up to half of that.
+    packed: a real frame of even n_fft is taken as n_fft / 2 points; bins: those of the transform that matter, of other
+    real frames one side; bluestein: as a convolution by transforms of `plan.half` points, which are enough for as many
+    points and bins as are one more together.
     """
 
     plan: Plan
     points: int
+    bins: int
     packed: bool
     bluestein: bool
 
@@ -185,12 +187,13 @@ def transform(n_fft: int, complex_valued: bool) -> Transform:
     packed = not complex_valued and n_fft % 2 == 0
     points = n_fft // 2 if packed else n_fft
     bluestein = not supports_real(2 * points)
-    size = _convolution(2 * points - 1) if bluestein else points
+    bins = points if complex_valued or packed else points // 2 + 1
+    size = _convolution(points + bins - 1) if bluestein else points
     radices, lanes, _ = _known_transform(2 * size)
     frames = max(1, GROUP_THREADS // lanes)
     split = size > 3200
     plan = _fit(Plan(2 * size, radices, lanes, frames, False, split, pad_shift=5 if split else 4))
-    return Transform(plan, points, packed, bluestein)
+    return Transform(plan, points, bins, packed, bluestein)
 
 
 @cache

@@ -42,12 +42,13 @@ def chirp(points: int, device: torch.device) -> torch.Tensor:
 
 
 @lru_cache(maxsize=256)
-def chirp_spectrum(points: int, size: int, device: torch.device) -> torch.Tensor:
-    """[size, 2] float32: the transform of the conjugate chirp, even and periodic in `size`, divided by `size`."""
+def chirp_spectrum(points: int, size: int, given: int, wanted: int, device: torch.device) -> torch.Tensor:
+    """[size, 2] float32: the transform of the conjugate chirp, periodic in `size`, divided by `size`: as much of it, on
+    both sides of 0, as takes `given` values of a transform of `points` to the `wanted` ones of its result."""
     values = _chirp(points).conj_physical()  # the bit of conj() is not heeded everywhere in compiled code
     around = torch.zeros(size, dtype=torch.complex128, device="cpu")
-    around[:points] = values
-    around[size - points + 1 :] = values[1:].flip(0)
+    around[:wanted] = values[:wanted]
+    around[size - given + 1 :] = values[1:given].flip(0)
     return _store(torch.fft.fft(around) / size, device)
 
 

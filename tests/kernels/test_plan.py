@@ -46,9 +46,10 @@ def test_every_transform_of_the_general_family_holds_its_points_within_the_limit
     for n_fft in range(1, 4097):
         how = plans.transform(n_fft, complex_valued)
         kernels.add((how.plan, how.bluestein))
+        assert how.bins == (how.points if complex_valued or how.packed else n_fft // 2 + 1)
         assert how.points == (n_fft // 2 if not complex_valued and n_fft % 2 == 0 else n_fft)
         if how.bluestein:
-            assert how.plan.half >= 2 * how.points - 1
+            assert how.plan.half >= how.points + how.bins - 1
             power = 1 << (how.plan.half - 1).bit_length()
             assert how.plan.half in ((power,) if power < 2048 else (power * 9 // 16, power * 5 // 8, power))
         else:
