@@ -13,12 +13,6 @@ struct MspTransform {
   int bins() const { return MSP_REAL && !MSP_PACKED ? points / 2 + 1 : points; }
 };
 
-// On NVIDIA: how many threads of these kernels live on a multiprocessor. For 1152 and 2304 points and so on, frames of
-// 96 threads or 192, more and therefore smaller ones are faster by a fifth; for powers of two they are slower.
-#if MSP_BLUESTEIN && MSP_LANES % 3 == 0
-#define MSL_RESIDENT_THREADS 768
-#endif
-
 // The most points and bins that a kernel is for. Fixed, so that values that are never among them take no instructions.
 #if !MSP_BLUESTEIN
 #define MSP_POINTS_MAX MSP_HALF

@@ -23,7 +23,8 @@
 #endif
 
 // Tables do not change while a kernel runs, which NVIDIA's compiler has to be told: then it reads them ahead of barriers.
-#if defined(MSL_READ)
+// Not in the general istft, whose two transforms and running sums leave no registers for that.
+#if defined(MSL_READ) && !(MSP_BLUESTEIN && MSP_INVERSE)
 #define MSP_READ(TABLE, INDEX) MSL_READ(TABLE, INDEX)
 #else
 #define MSP_READ(TABLE, INDEX) (TABLE)[INDEX]

@@ -39,6 +39,10 @@ class Kind:
     complex_output: bool = False
 
     @property
+    def inverse(self) -> bool:
+        return self.name == "msp_general_istft"
+
+    @property
     def is_real(self) -> bool:
         return not (self.complex_window or self.complex_output or self.sample.is_complex)
 
@@ -47,6 +51,7 @@ class Kind:
             "BLUESTEIN": int(self.bluestein),
             "PACKED": int(self.packed),
             "REAL": int(self.is_real),
+            "INVERSE": int(self.inverse),
             "COMPLEX_WINDOW": int(self.complex_window),
             "SAMPLE": _SAMPLES[self.sample],
             "COMPLEX_SAMPLES": int(self.sample is torch.complex64),
@@ -57,7 +62,8 @@ class Kind:
 
 def kernel_source(n_fft: int, complex_valued: bool, kind: Kind) -> str:
     """The Metal text of a kernel."""
-    return launch.source(_PARTS[kind.name], transform(n_fft, complex_valued).plan.defines() + kind.defines())
+    plan = transform(n_fft, complex_valued, kind.inverse).plan
+    return launch.source(_PARTS[kind.name], plan.defines() + kind.defines())
 
 
 def stft(signal: torch.Tensor, window: torch.Tensor, geometry: StftGeometry) -> torch.Tensor:
@@ -276,7 +282,7 @@ def _inverse_recipe(
     call: _Inverse, strides: tuple[int, ...], complex_window: bool, complex_output: bool, complex_valued: bool,
     device: torch.device,
 ) -> Recipe:  # fmt: skip
-    how = transform(call.n_fft, complex_valued)
+    how = transform(call.n_fft, complex_valued, inverse=True)
     kind = Kind("msp_general_istft", how.bluestein, how.packed, complex_window, complex_output=complex_output)
     assert kind.is_real != complex_valued
     plan = how.plan

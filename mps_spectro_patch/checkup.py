@@ -129,14 +129,14 @@ def sources(full: bool) -> Iterator[tuple[str, str, str, int]]:
         for complex_valued in (False, True):
             if n_fft > plan.MAX_BLUESTEIN_POINTS or (not complex_valued and plan.supports_real(n_fft)):
                 continue
-            how = plan.transform(n_fft, complex_valued)
             sample = torch.complex64 if complex_valued else torch.float32
-            for kind in (
-                general.Kind("msp_general_stft", how.bluestein, how.packed, complex_valued, sample),
-                general.Kind(
-                    "msp_general_istft", how.bluestein, how.packed, complex_valued, complex_output=complex_valued
-                ),
-            ):
+            for inverse in (False, True):
+                how = plan.transform(n_fft, complex_valued, inverse)
+                kind = general.Kind("msp_general_stft", how.bluestein, how.packed, complex_valued, sample)
+                if inverse:
+                    kind = general.Kind(
+                        "msp_general_istft", how.bluestein, how.packed, complex_valued, complex_output=complex_valued
+                    )
                 source = general.kernel_source(n_fft, complex_valued, kind)
                 yield f"general {kind} n_fft={n_fft}", kind.name, source, how.plan.threads
 

@@ -100,7 +100,7 @@ def _work(input: torch.Tensor, call: Call) -> Work:
     else:
         if not plan.supports(n_fft, complex_valued):
             complex_valued = not complex_valued
-        transform = plan.transform(n_fft, complex_valued)
+        transform = plan.transform(n_fft, complex_valued, op == "istft")
         family, how, points = "general", transform.plan, transform.points if transform.bluestein else 0
     from .kernels.geometry import IstftGeometry, StftGeometry
 

@@ -120,7 +120,7 @@ def kinds(family: ModuleType) -> Iterator:
 def plans(family: ModuleType, kind) -> Iterator[tuple[plan.Plan, str]]:
     if "bluestein" in {field.name for field in dataclasses.fields(kind)}:
         if not (kind.packed and (kind.complex_window or kind.complex_output or kind.sample.is_complex)):
-            yield from _transforms(kind.bluestein, kind.packed)
+            yield from _transforms(kind)
         return
     if kind.name.endswith("in registers"):
         for n_fft in plan.supported_sizes():
@@ -135,7 +135,7 @@ def plans(family: ModuleType, kind) -> Iterator[tuple[plan.Plan, str]]:
         yield (plan.stft_plan if forward else plan.istft_plan)(n_fft), f"n_fft={n_fft}"
 
 
-def _transforms(bluestein: bool, packed: bool) -> Iterator[tuple[plan.Plan, str]]:
+def _transforms(kind) -> Iterator[tuple[plan.Plan, str]]:
     seen = set()
     for complex_valued in (False, True):
         for n_fft in range(1, plan.MAX_N_FFT + 1):
@@ -144,8 +144,8 @@ def _transforms(bluestein: bool, packed: bool) -> Iterator[tuple[plan.Plan, str]
             points = n_fft if complex_valued or n_fft % 2 else n_fft // 2
             if not plan.supports_real(2 * points) and points > plan.MAX_BLUESTEIN_POINTS:
                 continue  # the real family's alone
-            how = plan.transform(n_fft, complex_valued)
-            if (how.bluestein, how.packed) == (bluestein, packed) and how.plan not in seen:
+            how = plan.transform(n_fft, complex_valued, kind.inverse)
+            if (how.bluestein, how.packed) == (kind.bluestein, kind.packed) and how.plan not in seen:
                 seen.add(how.plan)
                 yield how.plan, f"points={how.points}"
 

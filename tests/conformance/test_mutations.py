@@ -192,7 +192,7 @@ def text_of(mutation: Mutation) -> str:
     operation, n_fft = mutation.operation, mutation.n_fft
     if not plan.supports_real(n_fft):
         name = "msp_general_istft" if operation == "istft" else "msp_general_stft"
-        how = plan.transform(n_fft, False)
+        how = plan.transform(n_fft, False, operation == "istft")
         return general.kernel_source(n_fft, False, general.Kind(name, how.bluestein, how.packed, False))
     if operation == "istft in registers":
         return real.kernel_source(plan.registers_plan(n_fft, _HOP))
@@ -204,7 +204,7 @@ def text_of(mutation: Mutation) -> str:
 def threads_of(mutation: Mutation) -> int:
     operation, n_fft = mutation.operation, mutation.n_fft
     if not plan.supports_real(n_fft):
-        return plan.transform(n_fft, False).plan.threads
+        return plan.transform(n_fft, False, operation == "istft").plan.threads
     if operation == "istft in registers":
         return plan.registers_plan(n_fft, _HOP).threads
     return (plan.istft_plan if operation == "istft" else plan.stft_plan)(n_fft).threads
