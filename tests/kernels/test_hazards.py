@@ -107,9 +107,10 @@ def cases() -> list[tuple[str, int, dict]]:
     general = sizes("msp_general_stft")
     for k, n in enumerate(general):
         found.append(("stft", n, {"dtype": COMPLEX, "window_dtype": (torch.float32, COMPLEX)[k % 2]}))
-        found.append(("istft", n, {"complex_output": k % 2 == 0, "window_dtype": COMPLEX}))
-    for n in (7, 22, 1085):  # Bluestein's, real
-        found += [("stft", n, {}), ("istft", n, {}), ("stft_adjoint", n, {})]
+        found.append(("istft", n, {"complex_output": True, "window_dtype": (COMPLEX, torch.float32)[k % 2]}))
+        found.append(("stft_adjoint", n, {"dtype": (torch.float32, COMPLEX)[k % 2], "window_dtype": COMPLEX}))
+    for n in (7, 22, 1054, 1085, 1367):  # Bluestein's, real: in powers of two, in 1152 and 2304 points
+        found += [("stft", n, {}), ("istft", n, {}), ("stft_adjoint", n, {"onesided": n > 1000})]
     found += feature_hazards.CASES
     for k, (n, hop_length) in enumerate(hops_in_registers().values()):
         found.append(("istft", n, {"hop_length": hop_length, "onesided": k % 3 > 0}))

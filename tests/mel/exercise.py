@@ -18,7 +18,7 @@ from mps_spectro_patch import front_end
 from mps_spectro_patch.front_end import FrontEnd, Scale
 
 # Parts of a simdgroup, odd half, several simdgroups, all three overlaps; odd and smooth, Bluestein odd and packed.
-SIZES = (50, 400, 1024, 2048, 4096, 6144, 8192, 15, 813, 1218)
+SIZES = (50, 400, 1024, 2048, 4096, 6144, 8192, 15, 813, 1054, 1218, 1367, 1933)
 
 
 def exercise(n_fft: int, device: torch.device) -> None:
