@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import gc
+import pickle
 
 import pytest
 import torch
@@ -232,3 +234,62 @@ def test_entries_are_few_and_keep_no_tensors_of_the_program(x, fused):
     for samples in range(100, 100 + ready._LIMIT + 5):
         front_end.compute(torch.zeros(1, samples, device=x.device), torch.ones(64, device=x.device), None, CALL)
     assert len(ready._entries) <= ready._LIMIT
+
+
+@pytest.fixture
+def dynamic(torch_device):
+    return msp.DynamicMelSpectrogramTransform(sample_rate=16000, n_fft=64, hop_length=16, n_mels=8).to(torch_device)
+
+
+def test_a_dynamic_module_finds_a_call_without_its_description(dynamic, x, fused, monkeypatch):
+    expected = [dynamic(x, keyshift=3.0) for _ in range(2)][0]
+    monkeypatch.setattr(functional, "dynamic_mel_spectrogram", lambda *a, **k: 1 / 0)
+    assert torch.equal(dynamic(x, keyshift=3.0), expected)
+    for other in (dict(keyshift=4.0), dict(keyshift=3.0, speed=2.0), dict(keyshift=3.0, center=False)):
+        with pytest.raises(ZeroDivisionError):
+            dynamic(x, **other)
+
+
+@pytest.mark.parametrize("change", [
+    lambda module: module.basis.mul_(2), lambda module: setattr(module, "basis", 2 * module.basis),
+    lambda module: module.load_state_dict({"basis": 2 * module.basis}),
+    lambda module: setattr(module, "basis", torch.nn.Parameter(2 * module._buffers.pop("basis"))),
+])  # fmt: skip
+def test_a_dynamic_module_follows_its_filterbank(change, x, basis, fused):
+    module = msp.DynamicMelSpectrogramTransform(
+        sample_rate=16000, n_fft=64, hop_length=16, mel_basis=basis, persistent=True
+    )
+    before = [module(x, keyshift=3.0) for _ in range(2)][1].clone()
+    change(module)
+    torch.testing.assert_close(module(x, keyshift=3.0).detach(), 2 * before, rtol=1e-5, atol=1e-6)
+    rows = module.basis.detach()
+    del module.basis
+    module.register_buffer("basis", rows[:, :-1])
+    with pytest.raises(ValueError, match="filterbank"):
+        module(x, keyshift=3.0)
+
+
+@pytest.mark.parametrize("again", [copy.deepcopy, lambda module: pickle.loads(pickle.dumps(module))])
+def test_a_copy_of_a_dynamic_module_keeps_no_calls(again, dynamic, x, fused):
+    expected = dynamic(x, keyshift=3.0)
+    assert dynamic._kept
+    other = again(dynamic)
+    assert not other._kept and torch.equal(other(x, keyshift=3.0), expected)
+
+
+def test_a_dynamic_module_keeps_few_calls(dynamic, x, fused):
+    for keyshift in range(70):
+        dynamic(x[:, :300], keyshift=keyshift / 100)
+    assert 0 < len(dynamic._kept) <= 64
+
+
+def test_a_window_that_is_learned_takes_the_place_of_the_buffer(x, fused):
+    module = msp.LogMelSpectrogramTransform(sample_rate=16000, n_fft=64, hop_length=16, n_mels=8).to(x.device)
+    expected = [module(x) for _ in range(2)][1]
+    window = module.window
+    del module.window
+    module.window = torch.nn.Parameter(window.clone())
+    result = module(x)
+    torch.testing.assert_close(result.detach(), expected)
+    result.sum().backward()
+    assert module.window.grad.isfinite().all()
