@@ -127,8 +127,7 @@ def again(x: torch.Tensor, window: torch.Tensor, basis: torch.Tensor | None, cal
 
 def _options() -> str | None:
     """What options decide of a front end."""
-    here = current.scope.get()
-    options = current.process if here is None else here.owner.options
+    options = current.options_here()
     return None if options is None else options.front_ends
 
 

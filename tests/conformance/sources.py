@@ -119,7 +119,7 @@ def kinds(family: ModuleType) -> Iterator:
 
 def plans(family: ModuleType, kind) -> Iterator[tuple[plan.Plan, str]]:
     if "bluestein" in {field.name for field in dataclasses.fields(kind)}:
-        if not (kind.packed and (kind.complex_window or kind.complex_output or kind.sample.is_complex)):
+        if kind.is_real or not kind.packed:
             yield from _transforms(kind)
         return
     if kind.name.endswith("in registers"):
