@@ -36,6 +36,11 @@ class Bands:
         self.reach = max(1, int((torch.where(used, band + 1, 0).amax(0) - self.first_over).max()))
 
     @property
+    def used(self) -> int:
+        """The bins up to the last that is in a band."""
+        return max(1, int(self.end.max()))
+
+    @property
     def span(self) -> int:
         """Bins of all bands together."""
         return int((self.end - self.first).sum())
@@ -52,13 +57,13 @@ class Bands:
     @lru_cache(maxsize=16)  # noqa: B019 (a Bands lives in the module's cache)
     def forward_tables(self, lanes: int, device: torch.device) -> tuple[int, torch.Tensor, torch.Tensor]:
         """(rounds, layout, weights), see features.metal: in round r, lane l adds up band r * lanes + l."""
-        pairs = (self.bins + 1) // 2
+        pairs = (self.used + 1) // 2
         rounds = -(-self.count // lanes)
         padded = torch.nn.functional.pad(self.basis, (0, 2 * pairs - self.bins, 0, rounds * lanes - self.count))
         begin = torch.nn.functional.pad(self.first // 2, (0, rounds * lanes - self.count))
         end = torch.nn.functional.pad((self.end + 1) // 2, (0, rounds * lanes - self.count))
         rows = (end - begin).view(rounds, lanes).amax(1)
-        begin = torch.minimum(begin.view(rounds, lanes), (pairs - rows).unsqueeze(1))  # none reads beyond the last bin
+        begin = torch.minimum(begin.view(rounds, lanes), (pairs - rows).unsqueeze(1))  # none reads beyond those used
         offsets = rows.cumsum(0) - rows
         blocks = []
         by_pair = padded.view(rounds, lanes, pairs, 2)

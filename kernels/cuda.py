@@ -164,6 +164,8 @@ class Kernel:
         groups = -(-total[0] // group[0])
         keep = [value for value in args if isinstance(value, Tensor)]  # their addresses are in the block
         free: list[_Block] = []
+        handle, shape = function.handle, (groups, 1, 1, *group)
+        on_device, start = torch._C._cuda_getDevice, _bindings()[0].cuLaunchKernel
 
         def launch(*tensors: Tensor) -> None:
             try:
@@ -176,7 +178,9 @@ class Kernel:
             written = block.slots
             for position, tensor in zip(places, tensors):  # noqa: B905 (strict costs on the hot path)
                 written[position] = tensor.data_ptr()
-            _launch(index, function.handle, groups, 1, 1, *group, block.parameters)
+            # As _launch() has it, without its calls: that is left for what does not go well.
+            if on_device() != index or start(handle, *shape, 0, _raw_stream(index), block.parameters, 0)[0]:
+                _launch(index, handle, *shape, block.parameters)
             free.append(block)
 
         launch.keep = keep  # type: ignore[attr-defined]

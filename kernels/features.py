@@ -17,7 +17,7 @@ from .hashing import hashed_once
 from .launch import RESIDENT_THREADS, Ready, Recipe, empty, starts_at_pair
 from .plan import THREADGROUP_BYTES, Plan, Transform, istft_plan, stft_plan, supports, supports_real, transform
 from .real import Kind, stft_adjoint_params
-from .tables import chirp, chirp_spectrum, pair_twiddles, stage_twiddles
+from .tables import chirp_tables, pair_twiddles, stage_twiddles
 
 SCALES = {"linear": 0, "clamp": 1, "add": 2, "log1p": 3}
 
@@ -107,10 +107,10 @@ def ready_features(
         output = empty(shape, torch.float32, device, strides)
         if finish is not None:
             maxima = empty((slots,), torch.float32, device, (1,))
-            recipe(signal, window, window, output, maxima)
+            recipe(signal, window, output, maxima)
             finish(output, maxima)
         elif frames:
-            recipe(signal, window, window, output, window)
+            recipe(signal, window, output)
         return output
 
     return run
@@ -142,13 +142,15 @@ def features_gradient(
     )[0]
     rows, bins, frames = geometry.rows, geometry.bins, geometry.frames
     spectrum = empty((rows, bins, frames), torch.complex64, signal.device, (frames * bins, 1, bins))
-    recipe(signal, window, gradient, spectrum, window)
+    recipe(signal, window, gradient, spectrum)
     return library.stft_adjoint(spectrum, window, geometry)
 
 
-def kernel_source(n_fft: int, banded: bool = True, gradient: bool = False, power: float = 2.0) -> str:
+def kernel_source(
+    n_fft: int, banded: bool = True, gradient: bool = False, power: float = 2.0, used: int | None = None
+) -> str:
     """The Metal text of a kernel."""
-    name, defines, _ = launched(n_fft, int(banded), gradient, power)
+    name, defines, _ = launched(n_fft, int(banded), gradient, power, used=used)
     return launch.source(_PARTS[name], defines)
 
 
@@ -159,13 +161,14 @@ def kernel(n_fft: int, bands: int, gradient: bool, device: torch.device) -> tupl
 
 
 def launched(
-    n_fft: int, bands: int, gradient: bool, power: float = 2.0, dtype: torch.dtype = torch.float32
-) -> tuple[str, str, Plan]:
+    n_fft: int, bands: int, gradient: bool, power: float = 2.0, dtype: torch.dtype = torch.float32,
+    used: int | None = None,
+) -> tuple[str, str, Plan]:  # fmt: skip
     """(name, defines, plan) of the kernel for a size that supports_features() allows."""
     if gradient and _fits_adjoint(n_fft, bands or None):
         plan = istft_plan(n_fft)
         return "msp_istft", _adjoint_defines(plan, bool(bands), power, dtype), plan
-    program = _program(n_fft, bands, gradient)
+    program = _program(n_fft, bands, gradient, used)
     assert program is not None
     return program.name, program.defines(bool(bands), gradient, power, dtype), program.plan
 
@@ -181,6 +184,8 @@ class _Program:
         values = {
             "BLUESTEIN": int(self.how is not None and self.how.bluestein),
             "PACKED": int(self.how is not None and self.how.packed),
+            "FOLDED": int(self.how is not None and self.how.folded),
+            "MAGNITUDES": int(not gradient),
             "REAL": 1,
             "COMPLEX_WINDOW": 0,
             "COMPLEX_SAMPLES": 0,
@@ -191,19 +196,22 @@ class _Program:
             "POWER": int(power) if power in (1.0, 2.0) else 0,
             "SLOT_PAIRS": self.slot_pairs,
         }
-        return self.plan.defines() + "".join(f"#define MSP_{name} {value}\n" for name, value in values.items())
+        what = self.plan if self.how is None else replace(self.how, plan=self.plan)
+        return what.defines() + "".join(f"#define MSP_{name} {value}\n" for name, value in values.items())
 
 
 @lru_cache(maxsize=1024)
-def _program(n_fft: int, bands: int, gradient: bool) -> _Program | None:
-    """The kernel and its memory, or None where that is not enough. bands: 0 for a spectrogram."""
-    how = None if supports_real(n_fft) else transform(n_fft, False)
+def _program(n_fft: int, bands: int, gradient: bool, used: int | None = None) -> _Program | None:
+    """The kernel and its memory, or None where that is not enough. bands: 0 for a spectrogram; used: how many bins,
+    from 0 on, are asked for, if not all."""
+    how = None if supports_real(n_fft) else transform(n_fft, False, used=used)
     plan = stft_plan(n_fft) if how is None else how.plan
     exchange = -(-plan.exchange_size // 2) if plan.split else plan.exchange_size
     needed = 0
     if bands:
-        # A Bluestein kernel serves many sizes, and has room for the largest.
-        bins = (plan.half if how is not None and how.bluestein else n_fft) // 2 + 1
+        bins = n_fft // 2 + 1
+        if how is not None and how.bluestein:  # a kernel serves many sizes, and has room for the largest
+            bins = how.bins_max + 1
         needed = -(-bins // 2)
         if gradient:
             needed += -(-bands // _BAND_ROOM) * _BAND_ROOM // 2
@@ -229,8 +237,12 @@ def _recipe(
     geometry: StftGeometry, wanted: Features, bands: Bands | None, row_stride: int, dtype: torch.dtype,
     paired: tuple[bool, bool], wants_maxima: bool, gradient: tuple[int, ...] | None, device: torch.device,
 ) -> tuple[Recipe, int]:  # fmt: skip
-    """(the launch, slots of all threadgroups). gradient: its strides, for the kernel of the gradient."""
-    program = _program(geometry.n_fft, 0 if bands is None else bands.count, gradient is not None)
+    """(the launch, slots of all threadgroups). gradient: its strides, for the kernel of the gradient. The launch takes
+    signal, window, the gradient if there is one, output, and the maxima if they are wanted."""
+    used = None  # a gradient is of all bins
+    if gradient is None:
+        used = wanted.width if bands is None else bands.used
+    program = _program(geometry.n_fft, 0 if bands is None else bands.count, gradient is not None, used)
     assert program is not None
     plan, how = program.plan, program.how
     kept = geometry.frames - wanted.dropped
@@ -254,17 +266,18 @@ def _recipe(
     if how is None:
         transforms = [stages, pair_twiddles(plan.n_fft, plan.pair_bins, device)]
     else:
-        params += [geometry.n_fft, how.points]
+        params += [geometry.n_fft, how.points, how.bins]
         transforms = [stages, stages, stages, stages]
         if how.packed:
             transforms[1] = pair_twiddles(geometry.n_fft, how.points, device)
         if how.bluestein:
-            spectrum = chirp_spectrum(how.points, plan.half, how.points, how.bins, device)
-            transforms[2:] = chirp(how.points, device), spectrum
+            transforms[2:] = chirp_tables(how, False, device)
     defines = program.defines(bands is not None, gradient is not None, wanted.power, dtype)
     kernel = launch.kernel(program.name, _PARTS[program.name], defines, device.type)
     reals = _reals(geometry, wanted)
-    args = [None, None, *transforms, layout, weights, first, shares, None, None, None, params, reals]
+    given = stages if gradient is None else None  # something with an address, not looked at
+    maxima = None if wants_maxima and frames else stages
+    args = [None, None, *transforms, layout, weights, first, shares, given, None, maxima, params, reals]
     slots = geometry.rows * groups * plan.frames
     return launch.recipe(kernel, args, geometry.rows * groups, plan.threads, device), slots
 

@@ -17,7 +17,7 @@ from .envelope import Envelope, inverse_envelope
 from .geometry import PAD_MODES, IstftGeometry, StftGeometry, padded_ends, runs_per_row
 from .launch import RESIDENT_THREADS, Recipe, empty
 from .plan import Transform, transform
-from .tables import chirp, chirp_spectrum, pair_twiddles, stage_twiddles
+from .tables import chirp_tables, pair_twiddles, stage_twiddles
 
 _COMMON = ("complex", "fft", "envelope", "padding", "bluestein")
 _PARTS = {
@@ -50,6 +50,8 @@ class Kind:
         values = {
             "BLUESTEIN": int(self.bluestein),
             "PACKED": int(self.packed),
+            "FOLDED": 0,
+            "MAGNITUDES": 0,
             "REAL": int(self.is_real),
             "INVERSE": int(self.inverse),
             "COMPLEX_WINDOW": int(self.complex_window),
@@ -62,8 +64,8 @@ class Kind:
 
 def kernel_source(n_fft: int, complex_valued: bool, kind: Kind) -> str:
     """The Metal text of a kernel."""
-    plan = transform(n_fft, complex_valued, kind.inverse).plan
-    return launch.source(_PARTS[kind.name], plan.defines() + kind.defines())
+    how = transform(n_fft, complex_valued, kind.inverse)
+    return launch.source(_PARTS[kind.name], how.defines() + kind.defines())
 
 
 def stft(signal: torch.Tensor, window: torch.Tensor, geometry: StftGeometry) -> torch.Tensor:
@@ -244,7 +246,7 @@ def _forward_recipe(
     params = [
         call.samples, row_stride, call.frames, total, call.hop_length, call.pad, PAD_MODES[call.pad_mode],
         (call.n_fft - call.win_length) // 2, call.win_length, call.n_fft, how.points, call.bins,
-        int(adjoint and is_real), int(is_real), int(adjoint), call.head, call.tail, call.end,
+        int(adjoint and is_real), int(is_real), int(adjoint), call.head, call.tail, call.end, how.bins,
     ]  # fmt: skip
     inner_weight = 2.0 if adjoint and is_real else 1.0
     args = [None, None, *_tables(call.n_fft, how, False, device), None, None, params, call.scale, inner_weight]
@@ -300,7 +302,7 @@ def _inverse_recipe(
         call.length, runs, call.rows, run_hops, halo, call.n_fft, how.points, call.loaded,
         int(call.real_at_ends), int(call.both_sides and kind.is_real), int(bool(call.pad_mode)), call.head, call.tail,
         call.end, ends.runs_begin, ends.runs_end, ends.edges, run_groups, ends.steps, ends.split, ends.jump,
-        PAD_MODES.get(call.pad_mode, 0),
+        PAD_MODES.get(call.pad_mode, 0), how.bins,
     ]  # fmt: skip
     args = [None, None, *_tables(call.n_fft, how, True, device), None, None, params, call.scale, weight]
     return launch.recipe(_kernel(how, kind, device), args, run_groups + edge_groups, plan.threads, device)
@@ -312,13 +314,11 @@ def _tables(n_fft: int, how: Transform, inverse: bool, device: torch.device) -> 
     pairs = pair_twiddles(n_fft, how.points, device) if how.packed else stages
     if not how.bluestein:
         return [stages, pairs, stages, stages]
-    given, wanted = (how.bins, how.points) if inverse else (how.points, how.bins)
-    spectrum = chirp_spectrum(how.points, how.plan.half, given, wanted, device)
-    return [stages, pairs, chirp(how.points, device), spectrum]
+    return [stages, pairs, *chirp_tables(how, inverse, device)]
 
 
 def _kernel(how: Transform, kind: Kind, device: torch.device):
-    return launch.kernel(kind.name, _PARTS[kind.name], how.plan.defines() + kind.defines(), device.type)
+    return launch.kernel(kind.name, _PARTS[kind.name], how.defines() + kind.defines(), device.type)
 
 
 def _inverse_envelope(window: torch.Tensor, geometry: IstftGeometry) -> tuple[torch.Tensor, int, int] | None:

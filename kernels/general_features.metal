@@ -8,8 +8,8 @@ struct MspGeneralBins {
 
   int bin(int q, int lane) const {
     if (!MSP_PACKED) {
-      if (q >= MspLast::COUNT || !msp_is_among<MspLast, MSP_BINS_MAX>(q, lane, transform.bins())) return -1;
-      return MspLast::index(q, lane);
+      const bool is_one = q < MspResult::COUNT && !msp_is_negative(q);
+      return is_one && msp_is_wanted<MSP_BINS_MAX>(q, lane, transform.bins) ? MspResult::index(q, lane) : -1;
     }
     const int k = lane + q / 2 * MSP_LANES;
     if (2 * (q / 2) * MSP_LANES > MSP_POINTS_MAX || 2 * k > transform.points) return -1;
@@ -18,13 +18,29 @@ struct MspGeneralBins {
   }
 };
 
-// Of a packed frame, bins k and points - k come from the packed ones of the same numbers.
+// Of a packed frame, bins k and points - k come from the packed ones of the same numbers. Of a folded one, what comes out
+// has the magnitudes of the bins k only.
 inline void msp_split_points(
     thread float2* v, threadgroup float2* packed, const device float2* pair_twiddles, MspTransform transform, int lane) {
+#if MSP_FOLDED
+  threadgroup float* negative = (threadgroup float*)packed;
+#pragma unroll
+  for (int q = 0; q < MspResult::COUNT; ++q) {
+    if (!msp_is_negative(q) || !msp_is_wanted<MSP_BINS_MAX>(q, lane, transform.bins)) continue;
+    negative[msp_bin(q, lane)] = v[q].x;
+  }
+  MSP_SYNC();
+#pragma unroll
+  for (int q = 0; q < MspResult::COUNT; ++q) {
+    if (msp_is_negative(q) || !msp_is_wanted<MSP_BINS_MAX>(q, lane, transform.bins)) continue;
+    const int k = MspResult::index(q, lane);
+    v[q].y = k == 0 ? v[q].x : negative[k];
+  }
+#else
   if (MSP_PACKED) {
 #pragma unroll
-    for (int q = 0; q < MspLast::COUNT; ++q) {
-      if (msp_is_among<MspLast, MSP_POINTS_MAX>(q, lane, transform.points)) packed[MspLast::index(q, lane)] = v[q];
+    for (int q = 0; q < MspResult::COUNT; ++q) {
+      if (msp_is_among<MspResult, MSP_POINTS_MAX>(q, lane, transform.points)) packed[MspResult::index(q, lane)] = v[q];
     }
   }
   MSP_SYNC();
@@ -40,12 +56,13 @@ inline void msp_split_points(
       } else {
         const float2 b = packed[transform.points - k];
         const float2 even = float2(a.x + b.x, a.y - b.y) * 0.5f;
-        const float2 turned = msp_multiply(float2(a.y + b.y, b.x - a.x) * 0.5f, pair_twiddles[k]);
+        const float2 turned = msp_multiply(float2(a.y + b.y, b.x - a.x) * 0.5f, MSP_READ(pair_twiddles, k));
         v[2 * i] = even + turned;
         v[2 * i + 1] = float2(even.x - turned.x, turned.y - even.y);
       }
     }
   }
+#endif
   MSP_SYNC();
 }
 
@@ -92,7 +109,9 @@ kernel void msp_general_features(
   MspTransform transform;
   transform.n_fft = params[21];
   transform.points = params[22];
-  const MspFeatures features = msp_features(transform.n_fft / 2 + 1, params + 17, reals);
+  transform.bins = params[23];
+  const int bins = MSP_PACKED ? transform.points + 1 : transform.bins;  // of the spectrum
+  const MspFeatures features = msp_features(bins, params + 17, reals);
   const MspBands bands = msp_bands(band_layout, band_weights, bin_first, bin_shares);
   MspGeneralBins owner;
   owner.transform = transform;
@@ -121,7 +140,7 @@ kernel void msp_general_features(
     const int position = frame * hop_length;
     msp_load_points(v, row, frame_weights, transform, position - pad, position, samples, pad_mode, lane);
     msp_transform<MSP_POINTS_MAX, MSP_BINS_MAX>(
-        v, shared, twiddles, chirp, chirp_spectrum, transform.points, transform.bins(), lane);
+        v, shared, twiddles, chirp, chirp_spectrum, transform.points, transform.bins, lane);
     msp_split_points(v, own, pair_twiddles, transform, lane);
 
     const device float* given = gradient + row_index * gradient_row + frame * gradient_frame;

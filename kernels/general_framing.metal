@@ -69,6 +69,26 @@ inline void msp_load_real_points(
     }
   }
 }
+
+// The same of a frame that is folded.
+template <bool PLAIN>
+inline void msp_load_folded_points(
+    thread float2* v, const device MSP_SAMPLE* row, const device float* window, int left, int win_length,
+    MspTransform transform, int start, int samples, MspExtension extension, int lane) {
+#pragma unroll
+  for (int q = 0; q < MspFirst::COUNT; ++q) {
+    const int m = MspFirst::index(q, lane);
+    v[q] = float2(0.0f, 0.0f);
+    if (!msp_is_among<MspFirst, MSP_POINTS_MAX>(q, lane, transform.points)) continue;
+    const int later = transform.points - 1 + m, earlier = transform.points - 1 - m;
+    const int a = later - left, b = earlier - left;
+    const float x = PLAIN ? float(row[start + later]) : msp_extended_sample(row, start + later, samples, extension);
+    const float y = PLAIN ? float(row[start + earlier]) : msp_extended_sample(row, start + earlier, samples, extension);
+    const float p = x * (PLAIN || (a >= 0 && a < win_length) ? window[a] : 0.0f);
+    const float r = y * (PLAIN || (b >= 0 && b < win_length) ? window[b] : 0.0f);
+    v[q] = m == 0 ? float2(p, 0.0f) : float2(p + r, p - r);
+  }
+}
 #endif
 
 // start: of the frame in the row; position: in istft's untrimmed signal.
@@ -78,13 +98,15 @@ inline void msp_load_points(
 #if !MSP_COMPLEX_SAMPLES && !MSP_COMPLEX_WINDOW
   if (!weights.adjoint) {
     const MspExtension extension = msp_extension(samples, pad_mode);
-    if (start >= 0 && start + transform.n_fft <= samples && weights.win_length == transform.n_fft) {
-      msp_load_real_points<true>(
-          v, row, weights.window, weights.win_left, weights.win_length, transform, start, samples, extension, lane);
-    } else {
-      msp_load_real_points<false>(
-          v, row, weights.window, weights.win_left, weights.win_length, transform, start, samples, extension, lane);
-    }
+    const bool plain = start >= 0 && start + transform.n_fft <= samples && weights.win_length == transform.n_fft;
+#define MSP_FRAME v, row, weights.window, weights.win_left, weights.win_length, transform, start, samples, extension, lane
+#if MSP_FOLDED
+    if (plain) msp_load_folded_points<true>(MSP_FRAME);
+    else msp_load_folded_points<false>(MSP_FRAME);
+#else
+    if (plain) msp_load_real_points<true>(MSP_FRAME);
+    else msp_load_real_points<false>(MSP_FRAME);
+#endif
     return;
   }
 #endif

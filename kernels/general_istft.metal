@@ -104,6 +104,7 @@ kernel void msp_general_istft(
   MspTransform transform;
   transform.n_fft = params[13];
   transform.points = params[14];
+  transform.bins = params[30];
   MspSpectrum spectrum;
   spectrum.n_fft = params[13];
   spectrum.loaded = params[15];
@@ -164,7 +165,7 @@ kernel void msp_general_istft(
     for (int q = 0; q < MspFirst::COUNT; ++q) {
       const int k = MspFirst::index(q, lane);
       v[q] = float2(0.0f, 0.0f);
-      if (!live || !msp_is_among<MspFirst, MSP_BINS_MAX>(q, lane, transform.bins())) continue;
+      if (!live || !msp_is_among<MspFirst, MSP_BINS_MAX>(q, lane, transform.bins)) continue;
       if (MSP_PACKED) {
         const float2 a = spectrum.at(bins, k), b = spectrum.at(bins, transform.points - k);
         const float2 odd = msp_multiply_conjugate(float2(a.x - b.x, a.y + b.y), pair_twiddles[k]);
@@ -174,14 +175,14 @@ kernel void msp_general_istft(
       }
     }
     msp_transform<MSP_BINS_MAX, MSP_POINTS_MAX>(
-        v, shared, twiddles, chirp, chirp_spectrum, transform.bins(), transform.points, lane);
+        v, shared, twiddles, chirp, chirp_spectrum, transform.bins, transform.points, lane);
 
     // Samples under the window: two of a packed frame, else one, complex.
 #pragma unroll
-    for (int q = 0; q < MspLast::COUNT; ++q) {
-      const int m = MspLast::index(q, lane);
+    for (int q = 0; q < MspResult::COUNT; ++q) {
+      const int m = MspResult::index(q, lane);
       const float2 value = live ? msp_swapped(v[q]) * scale : float2(0.0f, 0.0f);
-      if (!msp_is_among<MspLast, MSP_POINTS_MAX>(q, lane, transform.points)) continue;
+      if (!msp_is_among<MspResult, MSP_POINTS_MAX>(q, lane, transform.points)) continue;
       if (MSP_PACKED) {
         v[q] = float2(value.x * msp_window_at(window, 2 * m, win_left, win_length, adjoint).x,
                       value.y * msp_window_at(window, 2 * m + 1, win_left, win_length, adjoint).x);
@@ -197,9 +198,9 @@ kernel void msp_general_istft(
       for (int part = 0; part < parts; ++part) {
         MSP_SYNC();
 #pragma unroll
-        for (int q = 0; q < MspLast::COUNT; ++q) {
-          const int m = MspLast::index(q, lane);
-          if (msp_is_among<MspLast, MSP_POINTS_MAX>(q, lane, transform.points)) values[m] = part == 0 ? v[q].x : v[q].y;
+        for (int q = 0; q < MspResult::COUNT; ++q) {
+          const int m = MspResult::index(q, lane);
+          if (msp_is_among<MspResult, MSP_POINTS_MAX>(q, lane, transform.points)) values[m] = part == 0 ? v[q].x : v[q].y;
         }
         MSP_SYNC();
         for (int t = ends.begin + int(lane); t < ends.end; t += MSP_LANES) {
@@ -228,9 +229,9 @@ kernel void msp_general_istft(
       }
     }
 #pragma unroll
-    for (int q = 0; q < MspLast::COUNT; ++q) {
-      const int m = MspLast::index(q, lane);
-      if (is_edge || !msp_is_among<MspLast, MSP_POINTS_MAX>(q, lane, transform.points)) continue;
+    for (int q = 0; q < MspResult::COUNT; ++q) {
+      const int m = MspResult::index(q, lane);
+      if (is_edge || !msp_is_among<MspResult, MSP_POINTS_MAX>(q, lane, transform.points)) continue;
       for (int i = 0; i < (MSP_PACKED ? 2 : 1); ++i) {
         const int d = MSP_PACKED ? 2 * m + i : m;
         const int position = begin + d;

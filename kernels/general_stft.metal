@@ -62,6 +62,7 @@ kernel void msp_general_stft(
   MspTransform transform;
   transform.n_fft = params[9];
   transform.points = params[10];
+  transform.bins = params[18];
   MspBins store;
   store.n_fft = params[9];
   store.stored = params[11];
@@ -87,22 +88,22 @@ kernel void msp_general_stft(
   msp_load_points(v, row, weights, transform, start, position, samples, pad_mode, lane);
 
   msp_transform<MSP_POINTS_MAX, MSP_BINS_MAX>(
-      v, shared, twiddles, chirp, chirp_spectrum, transform.points, transform.bins(), lane);
+      v, shared, twiddles, chirp, chirp_spectrum, transform.points, transform.bins, lane);
 
   device float2* bins = output + frame * uint(store.stored);
   if (!MSP_PACKED) {
 #pragma unroll
-    for (int q = 0; q < MspLast::COUNT; ++q) {
-      const int k = MspLast::index(q, lane);
-      if (live && msp_is_among<MspLast, MSP_BINS_MAX>(q, lane, transform.bins())) store.store(bins, k, v[q]);
+    for (int q = 0; q < MspResult::COUNT; ++q) {
+      const int k = MspResult::index(q, lane);
+      if (live && msp_is_among<MspResult, MSP_BINS_MAX>(q, lane, transform.bins)) store.store(bins, k, v[q]);
     }
   }
   // Real spectrum of a packed frame: bins k and points - k come from the packed ones of the same numbers.
   threadgroup float2* packed = (threadgroup float2*)shared;
   if (MSP_PACKED) {
 #pragma unroll
-    for (int q = 0; q < MspLast::COUNT; ++q) {
-      if (msp_is_among<MspLast, MSP_POINTS_MAX>(q, lane, transform.points)) packed[MspLast::index(q, lane)] = v[q];
+    for (int q = 0; q < MspResult::COUNT; ++q) {
+      if (msp_is_among<MspResult, MSP_POINTS_MAX>(q, lane, transform.points)) packed[MspResult::index(q, lane)] = v[q];
     }
   }
   MSP_SYNC();

@@ -165,9 +165,11 @@ class Plan:
 class Transform:
     """How the general family transforms one frame: `points` complex points, by `plan`.
 
-    packed: a real frame of even n_fft is taken as n_fft / 2 points; bins: those of the transform that matter, of other
-    real frames one side; bluestein: as a convolution by transforms of `plan.half` points, which are enough for as many
-    points and bins as are one more together.
+    packed: two samples of a real frame are one point; bins: those of the transform that matter, of real frames that are
+    not packed one side; bluestein: as a convolution by transforms of `plan.half` points, which are enough for as many
+    points and bins as are one more together; points_max, bins_max: the most of them that the same kernel is for.
+    folded: a real frame of odd n_fft is laid on itself around its middle, sums and differences being one point. Then k
+    and -k are both transformed for each of the `bins`, and give its magnitude: that pays where few are asked for.
     """
 
     plan: Plan
@@ -175,6 +177,18 @@ class Transform:
     bins: int
     packed: bool
     bluestein: bool
+    points_max: int
+    bins_max: int
+    folded: bool = False
+
+    @property
+    def chirp_period(self) -> int:
+        """n of the chirp e^{-2 pi i m^2 / n}."""
+        return 2 * (2 * self.points - 1) if self.folded else 2 * self.points
+
+    def defines(self) -> str:
+        """The plan as preprocessor text, and what else of a transform a kernel is compiled for."""
+        return f"{self.plan.defines()}#define MSP_POINTS_MAX {self.points_max}\n#define MSP_BINS_MAX {self.bins_max}\n"
 
     def describe(self) -> str:
         kind = f"Bluestein in {self.plan.half}" if self.bluestein else "x".join(map(str, self.plan.radices))
@@ -182,18 +196,27 @@ class Transform:
 
 
 @cache
-def transform(n_fft: int, complex_valued: bool, inverse: bool = False) -> Transform:
-    """The general family's transform for a size that `supports` allows."""
+def transform(n_fft: int, complex_valued: bool, inverse: bool = False, used: int | None = None) -> Transform:
+    """The general family's transform for a size that `supports` allows. used: of how many of a real frame's bins,
+    from 0 on, the magnitude is all that is asked for."""
     packed = not complex_valued and n_fft % 2 == 0
     points = n_fft // 2 if packed else n_fft
     bluestein = not supports_real(2 * points)
-    bins = points if complex_valued or packed else points // 2 + 1
+    one_sided = not complex_valued and not packed
+    bins = points // 2 + 1 if one_sided else points
     size = _convolution(points + bins - 1, inverse) if bluestein else points
+    points_max = size if not bluestein else (2 * size + 1) // 3 if one_sided else (size + 1) // 2
+    bins_max = points_max // 2 + 1 if one_sided else points_max
+    folded = False
+    if bluestein and one_sided and used is not None and used < bins:
+        less = _convolution(max(n_fft + 1, 4 * (used - 1)), inverse)
+        if folded := less < size:
+            size, points, bins, points_max, bins_max = less, (n_fft + 1) // 2, used, less // 2, less // 4 + 1
     radices, lanes, _ = _known_transform(2 * size)
     frames = max(1, GROUP_THREADS // lanes)
     split = size > 3200
     plan = _fit(Plan(2 * size, radices, lanes, frames, False, split, pad_shift=5 if split else 4))
-    return Transform(plan, points, bins, packed, bluestein)
+    return Transform(plan, points, bins, packed, bluestein, points_max, bins_max, folded)
 
 
 @cache

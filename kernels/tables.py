@@ -6,7 +6,7 @@ from functools import lru_cache
 
 import torch
 
-from .plan import Plan
+from .plan import Plan, Transform
 
 
 @lru_cache(maxsize=256)
@@ -36,25 +36,29 @@ def pair_twiddles(n_fft: int, bins: int, device: torch.device) -> torch.Tensor:
 
 
 @lru_cache(maxsize=256)
-def chirp(points: int, device: torch.device) -> torch.Tensor:
-    """[points, 2] float32: e^{-pi i m^2 / points}, with which a transform of `points` becomes a convolution."""
-    return _store(_chirp(points), device)
+def chirp_tables(how: Transform, inverse: bool, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """(the chirp, its conjugate's spectrum), with which a transform becomes a convolution, float32.
 
-
-@lru_cache(maxsize=256)
-def chirp_spectrum(points: int, size: int, given: int, wanted: int, device: torch.device) -> torch.Tensor:
-    """[size, 2] float32: the transform of the conjugate chirp, periodic in `size`, divided by `size`: as much of it, on
-    both sides of 0, as takes `given` values of a transform of `points` to the `wanted` ones of its result."""
-    values = _chirp(points).conj_physical()  # the bit of conj() is not heeded everywhere in compiled code
+    [points, 2]: c(m) = e^{-2 pi i m^2 / n}, n = how.chirp_period. [plan.half, 2]: of its conjugate, periodic in
+    plan.half points and divided by their number, as much of it on both sides of 0 as lies between any of the given
+    values and the wanted ones. Folded frames want theirs divided by the root of 2.
+    """
+    size, given, wanted = how.plan.half, how.points, how.bins
+    if inverse:
+        given, wanted = wanted, given
+    behind = given + wanted - 1 if how.folded else given  # wanted on both sides of 0
+    values = _chirp(how.chirp_period, max(how.points, behind))
+    conjugate = values.conj_physical()  # the bit of conj() is not heeded everywhere in compiled code
     around = torch.zeros(size, dtype=torch.complex128, device="cpu")
-    around[:wanted] = values[:wanted]
-    around[size - given + 1 :] = values[1:given].flip(0)
-    return _store(torch.fft.fft(around) / size, device)
+    around[:wanted] = conjugate[:wanted]
+    around[size - behind + 1 :] = conjugate[1:behind].flip(0)
+    divisor = size * 2**0.5 if how.folded else size
+    return _store(values[: how.points], device), _store(torch.fft.fft(around) / divisor, device)
 
 
-def _chirp(points: int) -> torch.Tensor:
-    position = torch.arange(points, dtype=torch.int64, device="cpu")
-    return _unit(-(position * position % (2 * points)).double() / (2 * points))  # whole turns leave no rounding
+def _chirp(period: int, count: int) -> torch.Tensor:
+    position = torch.arange(count, dtype=torch.int64, device="cpu")
+    return _unit(-(position * position % period).double() / period)  # whole turns leave no rounding
 
 
 def _unit(turns: torch.Tensor) -> torch.Tensor:

@@ -67,10 +67,10 @@ def _everything() -> Iterator[Generated]:
             parts = family._PARTS[kind.name]
             mentioned = set(re.findall(r"\bMSP_\w+", launch.source(parts, "")))
             defines = "".join(line for line in kind.defines().splitlines(True) if line.split()[1] in mentioned)
-            for which, label in plans(family, kind):
+            for which, planned, label in plans(family, kind):
                 if (key := (parts, which, defines)) not in seen:
                     seen.add(key)
-                    every = which.defines() + kind.defines()
+                    every = planned + kind.defines()
                     name = kind.name.split()[0]  # a kernel may have several texts: "msp_istft in registers"
                     yield Generated(f"{label} {kind}", parts, every, name, which, (parts, defines), which.threads)
 
@@ -117,7 +117,8 @@ def kinds(family: ModuleType) -> Iterator:
         yield family.Kind(**dict(zip((field.name for field in fields), combination, strict=True)))
 
 
-def plans(family: ModuleType, kind) -> Iterator[tuple[plan.Plan, str]]:
+def plans(family: ModuleType, kind) -> Iterator[tuple[plan.Plan, str, str]]:
+    """(plan, its text, label)."""
     if "bluestein" in {field.name for field in dataclasses.fields(kind)}:
         if kind.is_real or not kind.packed:
             yield from _transforms(kind)
@@ -128,26 +129,27 @@ def plans(family: ModuleType, kind) -> Iterator[tuple[plan.Plan, str]]:
                 for shift in range(1, radix + 1):
                     found = plan.registers_plan(n_fft, n_fft // radix * shift)
                     if found is not None:
-                        yield found, f"n_fft={n_fft} shift={found.shift}"
+                        yield found, found.defines(), f"n_fft={n_fft} shift={found.shift}"
         return
     forward = kind.name == "msp_stft"
     for n_fft in plan.supported_sizes():
-        yield (plan.stft_plan if forward else plan.istft_plan)(n_fft), f"n_fft={n_fft}"
+        which = (plan.stft_plan if forward else plan.istft_plan)(n_fft)
+        yield which, which.defines(), f"n_fft={n_fft}"
 
 
-def _transforms(kind) -> Iterator[tuple[plan.Plan, str]]:
+def _transforms(kind) -> Iterator[tuple[plan.Plan, str, str]]:
     seen = set()
-    for complex_valued in (False, True):
-        for n_fft in range(1, plan.MAX_N_FFT + 1):
-            if not plan.supports(n_fft, complex_valued):
-                continue
-            points = n_fft if complex_valued or n_fft % 2 else n_fft // 2
-            if not plan.supports_real(2 * points) and points > plan.MAX_BLUESTEIN_POINTS:
-                continue  # the real family's alone
-            how = plan.transform(n_fft, complex_valued, kind.inverse)
-            if (how.bluestein, how.packed) == (kind.bluestein, kind.packed) and how.plan not in seen:
-                seen.add(how.plan)
-                yield how.plan, f"points={how.points}"
+    complex_valued = not kind.is_real
+    for n_fft in range(1, plan.MAX_N_FFT + 1):
+        if not plan.supports(n_fft, complex_valued):
+            continue
+        points = n_fft if complex_valued or n_fft % 2 else n_fft // 2
+        if not plan.supports_real(2 * points) and points > plan.MAX_BLUESTEIN_POINTS:
+            continue  # the real family's alone
+        how = plan.transform(n_fft, complex_valued, kind.inverse)
+        if (how.bluestein, how.packed) == (kind.bluestein, kind.packed) and how.plan not in seen:
+            seen.add(how.plan)
+            yield how.plan, how.defines(), f"points={how.points}"
 
 
 
@@ -157,16 +159,17 @@ def _of_features(family: ModuleType) -> Iterator[Generated]:
     for n_fft in range(2, plan.MAX_N_FFT + 1):
         if not plan.supports(n_fft):
             continue
-        for banded, gradient in itertools.product((False, True), (False, True)):
-            program = family._program(n_fft, 80 if banded else 0, gradient)
+        few = n_fft // 4 + 1
+        for banded, (gradient, used) in itertools.product((False, True), ((False, None), (False, few), (True, None))):
+            program = family._program(n_fft, 80 if banded else 0, gradient, used)
             if program is None:
                 continue
             for power, dtype in itertools.product((1.0, 2.0, 1.5), family._SAMPLES):
                 defines = program.defines(banded, gradient, power, dtype)
                 if defines not in seen:
                     seen.add(defines)
-                    bluestein = program.how is not None and program.how.bluestein
-                    kind = program.name, banded, gradient, bluestein
+                    how = program.how
+                    kind = program.name, banded, gradient, how and how.bluestein, how and how.folded
                     also = (program.name, power), (program.name, dtype)
                     yield Generated(f"n_fft={n_fft} {kind} {also}", family._PARTS[program.name], defines, program.name,
                                     program.plan, kind, program.plan.threads, also)

@@ -25,13 +25,16 @@ if find_spec(f"{kernels.__name__}.features"):
                 basis[band, k] = 0.2 + 0.1 * (k - 2 * band)
         return Bands(basis)
 
-    def _wanted(case: Any, banded: bool) -> tuple[Any, Bands | None]:
-        bands = _basis(case.forward.bins) if banded else None
-        width = case.forward.bins if bands is None else bands.count
+    def _wanted(case: Any, banded: bool, used: int | None = None) -> tuple[Any, Bands | None]:
+        bands = None
+        if banded:
+            basis = _basis(case.forward.bins).basis
+            bands = Bands(basis if used is None else torch.where(torch.arange(basis.shape[1]) < used, basis, 0.0))
+        width = used or case.forward.bins if bands is None else bands.count
         return features.Features(width, scale="add", amin=0.5, factor=10.0), bands
 
-    def _forward(case: Any, banded: bool) -> torch.Tensor:
-        return features.features(case.signal, case.window, case.forward, *_wanted(case, banded))
+    def _forward(case: Any, banded: bool, used: int | None = None) -> torch.Tensor:
+        return features.features(case.signal, case.window, case.forward, *_wanted(case, banded, used))
 
     def _gradient(case: Any, banded: bool) -> torch.Tensor:
         wanted, bands = _wanted(case, banded)
@@ -52,6 +55,8 @@ if find_spec(f"{kernels.__name__}.features"):
     OPERATIONS = {
         "spectrogram": lambda case: _forward(case, False),
         "bands": lambda case: _forward(case, True),
+        "few bins": lambda case: _forward(case, False, case.forward.bins // 3),
+        "few bands": lambda case: _forward(case, True, case.forward.bins // 3),
         "spectrogram_gradient": lambda case: _gradient(case, False),
         "bands_gradient": lambda case: _gradient(case, True),
         "limited": _limited,
@@ -60,5 +65,6 @@ if find_spec(f"{kernels.__name__}.features"):
     }
     for operation in ("spectrogram", "bands", "spectrogram_gradient", "bands_gradient"):
         CASES += [(operation, n_fft, {}) for n_fft in (18, 400, 2048, 7, 1085)]
+    CASES += [(operation, n_fft, {}) for operation in ("few bins", "few bands") for n_fft in (7, 1085, 1933, 4093)]
     CASES += [("bands", 6480, {}), ("bands", 512, {"dtype": torch.float16}), ("bands", 512, {"dtype": torch.bfloat16})]
     CASES += [(operation, 400, {}) for operation in ("limited", "decibels", "standardised")]

@@ -49,6 +49,8 @@ def test_every_transform_of_the_general_family_holds_its_points_within_the_limit
         kernels.add((how.plan, how.bluestein))
         assert how.bins == (how.points if complex_valued or how.packed else n_fft // 2 + 1)
         assert how.points == (n_fft // 2 if not complex_valued and n_fft % 2 == 0 else n_fft)
+        assert how.points <= how.points_max and how.bins <= how.bins_max
+        assert not how.bluestein or how.points_max + how.bins_max - 1 <= how.plan.half
         if how.bluestein:
             least = how.points + how.bins - 1
             power = max(16, 1 << (least - 1).bit_length())
@@ -60,6 +62,25 @@ def test_every_transform_of_the_general_family_holds_its_points_within_the_limit
         assert how.plan.threadgroup_bytes <= 32_768 and how.plan.threads <= 1024 and how.plan.values <= 16
     # 16 to 8192 points, and up to three between each of the last; of real frames none needs 8192.
     assert sum(bluestein for _, bluestein in kernels) == (12 if inverse else 18) - (not complex_valued)
+
+
+def test_a_folded_transform_holds_its_points_and_the_bins_on_both_sides():
+    kernels = set()
+    for n_fft in range(3, 4097, 2):
+        for used in {1, 2, n_fft // 16 + 1, n_fft // 8 + 1, n_fft // 4 + 1, 513, n_fft // 2, n_fft // 2 + 1}:
+            how = plans.transform(n_fft, False, used=used)
+            if not how.folded:
+                continue
+            kernels.add((how.plan, how.points_max, how.bins_max))
+            size = how.plan.half
+            assert (how.points, how.bins) == ((n_fft + 1) // 2, used) and used <= n_fft // 2
+            assert how.points <= how.points_max and used <= how.bins_max
+            # Any of the most points to any of the most bins, of either sign, is a way within the convolution.
+            assert how.points_max + 2 * how.bins_max - 2 <= size
+            assert size < plans.transform(n_fft, False).plan.half
+            # The text takes what a lane's register holds for a bin k or for a bin -k by the register alone.
+            assert how.plan.lanes <= size // 4 and how.bins_max <= size // 4 + 1
+    assert len({which.half for which, *_ in kernels}) == len(kernels) >= 10  # one kernel for every size of convolution
 
 
 @pytest.mark.parametrize("make", [plans.stft_plan, plans.istft_plan])

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mps_spectro_patch.kernels import features as kernels
-from mps_spectro_patch.kernels import host, launch, library
+from mps_spectro_patch.kernels import host, launch, library, plan
 from mps_spectro_patch.kernels.bands import Bands, bands_of, read_backs
 from mps_spectro_patch.kernels.features import Features
 from mps_spectro_patch.kernels.geometry import PAD_MODES, StftGeometry
@@ -89,6 +89,66 @@ def test_signals_may_be_views_at_any_offset_and_stride(torch_device):
     window = torch.rand(303, device=torch_device)[1:301]  # shorter than the transform
     for view in (storage[:, 1:], storage[::2, 3:2000], storage[:1].expand(3, -1), storage[:, ::2], storage[1:2, 5:]):
         check(view, window, 400, 101, basis)
+
+
+def few_bands(n_fft, used):
+    """Five bands in the first bins, the last one among them."""
+    basis = random_basis(5, used) if used > 2 else torch.rand(5, used) + 0.1
+    return torch.nn.functional.pad(basis, (0, n_fft // 2 + 1 - used))
+
+
+# Of odd frames whose upper bins nobody asks for, sums and differences around the middle are transformed: n_fft, bins.
+FOLDED = [(1933, 513), (1367, 513), (2047, 100), (4093, 1000), (1031, 257), (521, 20), (211, 20), (107, 9), (67, 2),
+          (67, 1)]  # fmt: skip
+
+
+@pytest.mark.parametrize(("n_fft", "used"), FOLDED)
+def test_odd_frames_of_which_few_bins_are_asked_for(n_fft, used, torch_device):
+    x, window = torch.randn(2, 2 * n_fft + 9, device=torch_device), torch.rand(n_fft, device=torch_device) + 0.1
+    basis = few_bands(n_fft, used)
+    bands = bands_of(basis.to(torch_device), n_fft // 2 + 1)
+    assert bands.used == used
+    for power, pad_mode in ((1.0, "reflect"), (2.0, "constant")):
+        check(x, window, n_fft, n_fft // 3, basis, power, pad_mode=pad_mode)
+    reference = power64(spectrum64(x, window, n_fft, n_fft // 2), 1.5)[:, :used]
+    assert_linear(run(x, window, n_fft, n_fft // 2, width=used, power=1.5), reference)
+
+
+def test_few_bins_of_odd_frames_take_shorter_transforms():
+    for n_fft, used in FOLDED[:4]:
+        how, whole = plan.transform(n_fft, False, used=used), plan.transform(n_fft, False)
+        assert how.folded and not whole.folded and how.plan.half < whole.plan.half
+        assert kernels._program(n_fft, 5, False, used).how.folded
+        assert not kernels._program(n_fft, 5, True).how.folded  # a gradient is of every bin
+    for n_fft, used in ((1933, None), (1933, 967), (1085, 513), (813, 400), (1290, 513), (1024, 100)):
+        assert n_fft == 1024 or not plan.transform(n_fft, False, used=used).folded
+
+
+@pytest.mark.parametrize("n_fft", [521, 67])
+def test_folded_frames_in_every_padding_and_under_short_windows(n_fft, torch_device):
+    basis = few_bands(n_fft, n_fft // 9)
+    for pad_mode in PAD_MODES:
+        lengths = (n_fft // 2 + 1, n_fft), (n_fft, n_fft - 1), (3 * n_fft + 5, n_fft // 2), (n_fft + 3, 1)
+        for samples, length in lengths:
+            x = torch.randn(2, samples, device=torch_device)
+            window = torch.rand(length + 1, device=torch_device)[1:] + 0.1
+            check(x, window, n_fft, n_fft // 3, basis, pad_mode=pad_mode)
+    x = torch.randn(3, 2 * n_fft + 1, device=torch_device)[:, 1:]
+    check(x, torch.rand(n_fft, device=torch_device), n_fft, 7, basis, pad=0, pad_mode="constant")
+    for dtype in (torch.float16, torch.bfloat16):
+        check(x.to(dtype), torch.rand(n_fft, device=torch_device), n_fft, 101, basis)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize(("n_fft", "used"), [(521, 50), (521, 261), (542, 50), (400, 50)])
+def test_what_is_no_number_stays_in_its_frames(n_fft, used, value, torch_device):
+    x, window = torch.randn(1, 4 * n_fft, device=torch_device), torch.rand(n_fft, device=torch_device) + 0.1
+    expected = run(x, window, n_fft, n_fft, few_bands(n_fft, used), pad=0, pad_mode="constant")
+    x[0, 2 * n_fft - 1] = value  # the last sample of the second frame
+    got = run(x, window, n_fft, n_fft, few_bands(n_fft, used), pad=0, pad_mode="constant", width=5)
+    assert not got[..., 1].isfinite().any()
+    keep = torch.tensor([0, 2, 3], device=torch_device)
+    assert got[..., keep].isfinite().all() and expected.isfinite().all()
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
