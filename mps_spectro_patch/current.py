@@ -6,10 +6,10 @@ Only remembers; installs nothing.
 from __future__ import annotations
 
 from contextvars import ContextVar
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from . import guard, routing
-from .options import Options
+from .options import Exits, Options
 
 process: Options | None = None  # enable()'s options: one immutable object, replaced whole, and what dynamo guards on
 
@@ -18,11 +18,16 @@ class Owner(Protocol):
     options: Options
 
 
-class Scope(NamedTuple):
-    """One accelerated() that is entered, and what is around it."""
+class Scope:
+    """One accelerated() that is entered, and what is around it. stft, istft: its options' exits, for a call to find at
+    once."""
 
-    owner: Owner
-    outer: Scope | None
+    __slots__ = ("owner", "outer", "stft", "istft")
+
+    def __init__(self, owner: Owner, outer: Scope | None) -> None:
+        self.owner, self.outer = owner, outer
+        self.stft: Exits = owner.options.stft_exits
+        self.istft: Exits = owner.options.istft_exits
 
 
 scope: ContextVar[Scope | None] = ContextVar("mps_spectro_patch_scope", default=None)

@@ -18,7 +18,7 @@ from torch.jit._builtins import _get_builtin_table, _register_builtin
 
 from . import current, guard, ready, refusals, routing, watch
 from .current import options_here
-from .options import OPS, Options, logger
+from .options import OPS, Exits, Options, logger
 from .reasons import Call, Reason
 from .refusals import Refusal
 
@@ -29,8 +29,15 @@ class Layer:
     def __init__(self, op: str, original: Callable) -> None:
         self.op = op
         self.retired = False  # bypassed by a later layer of ours: passes every call through
-        self.quick: tuple[type, ...] = _PLAIN  # inputs that may take the shortest way out: see settle()
-        self.function = _dress((_make_stft if op == "stft" else _make_istft)(self, original), op, original)
+        function, self._settle = (_make_stft if op == "stft" else _make_istft)(self, original)
+        self.function = _dress(function, op, original)
+        self.settle()
+
+    def settle(self) -> None:
+        """Says again which inputs may take the shortest way out, and what the process wants there."""
+        process = current.process
+        quick = () if self.retired or watch.everything else _PLAIN
+        self._settle(quick, None if process is None else getattr(process, f"{self.op}_exits"))
 
     @property
     def original(self) -> Callable:
@@ -76,9 +83,9 @@ def install(wanted: Collection[str]) -> list[str]:
 
 
 def settle() -> None:
-    """To be called when a layer retires, or when it changes whether every call is watched."""
+    """To be called when a layer retires, and when what the process wants, or whether every call is watched, changes."""
     for layer in _layers:
-        layer.quick = () if layer.retired or watch.everything else _PLAIN
+        layer.settle()
 
 
 _layers: list[Layer] = []
@@ -88,27 +95,34 @@ _PLAIN = (torch.Tensor, torch.nn.Parameter)
 
 # Both functions begin with the shortest way out, for calls that are none of our business: written out, as each function
 # call costs a tenth of what may be spent there, and so does each object that is looked at: after torch's own work none
-# is in the processor's caches. Most often it is a CPU tensor that nobody accelerates, for which one attribute is asked.
-# Dynamo does not see it: is_dynamo_compiling() is true for it. (What traces with fake tensors only comes to
-# is_compiling().)
+# is in the processor's caches. So what they ask first is in cells of their own: `quick`, the types of inputs that may
+# take it, and `enabled`, the exits of the process. Most often it is a CPU tensor that nobody accelerates, for which one
+# attribute is asked. Dynamo does not see it: is_dynamo_compiling() is true for it. (What traces with fake tensors only
+# comes to is_compiling().)
 
 
-def _make_stft(layer: Layer, original: Callable) -> Callable:
+def _make_stft(layer: Layer, original: Callable) -> tuple[Callable, Callable[..., None]]:
     untouched, scope_here, refused = guard.untouched["stft"], current.scope.get, refusals.always["stft"]
+    quick: tuple[type, ...] = ()
+    enabled: Exits | None = None
+
+    def settle(types: tuple[type, ...], exits: Exits | None) -> None:
+        nonlocal quick, enabled
+        quick, enabled = types, exits
 
     def stft(input, n_fft, hop_length=None, win_length=None, window=None, center=True, pad_mode="reflect",
              normalized=False, onesided=None, return_complex=None, align_to_window=None):
         refusal = None
-        if not is_dynamo_compiling() and type(input) in layer.quick:
+        if not is_dynamo_compiling() and type(input) in quick:
             here = scope_here()
-            options = current.process if here is None else here.owner.options
-            if options is not None:
-                leaves_cpu, concerns, is_quiet = options.stft_exits
+            exits = enabled if here is None else here.stft
+            if exits is not None:
+                leaves_cpu, concerns, kind = exits
                 if (leaves_cpu and input.is_cpu) or not concerns(input):
                     untouched.calls += 1
                     return original(input, n_fft, hop_length, win_length, window, center, pad_mode, normalized,
                                     onesided, return_complex, align_to_window)
-                if refused and is_quiet:
+                if refused and kind is not None:
                     try:
                         if n_fft in refused:
                             refusal = refused[n_fft]
@@ -117,12 +131,12 @@ def _make_stft(layer: Layer, original: Callable) -> Callable:
                     except (TypeError, KeyError):  # cannot be hashed, or was forgotten this moment
                         pass
                     if refusal is not None:
-                        refusal.calls += 1
-                        if refusal.calls & _UNSEEN:  # what no kernel does concerns no observer either
+                        refusal.calls = calls = refusal.calls + 1
+                        if calls & _UNSEEN:  # what no kernel does concerns no observer either
                             return original(input, n_fft, hop_length, win_length, window, center, pad_mode, normalized,
                                             onesided, return_complex, align_to_window)
-                if refusal is None and refusals.known:
-                    refusal = refusals.find(options, input, window, n_fft, hop_length, win_length, center, pad_mode,
+                if refusal is None and kind is not None and refusals.known:
+                    refusal = refusals.find(kind, input, window, n_fft, hop_length, win_length, center, pad_mode,
                                             normalized, onesided, return_complex, align_to_window)
                     if refusal is not None and refusal.calls % watch.EVERY:
                         if watch.observer is not None:
@@ -137,24 +151,30 @@ def _make_stft(layer: Layer, original: Callable) -> Callable:
                      return_complex, align_to_window)
         return _call("stft", options, arguments, original, arguments, {}, refusal)
 
-    return stft
+    return stft, settle
 
 
-def _make_istft(layer: Layer, original: Callable) -> Callable:
+def _make_istft(layer: Layer, original: Callable) -> tuple[Callable, Callable[..., None]]:
     untouched, scope_here, refused = guard.untouched["istft"], current.scope.get, refusals.always["istft"]
+    quick: tuple[type, ...] = ()
+    enabled: Exits | None = None
+
+    def settle(types: tuple[type, ...], exits: Exits | None) -> None:
+        nonlocal quick, enabled
+        quick, enabled = types, exits
 
     # torch.istft is a builtin: it has no signature, and its errors tell how arguments were given. So they are kept.
     def istft(*args, **kwargs):
         refusal = None
-        if not is_dynamo_compiling() and args and type(args[0]) in layer.quick:
+        if not is_dynamo_compiling() and args and type(args[0]) in quick:
             here = scope_here()
-            options = current.process if here is None else here.owner.options
-            if options is not None:
-                leaves_cpu, concerns, is_quiet = options.istft_exits
+            exits = enabled if here is None else here.istft
+            if exits is not None:
+                leaves_cpu, concerns, kind = exits
                 if (leaves_cpu and args[0].is_cpu) or not concerns(args[0]):
                     untouched.calls += 1
                     return original(*args, **kwargs)
-                if refused and is_quiet:
+                if refused and kind is not None:
                     try:
                         n_fft = args[1] if len(args) > 1 else kwargs.get("n_fft")
                         if n_fft in refused:
@@ -164,12 +184,12 @@ def _make_istft(layer: Layer, original: Callable) -> Callable:
                     except (TypeError, KeyError):
                         pass
                     if refusal is not None:
-                        refusal.calls += 1
-                        if refusal.calls & _UNSEEN:
+                        refusal.calls = calls = refusal.calls + 1
+                        if calls & _UNSEEN:
                             return original(*args, **kwargs)
-                if refusal is None and refusals.known:
+                if refusal is None and kind is not None and refusals.known:
                     try:
-                        refusal = _find_istft(options, *args, **kwargs)
+                        refusal = _find_istft(kind, *args, **kwargs)
                     except TypeError:
                         return original(*args, **kwargs)
                     if refusal is not None and refusal.calls % watch.EVERY:
@@ -185,12 +205,12 @@ def _make_istft(layer: Layer, original: Callable) -> Callable:
             return original(*args, **kwargs)
         return _call("istft", options, arguments, original, args, kwargs, refusal)
 
-    return istft
+    return istft, settle
 
 
-def _find_istft(options, input, n_fft, hop_length=None, win_length=None, window=None, center=True, normalized=False,
+def _find_istft(kind, input, n_fft, hop_length=None, win_length=None, window=None, center=True, normalized=False,
                 onesided=None, length=None, return_complex=False) -> Refusal | None:
-    return refusals.find(options, input, window, n_fft, hop_length, win_length, center, normalized, onesided, length,
+    return refusals.find(kind, input, window, n_fft, hop_length, win_length, center, normalized, onesided, length,
                          return_complex)
 
 

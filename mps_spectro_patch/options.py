@@ -38,9 +38,9 @@ logger = logging.getLogger("mps_spectro_patch")
 logger.addHandler(logging.NullHandler())  # otherwise logging's last resort would print warnings of ours to stderr
 
 
-# (Whether CPU tensors are none of our business; whether this tensor is some; whether nobody wants to be told of a
-# fallback.) Of an op that no layer is wanted for, every tensor is, to be sorted out later.
-Exits = tuple[bool, Callable[[object], bool], bool]
+# (Whether CPU tensors are none of our business; whether this tensor is some; Options.kind, or None where somebody wants
+# to be told of a fallback.) Of an op that no layer is wanted for, every tensor is, to be sorted out later.
+Exits = tuple[bool, Callable[[object], bool], "str | None"]
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Options:
     `device_types` are torch's names for the devices; `flags` the tensor attributes that tell them ten times faster;
     `layer_ops` the ops that are patched as attributes of torch, `dispatcher_ops` those patched as operators;
     `stft_flags` and `istft_flags` the flags where the op is among layer_ops; `stft_exits` and `istft_exits` what a call
-    of it is asked first, in the form that costs the least; `kind` is the same for options that route alike; `groups`
+    of it is asked first, in the form that costs the least; `kind` is the same for options that refuse alike; `groups`
     are those of extras.py.
     """
 
@@ -87,14 +87,15 @@ class Options:
         put(self, "device_types", tuple(ACCELERATORS[device] for device in self.devices))
         put(self, "flags", tuple(f"is_{kind}" for kind in self.device_types))
         put(self, "layer_ops", () if self.reach == "dispatcher" else self.ops)
+        put(self, "kind", f"{self.devices} {self.layer_ops}")
         for op in OPS:
-            put(self, f"{op}_exits", (False, _anything, False))
+            put(self, f"{op}_exits", (False, _anything, None))
         concerns = attrgetter(*self.flags) if len(self.flags) == 1 else partial(_any, self.flags)
+        kind = self.kind if self.on_fallback == "quiet" else None
         for op in self.layer_ops:
             put(self, f"{op}_flags", self.flags)
-            put(self, f"{op}_exits", ("is_cpu" not in self.flags, concerns, self.on_fallback == "quiet"))
+            put(self, f"{op}_exits", ("is_cpu" not in self.flags, concerns, kind))
         put(self, "dispatcher_ops", self.ops if self.reach == "dispatcher" else ())
-        put(self, "kind", f"{self.devices} {self.layer_ops} {self.on_fallback}")
         put(self, "front_ends", f"{self.devices} {self.verify}")
         put(self, "groups", (*("torchaudio",) * bool(self.torchaudio), *(f"compat.{name}" for name in self.projects)))
 

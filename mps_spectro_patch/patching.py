@@ -61,6 +61,7 @@ def enable(
         _holders[_PROCESS] = _Holder(options, 1)
         _apply()
         current.process = options
+        layers.settle()
         return _patched(options)
 
 
@@ -72,6 +73,7 @@ def disable() -> None:
     """
     with _lock:
         current.process = None
+        layers.settle()
         _holders.pop(_PROCESS, None)
         _apply()
 

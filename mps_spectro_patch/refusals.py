@@ -41,13 +41,14 @@ always: dict[str, dict[object, Refusal]] = {op: {} for op in OPS}
 _forgotten: dict[tuple[str, Reason], int] = {}  # calls of refusals that are not known any more
 
 
-def find(options: Options, input: torch.Tensor, window: torch.Tensor | None, *rest: object) -> Refusal | None:
-    """The refusal of such a call, counted. input: of a plain type, on an accelerated device; rest: in torch's order."""
+def find(kind: str, input: torch.Tensor, window: torch.Tensor | None, *rest: object) -> Refusal | None:
+    """The refusal of such a call, counted. kind: of the options; input: of a plain type, on an accelerated device;
+    rest: in torch's order."""
     if _function_modes() or _tracing_state() is not None:
         return None
     try:
         window_dtype = None if window is None else window.dtype
-        refusal = known.get((options.kind, input.shape, input.dtype, window_dtype, rest))
+        refusal = known.get((kind, input.shape, input.dtype, window_dtype, rest))
     except (RuntimeError, TypeError, AttributeError):  # no shape, a list instead of an int, ...
         return None
     if refusal is None or (refusal.small_on is not None and not _is_too_small(refusal.small_on, input, window)):
