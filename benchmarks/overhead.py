@@ -2,9 +2,10 @@
 
     python benchmarks/overhead.py          # prints a table
 
-Everything is the least of many measurements taken in turns with what it is compared with: a busy machine only adds.
-Each cost stands beside its bound; the exit status is 1 if one is exceeded. A call is measured around torch's own work,
-which leaves little of ours in the processor's caches: three times what it costs alone, as test_environment.py has it.
+A call's cost is the median of what a patched call takes more than the unpatched one beside it; a process's the least of
+many: a busy machine only adds. Each cost stands beside its bound; the exit status is 1 if one is exceeded. A call is
+measured around torch's own work, which leaves little of ours in the processor's caches: it costs three times what
+test_environment.py finds for it alone.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 
 ROOT = Path(__file__).parents[1]
 PTH = "mps_spectro_patch_autoload.pth"
@@ -43,7 +45,7 @@ def main() -> int:
     return int(exceeded)
 
 
-def per_call(reach: str, device: str, rounds: int = 1000) -> tuple[float, float]:
+def per_call(reach: str, device: str, rounds: int = 4000) -> tuple[float, float]:
     """(microseconds that the patch adds to torch.stft of a small CPU tensor, microseconds of the unpatched call)."""
     import torch
 
@@ -62,35 +64,39 @@ def per_call(reach: str, device: str, rounds: int = 1000) -> tuple[float, float]
 
     if reach != "dispatcher":
         with msp.accelerated(devices=(device,), reach=reach):
-            block(patched, 1, 200)  # what is refused is remembered when calls are no longer looked at one by one
+            for _ in range(4000):  # what is refused is remembered when calls are no longer looked at one by one
+                patched()
             return in_turns(unpatched, patched, rounds)
-    # Here the operator is what is patched, so torch's function is the same one; what changes is the registration.
-    best = [float("inf"), float("inf")]
-    for _ in range(rounds // 10):
-        best[0] = min(best[0], block(unpatched, 10))
+
+    # Here the operator is what is patched, so torch's function is the same one; what changes is the registration, after
+    # which the first calls take longer.
+    def least() -> float:
+        return min(block(patched, 20) for _ in range(10))
+
+    def registered() -> float:
         with msp.accelerated(devices=(device,), reach=reach):
-            best[1] = min(best[1], block(patched, 10))
-    return best[1] - best[0], best[0]
+            return least()
+
+    pairs = [(least(), registered()) for _ in range(rounds // 40)]
+    return median(second - first for first, second in pairs), median(first for first, _ in pairs)
 
 
 def in_turns(first: Callable[[], None], second: Callable[[], None], rounds: int) -> tuple[float, float]:
-    """(what second takes more than first, what first takes), in microseconds."""
-    best = [float("inf"), float("inf")]
+    """(what second takes more than first, what first takes), in microseconds: medians over calls beside each other."""
+    more, base = [], []
     for _ in range(rounds):
-        for index, function in enumerate((first, second)):
-            best[index] = min(best[index], block(function, 1))
-    return best[1] - best[0], best[0]
+        before, one, other, after = (block(function, 1) for function in (first, second, second, first))
+        more += [one - before, other - after]
+        base += [before, after]
+    return median(more), median(base)
 
 
-def block(function: Callable[[], None], times: int, count: int = 20) -> float:
-    """Microseconds per call, the best of `times` blocks of `count` calls."""
-    best = float("inf")
-    for _ in range(times):
-        start = time.perf_counter()
-        for _ in range(count):
-            function()
-        best = min(best, (time.perf_counter() - start) / count)
-    return best * 1e6
+def block(function: Callable[[], None], count: int) -> float:
+    """Microseconds per call of a block of them."""
+    start = time.perf_counter()
+    for _ in range(count):
+        function()
+    return (time.perf_counter() - start) / count * 1e6
 
 
 def importing(times: int = 7) -> float:
