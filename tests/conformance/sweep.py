@@ -147,12 +147,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sample", type=int, help="as many at random, instead of all")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--part", default="0/1", help="i/n: every n-th from the i-th on")
     parser.add_argument("--kernels", default="", help="only those with this in their names: general, istft, ...")
     parser.add_argument("--every-tree", action="store_true", help="of every shape of a text, not of a declaration")
     parser.add_argument("--write", type=Path, help="a file for the outcome")
     options = parser.parse_args()
     given: Sequence[sources.Generated] = sources.everything()
-    given = [source for source in given if options.kernels in source.kernel]
+    part, parts = map(int, options.part.split("/"))
+    given = [source for source in given if options.kernels in source.kernel][part::parts]
     if options.sample:
         given = random.Random(options.seed).sample(given, min(options.sample, len(given)))
     commit = _commit()  # what is imported by now

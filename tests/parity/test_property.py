@@ -106,7 +106,7 @@ def compare_values(call, ours, theirs, leaves, their_leaves) -> None:
         if bool(torch.isfinite(torchs).all() & torch.isfinite(right).all()):
             bound = compare.GRADIENT_REL_L2
             # An expanded tensor's gradient is a sum, which may cancel: what counts is the size of its parts.
-            scale = float(parts.norm()) / right.numel() ** 0.5
+            scale = float(parts.norm()) / max(1, right.numel()) ** 0.5
             assert_close(mine, torchs, right, rel_l2=bound, max_abs=3 * bound, scale=scale, what="gradient")
 
 
