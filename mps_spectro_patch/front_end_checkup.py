@@ -31,9 +31,12 @@ def sources(full: bool) -> Iterator[tuple[str, str, str, int]]:
     """As checkup.py's: (what, the kernel's name, its Metal text, threads per threadgroup)."""
     for n_fft in SIZES[full]:
         for bands in (0, _BANDS) if full else (_BANDS,):
-            for gradient in (False, True):
-                name, defines, plan = features.launched(n_fft, bands, gradient)
-                label = f"features n_fft={n_fft} bands={bands}{' gradient' if gradient else ''}"
+            kinds = {"": (False, None), " gradient": (True, None)}
+            if n_fft % 2:
+                kinds[" few bins"] = False, n_fft // 5
+            for kind, (gradient, used) in kinds.items():
+                name, defines, plan = features.launched(n_fft, bands, gradient, used=used)
+                label = f"features n_fft={n_fft} bands={bands}{kind}"
                 yield label, name, launch.source(features._PARTS[name], defines), plan.threads
     for name in ("msp_decibels", "msp_limit", "msp_standardise"):
         yield name, name, launch.source(limits._PARTS, ""), limits._THREADS
@@ -61,6 +64,7 @@ def _calls(n_fft: int) -> Iterator[tuple[str, FrontEnd, bool]]:
     yield "log-mel with a floor", FrontEnd(n_fft, hop, n_fft, scale=Scale(*_LOG_FIELDS, below=20.0)), True
     yield "standardised", FrontEnd(n_fft, hop, n_fft, scale=Scale(*_LOG_FIELDS, deviation_eps=1e-5)), True
     yield "odd hop, magnitudes", FrontEnd(n_fft, hop | 1, n_fft, power=1.0), True
+    yield "lowest bins", FrontEnd(n_fft, hop, n_fft, width=n_fft // 5), False
     yield "spectrogram", FrontEnd(n_fft, hop, n_fft, pad_mode="constant"), False
     yield "short window, power 1.5", FrontEnd(n_fft, hop, n_fft // 2 + 1, power=1.5), False
 
