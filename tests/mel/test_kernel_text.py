@@ -27,6 +27,12 @@ def test_they_become_machine_code(n_fft, banded, gradient, power, nvrtc):
     assert cuda.compile_unit(text, (9, 0)).startswith(b"\x7fELF")
 
 
+def test_few_bins_of_an_odd_frame_become_machine_code(nvrtc):
+    source = features.kernel_source(1933, used=513)
+    assert "#define MSP_FOLDED 1" in source
+    assert cuda.compile_unit(cuda.unit(cuda.translation(source)), (9, 0)).startswith(b"\x7fELF")
+
+
 def test_the_second_launches_become_machine_code(nvrtc):
     text = cuda.unit(cuda.translation(launch.source(("feature_limits",), "")))
     image = cuda.compile_unit(text, (9, 0))
