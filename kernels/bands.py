@@ -124,7 +124,7 @@ def _known(basis: torch.Tensor) -> dict:
     if entry is not None and version >= 0 and entry[0]() is basis and entry[1:3] == (version, address):
         return entry[3]
     _read_backs += 1
-    values = basis.detach().cpu().to(torch.float32).contiguous()
+    values = basis.detach().to("cpu", torch.float32, copy=True).contiguous()  # a basis on the CPU may be written to
     content = values.shape, ctypes.string_at(values.data_ptr(), 4 * values.numel())
     known = _by_content.get(content)
     if known is None:

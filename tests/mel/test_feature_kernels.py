@@ -240,13 +240,14 @@ def test_a_size_never_met_before_compiles_nothing(torch_device, monkeypatch):
 
 
 def test_a_basis_is_read_back_once_and_again_when_it_changes(torch_device):
-    basis = mel64(201, 0, 8000, 40, 16000).float().to(torch_device)
-    before = read_backs()
+    basis = (mel64(201, 0, 8000, 40, 16000) * (1 + torch.rand(()))).float().to(torch_device)  # not met before
+    before, contents = read_backs(), basis.cpu().clone()
     first = bands_of(basis, 201)
     assert bands_of(basis, 201) is first and read_backs() == before + 1
     assert bands_of(basis.clone(), 201) is first  # known by contents
     basis[3] *= 2
     assert bands_of(basis, 201) is not first
+    assert torch.equal(first.basis, contents)  # others with these contents still get them
 
 
 def test_a_basis_whose_bands_are_not_narrow_is_none(torch_device):
