@@ -35,10 +35,10 @@ def want() -> None:
         module = _given.pop(name)
         if sys.modules.get(name) is module:
             del sys.modules[name]
-    if _Finder in sys.meta_path:
-        sys.meta_path.remove(_Finder)
+    for finder in filter(_is_ours, list(sys.meta_path)):
+        sys.meta_path.remove(finder)
     if any(map(_is_wanted, _declared)):
-        sys.meta_path.append(_Finder)  # the last again: others may have been added since
+        sys.meta_path.append(_Finder())  # the last again: others may have been added since
 
 
 def state(group: str) -> dict[str, str]:
@@ -58,13 +58,18 @@ def _is_installed(name: str) -> bool:
     """Without importing it."""
     if name in sys.modules:
         return sys.modules[name] is not _given.get(name)
-    finders = [finder for finder in sys.meta_path if finder is not _Finder and hasattr(finder, "find_spec")]
+    finders = [finder for finder in sys.meta_path if not _is_ours(finder) and hasattr(finder, "find_spec")]
     return any(finder.find_spec(name, None) is not None for finder in finders)
 
 
+def _is_ours(finder: object) -> bool:
+    """By name: a reloaded module has another class of it."""
+    kind = type(finder)
+    return (kind.__module__, kind.__qualname__) == (_Finder.__module__, _Finder.__qualname__)
+
+
 class _Finder(importlib.abc.MetaPathFinder):
-    @classmethod
-    def find_spec(cls, name, path=None, target=None):
+    def find_spec(self, name, path=None, target=None):
         if name not in _declared or not _is_wanted(name):
             return None
         parent = name.rpartition(".")[0]

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import mps_spectro_patch as msp
-from mps_spectro_patch import aliases, compat, extras, lookalikes, options, projects, watch
+from mps_spectro_patch import aliases, compat, extras, lookalikes, options, projects, startup, watch
 from mps_spectro_patch.answers import asked_first
 from mps_spectro_patch.compat.project import Alias, Hook, Look, Project
 
@@ -233,6 +233,37 @@ def test_a_name_that_is_not_installed_can_be_imported_while_it_is_on(give):
     with msp.accelerated(devices=()):
         assert all(map(is_there, NAMES)) and importlib.import_module(NAMES[0]) is not package
     assert not is_there(NAMES[0]) and sys.meta_path == finders
+
+
+def test_every_finder_obeys_the_protocol_of_finders(give):
+    give(*ALIASES)
+    finders = list(sys.meta_path)
+    msp.enable(devices=())
+    (added,) = [finder for finder in sys.meta_path if finder not in finders]
+    assert not isinstance(added, type), "MetaPathFinder's methods are for instances"
+    for finder in (*sys.meta_path, startup._Finder):
+        assert finder.find_spec("no_such_module_anywhere", None) is None
+        getattr(finder, "invalidate_caches", int)()  # may be missing
+    importlib.invalidate_caches()
+    assert all(map(is_there, NAMES))
+    msp.disable()
+    importlib.invalidate_caches()
+    assert sys.meta_path == finders and not any(map(is_there, NAMES))
+
+
+def test_a_second_copy_of_the_module_leaves_no_second_finder(give):
+    give(*ALIASES)
+    finders = list(sys.meta_path)
+    msp.enable(devices=())
+    spec = importlib.util.find_spec(aliases.__name__)
+    copy = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(copy)
+    copy._declared = aliases._declared
+    copy.want()
+    (finder,) = [finder for finder in sys.meta_path if finder not in finders]
+    assert type(finder) is copy._Finder and all(map(is_there, NAMES))
+    msp.disable()
+    assert sys.meta_path == finders
 
 
 def test_compat_selects_names_too(give):
