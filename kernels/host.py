@@ -6,7 +6,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import hashlib
-import json
 import os
 import platform
 import re
@@ -23,8 +22,7 @@ from typing import Any
 
 from torch import Tensor
 
-from . import binding, guarded, launchers, translate
-from .cache import cache_directory
+from . import binding, cache, guarded, launchers, translate
 
 _CXX = Path(__file__).parent / "cxx"
 _WIDTH = 32
@@ -190,17 +188,13 @@ def _build(source: str) -> tuple[Path, list[list[Any]]]:
     rewriting = ("tokens.py", "translate.py", "conditionals.py", "launchers.py")
     python = "".join((Path(__file__).parent / name).read_text() for name in rewriting)
     key = _digest(source, headers, python, *compiler)
-    cache = cache_directory()
-    path, listing = cache / f"{key}.so", cache / f"{key}.json"
-    with contextlib.suppress(OSError, ValueError):  # not there yet, or cut short by a full disk: built again
-        if path.exists():
-            return path, json.loads(listing.read_text())
-    source = _embed_headers(source)
-    translation = translate.translate(preprocess(source), "host")
-    names = [[kernel.name, _reach(kernel)] for kernel in translation.kernels]
-    _compile(launchers.host_unit(translation.text, translation.kernels), path, _kernel_flags())
-    _write(listing, json.dumps(names).encode())
-    return path, names
+    found = cache.find_library(key)
+    if found is None:
+        translation = translate.translate(preprocess(_embed_headers(source)), "host")
+        names = [[kernel.name, _reach(kernel)] for kernel in translation.kernels]
+        library = _compile(launchers.host_unit(translation.text, translation.kernels), _kernel_flags())
+        found = cache.keep_library(key, library, names)
+    return found
 
 
 def preprocess(source: str) -> str:
@@ -219,22 +213,22 @@ def _simulator() -> _Simulator:
     source = _CXX / "simulator.cpp"
     parts = (source, _CXX / "faults.h", _CXX / "thread.h")
     key = _digest(*(part.read_text() for part in parts), *_compiler())
-    path = cache_directory() / f"simulator-{key}.so"
-    if not path.exists():
-        _compile(source.read_text(), path, ["-O2", "-pthread", "-ldl"] if sys.platform == "linux" else ["-O2"])
-    return _Simulator(path)
+    found = cache.find_library(f"simulator-{key}")
+    if found is None:
+        library = _compile(source.read_text(), ["-O2", "-pthread", "-ldl"] if sys.platform == "linux" else ["-O2"])
+        found = cache.keep_library(f"simulator-{key}", library, None)
+    return _Simulator(found[0])
 
 
-def _compile(text: str, path: Path, flags: list[str]) -> None:
-    """Compiles beside `path` and renames, so that processes doing the same at once never see half a file."""
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        output = Path(folder) / path.name
+def _compile(text: str, flags: list[str]) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        output = Path(folder) / "library.so"
         command = [*_compiler_command(), "-x", "c++", "-std=c++17", "-fPIC", "-shared", "-w", f"-I{_CXX}",
                    "-o", str(output), "-", *flags]
         done = subprocess.run(command, input=text.encode(), capture_output=True)
         if done.returncode:
             raise SyntaxError(done.stderr.decode(errors="replace"))
-        os.replace(output, path)
+        return output.read_bytes()
 
 
 def _kernel_flags() -> list[str]:
@@ -296,9 +290,3 @@ def _compiler() -> tuple[str, str]:
 def _version(command: str) -> str | None:
     done = subprocess.run([*shlex.split(command), "--version"], capture_output=True, text=True)
     return done.stdout if done.returncode == 0 else None
-
-
-def _write(path: Path, data: bytes) -> None:
-    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-        file.write(data)
-    os.replace(file.name, path)

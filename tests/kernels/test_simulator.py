@@ -243,7 +243,7 @@ print(x.item())"""
         for _ in range(3)
     ]
     assert [child.communicate()[0].strip() for child in children] == ["4"] * 3
-    assert len(list(tmp_path.iterdir())) == 3  # the kernels, their names, the simulator; no half-made file
+    assert len(list(tmp_path.iterdir())) == 4  # the kernels and the simulator, a record of each; no half-made file
 
 
 def test_without_a_compiler_the_error_says_what_to_install(monkeypatch):
