@@ -14,18 +14,18 @@ import os
 import platform
 import subprocess
 import sys
-import tempfile
 import time
 import warnings
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from . import front_end_guard, guard, trials
-from .kernels import launch, plan
+from .kernels import cache, launch, plan
 from .options import ACCELERATORS, ENVIRONMENT, Options, logger
 
 # One plan for each way the kernels have: one simdgroup, several, and on the way back both places for the overlap.
@@ -198,24 +198,29 @@ def _turn_off(outcome: Outcome) -> None:
 
 
 def _path(outcome_or_environment: Outcome | dict[str, str]) -> Path:
-    from .kernels.cache import cache_directory
-
     here = outcome_or_environment.environment if isinstance(outcome_or_environment, Outcome) else outcome_or_environment
     name = hashlib.sha256(json.dumps(here, sort_keys=True).encode()).hexdigest()[:16]
-    return cache_directory() / f"selftest-{name}.json"
+    return cache.cache_directory() / f"selftest-{name}.json"
 
 
 def _recorded(here: dict[str, str]) -> Outcome | None:
-    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
-        data = json.loads(_path(here).read_text())
-        if data["environment"] == here:
-            return Outcome(here, [Check(**check) for check in data["checks"]], data["seconds"])
+    with contextlib.suppress(OSError):
+        return cache.read_json(_path(here), partial(_checked, here))
     return None
+
+
+def _checked(here: dict[str, str], data: Any) -> Outcome:
+    """What a failure turns off is looked up: it has to be one that can have been tried."""
+    outcome = Outcome(data["environment"], [Check(**check) for check in data["checks"]], data["seconds"])
+    for check in outcome.checks:
+        is_known = type(check.n_fft) is int and (check.op, check.n_fft) in planned(SIZES)
+        if not is_known or not isinstance(check.wrong, str):
+            raise ValueError(f"nothing that was tried: {check}")
+    if outcome.environment != here:
+        raise ValueError("recorded in another environment")
+    return outcome
 
 
 def _record(outcome: Outcome) -> None:
     with contextlib.suppress(OSError):  # a full or read-only disk costs a second next time
-        path = _path(outcome)
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".json", delete=False) as file:
-            json.dump(asdict(outcome), file, indent=1)
-        os.replace(file.name, path)
+        cache.write(_path(outcome), json.dumps(asdict(outcome), indent=1).encode())

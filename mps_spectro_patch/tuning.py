@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import tempfile
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -19,7 +18,7 @@ from typing import Any
 import torch
 
 from . import ready, routing
-from .kernels.cache import cache_directory, wanted_directory
+from .kernels.cache import cache_directory, read_json, wanted_directory, write
 from .options import ENVIRONMENT, OPS
 
 _NAME = "tuned.json"
@@ -62,9 +61,7 @@ def keep(device: torch.device, least_work: dict[str, int]) -> Path:
     entries = [entry for entry in _entries() if {name: entry.get(name) for name in here} != here]
     if least_work:
         entries.append({**here, "least_work": least_work})
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".json", delete=False) as file:
-        json.dump(entries, file, indent=1)
-    os.replace(file.name, path)
+    write(path, json.dumps(entries, indent=1).encode())
     apply(again=True)
     return path
 
@@ -103,7 +100,12 @@ def _read() -> Rule | None:
 
 
 def _entries() -> list[dict[str, Any]]:
-    with contextlib.suppress(OSError, ValueError):
-        entries = json.loads((wanted_directory() / _NAME).read_text())
-        return [one for one in entries if isinstance(one, dict) and isinstance(one.get("least_work"), dict)]
+    with contextlib.suppress(OSError):  # a user without a home has no rule
+        return read_json(wanted_directory() / _NAME, _checked) or []
     return []
+
+
+def _checked(entries: Any) -> list[dict[str, Any]]:
+    if not isinstance(entries, list) or not all(isinstance(entry["least_work"], dict) for entry in entries):
+        raise TypeError("not a list of rules")
+    return entries

@@ -141,9 +141,31 @@ def test_a_rule_of_another_version_or_device_does_not_hold(key, tuned, signal, d
     assert msp.stats()["stft"].fast == 1
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[1]", '[{"least_work": 3}]', "[", '[{"device": 1, "least_work": {}}]'])
-def test_a_broken_file_is_no_rule(text, cache):
-    (cache / "tuned.json").write_text(text)
+BROKEN = ["", "{}", "[1]", '[{"least_work": 3}]', "[", "null", "3", "true", '"x"', "[null]", "[[]]", "[{}]",
+          '{"least_work": {}}', "[" * 100_000, "1" * 5000, "\xff\xfe"]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", BROKEN)
+def test_a_broken_file_is_no_rule_and_one_warning(text, cache, device_name, capsys, caplog):
+    (cache / "tuned.json").write_text(text, encoding="latin-1")
+    tuning.apply(again=True)
+    assert routing._least_work is None
+    msp.enable(devices=(device_name,))
+    msp.disable()
+    tuning.apply(again=True)
+    assert [r.levelname for r in caplog.records if "tuned.json is ignored" in r.message] == ["WARNING"]
+    assert cli.main(["doctor", "--device", device_name, "--tune", "off"]) == 0
+    assert (cache / "tuned.json").read_text() == "[]"
+
+
+def test_a_file_that_cannot_be_read_is_no_rule(cache, caplog):
+    (cache / "tuned.json").mkdir()
+    tuning.apply(again=True)
+    assert routing._least_work is None and "tuned.json is ignored" in caplog.text
+
+
+def test_a_rule_for_a_device_that_has_no_name_is_none(cache):
+    (cache / "tuned.json").write_text('[{"device": 1, "least_work": {}}]')
     tuning.apply(again=True)
     assert routing._least_work is None
 

@@ -14,7 +14,7 @@ import torch
 import mps_spectro_patch as msp
 from mps_spectro_patch import front_end as mel
 from mps_spectro_patch import front_end_guard, guard, options, ready, selftest, trials
-from mps_spectro_patch.kernels import features, host, launch, library, plan
+from mps_spectro_patch.kernels import cache, features, launch, library, plan
 from tests.conformance.mps_double import standing_in
 
 pytestmark = pytest.mark.skipif(
@@ -236,6 +236,29 @@ def test_a_record_that_cannot_be_read_or_written_is_no_obstacle(mac, monkeypatch
     assert enable_and_listen() == []
 
 
+FAILED = {"op": "stft", "n_fft": 400, "wrong": "it is wrong"}
+
+
+@pytest.mark.parametrize("text", [
+    "", "null", "3", "[]", "{}", "{not json", "[" * 100_000, "\xff",
+    *({"checks": checks} for checks in (None, 3, ["x"], [None], [[]])),
+    *({"checks": [{**FAILED, **change}]} for change in (
+        {"op": "nonsense"}, {"op": ["stft"]}, {"n_fft": 7}, {"n_fft": "400"}, {"n_fft": 400.0}, {"wrong": 3}, {"new": 0}
+    )),
+    {"checks": [], "environment": {}}, {"environment": None},
+])  # fmt: skip
+def test_whatever_a_record_holds_the_kernels_are_tried_again_with_one_warning(text, monkeypatch, tmp_path, caplog):
+    if isinstance(text, dict):
+        text = json.dumps({"environment": selftest.environment(), "checks": [FAILED], "seconds": 0.1, **text})
+    (tmp_path / "selftest.json").write_text(text, encoding="latin-1")
+    monkeypatch.setattr(selftest, "_path", lambda _: tmp_path / "selftest.json")
+    monkeypatch.setattr(selftest, "run", lambda *_: selftest.Outcome(selftest.environment()))
+    with standing_in(monkeypatch, "2.13"):
+        assert enable_and_listen() == [] and not guard.quarantined
+    assert record(tmp_path)["checks"] == [] and record(tmp_path)["environment"] == selftest.environment()
+    assert [r.levelname for r in caplog.records if "selftest.json is ignored" in r.message] == ["WARNING"]
+
+
 def test_torchs_random_numbers_and_default_device_are_left_alone(mac):
     torch.manual_seed(3)
     expected = torch.rand(4)
@@ -246,6 +269,6 @@ def test_torchs_random_numbers_and_default_device_are_left_alone(mac):
 
 def test_the_record_lies_in_the_users_cache_directory():
     path = selftest._path(selftest.environment())
-    assert path.parent == host.cache_directory() and path.name.startswith("selftest-")
+    assert path.parent == cache.cache_directory() and path.name.startswith("selftest-")
     assert launch.source  # the Metal text is part of the environment
     assert selftest.environment()["kernels"]
