@@ -127,7 +127,7 @@ def _is_ours_alone(path: Path) -> bool:
 def _temporary_directory() -> Path:
     """Removed when the process that made it ends, a child of multiprocessing included."""
     global _temporary
-    if _temporary is None or not _temporary.is_dir():
+    if not (_temporary and _temporary.is_dir() and _is_ours_alone(_temporary)):
         _temporary = Path(tempfile.mkdtemp(prefix="mps_spectro_patch-"))
         util.Finalize(None, shutil.rmtree, (_temporary, True), exitpriority=-100)  # of this process alone
     return _temporary

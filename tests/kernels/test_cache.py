@@ -120,6 +120,14 @@ def test_a_link_of_or_to_another_user_is_not_followed(tmp_path, folder, monkeypa
     assert cache.cache_directory() != link and "belongs to another user" in caplog.text
 
 
+def test_a_temporary_folder_that_somebody_made_in_place_of_ours_is_not_used(folder, owned):
+    folder.chmod(0o777)
+    first = cache.cache_directory()
+    assert cache.cache_directory() == first
+    owned(first)
+    assert cache.cache_directory() not in (first, folder)
+
+
 @needs_compiler
 @pytest.mark.parametrize("open_to_all", ["folder", "library", "record", "nothing"])
 def test_a_planted_library_is_not_loaded(folder, tmp_path, open_to_all):
