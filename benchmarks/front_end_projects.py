@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from mps_spectro_patch.demo import AUDIO
+from mps_spectro_patch.cli.demo import AUDIO
 
 ROOT = Path(__file__).parents[1]
 Region = AbstractContextManager[Any]

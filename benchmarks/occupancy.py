@@ -20,8 +20,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from mps_spectro_patch.kernels import features, plan
-from mps_spectro_patch.kernels.plan import Plan
+from mps_spectro_patch.kernels.launch import features
+from mps_spectro_patch.kernels.plans import fft
+from mps_spectro_patch.kernels.plans.fft import Plan
 
 TABLE = Path(__file__).parent / "results" / "apple-occupancy.csv"
 
@@ -74,26 +75,26 @@ class Launched:
 
 
 def launched() -> Iterator[Launched]:
-    sizes = plan.supported_sizes()
-    for kind, of in (("stft", plan.stft_plan), ("istft", plan.istft_plan)):
+    sizes = fft.supported_sizes()
+    for kind, of in (("stft", fft.stft_plan), ("istft", fft.istft_plan)):
         for n in sizes:
             which = of(n)
             yield Launched(kind, n, which, which.threadgroup_bytes)
     for n in sizes:
         yield from _in_registers(n)
     general: dict[Plan, int] = {}
-    for points in range(1, plan.MAX_N_FFT + 1):  # those of complex frames are those of all
-        if points <= plan.MAX_BLUESTEIN_POINTS or plan.supports_real(2 * points):
-            general.setdefault(plan.transform(points, True).plan, points)
+    for points in range(1, fft.MAX_N_FFT + 1):  # those of complex frames are those of all
+        if points <= fft.MAX_BLUESTEIN_POINTS or fft.supports_real(2 * points):
+            general.setdefault(fft.transform(points, True).plan, points)
     for which, n in general.items():
         yield Launched("general", n, which, which.threadgroup_bytes)
     seen: set[tuple] = set()
-    for n in range(2, plan.MAX_N_FFT + 1):
-        if not plan.supports(n):
+    for n in range(2, fft.MAX_N_FFT + 1):
+        if not fft.supports(n):
             continue
         for kind in ("features", "gradient"):
             found = _of_features(kind, n)
-            key = found and (kind, plan.supports_real(n), found.plan, found.threadgroup_bytes)
+            key = found and (kind, fft.supports_real(n), found.plan, found.threadgroup_bytes)
             if found and key not in seen:
                 seen.add(key)
                 yield found
@@ -103,9 +104,9 @@ def _in_registers(n: int) -> Iterator[Launched]:
     """The plans of all hops; hops that differ in nothing here share a row."""
     shifts: dict[tuple, list[int]] = {}
     plans: dict[tuple, Plan] = {}
-    for radix in set(plan.stft_plan(n).radices):
+    for radix in set(fft.stft_plan(n).radices):
         for shift in range(1, radix + 1):
-            which = plan.registers_plan(n, n // radix * shift)
+            which = fft.registers_plan(n, n // radix * shift)
             if which is not None:
                 key = which.radices, which.frames, which.pad_shift, which.threadgroup_bytes
                 plans.setdefault(key, which)
@@ -120,7 +121,7 @@ def _of_features(kind: str, n: int) -> Launched | None:
     """With a mel filterbank of 80 bands, or where memory is too small for that without; None if there is no kernel."""
     is_gradient = kind == "gradient"
     if is_gradient and features._fits_adjoint(n, _BANDS):
-        which = plan.istft_plan(n)
+        which = fft.istft_plan(n)
         return Launched(kind, n, which, which.threadgroup_bytes)
     program = features._program(n, _BANDS, is_gradient) or features._program(n, 0, is_gradient)
     if program is None:

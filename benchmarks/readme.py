@@ -49,8 +49,12 @@ def block(data: dict[str, Any]) -> str:
         "|---|---|---|---|---|",
     ]  # fmt: skip
     for rows, samples, n_fft, hop in SHAPES:
-        found = {row["op"]: row for row in data["rows"] if row["table"] in ("stft", "istft", "gradient")
-                 and (row["rows"], row["samples"], row["n_fft"], row["hop_length"]) == (rows, samples, n_fft, hop)}
+        found = {
+            row["op"]: row
+            for row in data["rows"]
+            if row["table"] in ("stft", "istft", "gradient")
+            and (row["rows"], row["samples"], row["n_fft"], row["hop_length"]) == (rows, samples, n_fft, hop)
+        }
         if found:
             cells = " | ".join(cell(found.get(op), "device") for op in OPS)
             lines.append(f"| {rows} x {samples:,} samples, n_fft {n_fft}, hop {hop} | {cells} |")

@@ -1,4 +1,4 @@
-"""One small module per downstream project, each with a `PROJECT` in it (project.py says what that is).
+"""One small module per downstream project, each with a `PROJECT` in it (tools/project.py says what that is).
 
 TESTED: distributions that need no module of their own -> (the least version that was tested, the first that was not).
 `doctor` tells what is here, of these and of the projects.
@@ -7,23 +7,12 @@ TESTED: distributions that need no module of their own -> (the least version tha
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from .project import Project
+from ..options import PROJECTS as NAMES
+from .tools.project import Alias, Hook, Look, Project
 
-# The modules of this folder that hold a PROJECT; a test holds them against the files.
-NAMES: tuple[str, ...] = (
-    "audio_separator",
-    "demucs",
-    "linkseg",
-    "mamba_amt",
-    "mps_spectro",
-    "muq",
-    "musicfm",
-    "rmvpe",
-    "torchfcpe",
-)
+__all__ = ["NAMES", "TESTED", "Alias", "Hook", "Look", "Project", "load"]
+
 TESTED: dict[str, tuple[str, str]] = {"torchaudio": ("2.11", "2.12")}
 
 

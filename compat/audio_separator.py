@@ -1,7 +1,7 @@
 """audio-separator: spectra stay on the device, and windows are copied there once.
 
 From 0.46 on a probe decides for the whole process whether spectra go over the CPU (device_utils); up to 0.45 they
-always did. Nothing changes where torch has no complex operations (complex_support.py), as with DirectML.
+always did. Nothing changes where torch has no complex operations (compat/tools/complex_support.py), as with DirectML.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from types import ModuleType
 import torch
 
 from . import demucs
-from .complex_support import stays
-from .project import Hook, Project
-from .recompiled import Recompiled
-from .windows import copied, made
+from .tools.complex_support import stays
+from .tools.project import Hook, Project
+from .tools.recompiled import Recompiled
+from .tools.windows import copied, made
 
 _LIBRARY = "audio_separator.separator.uvr_lib_v5"
 _NAMES = {"msp_stays": stays, "msp_copied": copied, "msp_made": made}

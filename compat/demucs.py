@@ -6,10 +6,10 @@ on the way out. Models that use Wiener filters (cac=False) keep that for the fil
 
 from __future__ import annotations
 
-from .complex_support import stays
-from .project import Hook, Project
-from .recompiled import Recompiled, Version
-from .windows import hann
+from .tools.complex_support import stays
+from .tools.project import Hook, Project
+from .tools.recompiled import Recompiled, Version
+from .tools.windows import hann
 
 # What audio-separator >= 0.46 has in place of the decision: its own probe, which audio_separator.py answers.
 _PROBED = "should_fallback_to_cpu_for_complex_ops("

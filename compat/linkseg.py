@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from torch.compiler import is_compiling
 
-from .. import torchaudio_patch
-from ..answers import asked_first
-from .looks import made_of
-from .project import Hook, Project
+from . import torchaudio
+from .tools.overrides import asked_first
+from .tools.project import Hook, Project
+from .tools.structure import made_of
 
 
 class _StandIn:
@@ -46,7 +46,7 @@ def _make(original: Callable, is_active: Callable) -> Callable:
     def encode(encoder, x) -> torch.Tensor | None:
         if is_compiling():  # dynamo would have to look through the stand-in
             return None
-        decibels = torchaudio_patch.mel_decibels(encoder.spec, encoder.amplitude_to_db, x)
+        decibels = torchaudio.mel_decibels(encoder.spec, encoder.amplitude_to_db, x)
         if decibels is None:
             return None
         stand_in = _StandIn(encoder, x, decibels)

@@ -6,17 +6,17 @@ from types import ModuleType
 
 import torch
 
-from .. import torchaudio_patch
-from ..answers import asked_first
-from ..front_end import Scale
-from .looks import made_of
-from .project import Hook, Project
+from ..front_ends import Scale
+from . import torchaudio
+from .tools.overrides import asked_first
+from .tools.project import Hook, Project
+from .tools.structure import made_of
 
 _CLAMP = 1e-5
 
 
 def _log_mel(mel, y) -> torch.Tensor | None:
-    return torchaudio_patch.mel(mel.mel_transform, y, Scale("clamp", _CLAMP))
+    return torchaudio.mel(mel.mel_transform, y, Scale("clamp", _CLAMP))
 
 
 def _lacks(module: ModuleType) -> str | None:

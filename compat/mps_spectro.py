@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .project import Alias, Project
+from .tools.project import Alias, Project
 
 _OURS = __name__.partition(".")[0]
 _MEL = {

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from ..answers import asked_first
-from . import mel_stft
-from .project import Hook, Project
+from .tools import mel_stft
+from .tools.overrides import asked_first
+from .tools.project import Hook, Project
 
 
 def _lacks(module: ModuleType) -> str | None:

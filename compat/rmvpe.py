@@ -11,11 +11,11 @@ from __future__ import annotations
 import torch
 from torch.compiler import is_compiling
 
-from .. import front_end
-from ..answers import asked_first
-from . import dynamic_mel
-from .looks import made_of
-from .project import Look, Project
+from ..front_ends import compute
+from .tools import dynamic_mel
+from .tools.overrides import asked_first
+from .tools.project import Look, Project
+from .tools.structure import made_of
 
 _NEEDED = {"np", "round", "n_fft", "win_length", "hop_length", "hann_window", "stft", "mel_basis", "clamp", "log"}
 _KNOWN = _NEEDED | {
@@ -38,7 +38,7 @@ def _mel(mel, audio, keyshift=0, speed=1, center=True) -> torch.Tensor | None:
     key = f"{keyshift}_{audio.device}"
     if key not in mel.hann_window:
         mel.hann_window[key] = torch.hann_window(call.win_length).to(audio.device)
-    result = front_end.try_fused(audio, mel.hann_window[key], mel.mel_basis, call)
+    result = compute.try_fused(audio, mel.hann_window[key], mel.mel_basis, call)
     if result is None:
         return None
     # Band by band in memory, as the original's: somebody may view it.

@@ -14,12 +14,11 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.compiler import is_compiling
 
-from .. import front_end
-from ..answers import asked_first
-from ..front_end import FrontEnd
-from . import dynamic_mel
-from .looks import made_of
-from .project import Hook, Project
+from ..front_ends import FrontEnd, compute
+from .tools import dynamic_mel
+from .tools.overrides import asked_first
+from .tools.project import Hook, Project
+from .tools.structure import made_of
 
 _MODULE = "torchfcpe.mel_extractor"
 _EPS = 1e-9  # under the root
@@ -28,8 +27,11 @@ _NEEDED = {"mel_basis", "hann_window", "clip_val", "win_size", "hop_length", "n_
 
 def _of_module(mel, y, key_shift=0, speed=1, center=False, no_cache_window=False) -> torch.Tensor | None:
     """MelModule.__call__, of 0.0.4: [batch, samples, 1] to [batch, frames, mels]."""
-    return None if mel.out_stft else _mel(mel, y, mel.mel_basis, key_shift, speed, center, _window_of_module,
-                                          no_cache_window)
+    return (
+        None
+        if mel.out_stft
+        else _mel(mel, y, mel.mel_basis, key_shift, speed, center, _window_of_module, no_cache_window)
+    )
 
 
 def _of_extractor(mel, y, key_shift=0, speed=1, center=False, no_cache_window=False) -> torch.Tensor | None:
@@ -53,7 +55,7 @@ def _mel(mel, y, basis, key_shift, speed, center, window: Callable, no_cache_win
     padded = _padded(signal, call)
     if padded is None:
         return None
-    result = front_end.try_fused(padded, window(mel, key_shift, call.win_length, y, no_cache_window), basis, call)
+    result = compute.try_fused(padded, window(mel, key_shift, call.win_length, y, no_cache_window), basis, call)
     return None if result is None else result.transpose(-1, -2)
 
 

@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 import torch
 
-from mps_spectro_patch import comparison
-from mps_spectro_patch.layers import istft_arguments
+from mps_spectro_patch.execution import comparison
+from mps_spectro_patch.patching.layers import istft_arguments
 
 
 def istft(original: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:

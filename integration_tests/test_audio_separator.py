@@ -18,7 +18,7 @@ import pytest
 import torch
 
 import mps_spectro_patch as msp
-from mps_spectro_patch.demo import AUDIO
+from mps_spectro_patch.cli.demo import AUDIO
 
 PIP = 'pip install "audio-separator[cpu]"'
 separator = pytest.importorskip("audio_separator.separator", reason=PIP)

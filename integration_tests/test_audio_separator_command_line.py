@@ -10,7 +10,7 @@ import command_line
 import numpy
 import pytest
 
-from mps_spectro_patch.demo import AUDIO
+from mps_spectro_patch.cli.demo import AUDIO
 
 PIP = 'pip install "audio-separator[cpu]"'
 package = pytest.importorskip("audio_separator", reason=PIP)

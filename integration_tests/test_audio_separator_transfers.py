@@ -15,8 +15,8 @@ from torch._subclasses.fake_tensor import unset_fake_temporarily
 from torch.func import functional_call
 
 import mps_spectro_patch as msp
-from mps_spectro_patch.compat import complex_support
-from mps_spectro_patch.compat import windows as kept_windows
+from mps_spectro_patch.compat.tools import complex_support
+from mps_spectro_patch.compat.tools import windows as kept_windows
 from tests.compat.transfers import CountingFakeMode, others, windows
 from tests.parity import mps_guard
 

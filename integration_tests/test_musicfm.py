@@ -1,9 +1,9 @@
 """MusicFM itself, end to end with random weights: no registry has it, so it takes a checkout.
 
-    git clone https://github.com/minzwon/musicfm FOLDER/musicfm
-    pip install torchaudio einops
-    pip install --no-deps transformers==4.51.1 tokenizers==0.21.1 huggingface-hub==0.30.1 safetensors regex
-    PYTHONPATH=FOLDER python -m pytest integration_tests/test_musicfm.py
+git clone https://github.com/minzwon/musicfm FOLDER/musicfm
+pip install torchaudio einops
+pip install --no-deps transformers==4.51.1 tokenizers==0.21.1 huggingface-hub==0.30.1 safetensors regex
+PYTHONPATH=FOLDER python -m pytest integration_tests/test_musicfm.py
 """
 
 from __future__ import annotations

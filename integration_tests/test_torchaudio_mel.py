@@ -88,8 +88,9 @@ def test_kaldis_filterbank_is_torchaudios(options):
 @pytest.mark.parametrize("norm", [None, "slaney"])
 @pytest.mark.parametrize("mel_scale", ["htk", "slaney"])
 def test_filterbanks_are_torchaudios_and_librosas(norm, mel_scale):
-    got = msp.melscale_fbanks(n_freqs=513, f_min=30, f_max=8000, n_mels=80, sample_rate=16000, norm=norm,
-                              mel_scale=mel_scale)
+    got = msp.melscale_fbanks(
+        n_freqs=513, f_min=30, f_max=8000, n_mels=80, sample_rate=16000, norm=norm, mel_scale=mel_scale
+    )
     close(got, F.melscale_fbanks(513, 30.0, 8000.0, 80, 16000, norm, mel_scale).t())
     librosa = pytest.importorskip("librosa")
     theirs = librosa.filters.mel(sr=16000, n_fft=1024, n_mels=80, fmin=30, fmax=8000, htk=mel_scale == "htk", norm=norm)

@@ -1,7 +1,7 @@
 """torchfcpe, unmodified, with the weights that its wheel ships.
 
-    pip install torchaudio librosa einops && pip install --no-deps torchfcpe local-attention hyper-connections
-    pip install --no-deps pyannote.audio     # for the half minute of conversation in its wheel; never imported
+pip install torchaudio librosa einops && pip install --no-deps torchfcpe local-attention hyper-connections
+pip install --no-deps pyannote.audio     # for the half minute of conversation in its wheel; never imported
 """
 
 from __future__ import annotations

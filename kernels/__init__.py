@@ -5,16 +5,33 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..lazy import attach
+
+__getattr__, __dir__, __all__ = attach(
+    __name__,
+    {
+        "compilers.cache_folder": ("cache_directory", "read_json", "wanted_directory", "write_file"),
+        "launch": ("any_size", "dispatch", "feature_passes", "features", "smooth_size", "transforms"),
+        "launch.dispatch": ("Ready", "starts_at_pair"),
+        "plans": ("fft",),
+        "plans.fft": ("Plan",),
+        "plans.frozen": ("hashed_once",),
+        "plans.geometry": ("IstftGeometry", "StftGeometry"),
+        "tables": ("filterbank",),
+        "tables.filterbank": ("Bands",),
+    },
+)
+
 
 def compile_shader(source: str, device: str) -> Any:
     """Compiles Metal source for "mps", "cuda" or "simulator" (the CPU). The kernels of the library that it returns are
     called as torch.mps.compile_shader's are: `library.name(*args, threads=None, group_size=None, arg_casts=None)`."""
     if device == "mps":
-        from . import mps as compiler
+        from .compilers import mps as compiler
     elif device == "cuda":
-        from . import cuda as compiler
+        from .compilers import cuda as compiler
     elif device == "simulator":
-        from . import host as compiler
+        from .compilers import simulator as compiler
     else:
         raise ValueError(f'device must be "mps", "cuda" or "simulator", not {device!r}')
     return compiler.compile_shader(source)

@@ -4,19 +4,14 @@ This file only says where the public names are, and reads MPS_SPECTRO_PATCH. Imp
 nothing (without that variable) and compiles nothing: a name is loaded when it is first used.
 """
 
-from . import startup
+from . import lazy, startup
+from .version import __version__
 
 TYPE_CHECKING = False  # as typing's, whose import would double what this file costs
 if TYPE_CHECKING:
     from . import kernels
-    from .direct import istft, stft
-    from .explaining import explain
-    from .filterbanks import melscale_fbanks
-    from .functional import amplitude_to_db, dynamic_mel_spectrogram, dynamic_spectrogram, mel_spectrogram
-    from .patching import disable, enable, is_enabled
-    from .reporting import report, reset_stats, stats, status, watch_calls
-    from .scope import accelerated
-    from .transforms import (
+    from .diagnostics import explain, report, reset_stats, stats, status, watch_calls
+    from .front_ends import (
         CompatMelSpectrogramTransform,
         DynamicMelSpectrogramTransform,
         FilterbankSpectrogramTransform,
@@ -25,9 +20,16 @@ if TYPE_CHECKING:
         MelSpectrogramTransform,
         MFCCTransform,
         WhisperLogMelTransform,
+        amplitude_to_db,
+        dynamic_mel_spectrogram,
+        dynamic_spectrogram,
+        istft,
+        mel_spectrogram,
+        melscale_fbanks,
+        stft,
     )
+    from .patching import accelerated, disable, enable, is_enabled
 
-__version__ = "0.1.0"
 __all__ = [
     "__version__",
     "CompatMelSpectrogramTransform",
@@ -58,33 +60,18 @@ __all__ = [
     "watch_calls",
 ]
 
-_MODULES = {
-    "direct": ("istft", "stft"),
-    "explaining": ("explain",),
-    "filterbanks": ("melscale_fbanks",),
-    "functional": ("amplitude_to_db", "dynamic_mel_spectrogram", "dynamic_spectrogram", "mel_spectrogram"),
-    "kernels": ("kernels",),
-    "patching": ("disable", "enable", "is_enabled"),
-    "reporting": ("report", "reset_stats", "stats", "status", "watch_calls"),
-    "scope": ("accelerated",),
-    "transforms": tuple(name for name in __all__ if name.endswith("Transform")),
-}
-_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
-
-
-def __getattr__(name: str):
-    if name not in _MODULE_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    module = import_module(f".{_MODULE_OF[name]}", __name__)
-    value = module if name == _MODULE_OF[name] else getattr(module, name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
-
+__getattr__, __dir__, _ = lazy.attach(
+    __name__,
+    {
+        "": ("kernels",),
+        "diagnostics": ("explain", "report", "reset_stats", "stats", "status", "watch_calls"),
+        "front_ends": (
+            *("amplitude_to_db", "dynamic_mel_spectrogram", "dynamic_spectrogram", "istft", "mel_spectrogram"),
+            *("melscale_fbanks", "stft"),
+            *(name for name in __all__ if name.endswith("Transform")),
+        ),
+        "patching": ("accelerated", "disable", "enable", "is_enabled"),
+    },
+)
 
 startup.begin()

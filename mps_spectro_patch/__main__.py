@@ -1,4 +1,4 @@
-"""Lets `python -m mps_spectro_patch` be the command line. Everything is in cli.py."""
+"""Lets `python -m mps_spectro_patch` be the command line. Everything is in cli/commands.py."""
 
 import sys
 

@@ -13,7 +13,7 @@ import sysconfig
 from pathlib import Path
 
 from . import startup
-from .cli import CommandError
+from .errors import CommandError
 
 NAME = "mps_spectro_patch_autoload.pth"
 SOURCE = Path(__file__).with_name(NAME)

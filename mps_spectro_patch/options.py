@@ -13,10 +13,20 @@ from dataclasses import dataclass, field
 from functools import partial
 from operator import attrgetter
 
-from .compat import NAMES as PROJECTS
-
 ACCELERATORS = {"mps": "mps", "cuda": "cuda", "simulator": "cpu"}  # our name -> torch's device type
 OPS = ("stft", "istft")
+# The modules of compat/ that hold a PROJECT; a test compares them with the files.
+PROJECTS = (
+    "audio_separator",
+    "demucs",
+    "linkseg",
+    "mamba_amt",
+    "mps_spectro",
+    "muq",
+    "musicfm",
+    "rmvpe",
+    "torchfcpe",
+)
 CHOICES = {
     "reach": ("attribute", "references", "dispatcher"),
     "verify": ("first", "always", "off"),
@@ -51,7 +61,7 @@ class Options:
     `layer_ops` the ops that are patched as attributes of torch, `dispatcher_ops` those patched as operators;
     `stft_flags` and `istft_flags` the flags where the op is among layer_ops; `stft_exits` and `istft_exits` what a call
     of it is asked first, in the form that costs the least; `kind` is the same for options that refuse alike; `groups`
-    are those of extras.py.
+    are those of patching/hooks.py.
     """
 
     devices: tuple[str, ...] = ("mps",)

@@ -7,9 +7,11 @@ what is there anyway (logging or importlib.util, even __future__, would cost mor
 import os
 import sys
 
+from . import pending
+
 VARIABLE = "MPS_SPECTRO_PATCH"
 NEEDS_TORCH = "mps_spectro"  # is there after enable(), installed or not; a program may import it before torch
-_waiting = _due = False
+_waiting = False
 _then: list = []
 
 
@@ -28,25 +30,14 @@ def when_torch_is_imported(then=None) -> None:
     global _waiting
     if then is not None:
         _then.append(then)
-    if "torch" in sys.modules and not _is_half_there("torch"):
+    if "torch" in sys.modules and not pending.is_being_imported("torch"):
         _enable()
     elif not _waiting:
         _waiting = True
         sys.meta_path.insert(0, _Finder)
 
 
-def catch_up(caller: str) -> None:
-    """Called at the end of modules that enable() is made of: enables, if one of our own modules imported torch and was
-    only half there when torch was done."""
-    package = __name__.partition(".")[0]
-    needed = {f"{package}.{name}" for name in ("patching", "layers", "current", "guard", "routing", "options", "watch")}
-    if _due and not any(_is_half_there(name) for name in needed - {caller}):
-        _enable()
-
-
 def _enable() -> None:
-    global _due
-    _due = False
     try:
         from .patching import enable
 
@@ -114,15 +105,8 @@ class _Loader:
 
 
 def _torch_is_imported() -> None:
-    global _due
-    package = __name__.partition(".")[0]
-    _due = any(name.startswith(f"{package}.") and _is_half_there(name) for name in list(sys.modules))
-    if not _due:
+    if not pending.wait(_enable):
         _enable()
-
-
-def _is_half_there(name: str) -> bool:
-    return bool(getattr(getattr(sys.modules.get(name), "__spec__", None), "_initializing", False))
 
 
 def _wait_again() -> None:

@@ -18,7 +18,9 @@ import pytest
 import torch
 
 import mps_spectro_patch as msp
-from mps_spectro_patch import current, front_end_guard, guard, patching, ready
+from mps_spectro_patch import active
+from mps_spectro_patch.execution import front_end_runner, ready, runner
+from mps_spectro_patch.patching import install
 
 # Looks at every launch that a test makes.
 from tests.conformance import recording
@@ -42,7 +44,7 @@ for variable in [name for name in os.environ if name.startswith("MPS_SPECTRO_PAT
 
 
 # A rule that was measured on this machine is nothing for tests; those that are about one have a cache of their own.
-tuning = importlib.import_module("mps_spectro_patch.tuning")
+tuning = importlib.import_module("mps_spectro_patch.execution.tuning")
 read_rule = tuning._read
 tuning._read = lambda: None
 
@@ -87,17 +89,17 @@ def _logger_speaks():
 def _nothing_stays_patched():
     yield
     left = [op for op, original in ORIGINALS.items() if getattr(torch, op) is not original]
-    enabled = current.process is not None
-    open_scopes = len(patching._holders)
+    enabled = active.process is not None
+    open_scopes = len(install._holders)
     for op, original in ORIGINALS.items():
         setattr(torch, op, original)
     msp.disable()
-    patching._holders.clear()
+    install._holders.clear()
     msp.reset_stats()
-    guard.quarantined.clear()
-    guard._verified.clear()
-    guard._troubled.clear()
-    front_end_guard.off.clear()
+    runner.quarantined.clear()
+    runner._verified.clear()
+    runner._troubled.clear()
+    front_end_runner.off.clear()
     ready.clear()
     assert not left, f"the test left torch.{left} patched"
     assert not enabled, "the test left enable() on"

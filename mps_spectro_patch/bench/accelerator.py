@@ -69,7 +69,7 @@ class Accelerator:
         if self.device == "cuda":
             return torch.cuda.get_device_name()
         if self.device == "mps":
-            from ..tuning import chip
+            from ..execution import chip
 
             return chip()
         return f"simulator on {platform.machine()}"
@@ -77,7 +77,7 @@ class Accelerator:
 
 def machine(accelerator: Accelerator) -> dict[str, str]:
     """Where a run was made."""
-    from .. import __version__
+    from ..version import __version__
 
     return {
         "device": accelerator.device, "name": accelerator.name(), "torch": torch.__version__, "package": __version__,

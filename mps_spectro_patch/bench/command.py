@@ -10,9 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from .. import tuning
-from ..cli import CommandError
-from ..demo import best_device, check_device
+from ..errors import CommandError
+from ..execution import best_device, check_device, tuning
 from ..patching import disable
 from . import compare, dispatch, firsts, measuring, plot, prediction, sweep, tables, timing
 from .accelerator import Accelerator, machine

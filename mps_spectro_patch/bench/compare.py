@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ..cli import CommandError
+from ..errors import CommandError
 from .contestants import OURS, TORCH
 
 KINDS = ("synchronised", "queued", "device")

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from ..scope import accelerated
+from ..patching import accelerated
 from . import audio, seed_approach
 from .cases import GRADIENTS, ROUND_TRIP, Case
 from .front_ends import magnitudes

@@ -16,7 +16,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from .. import routing
-from ..explaining import explain
+from ..diagnostics import explain
 from . import front_ends, timing
 from .accelerator import Accelerator
 from .cases import GRADIENTS, ROUND_TRIP, Case

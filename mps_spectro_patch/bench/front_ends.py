@@ -11,8 +11,12 @@ from typing import Any
 
 import torch
 
-from ..filterbanks import melscale_fbanks
-from ..transforms import CompatMelSpectrogramTransform, DynamicMelSpectrogramTransform, WhisperLogMelTransform
+from ..front_ends import (
+    CompatMelSpectrogramTransform,
+    DynamicMelSpectrogramTransform,
+    WhisperLogMelTransform,
+    melscale_fbanks,
+)
 
 try:
     from numpy import round as rounded

@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
-from .. import tuning
-from ..checkup import Finding
+from ..diagnostics import Finding
+from ..execution import tuning
 from ..options import OPS
 from . import sweep, timing
 from .accelerator import Accelerator

@@ -1,7 +1,8 @@
 """The operator of the front ends: spectrogram, filterbank and scale of real signals, with derivatives and batching.
 
 features(x, window, basis) = factor * log(...) or itself of basis @ ((|stft(x)|^power + eps) * gain), see
-kernels/features.py. Its gradients take the fused way where there is a kernel; second derivatives are made of torch's
+kernels/launch/features.py. Its gradients take the fused way where there is a kernel; second derivatives are made of
+torch's
 own functions.
 """
 
@@ -13,13 +14,12 @@ from typing import Any
 
 import torch
 
-from ..kernels import bands as filterbanks
+from ..kernels import StftGeometry, feature_passes
 from ..kernels import features as kernels
-from ..kernels import limits
-from ..kernels.geometry import StftGeometry
+from ..kernels import filterbank as filterbanks
 from . import composite_features, gradients
+from .eager import Ways
 from .operators import NAMESPACE, namespace
-from .ways import Ways
 
 ARGUMENTS = (
     "SymInt n_fft, SymInt hop_length, SymInt win_length, SymInt pad, str pad_mode, SymInt width, SymInt dropped, "
@@ -91,7 +91,7 @@ def ready_features(
 
     def standardised(input: torch.Tensor, window: torch.Tensor) -> torch.Tensor:
         values = run(input, window)
-        limits.standardise(values, deviation_eps)
+        feature_passes.standardise(values, deviation_eps)
         return values
 
     return standardised

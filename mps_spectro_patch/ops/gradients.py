@@ -14,8 +14,8 @@ from typing import Any
 import torch
 
 from . import batching, composite, operators
+from .eager import Ways, is_transformed
 from .operators import NAMESPACE
-from .ways import Ways, is_transformed
 
 
 def run(name: str, *arguments: Any) -> torch.Tensor:
@@ -151,9 +151,7 @@ for _name in operators.NAMES:
         _name, getattr(operators, _name), getattr(operators, f"run_{_name}"), _setup, _backward,
         partial(batching.rule, _name),
     )  # fmt: skip
-    torch.library.register_autograd(
-        f"{NAMESPACE}::{_name}", _backward, setup_context=_setup, lib=operators.namespace
-    )
+    torch.library.register_autograd(f"{NAMESPACE}::{_name}", _backward, setup_context=_setup, lib=operators.namespace)
 
 
 def eager_stft(input: torch.Tensor, window: torch.Tensor, *arguments: Any) -> torch.Tensor:

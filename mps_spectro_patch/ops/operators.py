@@ -10,9 +10,7 @@ from functools import lru_cache, partial
 
 import torch
 
-from ..kernels import library
-from ..kernels.geometry import IstftGeometry, StftGeometry
-from ..kernels.launch import Ready
+from ..kernels import IstftGeometry, Ready, StftGeometry, transforms
 from ..reasons import Reason, UseOriginal
 from . import composite
 
@@ -47,7 +45,7 @@ def run_stft(
     """[rows, samples] to [rows, bins, frames] complex64, in torch's memory order."""
     rows, samples = input.shape
     geometry = stft_geometry(rows, samples, n_fft, hop_length, win_length, pad, pad_mode, normalized, onesided)
-    return library.stft(_resolved(input), _resolved(window), geometry)
+    return transforms.stft(_resolved(input), _resolved(window), geometry)
 
 
 def run_stft_adjoint(
@@ -66,7 +64,7 @@ def run_stft_adjoint(
     """The gradient [rows, samples] of stft's input, for that of its output."""
     rows = gradient.shape[0]
     geometry = stft_geometry(rows, samples, n_fft, hop_length, win_length, pad, pad_mode, normalized, onesided)
-    return library.stft_adjoint(_resolved(gradient), _resolved(window), geometry, complex_input)
+    return transforms.stft_adjoint(_resolved(gradient), _resolved(window), geometry, complex_input)
 
 
 def run_stft_window_gradient(
@@ -83,7 +81,7 @@ def run_stft_window_gradient(
 ) -> torch.Tensor:
     """The gradient [win_length] of stft's window, for that of its output."""
     geometry = stft_geometry(*input.shape, n_fft, hop_length, win_length, pad, pad_mode, normalized, onesided)
-    return library.stft_window_gradient(_resolved(gradient), _resolved(input), window, geometry)
+    return transforms.stft_window_gradient(_resolved(gradient), _resolved(input), window, geometry)
 
 
 def run_istft(
@@ -101,10 +99,8 @@ def run_istft(
 ) -> torch.Tensor:
     """[rows, bins, frames] to [rows, length]. strict: UseOriginal where torch must decide if it can be inverted."""
     rows, _, frames = input.shape
-    geometry = istft_geometry(
-        rows, frames, n_fft, hop_length, win_length, center, normalized, onesided, length
-    )
-    signal = library.istft(_resolved(input), _resolved(window), geometry, return_complex)
+    geometry = istft_geometry(rows, frames, n_fft, hop_length, win_length, center, normalized, onesided, length)
+    signal = transforms.istft(_resolved(input), _resolved(window), geometry, return_complex)
     if signal is not None:
         return signal
     if strict:
@@ -118,9 +114,9 @@ def run_istft(
 def ready(op: str, input: torch.Tensor, window: torch.Tensor, arguments: tuple) -> Ready | None:
     """run_stft or run_istft of plain tensors as a function of input and window alone, or None where there is none."""
     if op == "stft":
-        return library.ready_stft(input, window, stft_geometry(*input.shape, *arguments))
+        return transforms.ready_stft(input, window, stft_geometry(*input.shape, *arguments))
     geometry = istft_geometry(input.shape[0], input.shape[2], *arguments[:-1])
-    return library.ready_istft(input, window, geometry, arguments[-1])
+    return transforms.ready_istft(input, window, geometry, arguments[-1])
 
 
 def run_istft_adjoint(
@@ -136,10 +132,8 @@ def run_istft_adjoint(
 ) -> torch.Tensor:
     """The gradient [rows, bins, frames] of istft's input, for that of its output."""
     rows, length = gradient.shape
-    geometry = istft_geometry(
-        rows, frames, n_fft, hop_length, win_length, center, normalized, onesided, length
-    )
-    return _invertible(library.istft_adjoint(_resolved(gradient), _resolved(window), geometry))
+    geometry = istft_geometry(rows, frames, n_fft, hop_length, win_length, center, normalized, onesided, length)
+    return _invertible(transforms.istft_adjoint(_resolved(gradient), _resolved(window), geometry))
 
 
 def run_istft_window_gradient(
@@ -156,11 +150,9 @@ def run_istft_window_gradient(
     """The gradient [win_length] of istft's window, for that of its output."""
     rows, _, frames = input.shape
     length = gradient.shape[1]
-    geometry = istft_geometry(
-        rows, frames, n_fft, hop_length, win_length, center, normalized, onesided, length
-    )
+    geometry = istft_geometry(rows, frames, n_fft, hop_length, win_length, center, normalized, onesided, length)
     gradient, input, window = map(_resolved, (gradient, input, window))
-    return _invertible(library.istft_window_gradient(gradient, input, window, geometry))
+    return _invertible(transforms.istft_window_gradient(gradient, input, window, geometry))
 
 
 def _resolved(tensor: torch.Tensor) -> torch.Tensor:
@@ -179,8 +171,9 @@ def _fake_stft(input, window, n_fft, hop_length, win_length, pad, pad_mode, norm
     return _fake_spectrum(input, n_fft, frames, onesided)
 
 
-def _fake_stft_adjoint(gradient, window, samples, n_fft, hop_length, win_length, pad, pad_mode, normalized, onesided,
-                       complex_input):
+def _fake_stft_adjoint(
+    gradient, window, samples, n_fft, hop_length, win_length, pad, pad_mode, normalized, onesided, complex_input
+):
     dtype = torch.complex64 if complex_input else torch.float32
     return gradient.new_empty((gradient.shape[0], samples), dtype=dtype)
 
@@ -212,7 +205,6 @@ _BODIES = {
     "istft_adjoint": (run_istft_adjoint, _fake_istft_adjoint),
     "istft_window_gradient": (run_istft_window_gradient, _fake_window_gradient),
 }
-
 
 
 def _own_namespace(attempts: int = 9) -> torch.library.Library:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from mps_spectro_patch import routing, tuning
 from mps_spectro_patch.bench.accelerator import Accelerator
 from mps_spectro_patch.bench.cases import Case
 from mps_spectro_patch.bench.contestants import contestants
+from mps_spectro_patch.execution import tuning
+from mps_spectro_patch.routing import decision
 from tests.conftest import read_rule
 
 
@@ -36,7 +37,7 @@ def cache(tmp_path, monkeypatch):
     monkeypatch.setattr(tuning, "_is_read", False)
     monkeypatch.setattr(tuning, "_rule", None)
     yield tmp_path
-    routing.set_rule(None)
+    decision.set_rule(None)
 
 
 @pytest.fixture

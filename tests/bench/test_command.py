@@ -10,10 +10,11 @@ import pytest
 import torch
 
 import mps_spectro_patch as msp
-from mps_spectro_patch import cli, tuning
 from mps_spectro_patch.bench import command, contestants, plot
 from mps_spectro_patch.bench.cases import Case
 from mps_spectro_patch.bench.progress import Progress
+from mps_spectro_patch.cli import commands
+from mps_spectro_patch.execution import tuning
 
 from .conftest import make_result
 
@@ -23,7 +24,7 @@ def bench(tmp_path, capsys):
     """Always in the simulator: on a GPU the same cases take minutes."""
 
     def run(*arguments: str) -> tuple[int, str, str]:
-        code = cli.main(["bench", "--device", "simulator", "--out", str(tmp_path / "out"), *arguments])
+        code = commands.main(["bench", "--device", "simulator", "--out", str(tmp_path / "out"), *arguments])
         return code, *capsys.readouterr()
 
     return run
@@ -142,7 +143,8 @@ def test_write_makes_files_that_are_read_again(tmp_path):
     said = []
     assert command.write(make_result("cuda", "NVIDIA H100 80GB HBM3"), tmp_path, said.append) == 0
     assert json.loads((tmp_path / "nvidia-h100-80gb-hbm3.json").read_text()) == make_result(
-        "cuda", "NVIDIA H100 80GB HBM3")
+        "cuda", "NVIDIA H100 80GB HBM3"
+    )
     assert "NVIDIA H100" in "\n".join(said)
 
 

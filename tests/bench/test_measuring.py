@@ -12,7 +12,7 @@ from mps_spectro_patch.bench.accelerator import Accelerator
 from mps_spectro_patch.bench.cases import GRADIENTS, ROUND_TRIP, Case
 from mps_spectro_patch.bench.contestants import OURS, SEED, TORCH, Contestant, contestants, why_not
 from mps_spectro_patch.bench.timing import TINY
-from mps_spectro_patch.kernels import library
+from mps_spectro_patch.kernels.launch import transforms
 
 SPECTRAL = ("stft", "istft", GRADIENTS["stft"], GRADIENTS["istft"], ROUND_TRIP)
 
@@ -73,8 +73,8 @@ def test_a_peer_that_raises_does_not_end_the_run(tiny, everybody, accelerator):
 
 def test_a_kernel_that_is_wrong_gives_no_time_of_ours(everybody, accelerator, monkeypatch):
     case = Case("stft", "stft", 1, 1000, 208, 60)  # a plan that no other test has verified
-    right = library.stft
-    monkeypatch.setattr(library, "stft", lambda *a, **k: right(*a, **k) * 1.01)
+    right = transforms.stft
+    monkeypatch.setattr(transforms, "stft", lambda *a, **k: right(*a, **k) * 1.01)
     row = measured(case, everybody, accelerator)
     assert OURS not in row["by"] and row["failed"][OURS] and row["error"] is None and TORCH in row["by"]
 
@@ -94,8 +94,9 @@ def test_the_error_is_the_error(tiny, everybody, accelerator):
 def test_inputs_are_in_turns_larger_than_the_caches(tiny, everybody, accelerator, monkeypatch):
     seen = []
     real = measuring.inputs
-    monkeypatch.setattr(measuring, "inputs", lambda case, place, start, window: seen.append(start) or real(
-        case, place, start, window))
+    monkeypatch.setattr(
+        measuring, "inputs", lambda case, place, start, window: seen.append(start) or real(case, place, start, window)
+    )
     monkeypatch.setitem(measuring.FOOTPRINT, accelerator.device, 5 * tiny.bytes_moved - 1)
     measured(tiny, everybody, accelerator)
     assert seen[:5] == [0, 1, 2, 3, 4]

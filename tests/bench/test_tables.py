@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from mps_spectro_patch import cli
 from mps_spectro_patch.bench import compare, prediction, tables
 from mps_spectro_patch.bench.cases import Case, cases
+from mps_spectro_patch.cli import commands
 
 from .conftest import make_result
 
@@ -44,7 +44,7 @@ def test_peers_stand_side_by_side(result):
     assert "## Peers" not in tables.markdown(result)
     result["rows"][0]["by"]["nnAudio"] = make_result(scale=3)["rows"][0]["by"]["ours"]
     text = tables.markdown(result).split("## Peers")[1]
-    assert line(text, "B4 T1320000") [2:] == ["2.0000 (5.0x)", "0.4000", "1.2000 (3.0x)"]
+    assert line(text, "B4 T1320000")[2:] == ["2.0000 (5.0x)", "0.4000", "1.2000 (3.0x)"]
 
 
 def test_failures_are_told(result):
@@ -71,7 +71,7 @@ def test_a_mel_front_end_is_predicted_to_wait_for_its_arithmetic():
 
 
 def test_the_prediction_is_printed_for_all_cases_and_says_what_it_is(capsys):
-    assert cli.main(["bench", "--predict"]) == 0
+    assert commands.main(["bench", "--predict"]) == 0
     text = capsys.readouterr().out
     assert text.startswith("# A prediction, not a measurement") and "M4 Max" in text and "M1" in text
     assert text.count("\n| ") == 1 + len(cases())
@@ -88,7 +88,7 @@ def test_compare_tells_what_is_beyond_the_spread(tmp_path, capsys):
 
     for name, data in (("a", before), ("b", after)):
         (tmp_path / f"{name}.json").write_text(json.dumps(data))
-    assert cli.main(["bench", "--compare", str(tmp_path / "a.json"), str(tmp_path / "b.json")]) == 0
+    assert commands.main(["bench", "--compare", str(tmp_path / "a.json"), str(tmp_path / "b.json")]) == 0
     text = capsys.readouterr().out
     cells = line(text, "| stft |")
     assert cells[2] == "0.4000 -> 0.3000 ms, 1.33x faster" and cells[3] == "0.4000 -> 0.4150 ms"
@@ -99,9 +99,9 @@ def test_compare_tells_what_is_beyond_the_spread(tmp_path, capsys):
 @pytest.mark.parametrize("text", ["[]", "nothing", '{"format": 2, "rows": []}'])
 def test_compare_refuses_what_is_no_result(text, tmp_path, capsys):
     (tmp_path / "a.json").write_text(text)
-    assert cli.main(["bench", "--compare", str(tmp_path / "a.json"), str(tmp_path / "a.json")]) == 2
+    assert commands.main(["bench", "--compare", str(tmp_path / "a.json"), str(tmp_path / "a.json")]) == 2
     assert "a.json" in capsys.readouterr().err
-    assert cli.main(["bench", "--compare", str(tmp_path / "none"), str(tmp_path / "none")]) == 2
+    assert commands.main(["bench", "--compare", str(tmp_path / "none"), str(tmp_path / "none")]) == 2
 
 
 def test_a_kept_result_compared_with_itself_is_the_same(capsys):

@@ -10,10 +10,12 @@ import pytest
 import torch
 
 import mps_spectro_patch as msp
-from mps_spectro_patch import cli, routing, tuning, watch
 from mps_spectro_patch.bench import sweep, timing, tune
 from mps_spectro_patch.bench.cases import Case
+from mps_spectro_patch.cli import commands
+from mps_spectro_patch.execution import call_sites, tuning
 from mps_spectro_patch.reasons import Reason
+from mps_spectro_patch.routing import decision
 
 FRAMES = 1 + 4000 // 160
 
@@ -124,10 +126,10 @@ def test_what_torch_refuses_is_refused_for_its_own_reason(tuned, signal, device_
 
 def test_without_a_rule_nothing_is_asked_and_nothing_falls_back(cache, signal, device_name, monkeypatch):
     x, options = signal
-    monkeypatch.setattr(routing, "_work", lambda *_: pytest.fail("work was counted without a rule"))
+    monkeypatch.setattr(decision, "_work", lambda *_: pytest.fail("work was counted without a rule"))
     with msp.accelerated(devices=(device_name,)):
         torch.stft(x[0, :500], **options)
-    assert msp.stats()["stft"].fallback == {} and routing._least_work is None
+    assert msp.stats()["stft"].fallback == {} and decision._least_work is None
 
 
 @pytest.mark.parametrize("key", ["package", "torch", "device"])
@@ -149,32 +151,32 @@ BROKEN = ["", "{}", "[1]", '[{"least_work": 3}]', "[", "null", "3", "true", '"x"
 def test_a_broken_file_is_no_rule_and_one_warning(text, cache, device_name, capsys, caplog):
     (cache / "tuned.json").write_text(text, encoding="latin-1")
     tuning.apply(again=True)
-    assert routing._least_work is None
+    assert decision._least_work is None
     msp.enable(devices=(device_name,))
     msp.disable()
     tuning.apply(again=True)
     assert [r.levelname for r in caplog.records if "tuned.json is ignored" in r.message] == ["WARNING"]
-    assert cli.main(["doctor", "--device", device_name, "--tune", "off"]) == 0
+    assert commands.main(["doctor", "--device", device_name, "--tune", "off"]) == 0
     assert (cache / "tuned.json").read_text() == "[]"
 
 
 def test_a_file_that_cannot_be_read_is_no_rule(cache, caplog):
     (cache / "tuned.json").mkdir()
     tuning.apply(again=True)
-    assert routing._least_work is None and "tuned.json is ignored" in caplog.text
+    assert decision._least_work is None and "tuned.json is ignored" in caplog.text
 
 
 def test_a_rule_for_a_device_that_has_no_name_is_none(cache):
     (cache / "tuned.json").write_text('[{"device": 1, "least_work": {}}]')
     tuning.apply(again=True)
-    assert routing._least_work is None
+    assert decision._least_work is None
 
 
 def test_a_rule_that_is_no_number_is_none(tuned):
     (entry,) = json.loads((tuned / "tuned.json").read_text())
     (tuned / "tuned.json").write_text(json.dumps([{**entry, "least_work": {"stft": "all", "istft": None}}]))
     tuning.apply(again=True)
-    assert routing._least_work is None
+    assert decision._least_work is None
 
 
 def test_the_file_is_read_by_enable_and_by_no_call(tuned, signal, device_name, monkeypatch):
@@ -206,7 +208,7 @@ def test_the_variable_leaves_a_rule_alone(tuned, signal, device_name, monkeypatc
 
 @pytest.mark.parametrize("calls", [1, 4])  # of several the last are launched without asking routing
 def test_answers_from_before_a_rule_are_forgotten(cache, calls, signal, device_name, torch_device, monkeypatch):
-    monkeypatch.setattr(watch, "FIRST", 0)
+    monkeypatch.setattr(call_sites, "FIRST", 0)
     x, options = signal
     x = x[:1]
     with msp.accelerated(devices=(device_name,)):
@@ -221,11 +223,11 @@ def test_entering_a_scope_forgets_no_answers(tuned, signal, device_name):
     x, options = signal
     with msp.accelerated(devices=(device_name,)):
         torch.stft(x, **options)
-        before = dict(routing._answers)
+        before = dict(decision._answers)
         with msp.accelerated(devices=(device_name,)):
             pass
     with msp.accelerated(devices=(device_name,)):
-        assert before and routing._answers == before
+        assert before and decision._answers == before
 
 
 def test_ignored_is_over_when_it_ends(tuned, signal, device_name):
@@ -250,18 +252,18 @@ def losing_below(limit: int):
 
 def test_doctor_tune_measures_keeps_and_tells(cache, signal, device_name, monkeypatch, capsys):
     monkeypatch.setattr(sweep, "measure", losing_below(900))
-    assert cli.main(["doctor", "--device", device_name, "--tune"]) == 0
+    assert commands.main(["doctor", "--device", device_name, "--tune"]) == 0
     output = capsys.readouterr().out
     assert "rule for stft: torch is faster below" in output and "rule for istft: torch is nowhere faster" in output
     (entry,) = json.loads((cache / "tuned.json").read_text())
     assert set(entry["least_work"]) == {"stft"} and entry["torch"] == torch.__version__
     assert str(cache / "tuned.json") in output
-    assert cli.main(["doctor", "--device", device_name, "--tune", "off"]) == 0
+    assert commands.main(["doctor", "--device", device_name, "--tune", "off"]) == 0
     assert json.loads((cache / "tuned.json").read_text()) == [] and "there is none in" in capsys.readouterr().out
 
 
 def test_doctor_tune_with_real_measurements(cache, device_name, capsys):
-    assert cli.main(["doctor", "--device", device_name, "--tune"]) == 0
+    assert commands.main(["doctor", "--device", device_name, "--tune"]) == 0
     assert "rule for istft" in capsys.readouterr().out and (cache / "tuned.json").exists()
 
 
@@ -276,11 +278,11 @@ def test_a_new_rule_replaces_that_of_this_device_and_keeps_others(cache, torch_d
 
 
 def test_doctor_checks_the_kernels_whatever_the_rule(tuned, device_name, monkeypatch):
-    from mps_spectro_patch import checkup, doctor
+    from mps_spectro_patch.diagnostics import doctor, doctor_kernels
 
     seen = []
     for name in ("compiles", "is_fast"):
-        monkeypatch.setattr(checkup, name, lambda *_: iter(()))
-    monkeypatch.setattr(checkup, "is_right", lambda *_: seen.append(routing._least_work) or iter(()))
+        monkeypatch.setattr(doctor_kernels, name, lambda *_: iter(()))
+    monkeypatch.setattr(doctor_kernels, "is_right", lambda *_: seen.append(decision._least_work) or iter(()))
     assert doctor.run(device_name) == 0
-    assert seen == [None] and routing._least_work is not None
+    assert seen == [None] and decision._least_work is not None

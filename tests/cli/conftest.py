@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mps_spectro_patch import cli, demo
+from mps_spectro_patch.cli import commands, demo
 
 
 @pytest.fixture(scope="session")
@@ -29,7 +29,7 @@ def run_demo(device_name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str
         words = ["demo", *map(str, arguments), "--out", str(tmp_path / "out")]
         if "--device" not in arguments:
             words += ["--device", device_name]
-        code = cli.main(words)
+        code = commands.main(words)
         return code, *capsys.readouterr()
 
     return run

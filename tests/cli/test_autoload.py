@@ -6,7 +6,8 @@ import shutil
 
 import pytest
 
-from mps_spectro_patch import autoload, cli
+from mps_spectro_patch import autoload
+from mps_spectro_patch.cli import commands
 
 from .installed import Environment, build_wheel, make_environment
 
@@ -139,7 +140,7 @@ def test_autoload_off_and_on_manage_the_file(installed):
 def test_what_cannot_be_written_is_a_sentence(monkeypatch, tmp_path, capsys):
     (tmp_path / "file").write_text("")
     monkeypatch.setattr(autoload, "_folders", lambda: [tmp_path / "file" / "folder"])
-    assert cli.main(["autoload", "on"]) == 2
+    assert commands.main(["autoload", "on"]) == 2
     assert "cannot be written" in capsys.readouterr().err
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mps_spectro_patch import cli, demo
+from mps_spectro_patch.cli import commands, demo
 from mps_spectro_patch.examples import denoise
 from mps_spectro_patch.ops import gradients
 
@@ -38,7 +38,7 @@ def finished(second_of_music, device_name, tmp_path_factory) -> Finished:
     folder = tmp_path_factory.mktemp("demo")
     text, complaint = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(text), contextlib.redirect_stderr(complaint):
-        code = cli.main(["demo", str(second_of_music), "--out", str(folder), "--device", device_name])
+        code = commands.main(["demo", str(second_of_music), "--out", str(folder), "--device", device_name])
     return Finished(code, text.getvalue(), complaint.getvalue(), folder)
 
 
@@ -152,7 +152,7 @@ def test_a_device_that_is_not_there_ends_with_code_2(run_demo, second_of_music):
 
 def test_an_unknown_device_ends_with_code_2(capsys):
     with pytest.raises(SystemExit) as end:
-        cli.main(["demo", "--device", "toaster"])
+        commands.main(["demo", "--device", "toaster"])
     assert end.value.code == 2 and "toaster" in capsys.readouterr().err
 
 
@@ -165,14 +165,19 @@ def test_a_folder_that_cannot_be_made_ends_with_code_2(run_demo, second_of_music
 def test_without_a_cpp_compiler_the_simulator_ends_with_code_2(second_of_music, tmp_path):
     environment = {"PATH": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache"), "HOME": str(tmp_path)}
     words = ["demo", str(second_of_music), "--out", str(tmp_path / "out"), "--device", "simulator"]
-    result = subprocess.run([sys.executable, "-m", "mps_spectro_patch", *words], env=environment, cwd=tmp_path,
-                            capture_output=True, text=True)
+    result = subprocess.run(
+        [sys.executable, "-m", "mps_spectro_patch", *words],
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
     assert result.returncode == 2 and "C++ compiler" in result.stderr and "Traceback" not in result.stderr
 
 
 def test_no_command_prints_the_usage_and_ends_with_code_2(capsys):
     with pytest.raises(SystemExit) as end:
-        cli.main([])
+        commands.main([])
     assert end.value.code == 2 and "COMMAND" in capsys.readouterr().err
 
 

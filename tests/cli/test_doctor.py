@@ -7,14 +7,17 @@ import json
 import pytest
 import torch
 
-from mps_spectro_patch import checkup, cli, compat, doctor, front_end_checkup, front_end_guard, guard, kernels
-from mps_spectro_patch.kernels import features, library, limits
+from mps_spectro_patch import compat, kernels
+from mps_spectro_patch.cli import commands
+from mps_spectro_patch.diagnostics import doctor, doctor_front_ends, doctor_kernels
+from mps_spectro_patch.execution import front_end_runner, runner
+from mps_spectro_patch.kernels.launch import feature_passes, features, transforms
 
 
 @pytest.fixture
 def run(device_name, capsys):
     def run(*arguments: str) -> tuple[int, str]:
-        code = cli.main(["doctor", "--device", device_name, *arguments])
+        code = commands.main(["doctor", "--device", device_name, *arguments])
         return code, capsys.readouterr().out
 
     return run
@@ -26,9 +29,9 @@ def only(monkeypatch):
 
     def only(*names: str) -> None:
         for name in {"compiles", "is_right", "is_fast"} - set(names):
-            monkeypatch.setattr(checkup, name, lambda *_: iter(()))
+            monkeypatch.setattr(doctor_kernels, name, lambda *_: iter(()))
         if "are_right" not in names:
-            monkeypatch.setattr(front_end_checkup, "are_right", lambda *_: iter(()))
+            monkeypatch.setattr(doctor_front_ends, "are_right", lambda *_: iter(()))
 
     return only
 
@@ -74,18 +77,16 @@ def test_a_device_with_too_few_threads_is_named(run, only, monkeypatch):
     assert code == 1 and "0 of 22" in output and "the device allows 64" in output
 
 
-@pytest.mark.parametrize(
-    ("broken", "words"), [("stft", "forward differs"), ("stft_adjoint", "backward differs")]
-)
+@pytest.mark.parametrize(("broken", "words"), [("stft", "forward differs"), ("stft_adjoint", "backward differs")])
 def test_wrong_numbers_are_named_by_size_and_mode(broken, words, run, only, monkeypatch):
     only("is_right")
-    right = getattr(library, broken)
+    right = getattr(transforms, broken)
 
     def wrong(signal, window, geometry, *more):
         result = right(signal, window, geometry, *more)
         return result * 1.0001 if geometry.normalized else result
 
-    monkeypatch.setattr(library, broken, wrong)
+    monkeypatch.setattr(transforms, broken, wrong)
     code, output = run()
     assert code == 1 and f"n_fft=400, normalized: {words}" in output and "n_fft=400, plain" not in output
 
@@ -96,7 +97,7 @@ def test_an_error_in_a_kernel_is_named(run, only, monkeypatch):
     def breaks(*_):
         raise RuntimeError("command buffer exited with error status")
 
-    monkeypatch.setattr(library, "istft", breaks)
+    monkeypatch.setattr(transforms, "istft", breaks)
     code, output = run()
     assert code == 1 and "n_fft=400, plain: RuntimeError: command buffer exited" in output
 
@@ -126,7 +127,7 @@ def test_what_comes_behind_the_features_is_looked_at_too(broken, words, run, onl
     def breaks(*_):
         raise RuntimeError("command buffer exited with error status")
 
-    monkeypatch.setattr(limits, broken, breaks)
+    monkeypatch.setattr(feature_passes, broken, breaks)
     code, output = run()
     assert code == 1 and f"{words}RuntimeError: command buffer exited" in output
 
@@ -134,7 +135,7 @@ def test_what_comes_behind_the_features_is_looked_at_too(broken, words, run, onl
 def test_front_ends_that_are_turned_off_are_not_taken_for_right(run, only, torch_device):
     only("are_right")
     device = torch.zeros(0, device=torch_device).device
-    front_end_guard.turn_off(400, device, False, "the self-test found it wrong")
+    front_end_runner.turn_off(400, device, False, "the self-test found it wrong")
     code, output = run()
     assert code == 1 and "n_fft=400, log-mel: RuntimeError: the kernels did not take this call" in output
     assert f"front ends n_fft=400 on {device}: the self-test found it wrong" in output
@@ -143,20 +144,20 @@ def test_front_ends_that_are_turned_off_are_not_taken_for_right(run, only, torch
 
 def test_an_accelerator_that_is_slower_than_torch_is_not_healthy(monkeypatch, device_name):
     times = iter([3.0, 1.0, 3.0, 1.0])
-    monkeypatch.setattr(checkup, "_milliseconds", lambda *_: next(times))
+    monkeypatch.setattr(doctor_kernels, "_milliseconds", lambda *_: next(times))
     expected = None if device_name == "simulator" else False
-    assert [finding.ok for finding in checkup.is_fast(device_name)] == [expected] * 2
+    assert [finding.ok for finding in doctor_kernels.is_fast(device_name)] == [expected] * 2
 
 
 def test_a_device_that_is_not_there_ends_it(capsys):
     missing = next(name for name in ("mps", "cuda") if doctor.best_device() != name)
-    assert cli.main(["doctor", "--device", missing]) == 1
+    assert commands.main(["doctor", "--device", missing]) == 1
     assert f"NOT healthy: device: {missing} cannot be used here" in capsys.readouterr().out
 
 
 def test_a_plan_that_failed_in_this_process_is_told(run, only):
     only()
-    guard.quarantined["stft", 400] = guard.Quarantined("stft", "some plan", "mps:0", "it was wrong")
+    runner.quarantined["stft", 400] = runner.Quarantined("stft", "some plan", "mps:0", "it was wrong")
     code, output = run()
     assert code == 1 and "some plan on mps:0: it was wrong" in output
 

@@ -21,8 +21,13 @@ COMMANDS = re.findall(r"^```sh\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 @pytest.mark.parametrize("snippet", SNIPPETS, ids=range(len(SNIPPETS)))
 def test_a_python_snippet_runs_in_a_process_of_its_own(snippet, tmp_path):
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MPS_SPECTRO_PATCH")}
-    result = subprocess.run([sys.executable, "-W", "error::RuntimeWarning", "-c", snippet], cwd=tmp_path,
-                            capture_output=True, text=True, env=environment)
+    result = subprocess.run(
+        [sys.executable, "-W", "error::RuntimeWarning", "-c", snippet],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env=environment,
+    )
     assert result.returncode == 0, result.stderr
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from mps_spectro_patch import cli
+from mps_spectro_patch.cli import commands
 
 SEES = """
 import sys, os
@@ -133,7 +133,7 @@ def test_what_a_person_can_put_right_is_a_sentence_and_exit_status_2(arguments, 
     monkeypatch.setattr(sys, "argv", list(sys.argv)), monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setattr("mps_spectro_patch.startup.when_torch_is_imported", lambda then: None)
     monkeypatch.setenv("MPS_SPECTRO_PATCH", "0")
-    assert cli.main(["run", *arguments]) == 2
+    assert commands.main(["run", *arguments]) == 2
     assert words in capsys.readouterr().err
 
 
@@ -143,6 +143,6 @@ def test_a_trace_that_cannot_be_written_does_not_hide_the_programs_end(run, tmp_
 
 
 def test_status_tells_the_patch_and_the_autoload(capsys):
-    assert cli.main(["status"]) == 0
+    assert commands.main(["status"]) == 0
     output = capsys.readouterr().out
     assert "torch.stft: not patched" in output and "autoload is o" in output

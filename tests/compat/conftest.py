@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import mps_spectro_patch as msp
-from mps_spectro_patch.compat import complex_support, windows
+from mps_spectro_patch.compat.tools import complex_support, windows
 from tests.mel.conftest import _guard_starts_anew, launches  # noqa: F401
 from tests.mel.reference import mel64
 from tests.parity import mps_guard

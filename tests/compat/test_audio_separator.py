@@ -12,8 +12,9 @@ import pytest
 import torch
 
 import mps_spectro_patch as msp
-from mps_spectro_patch.compat import audio_separator, complex_support
-from mps_spectro_patch.kernels import library
+from mps_spectro_patch.compat import audio_separator
+from mps_spectro_patch.compat.tools import complex_support
+from mps_spectro_patch.kernels.launch import transforms
 
 from . import stand_in
 from .transfers import others, windows
@@ -179,7 +180,7 @@ def test_its_cache_can_be_cleared_and_looked_at_while_it_is_patched(probe):
 @pytest.mark.parametrize("reach", ["attribute", "dispatcher"])
 def test_an_error_of_ours_is_no_answer(monkeypatch, reach):
     for op in ("stft", "istft"):
-        monkeypatch.setattr(library, op, lambda *arguments: 1 / 0)
+        monkeypatch.setattr(transforms, op, lambda *arguments: 1 / 0)
     msp.enable(devices=("simulator",), reach=reach, on_error="raise", on_fallback="raise")
     with pytest.raises(ZeroDivisionError):
         torch.stft(torch.ones(64), 16, window=torch.ones(16), return_complex=True)

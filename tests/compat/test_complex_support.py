@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from mps_spectro_patch.compat import complex_support
+from mps_spectro_patch.compat.tools import complex_support
 
 
 @pytest.fixture(autouse=True)

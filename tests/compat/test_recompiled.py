@@ -9,7 +9,7 @@ import sys
 import pytest
 import torch
 
-from mps_spectro_patch.compat.recompiled import Recompiled
+from mps_spectro_patch.compat.tools.recompiled import Recompiled
 
 SOURCE = '''
 """A module."""

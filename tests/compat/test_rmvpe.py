@@ -45,8 +45,12 @@ def test_every_semitone_is_one_launch_of_the_formulas_numbers(keyshift, module, 
         got = mel(audio, keyshift=keyshift)
     assert len(launches) == 1
     judge(got, rmvpe64(audio, BASIS, keyshift, 1))
-    assert (got.shape, got.dtype, got.stride(), got.device) == (theirs.shape, theirs.dtype, theirs.stride(),
-                                                               theirs.device)
+    assert (got.shape, got.dtype, got.stride(), got.device) == (
+        theirs.shape,
+        theirs.dtype,
+        theirs.stride(),
+        theirs.device,
+    )
     assert list(mel.hann_window) == [f"{keyshift}_{audio.device}"]  # as the original leaves it
 
 

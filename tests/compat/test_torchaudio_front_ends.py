@@ -75,8 +75,12 @@ def test_one_launch_of_the_formulas_numbers(project, stand_in, x, options, launc
         assert front_end(x[0]).shape == theirs[0].shape and len(launches) == 2
     expected, where = FRONT_ENDS[project][4](x)
     assert_absolute(got, expected, FRONT_ENDS[project][5], where)
-    assert (got.shape, got.dtype, got.stride(), got.device) == (theirs.shape, theirs.dtype, theirs.stride(),
-                                                               theirs.device)
+    assert (got.shape, got.dtype, got.stride(), got.device) == (
+        theirs.shape,
+        theirs.dtype,
+        theirs.stride(),
+        theirs.device,
+    )
 
 
 @pytest.mark.parametrize("project", FRONT_ENDS)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from mps_spectro_patch.compat import windows
+from mps_spectro_patch.compat.tools import windows
 
 META, CPU = torch.device("meta"), torch.device("cpu")
 

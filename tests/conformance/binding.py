@@ -20,9 +20,7 @@ _SIZES = {"half": 2, "__bf16": 2, "int": 4, "short": 2, "char": 1, "unsigned cha
 MAX_INLINE = 4096
 
 
-def mismatches(
-    signature: Signature, args: list[Any], threads: Any, group_size: Any, arg_casts: Any
-) -> list[str]:
+def mismatches(signature: Signature, args: list[Any], threads: Any, group_size: Any, arg_casts: Any) -> list[str]:
     found = []
     indices = [buffer.index for buffer in signature.buffers]
     if indices != list(range(len(args))):

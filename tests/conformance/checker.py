@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
-from mps_spectro_patch.kernels import host
+from mps_spectro_patch.kernels.compilers import simulator
 
 from . import frontend, tree
 from .findings import Finding
@@ -38,7 +38,7 @@ def check(source: str, house: bool = False, deep: bool = True) -> Report:
     if found:
         return Report(found, [])
     try:
-        rewritten = rewrite(host.preprocess(source))
+        rewritten = rewrite(simulator.preprocess(source))
     except SyntaxError as error:
         return Report([Finding("syntax", 1, str(error))], [])
     parsed = frontend.parse(rewritten.text)

@@ -26,9 +26,7 @@ for _release in ("2.13", "2.14"):
 KEYWORDS = {release: frozenset(("threads", "group_size", "arg_casts")) for release in RELEASES}
 for _release in ("2.11", "2.12", "2.13", "2.14"):
     KEYWORDS[_release] |= {"error_buf_idx"}
-PROPERTIES = frozenset(
-    ("max_threads_per_threadgroup", "thread_execution_width", "static_thread_group_memory_length")
-)
+PROPERTIES = frozenset(("max_threads_per_threadgroup", "thread_execution_width", "static_thread_group_memory_length"))
 CASTS = frozenset(("fp16", "bf16", "int32", "int16", "int8", "uint8"))
 
 SOURCE = """#include <metal_stdlib>
@@ -155,8 +153,12 @@ ENTRIES = [
     Entry("an unknown cast", _read("ints", I, 1, arg_casts="int64"), error=RE, message="Unsupported cast instruction"),
     Entry("casts of another type", _read("ints", I, 1, arg_casts=3), error=RE),
     Entry("a 0-dim CPU tensor is its value", _read("floats", F, torch.tensor(0.25)), [0.25]),
-    Entry("a 0-dim CPU double is a float", _read("floats", F, torch.tensor(0.25, dtype=torch.float64)), [0.25],
-          since="2.8"),
+    Entry(
+        "a 0-dim CPU double is a float",
+        _read("floats", F, torch.tensor(0.25, dtype=torch.float64)),
+        [0.25],
+        since="2.8",
+    ),
     Entry("a list of tensors is their addresses", _gathered, [4, 5], since="2.8"),
     Entry("an empty list", _read("longs", L, []), error=RE, message="Empty list/tuple"),
     Entry("None", _read("longs", L, None), error=RE, message="Unsupported argument type"),
@@ -164,21 +166,43 @@ ENTRIES = [
     Entry("a list of strings", _read("longs", L, ["a"]), error=RE, message="Unexpected argument types"),
     Entry("threads and groups in two dimensions", _places, [301] * 6),
     Entry("a partial group at the edge", _add_one((5,), threads=5, group_size=4), [1] * 5),
-    Entry("no threads and no tensor", lambda library, make: library.add_one(1), error=RE,
-          message="Number of threads is undefined or has wrong dimension"),
+    Entry(
+        "no threads and no tensor",
+        lambda library, make: library.add_one(1),
+        error=RE,
+        message="Number of threads is undefined or has wrong dimension",
+    ),
     Entry("four dimensions", _add_one((5,), threads=(1, 1, 1, 1)), error=RE),
     Entry("ranks that differ", _add_one((5,), threads=5, group_size=(1, 1)), error=RE),
-    Entry("too large a group", _call("bounded", group_size=65), error=ValueError,
-          message="Threadgroup size exceeds 64 limit"),
-    Entry("three properties", lambda library, make: [
-        library.bounded.max_threads_per_threadgroup, library.bounded.thread_execution_width,
-        library.bounded.static_thread_group_memory_length], [64, 32, 256]),
-    Entry("a kernel that is not there", lambda library, make: library.nothing, error=RE,
-          message="Failed to create function state object for: nothing"),
+    Entry(
+        "too large a group",
+        _call("bounded", group_size=65),
+        error=ValueError,
+        message="Threadgroup size exceeds 64 limit",
+    ),
+    Entry(
+        "three properties",
+        lambda library, make: [
+            library.bounded.max_threads_per_threadgroup,
+            library.bounded.thread_execution_width,
+            library.bounded.static_thread_group_memory_length,
+        ],
+        [64, 32, 256],
+    ),
+    Entry(
+        "a kernel that is not there",
+        lambda library, make: library.nothing,
+        error=RE,
+        message="Failed to create function state object for: nothing",
+    ),
     Entry("hasattr raises as well", lambda library, make: hasattr(library, "nothing"), error=RE),
     Entry("dir() lists the kernels", lambda library, make: {"add_one", "bounded"} <= set(dir(library)), True),
-    Entry("too much threadgroup memory shows when the kernel is taken", lambda library, make: library.hungry, error=RE,
-          message=r"memory size \(\d+\) exceeds the maximum threadgroup memory allowed"),
+    Entry(
+        "too much threadgroup memory shows when the kernel is taken",
+        lambda library, make: library.hungry,
+        error=RE,
+        message=r"memory size \(\d+\) exceeds the maximum threadgroup memory allowed",
+    ),
     Entry("a call returns nothing", lambda library, make: library.add_one(make(torch.zeros(3))), None),
     Entry("error_buf_idx is taken", _add_one((5,), error_buf_idx=None), [1] * 5, since="2.11"),
 ]

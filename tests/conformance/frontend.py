@@ -84,9 +84,14 @@ def parse(text: str) -> Parsed:
                 rule = "address-space"
                 message += f" ({telling})" if telling is not message else ""
         # Where it was instantiated tells a reader more than the library's header does.
-        place = next((d.location for d in (diagnostic, *diagnostic.children)
-                      if d.location.file and d.location.file.name == "program_source"
-                      and "in file included" not in d.spelling), diagnostic.location)
+        place = next(
+            (
+                d.location
+                for d in (diagnostic, *diagnostic.children)
+                if d.location.file and d.location.file.name == "program_source" and "in file included" not in d.spelling
+            ),
+            diagnostic.location,
+        )
         found.append(Finding(rule, lines[min(place.line, len(lines) - 1)], message))
     return Parsed(unit, found, lines)
 
@@ -116,8 +121,11 @@ def _lines(text: str) -> list[int]:
 def _is_copy_from_constant(diagnostic: cindex.Diagnostic) -> bool:
     """Metal copies a struct out of any address space; here the implicit constructor does not take `constant`."""
     notes = [note.spelling for note in diagnostic.children if "candidate" in note.spelling]
-    return bool(notes) and all("implicit " in note and ("'__constant' to object in address space '__generic'" in note
-                                                        or "requires 0 arguments" in note) for note in notes)
+    return bool(notes) and all(
+        "implicit " in note
+        and ("'__constant' to object in address space '__generic'" in note or "requires 0 arguments" in note)
+        for note in notes
+    )
 
 
 @lru_cache(maxsize=1)

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 
 from mps_spectro_patch import options
-from mps_spectro_patch.kernels import host, launch
+from mps_spectro_patch.kernels.compilers import simulator
+from mps_spectro_patch.kernels.launch import dispatch
 
 from .contract import CASTS, KEYWORDS, PROPERTIES, SURFACE, at_least
 from .recording import forget
@@ -49,11 +50,11 @@ class TorchMps:
             self.refuse("a source that is not ASCII text")
         if self._failing == "compile":
             raise self._failure
-        return _Library(self, host.compile_shader(source))
+        return _Library(self, simulator.compile_shader(source))
 
 
 class _Library:
-    def __init__(self, double: TorchMps, library: host.Library) -> None:
+    def __init__(self, double: TorchMps, library: simulator.Library) -> None:
         self._double, self._library = double, library
 
     def __getattr__(self, name: str) -> _Kernel:
@@ -66,7 +67,7 @@ class _Library:
 
 
 class _Kernel:
-    def __init__(self, double: TorchMps, kernel: host.Kernel) -> None:
+    def __init__(self, double: TorchMps, kernel: simulator.Kernel) -> None:
         self._double, self._kernel = double, kernel
 
     def __getattr__(self, name: str) -> Any:
@@ -114,10 +115,9 @@ def standing_in(monkeypatch, release: str, **failure: Any):
         patch.setattr(torch, "mps", double)
         patch.setattr(torch.backends.mps, "is_available", lambda: True)
         patch.setitem(options.ACCELERATORS, "mps", "cpu")
-        patch.setitem(launch._DEVICE_NAMES, "cpu", "mps")
+        patch.setitem(dispatch._DEVICE_NAMES, "cpu", "mps")
         forget()
         try:
             yield double
         finally:
             forget()
-

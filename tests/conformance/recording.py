@@ -21,12 +21,13 @@ from typing import Any
 import pytest
 import torch
 
-from mps_spectro_patch.kernels import launch, plan
+from mps_spectro_patch.kernels.launch import dispatch
+from mps_spectro_patch.kernels.plans import fft
 
-KERNELS = Path(launch.__file__).parent
-_PLAN_DEFINES = {line.split()[1] for line in plan.stft_plan(16).defines().splitlines()}
+KERNELS = Path(dispatch.__file__).parent
+_PLAN_DEFINES = {line.split()[1] for line in fft.stft_plan(16).defines().splitlines()}
 
-sites: set[str] = set()  # "real.py:163", where a launch was made
+sites: set[str] = set()  # "kernels/launch/smooth_size.py:163", where a launch was made
 _sources: dict[int, tuple[Any, str, tuple[str, ...], str]] = {}  # by id: the kernel (kept), its name, parts, defines
 _fitting: set[tuple] = set()
 
@@ -103,9 +104,9 @@ def _parsed(name: str, parts: tuple[str, ...], kind: str, whole: str | None, def
     key = name, parts, kind, whole
     if key not in _texts:
         # A plan that every kernel has: its numbers do not change a parameter.
-        some = plan.istft_plan(16) if "istft" in name or "window_gradient" in name else plan.stft_plan(16)
-        _texts[key] = launch.source(parts, whole if whole is not None else some.defines() + kind)
-    return _signature(_texts[key], name) or _signature(launch.source(parts, defines), name)
+        some = fft.istft_plan(16) if "istft" in name or "window_gradient" in name else fft.stft_plan(16)
+        _texts[key] = dispatch.source(parts, whole if whole is not None else some.defines() + kind)
+    return _signature(_texts[key], name) or _signature(dispatch.source(parts, defines), name)
 
 
 @cache
@@ -125,7 +126,7 @@ def forget() -> None:
     """Kernels and launches are made anew, and looked at again: their texts, or the device, may change now."""
     from .sources import families
 
-    launch.kernel.cache_clear()
+    dispatch.kernel.cache_clear()
     for family in families():
         for name, value in vars(family).items():
             if name.startswith("_") and hasattr(value, "cache_clear"):
@@ -187,9 +188,9 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     if find_spec("clang") is None:
         raise pytest.UsageError("the tests need libclang, which is part of the extra [test]: pip install -e '.[test]'")
-    if not isinstance(launch.kernel, _Kernels):
-        launch.kernel = _Kernels(launch.kernel)
-        launch.recipe = wrap_recipe(launch.recipe)
+    if not isinstance(dispatch.kernel, _Kernels):
+        dispatch.kernel = _Kernels(dispatch.kernel)
+        dispatch.recipe = wrap_recipe(dispatch.recipe)
 
 
 def pytest_testnodedown(node: Any, error: Any) -> None:  # pytest-xdist: what a worker has seen
@@ -211,4 +212,3 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     if is_whole and exitstatus == 0 and not config.option.collectonly and (missing := sites_not_in(sites)):
         session.exitstatus = 1
         print(f"\nLaunches that no test exercised: {', '.join(sorted(missing))}", file=sys.stderr)
-

@@ -10,7 +10,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from mps_spectro_patch.kernels.tokens import OPENING, Token, literal, match_brackets, take_attributes, tokenize
+from mps_spectro_patch.kernels.compilers.msl.tokens import (
+    OPENING,
+    Token,
+    literal,
+    match_brackets,
+    take_attributes,
+    tokenize,
+)
 
 from .findings import Finding
 
@@ -164,8 +171,11 @@ class _Rewriter:
         for i in range(first, brace):
             text = self.code[i].text
             depth += (text in OPENING and self.code[i].kind == "op") - (text in OPENING.values())
-            if text == "(" and depth == 1 and self.code[i - 1].kind == "word" and self.code[i - 1].text not in (
-                "alignas", "decltype", "__attribute__"
+            if (
+                text == "("
+                and depth == 1
+                and self.code[i - 1].kind == "word"
+                and self.code[i - 1].text not in ("alignas", "decltype", "__attribute__")
             ):
                 parens.append(i)
             assigned |= text == "=" and depth == 0 and self.code[i - 1].text != "operator"
@@ -206,9 +216,7 @@ class _Rewriter:
 
     def _kernel(self, start: int, brace: int, name: str) -> None:
         attributes: dict[str, str] = {}
-        opening = next(
-            i for i in range(start, brace) if self.code[i].text == "(" and self.code[i - 1].text == name
-        )
+        opening = next(i for i in range(start, brace) if self.code[i].text == "(" and self.code[i - 1].text == name)
         marked = False
         for token in self.code[start:opening]:
             attributes.update(token.attributes)
@@ -270,8 +278,9 @@ class _Rewriter:
             if scope.kind == "kernel":
                 scope.variables.append(alias)
             dimensions = "".join(t.text for t in group[1:])
-            written.append(f"typedef {type_text} {alias}{dimensions}; "
-                           f"__local {alias}& {name} = msl::shared<{alias}>();")
+            written.append(
+                f"typedef {type_text} {alias}{dimensions}; __local {alias}& {name} = msl::shared<{alias}>();"
+            )
         first = i
         while self.code[first - 1].text in ("static", "volatile", "const") or self.code[first - 1].kind == "attribute":
             first -= 1

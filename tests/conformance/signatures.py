@@ -97,8 +97,11 @@ def _signature(kernel: Kernel, cursors: list[Cursor], reads: dict[int, int], fou
         name, attributes = parameter.name, parameter.attributes
         positions = [a for a in attributes if a in _POSITIONS]
         indices = [a for a in attributes if a in _INDICES]
-        unknown = [a for a in attributes if a not in _POSITIONS | _INDICES | {"buffer", "maybe_unused", "texture",
-                                                                             "sampler", "threadgroup"}]
+        unknown = [
+            a
+            for a in attributes
+            if a not in _POSITIONS | _INDICES | {"buffer", "maybe_unused", "texture", "sampler", "threadgroup"}
+        ]
         for attribute in unknown:
             object_to("attribute", f"'{name}' has the unknown attribute [[{attribute}]]")
         if positions:

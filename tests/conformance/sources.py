@@ -18,7 +18,8 @@ from functools import cache
 from types import ModuleType
 
 from mps_spectro_patch import kernels
-from mps_spectro_patch.kernels import launch, plan
+from mps_spectro_patch.kernels.launch import dispatch
+from mps_spectro_patch.kernels.plans import fft
 
 
 @dataclass(frozen=True)
@@ -29,19 +30,22 @@ class Generated:
     parts: tuple[str, ...]
     defines: str
     kernel: str
-    plan: plan.Plan | None
+    plan: fft.Plan | None
     kind: tuple  # of kernel: what is the same for all plans
     threads: int
     also: tuple = ()  # traits of a choice that does not depend on the others
 
     @property
     def text(self) -> str:
-        return launch.source(self.parts, self.defines)
+        return dispatch.source(self.parts, self.defines)
 
 
 def families() -> list[ModuleType]:
-    modules = (importlib.import_module(f"{kernels.__name__}.{info.name}") for info in pkgutil.iter_modules(
-        kernels.__path__) if info.name not in ("cuda", "mps"))
+    modules = (
+        importlib.import_module(f"{kernels.__name__}.{info.name}")
+        for info in pkgutil.iter_modules(kernels.__path__)
+        if info.name not in ("cuda", "mps")
+    )
     return [module for module in modules if hasattr(module, "_PARTS")]
 
 
@@ -65,7 +69,7 @@ def _everything() -> Iterator[Generated]:
             continue
         for kind in kinds(family):
             parts = family._PARTS[kind.name]
-            mentioned = set(re.findall(r"\bMSP_\w+", launch.source(parts, "")))
+            mentioned = set(re.findall(r"\bMSP_\w+", dispatch.source(parts, "")))
             defines = "".join(line for line in kind.defines().splitlines(True) if line.split()[1] in mentioned)
             for which, planned, label in plans(family, kind):
                 if (key := (parts, which, defines)) not in seen:
@@ -95,7 +99,7 @@ def traits(source: Generated) -> set[tuple]:
     return {*source.also, source.kind, (source.kernel, way(source.plan)), (source.kernel, len(source.plan.radices))}
 
 
-def way(which: plan.Plan) -> tuple:
+def way(which: fft.Plan) -> tuple:
     """The part of a plan that decides which lines of the text are there; sizes only change numbers."""
     waits = which.overlap == "registers" and which.frames > 1 and which.reach > 1
     return waits, which.overlap, which.mirrored, which.split, which.lanes > 32, min(which.frames, 5) > 4, which.half % 2
@@ -117,47 +121,46 @@ def kinds(family: ModuleType) -> Iterator:
         yield family.Kind(**dict(zip((field.name for field in fields), combination, strict=True)))
 
 
-def plans(family: ModuleType, kind) -> Iterator[tuple[plan.Plan, str, str]]:
+def plans(family: ModuleType, kind) -> Iterator[tuple[fft.Plan, str, str]]:
     """(plan, its text, label)."""
     if "bluestein" in {field.name for field in dataclasses.fields(kind)}:
         if kind.is_real or not kind.packed:
             yield from _transforms(kind)
         return
     if kind.name.endswith("in registers"):
-        for n_fft in plan.supported_sizes():
-            for radix in set(plan.stft_plan(n_fft).radices):
+        for n_fft in fft.supported_sizes():
+            for radix in set(fft.stft_plan(n_fft).radices):
                 for shift in range(1, radix + 1):
-                    found = plan.registers_plan(n_fft, n_fft // radix * shift)
+                    found = fft.registers_plan(n_fft, n_fft // radix * shift)
                     if found is not None:
                         yield found, found.defines(), f"n_fft={n_fft} shift={found.shift}"
         return
     forward = kind.name == "msp_stft"
-    for n_fft in plan.supported_sizes():
-        which = (plan.stft_plan if forward else plan.istft_plan)(n_fft)
+    for n_fft in fft.supported_sizes():
+        which = (fft.stft_plan if forward else fft.istft_plan)(n_fft)
         yield which, which.defines(), f"n_fft={n_fft}"
 
 
-def _transforms(kind) -> Iterator[tuple[plan.Plan, str, str]]:
+def _transforms(kind) -> Iterator[tuple[fft.Plan, str, str]]:
     seen = set()
     complex_valued = not kind.is_real
-    for n_fft in range(1, plan.MAX_N_FFT + 1):
-        if not plan.supports(n_fft, complex_valued):
+    for n_fft in range(1, fft.MAX_N_FFT + 1):
+        if not fft.supports(n_fft, complex_valued):
             continue
         points = n_fft if complex_valued or n_fft % 2 else n_fft // 2
-        if not plan.supports_real(2 * points) and points > plan.MAX_BLUESTEIN_POINTS:
+        if not fft.supports_real(2 * points) and points > fft.MAX_BLUESTEIN_POINTS:
             continue  # the real family's alone
-        how = plan.transform(n_fft, complex_valued, kind.inverse)
+        how = fft.transform(n_fft, complex_valued, kind.inverse)
         if (how.bluestein, how.packed) == (kind.bluestein, kind.packed) and how.plan not in seen:
             seen.add(how.plan)
             yield how.plan, how.defines(), f"points={how.points}"
 
 
-
 def _of_features(family: ModuleType) -> Iterator[Generated]:
     """By plan, filterbank or none, gradient, power and sample type."""
     seen = set()
-    for n_fft in range(2, plan.MAX_N_FFT + 1):
-        if not plan.supports(n_fft):
+    for n_fft in range(2, fft.MAX_N_FFT + 1):
+        if not fft.supports(n_fft):
             continue
         few = n_fft // 4 + 1
         for banded, (gradient, used) in itertools.product((False, True), ((False, None), (False, few), (True, None))):
@@ -171,12 +174,19 @@ def _of_features(family: ModuleType) -> Iterator[Generated]:
                     how = program.how
                     kind = program.name, banded, gradient, how and how.bluestein, how and how.folded
                     also = (program.name, power), (program.name, dtype)
-                    yield Generated(f"n_fft={n_fft} {kind} {also}", family._PARTS[program.name], defines, program.name,
-                                    program.plan, kind, program.plan.threads, also)
+                    yield Generated(
+                        f"n_fft={n_fft} {kind} {also}",
+                        family._PARTS[program.name],
+                        defines,
+                        program.name,
+                        program.plan,
+                        kind,
+                        program.plan.threads,
+                        also,
+                    )
 
-
-    for n_fft in plan.supported_sizes():  # the gradient in one launch
-        which = plan.istft_plan(n_fft)
+    for n_fft in fft.supported_sizes():  # the gradient in one launch
+        which = fft.istft_plan(n_fft)
         for banded, power, dtype in itertools.product((False, True), (1.0, 2.0, 1.5), family._SAMPLES):
             defines = family._adjoint_defines(which, banded, power, dtype)
             kind = "msp_istft of features", banded
@@ -187,5 +197,5 @@ def _of_features(family: ModuleType) -> Iterator[Generated]:
 
 def _of_limits(family: ModuleType) -> Iterator[Generated]:
     """Several kernels in one text, and no plan."""
-    for name in re.findall(r"kernel void (\w+)", launch.source(family._PARTS, "")):
+    for name in re.findall(r"kernel void (\w+)", dispatch.source(family._PARTS, "")):
         yield Generated(name, family._PARTS, "", name, None, (name,), family._THREADS)

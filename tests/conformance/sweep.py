@@ -29,8 +29,8 @@ from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 
-from mps_spectro_patch import selftest
-from mps_spectro_patch.kernels import host
+from mps_spectro_patch.execution import selftest
+from mps_spectro_patch.kernels.compilers import simulator
 
 from . import checker, frontend, shapes, signatures, sources
 
@@ -92,7 +92,7 @@ def preprocessed(texts: list[str]) -> list[str]:
     for text in texts:
         names = dict.fromkeys(_DEFINE.findall(text))
         parts.append(f"msp_next_source\n{text}\n" + "".join(f"#undef {name}\n" for name in names))
-    _, *found = _BEGIN.split(host.preprocess("".join(parts)))
+    _, *found = _BEGIN.split(simulator.preprocess("".join(parts)))
     assert len(found) == len(texts)
     return [text.strip("\n") + "\n" for text in found]
 

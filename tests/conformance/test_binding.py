@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mps_spectro_patch.kernels import library, real
+from mps_spectro_patch.kernels.launch import smooth_size, transforms
 from tests.kernels import feature_hazards
 from tests.kernels.test_hazards import OPERATIONS, Case
 
@@ -78,7 +78,7 @@ def run_every_launch() -> None:
     for operation in (operation for name, operation in OPERATIONS.items() if name not in feature_hazards.OPERATIONS):
         case = {"dtype": torch.complex64, "window_dtype": torch.complex64, "complex_output": True}
         operation(Case(16, False, **case))
-    library.stft(torch.zeros(2, 99).half(), torch.ones(16), Case(16, True).forward)
+    transforms.stft(torch.zeros(2, 99).half(), torch.ones(16), Case(16, True).forward)
 
 
 def test_every_launch_in_the_code_is_made_and_fits_its_kernel():
@@ -97,9 +97,9 @@ def test_a_launch_that_is_not_made_is_named():
 
 def test_a_launch_that_does_not_fit_fails_the_test_that_makes_it(monkeypatch):
     recording.forget()
-    monkeypatch.setattr(real, "_SAMPLES", {**real._SAMPLES, torch.float16: "float"})  # reads half as float
+    monkeypatch.setattr(smooth_size, "_SAMPLES", smooth_size._SAMPLES | {torch.float16: "float"})  # reads half as float
     with pytest.raises(AssertionError, match=r"does not fit it: \[\"argument 0 \('input'\): a tensor of torch.float16"):
-        library.stft(torch.zeros(2, 99).half(), torch.ones(16), Case(16, True).forward)
+        transforms.stft(torch.zeros(2, 99).half(), torch.ones(16), Case(16, True).forward)
     monkeypatch.undo()
     recording.forget()
 

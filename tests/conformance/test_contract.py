@@ -9,7 +9,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mps_spectro_patch.kernels import compile_shader, cuda
+from mps_spectro_patch.kernels import compile_shader
+from mps_spectro_patch.kernels.compilers import cuda
 
 from .contract import CASTS, ENTRIES, KEYWORDS, PROPERTIES, RELEASES, SOURCE, SURFACE, at_least, release_of
 

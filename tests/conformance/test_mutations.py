@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from mps_spectro_patch.kernels import general, host, launch, library, plan, real
+from mps_spectro_patch.kernels.compilers import simulator
+from mps_spectro_patch.kernels.launch import any_size, dispatch, smooth_size, transforms
+from mps_spectro_patch.kernels.plans import fft
 from tests.kernels.test_hazards import OPERATIONS, Case
 
 from . import recording
@@ -122,7 +124,7 @@ def test_without_a_mutation_nothing_is_caught():
 
 def mutate(mutation: Mutation, monkeypatch) -> None:
     if mutation.file.endswith(".metal"):
-        original = launch._read
+        original = dispatch._read
 
         def read(part: str) -> str:
             text = original(part)
@@ -131,9 +133,9 @@ def mutate(mutation: Mutation, monkeypatch) -> None:
             assert mutation.old in text, "the mutation no longer fits the text"
             return text.replace(mutation.old, mutation.new, mutation.count or -1)
 
-        monkeypatch.setattr(launch, "_read", read)
+        monkeypatch.setattr(dispatch, "_read", read)
     else:
-        module, function = (launch, "recipe") if mutation.file == "launch.py" else (real, "_forward_recipe")
+        module, function = (dispatch, "recipe") if mutation.file == "launch.py" else (smooth_size, "_forward_recipe")
         wrapped = getattr(module, function)
         text = inspect.getsource(wrapped.__wrapped__ if hasattr(wrapped, "__wrapped__") else wrapped)
         assert mutation.old in text, "the mutation no longer fits the text"
@@ -141,7 +143,7 @@ def mutate(mutation: Mutation, monkeypatch) -> None:
         text = "from __future__ import annotations\n" + text.replace(mutation.old, mutation.new)
         exec(compile(text, "mutated", "exec"), vars(module), scope)
         changed = scope[function]
-        monkeypatch.setattr(module, function, recording.wrap_recipe(changed) if module is launch else changed)
+        monkeypatch.setattr(module, function, recording.wrap_recipe(changed) if module is dispatch else changed)
     recording.forget()
 
 
@@ -157,10 +159,10 @@ def catches(mutation: Mutation) -> set[str]:
     try:
         plain = run(case)
         for seed in range(4):
-            with host.test_mode(seed=seed, poison=False):
+            with simulator.test_mode(seed=seed, poison=False):
                 if not torch.equal(run(case), plain):
                     caught.add("order")
-        with host.test_mode(), library.poisoned_outputs():
+        with simulator.test_mode(), transforms.poisoned_outputs():
             if torch.view_as_real(run(case) + 0j).isnan().any():
                 caught.add("poison")
     except AssertionError as error:
@@ -168,7 +170,7 @@ def catches(mutation: Mutation) -> set[str]:
         return caught | {"binding"}
     for guard in ("start", "end"):
         try:
-            with host.test_mode(guard=guard, poison=False):
+            with simulator.test_mode(guard=guard, poison=False):
                 run(case)
         except RuntimeError as error:
             assert "outside of every buffer" in str(error)
@@ -190,21 +192,22 @@ def prepare(mutation: Mutation) -> tuple[Case, object]:
 
 def text_of(mutation: Mutation) -> str:
     operation, n_fft = mutation.operation, mutation.n_fft
-    if not plan.supports_real(n_fft):
+    if not fft.supports_real(n_fft):
         name = "msp_general_istft" if operation == "istft" else "msp_general_stft"
-        how = plan.transform(n_fft, False, operation == "istft")
-        return general.kernel_source(n_fft, False, general.Kind(name, how.bluestein, how.packed, False))
+        how = fft.transform(n_fft, False, operation == "istft")
+        return any_size.kernel_source(n_fft, False, any_size.Kind(name, how.bluestein, how.packed, False))
     if operation == "istft in registers":
-        return real.kernel_source(plan.registers_plan(n_fft, _HOP))
+        return smooth_size.kernel_source(fft.registers_plan(n_fft, _HOP))
     if operation == "istft":
-        return real.kernel_source(plan.istft_plan(n_fft))
-    return real.kernel_source(plan.stft_plan(n_fft), real.Kind("msp_stft", adjoint=operation == "istft_adjoint"))
+        return smooth_size.kernel_source(fft.istft_plan(n_fft))
+    kind = smooth_size.Kind("msp_stft", adjoint=operation == "istft_adjoint")
+    return smooth_size.kernel_source(fft.stft_plan(n_fft), kind)
 
 
 def threads_of(mutation: Mutation) -> int:
     operation, n_fft = mutation.operation, mutation.n_fft
-    if not plan.supports_real(n_fft):
-        return plan.transform(n_fft, False, operation == "istft").plan.threads
+    if not fft.supports_real(n_fft):
+        return fft.transform(n_fft, False, operation == "istft").plan.threads
     if operation == "istft in registers":
-        return plan.registers_plan(n_fft, _HOP).threads
-    return (plan.istft_plan if operation == "istft" else plan.stft_plan)(n_fft).threads
+        return fft.registers_plan(n_fft, _HOP).threads
+    return (fft.istft_plan if operation == "istft" else fft.stft_plan)(n_fft).threads

@@ -14,8 +14,8 @@ from . import conftest
 HERE = Path(__file__).parent
 LAUNCHES = """
 import torch
-from mps_spectro_patch.kernels import library, real
-from mps_spectro_patch.kernels.geometry import StftGeometry
+from mps_spectro_patch.kernels.launch import transforms as library, smooth_size as real
+from mps_spectro_patch.kernels.plans.geometry import StftGeometry
 
 def test_a_launch(monkeypatch):
     monkeypatch.setattr(real, "_SAMPLES", {**real._SAMPLES, torch.float16: "float"})  # a launch that does not fit

@@ -7,7 +7,7 @@ import random
 from pathlib import Path
 
 from mps_spectro_patch import kernels
-from mps_spectro_patch.kernels.plan import THREADGROUP_BYTES
+from mps_spectro_patch.kernels.plans.fft import THREADGROUP_BYTES
 from tests.conftest import SEED
 
 from . import sources, sweep

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from mps_spectro_patch.kernels import host
+from mps_spectro_patch.kernels.compilers import simulator
 from tests.conftest import SEED
 
 from . import shapes, sources, sweep
@@ -47,7 +47,7 @@ def test_numbers_in_a_rewritten_shape_give_what_rewriting_gives():
     some = random.Random(SEED).sample(sources.everything(), 24)
     for source, text in zip(some, sweep.preprocessed([source.text for source in some]), strict=True):
         shaped, numbers = shapes.shape(text)
-        direct, filled = rewrite(host.preprocess(source.text)), shapes.Mould(shaped).fill(numbers)
+        direct, filled = rewrite(simulator.preprocess(source.text)), shapes.Mould(shaped).fill(numbers)
         assert [replace(k, line=0) for k in filled.kernels] == [replace(k, line=0) for k in direct.kernels]
         assert shapes._MARKERS.sub("", filled.text) == shapes._MARKERS.sub("", direct.text)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mps_spectro_patch import cli
+from mps_spectro_patch.cli import commands
 
 ROOT = Path(__file__).parents[2]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
@@ -70,9 +70,9 @@ def test_a_steps_commands_can_run(step):
         elif words[:3] == ["python", "-m", "pytest"]:
             assert all((ROOT / word).exists() for word in words[3:] if "/" in word or word == "tests")
         elif words[:3] == ["python", "-m", "mps_spectro_patch"]:
-            if words[3] == "doctor" and "doctor" not in cli._parser().format_help():
+            if words[3] == "doctor" and "doctor" not in commands._parser().format_help():
                 pytest.skip("the doctor is not part of the command line yet")
-            assert cli._parser().parse_args(words[3:]).command
+            assert commands._parser().parse_args(words[3:]).command
         elif words[:4] == ["python", "-m", "pip", "install"]:
             extras = re.search(r"\[([\w,]+)\]", line)
             known = (ROOT / "pyproject.toml").read_text()

@@ -41,9 +41,15 @@ def functions(cursor: Cursor) -> Iterator[Cursor]:
     for child in cursor.get_children():
         if child.kind in FUNCTIONS:
             yield child
-        elif child.kind in (CursorKind.NAMESPACE, CursorKind.STRUCT_DECL, CursorKind.CLASS_DECL,
-                            CursorKind.CLASS_TEMPLATE, CursorKind.UNION_DECL,
-                            CursorKind.CLASS_TEMPLATE_PARTIAL_SPECIALIZATION, CursorKind.LINKAGE_SPEC):
+        elif child.kind in (
+            CursorKind.NAMESPACE,
+            CursorKind.STRUCT_DECL,
+            CursorKind.CLASS_DECL,
+            CursorKind.CLASS_TEMPLATE,
+            CursorKind.UNION_DECL,
+            CursorKind.CLASS_TEMPLATE_PARTIAL_SPECIALIZATION,
+            CursorKind.LINKAGE_SPEC,
+        ):
             yield from functions(child)
 
 

@@ -261,4 +261,3 @@ def _in_memory(declaration: Cursor) -> bool:
         if type.get_address_space() in (1, 2):  # clang's numbers of __global and __local
             return True
     return False
-

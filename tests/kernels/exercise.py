@@ -14,8 +14,9 @@ import argparse
 
 import torch
 
-from mps_spectro_patch.kernels import library, plan
-from mps_spectro_patch.kernels.geometry import IstftGeometry, StftGeometry
+from mps_spectro_patch.kernels.launch import transforms
+from mps_spectro_patch.kernels.plans import fft
+from mps_spectro_patch.kernels.plans.geometry import IstftGeometry, StftGeometry
 
 from .test_hazards import CASES, OPERATIONS, Case
 
@@ -26,10 +27,10 @@ def exercise(n_fft: int, device: torch.device) -> None:
         samples = 5 * n_fft + 3
         signal = torch.randn(2, samples, device=device)
         geometry = StftGeometry(2, samples, n_fft, hop_length, n_fft, n_fft // 2 if center else 0, pad_mode, False)
-        spectrum = library.stft(signal, window, geometry)
+        spectrum = transforms.stft(signal, window, geometry)
         frames = spectrum.shape[2]
         length = n_fft + hop_length * (frames - 1) - (n_fft // 2 * 2 if center else 0)
-        result = library.istft(
+        result = transforms.istft(
             spectrum, window, IstftGeometry(2, frames, n_fft, hop_length, n_fft, center, False, True, length)
         )
         assert result is not None and result.shape == (2, length)
@@ -51,7 +52,7 @@ def main() -> None:
             torch.cuda.synchronize()
         print(f"exercised {len(chosen)} ways through the kernels on {options.device}")
         return
-    sizes = plan.supported_sizes()[part::parts]
+    sizes = fft.supported_sizes()[part::parts]
     for n_fft in sizes:
         exercise(n_fft, torch.device(options.device))
     if options.device == "cuda":

@@ -13,8 +13,8 @@ OPERATIONS: dict[str, Any] = {}
 CASES: list[tuple[str, int, dict]] = []
 
 if find_spec(f"{kernels.__name__}.features"):
-    from mps_spectro_patch.kernels import features, limits
-    from mps_spectro_patch.kernels.bands import Bands
+    from mps_spectro_patch.kernels.launch import feature_passes, features
+    from mps_spectro_patch.kernels.tables.filterbank import Bands
 
     def _basis(bins: int) -> Bands:
         """Overlapping triangles of four bins."""
@@ -49,7 +49,7 @@ if find_spec(f"{kernels.__name__}.features"):
 
     def _standardised(case: Any) -> torch.Tensor:
         values = case.spectrum.real.contiguous().clone()
-        limits.standardise(values, 1e-5)
+        feature_passes.standardise(values, 1e-5)
         return values
 
     OPERATIONS = {
@@ -60,7 +60,7 @@ if find_spec(f"{kernels.__name__}.features"):
         "spectrogram_gradient": lambda case: _gradient(case, False),
         "bands_gradient": lambda case: _gradient(case, True),
         "limited": _limited,
-        "decibels": lambda case: limits.decibels(case.spectrum.abs().contiguous(), 2, 1e-10, 10.0, 0.0, 30.0),
+        "decibels": lambda case: feature_passes.decibels(case.spectrum.abs().contiguous(), 2, 1e-10, 10.0, 0.0, 30.0),
         "standardised": _standardised,
     }
     for operation in ("spectrogram", "bands", "spectrogram_gradient", "bands_gradient"):

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from mps_spectro_patch.kernels import library
-from mps_spectro_patch.kernels.geometry import PAD_MODES, IstftGeometry, StftGeometry
+from mps_spectro_patch.kernels.launch import transforms
+from mps_spectro_patch.kernels.plans.geometry import PAD_MODES, IstftGeometry, StftGeometry
 
 from .reference import assert_accurate, assert_gradient_accurate
 
@@ -34,9 +34,9 @@ def stft_gradients(
     if rows > 1:  # torch's memory order, and another
         gradient = gradient.transpose(1, 2).contiguous().transpose(1, 2)
     reference.backward(gradient.to(torch.complex128).cpu())
-    with library.poisoned_outputs():
-        assert_gradient_accurate(library.stft_adjoint(gradient, window, geometry), x.grad)
-        assert_gradient_accurate(library.stft_window_gradient(gradient, signal, window, geometry), w.grad)
+    with transforms.poisoned_outputs():
+        assert_gradient_accurate(transforms.stft_adjoint(gradient, window, geometry), x.grad)
+        assert_gradient_accurate(transforms.stft_window_gradient(gradient, signal, window, geometry), w.grad)
 
 
 def istft_gradients(
@@ -55,10 +55,10 @@ def istft_gradients(
     reference = torch._VF.istft(s, n_fft, hop_length, win_length, w, center, normalized, onesided, length, False)
     gradient = torch.randn(reference.shape, device=device)
     reference.backward(gradient.double().cpu())
-    with library.poisoned_outputs():
-        assert_accurate(library.istft(spectrum, window, geometry), reference.detach())
-        assert_gradient_accurate(library.istft_adjoint(gradient, window, geometry), s.grad)
-        assert_gradient_accurate(library.istft_window_gradient(gradient, spectrum, window, geometry), w.grad)
+    with transforms.poisoned_outputs():
+        assert_accurate(transforms.istft(spectrum, window, geometry), reference.detach())
+        assert_gradient_accurate(transforms.istft_adjoint(gradient, window, geometry), s.grad)
+        assert_gradient_accurate(transforms.istft_window_gradient(gradient, spectrum, window, geometry), w.grad)
 
 
 @pytest.mark.parametrize("n_fft", SIZES)

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from mps_spectro_patch.kernels import cache, host
+from mps_spectro_patch.kernels.compilers import cache_folder as cache
+from mps_spectro_patch.kernels.compilers import simulator
 
 needs_compiler = pytest.mark.skipif(
     os.environ.get("MPS_SPECTRO_TEST_DEVICE", "simulator") != "simulator", reason="about the simulator alone"
@@ -27,7 +28,7 @@ SOMEBODY = 54321  # a user without a name
 def folder(tmp_path, monkeypatch) -> Path:
     """The wanted folder, made by us; the simulator's runtime still comes from the usual one."""
     if os.environ.get("MPS_SPECTRO_TEST_DEVICE", "simulator") == "simulator":
-        host._simulator()
+        simulator._simulator()
     monkeypatch.setenv("MPS_SPECTRO_PATCH_CACHE", str(tmp_path / "cache"))
     return cache.cache_directory()
 
@@ -52,7 +53,7 @@ def owned(monkeypatch):
     return give
 
 
-def result(library: host.Library) -> int:
+def result(library: simulator.Library) -> int:
     x = torch.zeros(1, dtype=torch.int32)
     library.f(x)
     return x.item()
@@ -133,31 +134,31 @@ def test_a_temporary_folder_that_somebody_made_in_place_of_ours_is_not_used(fold
 def test_a_planted_library_is_not_loaded(folder, tmp_path, open_to_all):
     """It comes with a record that fits, as from somebody who knows how we write them."""
     marker = tmp_path / "marker"
-    evil = host._compile(
+    evil = simulator._compile(
         f'#include <cstdio>\n__attribute__((constructor)) void run() {{ fclose(fopen("{marker}", "w")); }}', []
     )
-    path, names = host._build(SOURCE)
+    path, names = simulator._build(SOURCE)
     planted, _ = cache.keep_library(path.name.partition("-")[0], evil, names)
     what = {"folder": folder, "library": planted, "record": next(folder.glob("*.json"))}
     if open_to_all == "nothing":  # the trap works
         with pytest.raises(AttributeError):
-            host.compile_shader(SOURCE)
+            simulator.compile_shader(SOURCE)
         assert marker.exists()
         return
     what[open_to_all].chmod(0o777)
-    assert result(host.compile_shader(SOURCE)) == 42
+    assert result(simulator.compile_shader(SOURCE)) == 42
     assert not marker.exists()
 
 
 @needs_compiler
 @pytest.mark.parametrize("suffix", [".so", ".json"])
 def test_a_file_of_another_user_is_not_used_but_written_anew(folder, suffix, owned, monkeypatch, caplog):
-    path, _ = host._build(SOURCE)
+    path, _ = simulator._build(SOURCE)
     owned(path if suffix == ".so" else next(folder.glob("*.json")))
     made = []
-    compile_ = host._compile
-    monkeypatch.setattr(host, "_compile", lambda *args: made.append(compile_(*args)) or made[-1])
-    assert result(host.compile_shader(SOURCE)) == 42
+    compile_ = simulator._compile
+    monkeypatch.setattr(simulator, "_compile", lambda *args: made.append(compile_(*args)) or made[-1])
+    assert result(simulator.compile_shader(SOURCE)) == 42
     assert len(made) == 1 and "belongs to another user" in caplog.text
 
 
@@ -188,13 +189,13 @@ DAMAGE = {
 @pytest.mark.parametrize("damage", [name for name in DAMAGE if name != "a folder"])
 @pytest.mark.parametrize("suffix", [".so", ".json"])
 def test_a_damaged_file_is_built_again_quietly_and_once(folder, damage, suffix, monkeypatch, caplog, recwarn):
-    host._build(SOURCE)  # which loads nothing
+    simulator._build(SOURCE)  # which loads nothing
     (path,) = folder.glob(f"*{suffix}")
     DAMAGE[damage](path)
-    assert result(host.compile_shader(SOURCE)) == 42
+    assert result(simulator.compile_shader(SOURCE)) == 42
     assert not caplog.records and not recwarn.list
-    monkeypatch.setattr(host, "_compile", None)
-    assert result(host.compile_shader(SOURCE)) == 42
+    monkeypatch.setattr(simulator, "_compile", None)
+    assert result(simulator.compile_shader(SOURCE)) == 42
     assert len(list(folder.iterdir())) == 2
 
 
@@ -249,10 +250,10 @@ def test_a_library_always_fits_its_record_while_many_are_written_at_once(folder)
 
 
 def test_a_file_is_left_as_it_was_when_writing_fails(folder, monkeypatch):
-    cache.write(folder / "file", b"before")
+    cache.write_file(folder / "file", b"before")
     monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError("the disk is full")))
     with pytest.raises(OSError, match="full"):
-        cache.write(folder / "file", b"after")
+        cache.write_file(folder / "file", b"after")
     assert [path.read_bytes() for path in folder.iterdir()] == [b"before"]
 
 
@@ -296,7 +297,7 @@ WITHOUT_HOME = """
 import os, pwd
 import torch
 import mps_spectro_patch as msp
-from mps_spectro_patch.kernels import cache
+from mps_spectro_patch.kernels.compilers import cache_folder as cache
 if os.geteuid() == 0:
     os.setuid(54321)
 else:
@@ -320,7 +321,7 @@ def test_a_user_without_home_and_name_gets_a_folder_for_the_process():
 
 FORKING = """
 import multiprocessing, os
-from mps_spectro_patch.kernels import cache
+from mps_spectro_patch.kernels.compilers import cache_folder as cache
 
 def in_child(before):
     import shutil

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from mps_spectro_patch.kernels import cuda, plan, real
+from mps_spectro_patch.kernels.compilers import cuda
+from mps_spectro_patch.kernels.launch import smooth_size
+from mps_spectro_patch.kernels.plans import fft
 
 EVERYTHING = """#include <metal_stdlib>
 using namespace metal;
@@ -56,6 +58,6 @@ def test_bad_metal_is_a_syntax_error_with_nvrtcs_log():
 
 @pytest.mark.parametrize("n_fft", [400, 1024, 8192])
 def test_the_packages_own_kernels_become_machine_code(n_fft):
-    for make in (plan.stft_plan, plan.istft_plan):
-        text = cuda.unit(cuda.translation(real.kernel_source(make(n_fft))))
+    for make in (fft.stft_plan, fft.istft_plan):
+        text = cuda.unit(cuda.translation(smooth_size.kernel_source(make(n_fft))))
         assert cuda.compile_unit(text, (9, 0)).startswith(b"\x7fELF")

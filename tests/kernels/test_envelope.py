@@ -5,7 +5,7 @@ import gc
 import pytest
 import torch
 
-from mps_spectro_patch.kernels import envelope as envelopes
+from mps_spectro_patch.kernels.tables import envelope as envelopes
 
 CPU = torch.device("cpu")
 

@@ -3,8 +3,10 @@
 import pytest
 import torch
 
-from mps_spectro_patch.kernels import general, host, launch, library, plan
-from mps_spectro_patch.kernels.geometry import PAD_MODES, IstftGeometry, StftGeometry
+from mps_spectro_patch.kernels.compilers import simulator
+from mps_spectro_patch.kernels.launch import any_size, dispatch, transforms
+from mps_spectro_patch.kernels.plans import fft
+from mps_spectro_patch.kernels.plans.geometry import PAD_MODES, IstftGeometry, StftGeometry
 
 from .reference import assert_accurate, assert_gradient_accurate
 
@@ -31,12 +33,34 @@ def torch_stft(signal, window, g: StftGeometry):
 
 
 def torch_istft(spectrum, window, g: IstftGeometry, complex_output):
-    return torch._VF.istft(spectrum, g.n_fft, g.hop_length, g.win_length, window, g.center, g.normalized, g.onesided,
-                           g.length, complex_output)
+    return torch._VF.istft(
+        spectrum,
+        g.n_fft,
+        g.hop_length,
+        g.win_length,
+        window,
+        g.center,
+        g.normalized,
+        g.onesided,
+        g.length,
+        complex_output,
+    )
 
 
-def check_stft(n_fft, hop_length, samples, device, rows=2, win_length=None, pad=None, pad_mode="reflect",
-               normalized=False, onesided=True, dtype=torch.float32, window_dtype=torch.float32):
+def check_stft(
+    n_fft,
+    hop_length,
+    samples,
+    device,
+    rows=2,
+    win_length=None,
+    pad=None,
+    pad_mode="reflect",
+    normalized=False,
+    onesided=True,
+    dtype=torch.float32,
+    window_dtype=torch.float32,
+):
     """Forward, and the gradient of the signal."""
     win_length = win_length or n_fft
     pad = n_fft // 2 if pad is None else pad
@@ -47,17 +71,29 @@ def check_stft(n_fft, hop_length, samples, device, rows=2, win_length=None, pad=
     window = window if window_dtype.is_complex else window.abs() + 0.1
     x, w = wide(signal), wide(window)
     reference = torch_stft(x, w, geometry)
-    with library.poisoned_outputs():
-        got = library.stft(signal, window, geometry)
+    with transforms.poisoned_outputs():
+        got = transforms.stft(signal, window, geometry)
         assert_accurate(got, reference.detach())
         assert got.stride() == (geometry.frames * geometry.bins, 1, geometry.bins)
         gradient = torch.randn(reference.shape, dtype=torch.complex64, device=device)
         reference.backward(gradient.to(torch.complex128).cpu())
-        assert_gradient_accurate(library.stft_adjoint(gradient, window, geometry, dtype.is_complex), x.grad)
+        assert_gradient_accurate(transforms.stft_adjoint(gradient, window, geometry, dtype.is_complex), x.grad)
 
 
-def check_istft(n_fft, hop_length, frames, device, rows=2, win_length=None, center=True, normalized=False,
-                onesided=True, extra=0, complex_output=False, window_dtype=torch.float32):
+def check_istft(
+    n_fft,
+    hop_length,
+    frames,
+    device,
+    rows=2,
+    win_length=None,
+    center=True,
+    normalized=False,
+    onesided=True,
+    extra=0,
+    complex_output=False,
+    window_dtype=torch.float32,
+):
     """Forward, and the gradient of the spectrum."""
     win_length = win_length or n_fft
     onesided = onesided and not complex_output
@@ -69,17 +105,18 @@ def check_istft(n_fft, hop_length, frames, device, rows=2, win_length=None, cent
         window = torch.complex(window, torch.rand(win_length, device=device) * 0.2)
     s, w = wide(spectrum), wide(window)
     reference = torch_istft(s, w, geometry, complex_output)
-    with library.poisoned_outputs():
-        assert_accurate(library.istft(spectrum, window, geometry, complex_output), reference.detach())
-        gradient = torch.randn(reference.shape, dtype=torch.complex64 if complex_output else torch.float32,
-                               device=device)
+    with transforms.poisoned_outputs():
+        assert_accurate(transforms.istft(spectrum, window, geometry, complex_output), reference.detach())
+        gradient = torch.randn(
+            reference.shape, dtype=torch.complex64 if complex_output else torch.float32, device=device
+        )
         reference.backward(gradient.to(reference.dtype).cpu())
-        assert_gradient_accurate(library.istft_adjoint(gradient, window, geometry), s.grad)
+        assert_gradient_accurate(transforms.istft_adjoint(gradient, window, geometry), s.grad)
 
 
 @pytest.mark.parametrize("n_fft", (*SIZES, *LARGE))
 def test_stft_of_any_size(n_fft, torch_device):
-    assert not plan.supports_real(n_fft) and plan.supports(n_fft)
+    assert not fft.supports_real(n_fft) and fft.supports(n_fft)
     rows = 64 if n_fft < 8 else 2  # enough numbers for a relative error
     check_stft(n_fft, n_fft // 3 + 1, 3 * n_fft + 7, torch_device, rows)
     check_stft(n_fft, max(1, n_fft // 4), 2 * n_fft + 1, torch_device, rows, max(1, n_fft - 3), 0, onesided=False)
@@ -139,10 +176,10 @@ def test_one_frame_and_other_lengths(torch_device):
 def test_frames_do_not_meet_in_a_transform(n_fft, torch_device):
     signal, window = torch.randn(1, 8 * n_fft, device=torch_device), torch.rand(n_fft, device=torch_device)
     geometry = StftGeometry(1, 8 * n_fft, n_fft, n_fft, n_fft, 0, "constant", False)
-    clean = library.stft(signal, window, geometry)
+    clean = transforms.stft(signal, window, geometry)
     signal[0, 3 * n_fft + 5] = float("nan")
     signal[0, 5 * n_fft + 5] = 1e30
-    got = library.stft(signal, window, geometry)
+    got = transforms.stft(signal, window, geometry)
     for frame in (0, 1, 2, 4, 6, 7):
         assert torch.equal(torch.view_as_real(got[:, :, frame]), torch.view_as_real(clean[:, :, frame]))
     assert got[:, :, 3].isnan().any()
@@ -152,7 +189,7 @@ def test_a_size_never_met_before_compiles_nothing(torch_device, monkeypatch):
     check_stft(1085, 300, 3000, torch_device)
     check_stft(1218, 300, 3000, torch_device)
     compiled = []
-    monkeypatch.setattr(launch, "compile_shader", lambda *_: compiled.append(1))
+    monkeypatch.setattr(dispatch, "compile_shader", lambda *_: compiled.append(1))
     check_stft(1087, 300, 3000, torch_device)  # odd, in 4096 points as well
     check_stft(1214, 300, 3000, torch_device)  # packed, in 2048
     assert not compiled
@@ -163,17 +200,17 @@ def test_results_do_not_depend_on_the_order_of_threads(n_fft):
     forward = StftGeometry(2, 3 * n_fft, n_fft, n_fft // 3, n_fft, n_fft // 2, "reflect", False)
     inverse = IstftGeometry(2, forward.frames, n_fft, n_fft // 3, n_fft, True, False, True, 2 * n_fft)
     signal, window, gradient = torch.randn(2, 3 * n_fft), torch.rand(n_fft) + 0.2, torch.randn(2, 2 * n_fft)
-    spectrum = library.stft(signal, window, forward)
+    spectrum = transforms.stft(signal, window, forward)
 
     def results():
-        yield torch.view_as_real(library.stft(signal, window, forward))
-        yield library.istft(spectrum, window, inverse)
-        yield library.stft_adjoint(spectrum, window, forward)
-        yield torch.view_as_real(library.istft_adjoint(gradient, window, inverse))
+        yield torch.view_as_real(transforms.stft(signal, window, forward))
+        yield transforms.istft(spectrum, window, inverse)
+        yield transforms.stft_adjoint(spectrum, window, forward)
+        yield torch.view_as_real(transforms.istft_adjoint(gradient, window, inverse))
 
     expected = list(results())
     for seed in range(3):
-        with host.test_mode(seed=seed), library.poisoned_outputs():
+        with simulator.test_mode(seed=seed), transforms.poisoned_outputs():
             assert all(map(torch.equal, results(), expected))
 
 
@@ -182,5 +219,5 @@ def test_complex_windows_whose_squares_cancel_are_left_to_torch(torch_device):
     window[8:] *= 1j
     spectrum = torch.randn(1, 16, 9, dtype=torch.complex64, device=torch_device)
     geometry = IstftGeometry(1, 9, 16, 8, 16, True, False, False, 64)
-    assert library.istft(spectrum, window, geometry, True) is None
-    assert general.istft(spectrum, window, geometry, True) is None
+    assert transforms.istft(spectrum, window, geometry, True) is None
+    assert any_size.istft(spectrum, window, geometry, True) is None

@@ -7,7 +7,8 @@ import os
 import pytest
 import torch
 
-from mps_spectro_patch.kernels import compile_shader, host
+from mps_spectro_patch.kernels import compile_shader
+from mps_spectro_patch.kernels.compilers import simulator
 
 pytestmark = pytest.mark.skipif(
     os.environ.get("MPS_SPECTRO_TEST_DEVICE", "simulator") != "simulator", reason="about the simulator alone"
@@ -43,7 +44,7 @@ def move(library, shift_from: int, shift_to: int, count: int = 7, dtype=torch.fl
 @pytest.mark.parametrize("guard", ["start", "end"])
 @pytest.mark.parametrize("count", [1, 7, 1024, 5000])
 def test_what_stays_inside_gives_the_same_results(library, guard, count):
-    with host.test_mode(guard=guard):
+    with simulator.test_mode(guard=guard):
         assert move(library, 0, 0, count).equal(torch.arange(float(count)))
 
 
@@ -53,7 +54,7 @@ def test_what_stays_inside_gives_the_same_results(library, guard, count):
     ((4_000_000, 0), "end", "argument 0"), ((0, -4_000_000), "end", "argument 1"),
 ])  # fmt: skip
 def test_one_element_outside_is_an_error_that_names_thread_argument_and_byte(library, shifts, guard, where):
-    with host.test_mode(guard=guard):
+    with simulator.test_mode(guard=guard):
         with pytest.raises(RuntimeError, match=rf"outside of every buffer: thread \(\d, 0, 0\).*{where}.*kernel move"):
             move(library, *shifts)
         assert move(library, 0, 0).equal(torch.arange(7.0))  # and the simulator goes on
@@ -62,7 +63,7 @@ def test_one_element_outside_is_an_error_that_names_thread_argument_and_byte(lib
 def test_reading_beyond_a_list_is_an_error(library):
     target = torch.zeros(1, dtype=torch.int32)
     casts = {1: "int32", 2: "int32"}
-    with host.test_mode(guard="end"):
+    with simulator.test_mode(guard="end"):
         library.last_of_list(target, [5, 6, 7], 2, threads=1, arg_casts=casts)
         assert target.tolist() == [7]
         with pytest.raises(RuntimeError, match="byte 12 of argument 1, which has 12"):
@@ -71,13 +72,13 @@ def test_reading_beyond_a_list_is_an_error(library):
 
 def test_what_lies_between_the_elements_of_a_view_is_nan(library):
     x, target = torch.ones(4, 3), torch.zeros(12)
-    with host.test_mode(guard="end"):
+    with simulator.test_mode(guard="end"):
         library.row(x[:, :2], target, threads=11)
     assert target.isnan().tolist() == [i % 3 == 2 and i < 11 for i in range(12)]
 
 
 def test_without_a_guard_nothing_changes(library):
-    with host.test_mode(guard="end"):
+    with simulator.test_mode(guard="end"):
         pass
     base = torch.arange(9.0)
     library.move(base[1:3], base[4:6], [1, 1], threads=2, arg_casts={2: "int32"})  # inside of `base` after all

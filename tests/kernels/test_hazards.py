@@ -14,8 +14,10 @@ from functools import cache
 import pytest
 import torch
 
-from mps_spectro_patch.kernels import host, launch, library, plan
-from mps_spectro_patch.kernels.geometry import IstftGeometry, StftGeometry
+from mps_spectro_patch.kernels.compilers import simulator
+from mps_spectro_patch.kernels.launch import dispatch, transforms
+from mps_spectro_patch.kernels.plans import fft
+from mps_spectro_patch.kernels.plans.geometry import IstftGeometry, StftGeometry
 from tests.conformance import recording, sources
 
 from . import feature_hazards
@@ -50,7 +52,7 @@ def hops_in_registers() -> dict[tuple, tuple[int, int]]:
     return found
 
 
-def way_in_registers(which: plan.Plan) -> tuple:
+def way_in_registers(which: fft.Plan) -> tuple:
     """As sources.way(), and whether frames overlap at all and the last hop under a frame is a whole one."""
     return (*sources.way(which), which.reach > 1, which.radices[-1] % which.shift == 0)
 
@@ -82,12 +84,12 @@ class Case:
 
 
 OPERATIONS: dict[str, Callable[[Case], torch.Tensor]] = {
-    "stft": lambda c: library.stft(c.signal, c.window, c.forward),
-    "istft": lambda c: library.istft(c.spectrum, c.window, c.inverse, c.complex_output),
-    "stft_adjoint": lambda c: library.stft_adjoint(c.spectrum, c.window, c.forward, c.complex_input),
-    "istft_adjoint": lambda c: library.istft_adjoint(c.gradient, c.window, c.inverse),
-    "stft_window_gradient": lambda c: library.stft_window_gradient(c.spectrum, c.signal, c.window, c.forward),
-    "istft_window_gradient": lambda c: library.istft_window_gradient(c.gradient, c.spectrum, c.window, c.inverse),
+    "stft": lambda c: transforms.stft(c.signal, c.window, c.forward),
+    "istft": lambda c: transforms.istft(c.spectrum, c.window, c.inverse, c.complex_output),
+    "stft_adjoint": lambda c: transforms.stft_adjoint(c.spectrum, c.window, c.forward, c.complex_input),
+    "istft_adjoint": lambda c: transforms.istft_adjoint(c.gradient, c.window, c.inverse),
+    "stft_window_gradient": lambda c: transforms.stft_window_gradient(c.spectrum, c.signal, c.window, c.forward),
+    "istft_window_gradient": lambda c: transforms.istft_window_gradient(c.gradient, c.spectrum, c.window, c.inverse),
     **feature_hazards.OPERATIONS,
 }
 HALF, BFLOAT, COMPLEX = torch.float16, torch.bfloat16, torch.complex64
@@ -131,11 +133,11 @@ def test_a_kernel_keeps_to_its_arguments_and_needs_no_order_of_threads(number):
     for odd_hop in (number % 2 == 0,) if one_hop else (True, False):
         case = Case(n_fft, odd_hop, **options)
         run = OPERATIONS[operation]
-        with library.poisoned_outputs():
+        with transforms.poisoned_outputs():
             expected = run(case)
         assert not torch.view_as_real(expected + 0j).isnan().any(), "an element was not written"
         for seed, guard in CONDITIONS:
-            with host.test_mode(seed=seed, guard=guard), library.poisoned_outputs():
+            with simulator.test_mode(seed=seed, guard=guard), transforms.poisoned_outputs():
                 assert torch.equal(run(case), expected), f"another result with seed {seed}, guard at the {guard}"
 
 
@@ -143,7 +145,7 @@ def test_no_way_through_the_overlap_in_registers_is_left_out():
     run: dict[str, set[tuple]] = {"istft": set(), "stft_adjoint": set()}
     for operation, n_fft, options in CASES:
         if "hop_length" in options:
-            which = plan.inverse_plan(n_fft, options["hop_length"])
+            which = fft.inverse_plan(n_fft, options["hop_length"])
             run[operation].add(way_in_registers(which))
     every = set(hops_in_registers())
     assert run["istft"] == every and len(every) >= 12
@@ -155,13 +157,13 @@ def test_no_way_through_the_overlap_in_registers_is_left_out():
 
 def test_no_kernel_of_the_package_is_left_out(monkeypatch):
     launched = set()
-    original = launch.recipe
+    original = dispatch.recipe
 
     def recipe(kernel, *args):
         launched.add(kernel._name)
         return original(kernel, *args)
 
-    monkeypatch.setattr(launch, "recipe", recipe)
+    monkeypatch.setattr(dispatch, "recipe", recipe)
     recording.forget()
     for operation in {operation for operation, _, _ in CASES}:
         for n_fft in (16, 7):

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from mps_spectro_patch.kernels import launch, library, plan, real
-from mps_spectro_patch.kernels.geometry import IstftGeometry, runs_per_row
+from mps_spectro_patch.kernels.launch import dispatch, smooth_size, transforms
+from mps_spectro_patch.kernels.plans import fft
+from mps_spectro_patch.kernels.plans.geometry import IstftGeometry, runs_per_row
 
 from .reference import REL_L2, assert_accurate, istft64
 
@@ -14,8 +15,8 @@ def run(spectrum, window, n_fft, hop_length, center=True, normalized=False, leng
     if length is None:
         length = n_fft + hop_length * (frames - 1) - (n_fft // 2 * 2 if center else 0)
     geometry = IstftGeometry(rows, frames, n_fft, hop_length, window.numel(), center, normalized, True, length)
-    with library.poisoned_outputs():
-        return library.istft(spectrum, window, geometry)
+    with transforms.poisoned_outputs():
+        return transforms.istft(spectrum, window, geometry)
 
 
 def check(spectrum, window, n_fft, hop_length, length=None, **options):
@@ -30,7 +31,7 @@ def spectrum_of(rows, n_fft, frames, device):
     return torch.randn(rows, frames, n_fft // 2 + 1, dtype=torch.complex64, device=device).transpose(1, 2)
 
 
-@pytest.mark.parametrize("n_fft", plan.supported_sizes(8192) + [10_240, 12_288, 15_360, 16_384])
+@pytest.mark.parametrize("n_fft", fft.supported_sizes(8192) + [10_240, 12_288, 15_360, 16_384])
 def test_every_supported_size_is_accurate(n_fft, torch_device):
     window = torch.rand(n_fft, device=torch_device) + 0.2
     check(spectrum_of(2, n_fft, 11, torch_device), window, n_fft, n_fft // 4 + 1)
@@ -45,15 +46,15 @@ def test_any_hop(n_fft, division, torch_device):
 
 
 REGISTERS = [  # every 9th of the sizes and hops that overlap in registers, and those that programs use
-    *[(n, n // 4) for n in plan.supported_sizes(8192) if n % 4 == 0 and plan.registers_plan(n, n // 4)][::9],
-    *[(n, n // 2) for n in plan.supported_sizes(8192) if n % 2 == 0 and plan.registers_plan(n, n // 2)][3::9],
+    *[(n, n // 4) for n in fft.supported_sizes(8192) if n % 4 == 0 and fft.registers_plan(n, n // 4)][::9],
+    *[(n, n // 2) for n in fft.supported_sizes(8192) if n % 2 == 0 and fft.registers_plan(n, n // 2)][3::9],
     (400, 160), (480, 120), (512, 128), (4096, 1024), (5120, 1024), (6144, 1024), (7680, 1024), (8192, 1024),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("n_fft, hop_length", REGISTERS)
 def test_frames_that_overlap_in_registers(n_fft, hop_length, torch_device):
-    assert plan.registers_plan(n_fft, hop_length) is not None
+    assert fft.registers_plan(n_fft, hop_length) is not None
     for rows, frames in ((1, 40), (3, 7)):
         spectrum = spectrum_of(rows, n_fft, frames, torch_device)
         check(spectrum, torch.rand(n_fft, device=torch_device) + 0.2, n_fft, hop_length, length=frames * hop_length - 3)
@@ -131,13 +132,13 @@ def test_however_the_work_is_split_it_is_right_and_the_same_every_time(n_fft, ho
     spectrum, window = spectrum_of(2, n_fft, 30, torch_device), torch.rand(n_fft, device=torch_device) + 0.2
     results = []
     for threads in (1, 1000, 10_000_000):
-        monkeypatch.setitem(launch.RESIDENT_THREADS, torch_device.type, threads)
-        real._istft_recipe.cache_clear()
+        monkeypatch.setitem(dispatch.RESIDENT_THREADS, torch_device.type, threads)
+        smooth_size._istft_recipe.cache_clear()
         check(spectrum, window, n_fft, hop_length)
         results.append(run(spectrum, window, n_fft, hop_length))
         assert torch.equal(results[-1], run(spectrum, window, n_fft, hop_length))
-    real._istft_recipe.cache_clear()
-    if plan.registers_plan(n_fft, hop_length) is None:  # these add up in one order only
+    smooth_size._istft_recipe.cache_clear()
+    if fft.registers_plan(n_fft, hop_length) is None:  # these add up in one order only
         assert torch.equal(results[0], results[1]) and torch.equal(results[0], results[2])
 
 
@@ -151,9 +152,9 @@ def test_runs_fill_the_device_and_not_a_little_more(rows, hops, halo, resident, 
 
 def test_stft_and_istft_return_the_signal(torch_device):
     signal, window = torch.randn(2, 30_000, device=torch_device), torch.hann_window(2048, device=torch_device)
-    from mps_spectro_patch.kernels.geometry import StftGeometry
+    from mps_spectro_patch.kernels.plans.geometry import StftGeometry
 
-    spectrum = library.stft(signal, window, StftGeometry(2, 30_000, 2048, 441, 2048, 1024, "reflect", False))
+    spectrum = transforms.stft(signal, window, StftGeometry(2, 30_000, 2048, 441, 2048, 1024, "reflect", False))
     assert_accurate(run(spectrum, window, 2048, 441, length=30_000), signal.double().cpu())
 
 

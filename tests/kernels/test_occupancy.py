@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from mps_spectro_patch.kernels import features, plan, real
+from mps_spectro_patch.kernels.launch import features, smooth_size
+from mps_spectro_patch.kernels.plans import fft
 from tests.conformance import sources
 
 ROOT = Path(__file__).parents[2]
@@ -44,14 +45,14 @@ def test_the_table_is_that_of_the_plans(occupancy):
 @pytest.mark.parametrize("name", ["stft_plan", "istft_plan", "registers_plan", "transform", "features"])
 def test_a_changed_plan_changes_the_table(name, occupancy, rows, monkeypatch):
     """Of one size: every place that a plan comes from is looked at."""
-    module, name = (features, "_program") if name == "features" else (plan, name)
+    module, name = (features, "_program") if name == "features" else (fft, name)
     original = getattr(module, name)
 
     def changed(n_fft, *more):
         found = original(n_fft, *more)
         if n_fft not in (400, 399) or found is None:
             return found
-        if isinstance(found, plan.Plan):
+        if isinstance(found, fft.Plan):
             return replace(found, pad_shift=3)
         return replace(found, plan=replace(found.plan, frames=1))
 
@@ -60,7 +61,7 @@ def test_a_changed_plan_changes_the_table(name, occupancy, rows, monkeypatch):
 
 
 def test_every_plan_that_a_kernel_is_generated_from_has_its_row(occupancy, rows):
-    plans: dict[str, set[plan.Plan]] = {}
+    plans: dict[str, set[fft.Plan]] = {}
     in_registers = set()
     for one in occupancy.launched():
         # Bands take memory from frames: with more or fewer of them there are fewer or more frames.
@@ -101,7 +102,7 @@ def test_the_threadgroup_memory_of_a_row_is_that_of_the_compiled_kernel(kind, n_
         rows = (one for one in occupancy.launched() if (one.kind, one.n) == (kind, n_fft))
         one = next(one for one in rows if not shift or shift in one.shifts)
         which = one.plan
-        kernel = real._kernel(which, real.Kind("msp_stft" if kind == "stft" else "msp_istft"), device)
+        kernel = smooth_size._kernel(which, smooth_size.Kind("msp_stft" if kind == "stft" else "msp_istft"), device)
     assert (kernel.static_thread_group_memory_length, which.threads) == (one.threadgroup_bytes, one.plan.threads)
 
 

@@ -4,7 +4,7 @@ from math import prod
 
 import pytest
 
-from mps_spectro_patch.kernels import plan as plans
+from mps_spectro_patch.kernels.plans import fft as plans
 
 SIZES = plans.supported_sizes()
 NAMED = (400, 480, 512, 600, 960, 1200, 1920, 2048, 4096, 5120, 6144, 7680, 8192)

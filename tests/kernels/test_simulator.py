@@ -12,7 +12,8 @@ import pytest
 import torch
 
 import mps_spectro_patch
-from mps_spectro_patch.kernels import compile_shader, host
+from mps_spectro_patch.kernels import compile_shader
+from mps_spectro_patch.kernels.compilers import simulator
 
 pytestmark = pytest.mark.skipif(
     os.environ.get("MPS_SPECTRO_TEST_DEVICE", "simulator") != "simulator", reason="about the simulator alone"
@@ -79,7 +80,7 @@ def library():
 def results_under_seeds(kernel, x: torch.Tensor, group_size: int) -> set[tuple[float, ...]]:
     found = set()
     for seed in range(6):
-        with host.test_mode(seed=seed):
+        with simulator.test_mode(seed=seed):
             y = x.clone()
             kernel(y, group_size=group_size)
             found.add(tuple(y.tolist()))
@@ -101,7 +102,7 @@ def test_seeds_expose_a_missing_barrier(library):
 
 def test_one_seed_gives_one_result(library):
     def run() -> list[float]:
-        with host.test_mode(seed=3, poison=False):
+        with simulator.test_mode(seed=3, poison=False):
             y = torch.arange(256.0)
             library.rotate_without_barrier(y, group_size=256)
             return y.tolist()
@@ -111,13 +112,13 @@ def test_one_seed_gives_one_result(library):
 
 def test_poison_shows_threadgroup_memory_that_was_never_written(library):
     x = torch.zeros(64)
-    with host.test_mode():
+    with simulator.test_mode():
         library.uninitialised(x, group_size=64)
     assert x[:32].equal(torch.ones(32)) and x[32:].isnan().all()
 
 
 def test_test_mode_ends(library):
-    with host.test_mode(seed=1):
+    with simulator.test_mode(seed=1):
         pass
     x = torch.zeros(64)
     library.uninitialised(x, group_size=64)
@@ -152,7 +153,7 @@ def test_diverged_lanes_have_their_own_simd_operations_and_meet_again(library):
 @pytest.mark.parametrize("size", [1, 31, 32, 33, 300, 1024])
 def test_simd_operations_see_the_threads_that_exist(library, size):
     for seed in (None, 1, 2):
-        with host.test_mode(seed=seed):
+        with simulator.test_mode(seed=seed):
             x = torch.arange(float(size))
             library.simd_then_group(x, group_size=size)
             assert x.tolist() == [size * (size - 1) / 2] * size
@@ -168,11 +169,14 @@ def test_many_groups_are_spread_over_the_cores(library):
 
 
 def test_libraries_may_use_one_name_for_different_kernels():
-    template = HEADER + """
+    template = (
+        HEADER
+        + """
     template <typename T> kernel void f(device T* x, uint i [[thread_position_in_grid]]) {{
       threadgroup T tile[{n}]; tile[i] = {n}; x[i] = tile[i];
     }}
     template [[host_name("f_float")]] [[kernel]] decltype(f<float>) f<float>;"""
+    )
     kernels = [compile_shader(template.format(n=n), "simulator").f_float for n in (32, 64)]
     x = torch.zeros(2)
     assert [kernel.static_thread_group_memory_length for kernel in kernels] == [128, 256]
@@ -200,7 +204,7 @@ def test_a_forked_child_can_launch(library):
 
 
 def test_nothing_is_written_into_the_package(library, tmp_path, monkeypatch):
-    rooms = [Path(host.__file__).parent, Path(mps_spectro_patch.__file__).parent]
+    rooms = [Path(simulator.__file__).parent, Path(mps_spectro_patch.__file__).parent]
 
     def files() -> set[Path]:
         return {path for room in rooms for path in room.rglob("*") if "__pycache__" not in path.parts}
@@ -216,7 +220,7 @@ def test_a_cached_library_needs_no_second_compilation(tmp_path, monkeypatch):
     source = HEADER + "kernel void f(device int* x) { x[0] = 2; }"
     monkeypatch.setenv("MPS_SPECTRO_PATCH_CACHE", str(tmp_path))
     compile_shader(source, "simulator")
-    monkeypatch.setattr(host, "_compile", None)
+    monkeypatch.setattr(simulator, "_compile", None)
     x = torch.zeros(1, dtype=torch.int32)
     compile_shader(source, "simulator").f(x)
     assert x.tolist() == [2]

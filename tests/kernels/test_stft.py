@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from mps_spectro_patch.kernels import library, plan
-from mps_spectro_patch.kernels.geometry import PAD_MODES, StftGeometry
+from mps_spectro_patch.kernels.launch import transforms
+from mps_spectro_patch.kernels.plans import fft
+from mps_spectro_patch.kernels.plans.geometry import PAD_MODES, StftGeometry
 
 from .reference import assert_accurate, stft64
 
@@ -13,8 +14,8 @@ def run(signal, window, n_fft, hop_length, center=True, pad_mode="reflect", norm
     rows, samples = signal.shape
     pad = n_fft // 2 if center else 0
     geometry = StftGeometry(rows, samples, n_fft, hop_length, window.numel(), pad, pad_mode, normalized)
-    with library.poisoned_outputs():
-        return library.stft(signal, window, geometry)
+    with transforms.poisoned_outputs():
+        return transforms.stft(signal, window, geometry)
 
 
 def check(signal, window, n_fft, hop_length, **options):
@@ -24,7 +25,7 @@ def check(signal, window, n_fft, hop_length, **options):
     )
 
 
-@pytest.mark.parametrize("n_fft", plan.supported_sizes(8192) + [10_240, 12_288, 15_360, 16_384])
+@pytest.mark.parametrize("n_fft", fft.supported_sizes(8192) + [10_240, 12_288, 15_360, 16_384])
 def test_every_supported_size_is_accurate(n_fft, torch_device):
     window = torch.rand(n_fft, device=torch_device) + 0.1
     check(torch.randn(2, 3 * n_fft + 1, device=torch_device), window, n_fft, n_fft // 4 + 1)
@@ -129,8 +130,8 @@ def test_the_imaginary_parts_of_the_first_and_last_bin_are_zero(torch_device):
 def test_two_sided_spectra(n_fft, torch_device):
     signal, window = torch.randn(2, 3 * n_fft + 1, device=torch_device), torch.rand(n_fft, device=torch_device)
     geometry = StftGeometry(2, 3 * n_fft + 1, n_fft, n_fft // 4, n_fft, n_fft // 2, "reflect", True, False)
-    with library.poisoned_outputs():
-        got = library.stft(signal, window, geometry)
+    with transforms.poisoned_outputs():
+        got = transforms.stft(signal, window, geometry)
     options = dict(hop_length=n_fft // 4, window=window, normalized=True, onesided=False)
     assert_accurate(got, stft64(signal, n_fft, **options))
     assert got.stride() == (got.shape[1] * got.shape[2], 1, got.shape[1])

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from mps_spectro_patch.kernels import host, launch, library, real
-from mps_spectro_patch.kernels.geometry import IstftGeometry, StftGeometry
+from mps_spectro_patch.kernels.compilers import simulator
+from mps_spectro_patch.kernels.launch import dispatch, smooth_size, transforms
+from mps_spectro_patch.kernels.plans.geometry import IstftGeometry, StftGeometry
 
 # Every kind of plan: one stage, parts of a simdgroup, mirrored, several simdgroups, split exchange; all three overlaps.
 SIZES = (16, 18, 50, 400, 512, 1000, 1024, 2048, 2250, 4096, 6144, 8192)
@@ -17,12 +18,14 @@ def test_results_do_not_depend_on_the_order_of_threads(n_fft, division):
     signal, window = torch.randn(rows, samples), torch.rand(n_fft) + 0.2
     forward = StftGeometry(rows, samples, n_fft, hop_length, n_fft, n_fft // 2, "reflect", False)
     inverse = IstftGeometry(rows, forward.frames, n_fft, hop_length, n_fft, True, False, True, 2 * n_fft)
-    spectrum = library.stft(signal, window, forward)
-    again = library.istft(spectrum, window, inverse)
+    spectrum = transforms.stft(signal, window, forward)
+    again = transforms.istft(spectrum, window, inverse)
     for seed in range(4):
-        with host.test_mode(seed=seed), library.poisoned_outputs():
-            assert torch.equal(torch.view_as_real(library.stft(signal, window, forward)), torch.view_as_real(spectrum))
-            assert torch.equal(library.istft(spectrum, window, inverse), again)
+        with simulator.test_mode(seed=seed), transforms.poisoned_outputs():
+            assert torch.equal(
+                torch.view_as_real(transforms.stft(signal, window, forward)), torch.view_as_real(spectrum)
+            )
+            assert torch.equal(transforms.istft(spectrum, window, inverse), again)
 
 
 @pytest.mark.parametrize("n_fft", (16, 50, 1024, 2250, 4096, 8192))
@@ -36,14 +39,14 @@ def test_nor_do_gradients(n_fft, pad_mode):
     gradient = torch.randn(rows, 2 * n_fft)
 
     def gradients():
-        yield library.stft_adjoint(spectrum, window, forward)
-        yield torch.view_as_real(library.istft_adjoint(gradient, window, inverse))
-        yield library.stft_window_gradient(spectrum, signal, window, forward)
-        yield library.istft_window_gradient(gradient, spectrum, window, inverse)
+        yield transforms.stft_adjoint(spectrum, window, forward)
+        yield torch.view_as_real(transforms.istft_adjoint(gradient, window, inverse))
+        yield transforms.stft_window_gradient(spectrum, signal, window, forward)
+        yield transforms.istft_window_gradient(gradient, spectrum, window, inverse)
 
     expected = list(gradients())
     for seed in range(3):
-        with host.test_mode(seed=seed), library.poisoned_outputs():
+        with simulator.test_mode(seed=seed), transforms.poisoned_outputs():
             assert all(map(torch.equal, gradients(), expected))
 
 
@@ -55,19 +58,19 @@ def test_without_its_barriers_a_kernel_is_caught(n_fft, kind, monkeypatch):
     signal, window = torch.randn(rows, samples), torch.rand(n_fft) + 0.2
     forward = StftGeometry(rows, samples, n_fft, hop_length, n_fft, n_fft // 2, "reflect", False)
     inverse = IstftGeometry(rows, forward.frames, n_fft, hop_length, n_fft, True, False, True, 2 * n_fft)
-    spectrum = library.stft(signal, window, forward)
-    right = spectrum if kind == "stft" else library.istft(spectrum, window, inverse)
+    spectrum = transforms.stft(signal, window, forward)
+    right = spectrum if kind == "stft" else transforms.istft(spectrum, window, inverse)
 
     def without_barriers(source, device):
-        return host.compile_shader(source.replace("#define MSP_SYNC() ", "#define MSP_SYNC() //"))
+        return simulator.compile_shader(source.replace("#define MSP_SYNC() ", "#define MSP_SYNC() //"))
 
-    monkeypatch.setattr(launch, "compile_shader", without_barriers)
-    caches = launch.kernel, real._stft_recipe, real._istft_recipe
+    monkeypatch.setattr(dispatch, "compile_shader", without_barriers)
+    caches = dispatch.kernel, smooth_size._stft_recipe, smooth_size._istft_recipe
     for cache in caches:
         cache.cache_clear()
     try:
-        with host.test_mode(seed=1):
-            run = (library.stft, signal, forward) if kind == "stft" else (library.istft, spectrum, inverse)
+        with simulator.test_mode(seed=1):
+            run = (transforms.stft, signal, forward) if kind == "stft" else (transforms.istft, spectrum, inverse)
             wrong = run[0](run[1], window, run[2])
     finally:
         for cache in caches:

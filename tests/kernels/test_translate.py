@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from mps_spectro_patch.kernels import launchers, plan, real, translate
-from mps_spectro_patch.kernels.conditionals import Conditionals
+from mps_spectro_patch.kernels.compilers.msl import entry_points, translate
+from mps_spectro_patch.kernels.compilers.msl.conditionals import Conditionals
+from mps_spectro_patch.kernels.launch import smooth_size
+from mps_spectro_patch.kernels.plans import fft
 
 
 def squeezed(text: str) -> str:
@@ -175,9 +177,9 @@ def test_a_preprocessor_is_needed_only_where_macros_write_kernels(source, needed
 def test_cuda_parameters_know_where_their_argument_usually_is():
     source = "kernel void f(const device float* a, constant int& n, constant int* p) {}"
     translation = translate.translate(source, "cuda")
-    text = launchers.cuda_unit(translation.text, translation.kernels, 256, False)
+    text = entry_points.cuda_unit(translation.text, translation.kernels, 256, False)
     assert "msl::pointer(block, 0)" in text and "msl::inlined(block, 1)" in text and "msl::either(block, 2)" in text
-    assert "msl::either(block, 0)" in launchers.cuda_unit(translation.text, translation.kernels, 256, True)
+    assert "msl::either(block, 0)" in entry_points.cuda_unit(translation.text, translation.kernels, 256, True)
 
 
 def body(statements: str, before: str = "") -> str:
@@ -228,8 +230,10 @@ def test_literal_arms_lvalues_template_arguments_and_directives_stay(statement):
 
 def test_without_half_only_a_conditional_with_a_swizzle_in_an_arm_is_marked():
     text = body("x = c ? a.x : b; y = c ? v.xy : w; z = v.xy.x > 0 ? a : b;")
-    assert text == "x = c ? a.x : b; y = ::msl::chosen(c ? (v.xy, ::msl::arm()) : (w, ::msl::arm())); " \
+    assert (
+        text == "x = c ? a.x : b; y = ::msl::chosen(c ? (v.xy, ::msl::arm()) : (w, ::msl::arm())); "
         "z = v.xy.x > 0 ? a : b;"
+    )
 
 
 def test_marking_the_arms_keeps_every_line():
@@ -242,7 +246,7 @@ def test_marking_the_arms_keeps_every_line():
 @pytest.mark.parametrize("n_fft", [256, 400, 2048])
 @pytest.mark.parametrize("target", ["host", "cuda"])
 def test_the_packages_own_conditionals_stay_as_they_are(monkeypatch, n_fft, target):
-    sources = [real.kernel_source(make(n_fft)) for make in (plan.stft_plan, plan.istft_plan)]
+    sources = [smooth_size.kernel_source(make(n_fft)) for make in (fft.stft_plan, fft.istft_plan)]
     texts = [translate.translate(source, target).text for source in sources]
     assert all(" ? " in text for text in texts)
     monkeypatch.setattr(Conditionals, "rewrite", lambda self, bodies: None)

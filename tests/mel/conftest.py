@@ -6,15 +6,15 @@ import pytest
 import torch
 
 import mps_spectro_patch as msp
-from mps_spectro_patch import front_end_guard, ready
-from mps_spectro_patch.kernels import features, general, launch, limits, real
+from mps_spectro_patch.execution import front_end_runner, ready
+from mps_spectro_patch.kernels.launch import any_size, dispatch, feature_passes, features, smooth_size
 
 
 @pytest.fixture(autouse=True)
 def _guard_starts_anew():
     yield
-    assert not front_end_guard._refused, front_end_guard._refused
-    for known in (front_end_guard._used, front_end_guard._verified, front_end_guard._refused):
+    assert not front_end_runner._refused, front_end_runner._refused
+    for known in (front_end_runner._used, front_end_runner._verified, front_end_runner._refused):
         known.clear()
 
 
@@ -29,7 +29,7 @@ def fused(device_name):
 def launches(monkeypatch):
     """The groups of every launch so far, by this package's kernels."""
     counted: list[int] = []
-    recipe = launch.recipe
+    recipe = dispatch.recipe
 
     def counting(compiled, args, groups, threads, device):
         launched = recipe(compiled, args, groups, threads, device)
@@ -42,14 +42,14 @@ def launches(monkeypatch):
 
     caches = [
         value
-        for module in (features, limits, real, general)
+        for module in (features, feature_passes, smooth_size, any_size)
         for value in vars(module).values()
         if hasattr(value, "cache_clear") and value.__module__ == module.__name__
     ]
     for cache in caches:
         cache.cache_clear()
     ready.clear()  # which holds launches that are not counted
-    monkeypatch.setattr(launch, "recipe", counting)
+    monkeypatch.setattr(dispatch, "recipe", counting)
     yield counted
     for cache in caches:
         cache.cache_clear()

@@ -15,8 +15,8 @@ from dataclasses import replace
 import torch
 
 import mps_spectro_patch as msp
-from mps_spectro_patch import front_end
-from mps_spectro_patch.front_end import FrontEnd, Scale
+from mps_spectro_patch.front_ends import compute
+from mps_spectro_patch.front_ends.compute import FrontEnd, Scale
 
 # Parts of a simdgroup, odd half, several simdgroups, all three overlaps; odd and smooth, Bluestein odd and packed.
 SIZES = (50, 400, 1024, 2048, 4096, 6144, 8192, 15, 813, 1054, 1218, 1367, 1933)
@@ -33,11 +33,11 @@ def exercise(n_fft: int, device: torch.device) -> None:
                 call = FrontEnd(n_fft, hop_length, n_fft, pad_mode=pad_mode, power=power, scale=scale)
                 x = torch.randn(3, 5 * n_fft + 3, device=device)
                 with torch.no_grad():
-                    front_end.compute(x, window, bank, call)
+                    compute.compute(x, window, bank, call)
                     if n_fft % 2:  # few bins of an odd frame
-                        front_end.compute(x, window, None if bank is None else bank[:, : bins // 4], call)
-                        front_end.compute(x, window, None, replace(call, width=max(1, bins // 4)))
-                front_end.compute(x.requires_grad_(), window, bank, call).sum().backward()
+                        compute.compute(x, window, None if bank is None else bank[:, : bins // 4], call)
+                        compute.compute(x, window, None, replace(call, width=max(1, bins // 4)))
+                compute.compute(x.requires_grad_(), window, bank, call).sum().backward()
 
 
 def main() -> None:

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 import mps_spectro_patch as msp
-from mps_spectro_patch.functional import shifted
-from mps_spectro_patch.kernels import launch
+from mps_spectro_patch.front_ends.functional import shifted
+from mps_spectro_patch.kernels.launch import dispatch
 
 from .reference import (
     LOG_MAX_ABS,
@@ -80,8 +80,18 @@ def test_any_shift_and_speed(device_name, torch_device, keyshift, speed, target,
 
 def test_window_length_and_power_and_norms(torch_device, fused):
     x = torch.randn(2, 4000, device=torch_device)
-    got = msp.dynamic_spectrogram(x, n_fft=400, win_length=300, hop_length=100, keyshift=2, power=2.0, normalized=True,
-                                  magnitude_eps=1e-2, target_n_freqs=201, window_fn=torch.hamming_window)
+    got = msp.dynamic_spectrogram(
+        x,
+        n_fft=400,
+        win_length=300,
+        hop_length=100,
+        keyshift=2,
+        power=2.0,
+        normalized=True,
+        magnitude_eps=1e-2,
+        target_n_freqs=201,
+        window_fn=torch.hamming_window,
+    )
     n_fft, win_length = round(400 * 2 ** (2 / 12)), round(300 * 2 ** (2 / 12))
     window = torch.hamming_window(win_length, dtype=torch.float64)
     expected = (power64(spectrum64(x, window, n_fft, 100, True, "constant"), 2.0) + 1e-2) / n_fft * (300 / win_length)
@@ -90,14 +100,14 @@ def test_window_length_and_power_and_norms(torch_device, fused):
 
 def test_a_new_keyshift_compiles_at_most_once_per_size_and_mostly_not_at_all(torch_device, fused, monkeypatch):
     compiled = []
-    compile_shader = launch.compile_shader
+    compile_shader = dispatch.compile_shader
 
     def counting(*arguments):
         compiled.append(1)
         return compile_shader(*arguments)
 
-    monkeypatch.setattr(launch, "compile_shader", counting)
-    launch.kernel.cache_clear()
+    monkeypatch.setattr(dispatch, "compile_shader", counting)
+    dispatch.kernel.cache_clear()
     x = torch.randn(1, 4000, device=torch_device)
     options = dict(sample_rate=16000, n_fft=1024, hop_length=160, mel_basis=RMVPE.to(torch_device))
     sizes = set()
@@ -117,8 +127,9 @@ def test_a_new_keyshift_compiles_at_most_once_per_size_and_mostly_not_at_all(tor
 def test_a_basis_of_the_wrong_shape_is_refused(basis):
     for make in (
         lambda: msp.DynamicMelSpectrogramTransform(sample_rate=16000, n_fft=1024, hop_length=160, mel_basis=basis),
-        lambda: msp.dynamic_mel_spectrogram(torch.randn(1, 4000), sample_rate=16000, n_fft=1024, hop_length=160,
-                                            mel_basis=basis),
+        lambda: msp.dynamic_mel_spectrogram(
+            torch.randn(1, 4000), sample_rate=16000, n_fft=1024, hop_length=160, mel_basis=basis
+        ),
         lambda: msp.FilterbankSpectrogramTransform(filterbank=basis, n_fft=1024, hop_length=160),
     ):
         with pytest.raises(ValueError, match=r"filterbank must be \["):

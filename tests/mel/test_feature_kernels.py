@@ -3,11 +3,13 @@
 import pytest
 import torch
 
-from mps_spectro_patch.kernels import features as kernels
-from mps_spectro_patch.kernels import host, launch, library, plan
-from mps_spectro_patch.kernels.bands import Bands, bands_of, read_backs
-from mps_spectro_patch.kernels.features import Features
-from mps_spectro_patch.kernels.geometry import PAD_MODES, StftGeometry
+from mps_spectro_patch.kernels.compilers import simulator
+from mps_spectro_patch.kernels.launch import dispatch, transforms
+from mps_spectro_patch.kernels.launch import features as kernels
+from mps_spectro_patch.kernels.launch.features import Features
+from mps_spectro_patch.kernels.plans import fft
+from mps_spectro_patch.kernels.plans.geometry import PAD_MODES, StftGeometry
+from mps_spectro_patch.kernels.tables.filterbank import Bands, bands_of, read_backs
 
 from .reference import assert_absolute, assert_linear, away_from_the_clamp, log64, mel64, power64, spectrum64
 
@@ -35,7 +37,7 @@ def run(x, window, n_fft, hop_length, basis=None, pad=None, pad_mode="reflect", 
     width = width or (bins if basis is None else basis.shape[0])
     pad = n_fft // 2 if pad is None else pad
     geometry = StftGeometry(rows, samples, n_fft, hop_length, window.numel(), pad, pad_mode, False)
-    with library.poisoned_outputs():
+    with transforms.poisoned_outputs():
         return kernels.features(x, window, geometry, Features(width, dropped=dropped, **scale), bands)
 
 
@@ -116,17 +118,17 @@ def test_odd_frames_of_which_few_bins_are_asked_for(n_fft, used, torch_device):
 
 def test_few_bins_of_odd_frames_take_shorter_transforms():
     for n_fft, used in FOLDED:
-        how, whole = plan.transform(n_fft, False, used=used), plan.transform(n_fft, False)
+        how, whole = fft.transform(n_fft, False, used=used), fft.transform(n_fft, False)
         assert how.folded and not whole.folded and how.plan.half < whole.plan.half
         assert kernels._program(n_fft, 5, False, used).how.folded
         assert not kernels._program(n_fft, 5, True).how.folded  # a gradient is of every bin
     for n_fft, used in ((1933, None), (1933, 967), (1085, 513), (813, 400), (1290, 513), (521, 20)):
-        assert not plan.transform(n_fft, False, used=used).folded
+        assert not fft.transform(n_fft, False, used=used).folded
 
 
 @pytest.mark.parametrize("n_fft", [1031, 211])
 def test_folded_frames_in_every_padding_and_under_short_windows(n_fft, torch_device):
-    assert plan.transform(n_fft, False, used=n_fft // 9).folded
+    assert fft.transform(n_fft, False, used=n_fft // 9).folded
     basis = few_bands(n_fft, n_fft // 9)
     for pad_mode in PAD_MODES:
         lengths = (n_fft // 2 + 1, n_fft), (n_fft, n_fft - 1), (3 * n_fft + 5, n_fft // 2), (n_fft + 3, 1)
@@ -223,7 +225,7 @@ def test_results_do_not_depend_on_the_order_of_threads(n_fft):
     basis = random_basis(12 if n_fft > 15 else 5, n_fft // 2 + 1)
     expected = run(x, window, n_fft, n_fft // 3, basis)
     for seed in range(2):
-        with host.test_mode(seed=seed):
+        with simulator.test_mode(seed=seed):
             assert torch.equal(run(x, window, n_fft, n_fft // 3, basis), expected)
 
 
@@ -234,7 +236,7 @@ def test_a_size_never_met_before_compiles_nothing(torch_device, monkeypatch):
 
     one(1085), one(1218)
     compiled = []
-    monkeypatch.setattr(launch, "compile_shader", lambda *_: compiled.append(1))
+    monkeypatch.setattr(dispatch, "compile_shader", lambda *_: compiled.append(1))
     one(1087), one(1214)
     assert not compiled
 

@@ -79,8 +79,15 @@ def reference(x, power=2.0, pad_mode="constant", center=True, pad=0, normalized=
     spectrum = spectrum64(x, window, n_fft, hop, center, pad_mode, pad)
     if normalized:
         spectrum = spectrum / (n_fft**0.5 if normalized in (True, "frame_length") else window.square().sum().sqrt())
-    basis = mel64(n_fft // 2 + 1, mel.get("f_min", 0), mel.get("f_max", 8000), mel["n_mels"], 16000, mel.get("norm"),
-                  mel.get("mel_scale", "htk"))
+    basis = mel64(
+        n_fft // 2 + 1,
+        mel.get("f_min", 0),
+        mel.get("f_max", 8000),
+        mel["n_mels"],
+        16000,
+        mel.get("norm"),
+        mel.get("mel_scale", "htk"),
+    )
     return basis @ power64(spectrum, power)
 
 
@@ -98,8 +105,9 @@ def test_linear_mel_is_its_formula(normalized, center, pad_mode, pad, norm, mel_
 @pytest.mark.parametrize("log_mode", ["clamp", "add", "log1p"])
 def test_log_mel_is_its_formula(log_mode, torch_device, fused):
     x = torch.randn(2, 8000, device=torch_device)
-    got = msp.mel_spectrogram(x, sample_rate=16000, n_fft=400, hop_length=160, n_mels=20, power=1.0, output_scale="log",
-                              log_mode=log_mode)
+    got = msp.mel_spectrogram(
+        x, sample_rate=16000, n_fft=400, hop_length=160, n_mels=20, power=1.0, output_scale="log", log_mode=log_mode
+    )
     mel = reference(x, power=1.0, n_mels=20)
     assert_absolute(got, log64(mel, log_mode, 1e-5), LOG_MAX_ABS, away_from_the_clamp(mel, 1e-5))
 
@@ -109,8 +117,9 @@ def test_log_mel_is_its_formula(log_mode, torch_device, fused):
 @pytest.mark.parametrize("scope", ["batch", "item"])
 def test_decibels_are_their_formula(top_db, power, scope, torch_device, fused):
     x = torch.randn(3, 8000, device=torch_device) * torch.tensor([[1.0], [0.1], [0.01]], device=torch_device)
-    got = msp.mel_spectrogram(x, sample_rate=16000, n_fft=400, hop_length=160, n_mels=20, power=power, top_db=top_db,
-                              top_db_scope=scope)
+    got = msp.mel_spectrogram(
+        x, sample_rate=16000, n_fft=400, hop_length=160, n_mels=20, power=power, top_db=top_db, top_db_scope=scope
+    )
     mel = reference(x, power=power, n_mels=20)
     dims = (-3, -2, -1) if scope == "batch" else (-2, -1)
     assert_absolute(got, db64(mel, 20 if power == 1 else 10, top_db, dims), DB_MAX_ABS, away_from_the_clamp(mel, 1e-10))
@@ -128,15 +137,17 @@ def test_any_number_of_batch_dimensions(shape, torch_device, fused):
     expected = db64(packed.double().cpu(), 10, 10.0).reshape(got.shape)
     assert_absolute(got, expected, DB_MAX_ABS)
     assert torch.equal(got, msp.amplitude_to_db(mel, top_db=10.0)) or torch.allclose(
-        got, msp.amplitude_to_db(mel, top_db=10.0), atol=DB_MAX_ABS)
+        got, msp.amplitude_to_db(mel, top_db=10.0), atol=DB_MAX_ABS
+    )
 
 
 def test_an_empty_batch_gives_an_empty_result(torch_device, fused):
     x = torch.randn(0, 4000, device=torch_device)
     got = msp.mel_spectrogram(x, sample_rate=16000, n_fft=400, hop_length=160, n_mels=20)
     assert got.shape == (0, 20, 26) and got.dtype is torch.float32
-    assert msp.mel_spectrogram(x.reshape(2, 0, 4000), sample_rate=16000, n_fft=400, hop_length=160,
-                               n_mels=20).shape == (2, 0, 20, 26)
+    assert msp.mel_spectrogram(
+        x.reshape(2, 0, 4000), sample_rate=16000, n_fft=400, hop_length=160, n_mels=20
+    ).shape == (2, 0, 20, 26)
 
 
 def test_amplitude_to_db(torch_device):
@@ -144,8 +155,11 @@ def test_amplitude_to_db(torch_device):
     assert_absolute(msp.amplitude_to_db(x, top_db=20.0), db64(x.double().cpu(), 10, 20.0), DB_MAX_ABS)
     by_item = db64(x.double().cpu(), 10, 20.0, (-2, -1))
     assert_absolute(msp.amplitude_to_db(x, top_db=20.0, top_db_scope="item"), by_item, DB_MAX_ABS)
-    assert_absolute(msp.amplitude_to_db(x, stype="magnitude", top_db=None, amin=1e-3),
-                    db64(x.double().cpu(), 20, None, amin=1e-3), DB_MAX_ABS)
+    assert_absolute(
+        msp.amplitude_to_db(x, stype="magnitude", top_db=None, amin=1e-3),
+        db64(x.double().cpu(), 20, None, amin=1e-3),
+        DB_MAX_ABS,
+    )
     assert msp.amplitude_to_db(x[0, 0, 0], top_db=3.0).shape == (30,)
 
 
@@ -240,8 +254,9 @@ def test_a_waveform_must_be_floating_point():
 def test_a_signal_that_is_too_short_gives_torchs_error(fused, torch_device):
     for options in (dict(pad_mode="reflect"), dict(center=False)):
         with pytest.raises(RuntimeError, match="[Pp]adding size should be less|expected 0 < n_fft"):
-            msp.mel_spectrogram(torch.randn(1, 150, device=torch_device), sample_rate=16000, n_fft=400, hop_length=160,
-                                **options)
+            msp.mel_spectrogram(
+                torch.randn(1, 150, device=torch_device), sample_rate=16000, n_fft=400, hop_length=160, **options
+            )
 
 
 def test_too_many_bands_warn_as_torchaudio_does():
@@ -255,8 +270,9 @@ def test_too_many_bands_warn_as_torchaudio_does():
 def test_empty_bands_are_zero_and_their_logarithm_is_the_clamp(torch_device, fused):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        transform = msp.MelSpectrogramTransform(sample_rate=16000, n_fft=400, hop_length=160, n_mels=300,
-                                                output_scale="log").to(torch_device)
+        transform = msp.MelSpectrogramTransform(
+            sample_rate=16000, n_fft=400, hop_length=160, n_mels=300, output_scale="log"
+        ).to(torch_device)
     got = transform(torch.randn(2, 4000, device=torch_device))
     empty = ~transform.basis.any(1)
     assert empty.any() and torch.equal(got[:, empty], torch.full_like(got[:, empty], torch.tensor(1e-5).log().item()))

@@ -4,22 +4,23 @@ import pytest
 import torch
 
 import mps_spectro_patch as msp
-from mps_spectro_patch import front_end
-from mps_spectro_patch.kernels import host, library
-from mps_spectro_patch.kernels.bands import bands_of
-from mps_spectro_patch.kernels.features import supports_features
+from mps_spectro_patch.front_ends import compute
+from mps_spectro_patch.kernels.compilers import simulator
+from mps_spectro_patch.kernels.launch import transforms
+from mps_spectro_patch.kernels.launch.features import supports_features
+from mps_spectro_patch.kernels.tables.filterbank import bands_of
 
 from .reference import GRADIENT_REL_L2, mel64, relative
 from .test_feature_kernels import random_basis
 
 SCALES = (
-    front_end.Scale(), front_end.Scale("clamp", 2.0, 3.0, 1.0), front_end.Scale("add", 2.0),
-    front_end.Scale("log1p", 2.0),
+    compute.Scale(), compute.Scale("clamp", 2.0, 3.0, 1.0), compute.Scale("add", 2.0),
+    compute.Scale("log1p", 2.0),
 )  # fmt: skip
 
 
 def composed64(x, window, basis, call):
-    return front_end.compute(x, window, basis, call, use_kernels=False)
+    return compute.compute(x, window, basis, call, use_kernels=False)
 
 
 def check(x, window, basis, call, device, learn=(True, False, False), bound=GRADIENT_REL_L2):
@@ -28,8 +29,8 @@ def check(x, window, basis, call, device, learn=(True, False, False), bound=GRAD
     ours = [None if t is None else t.clone().to(device).requires_grad_(flag) for t, flag in given]
     wide = [None if t is None else t.double().requires_grad_(flag) for t, flag in given]
     expected = composed64(*wide, call)
-    with library.poisoned_outputs():
-        got = front_end.compute(*ours, call)
+    with transforms.poisoned_outputs():
+        got = compute.compute(*ours, call)
         weight = torch.randn(expected.shape).transpose(-1, -2).contiguous().transpose(-1, -2)
         got.backward(weight.to(device))
     expected.backward(weight.double())
@@ -40,14 +41,14 @@ def check(x, window, basis, call, device, learn=(True, False, False), bound=GRAD
 
 
 def front(n_fft=400, hop_length=160, **options):
-    return front_end.FrontEnd(n_fft, hop_length, options.pop("win_length", n_fft), **options)
+    return compute.FrontEnd(n_fft, hop_length, options.pop("win_length", n_fft), **options)
 
 
 # All three overlaps of the adjoint, and one and two launches.
 @pytest.mark.parametrize("n_fft", [50, 400, 2048, 4096, 8192, 15, 813, 1218])
 def test_the_waveform_of_either_family(n_fft, torch_device, fused):
     basis = random_basis(min(40, n_fft // 2), n_fft // 2 + 1)
-    call = front(n_fft, n_fft // 4 + 1, scale=front_end.Scale("add", 0.1 * n_fft))
+    call = front(n_fft, n_fft // 4 + 1, scale=compute.Scale("add", 0.1 * n_fft))
     check(torch.randn(2, 3 * n_fft + 1), torch.rand(n_fft) + 0.1, basis, call, torch_device)
 
 
@@ -70,12 +71,12 @@ def test_every_padding(pad_mode, n_fft, torch_device, fused):
 def test_spectrograms_dropped_frames_and_other_widths(torch_device, fused):
     for width in (None, 150, 230):
         for power in (1.0, 2.0):
-            call = front(width=width, power=power, dropped=2, center=False, scale=front_end.Scale("clamp", 0.5))
+            call = front(width=width, power=power, dropped=2, center=False, scale=compute.Scale("clamp", 0.5))
             check(torch.randn(2, 2000), torch.rand(400), None, call, torch_device, bound=4e-6)
 
 
 def test_a_basis_that_is_not_banded(torch_device, fused):
-    call = front(scale=front_end.Scale("clamp", 1e-3))
+    call = front(scale=compute.Scale("clamp", 1e-3))
     check(torch.randn(2, 2000), torch.rand(400), torch.rand(17, 201), call, torch_device, (True, True, True))
 
 
@@ -104,7 +105,7 @@ def test_bins_of_no_magnitude_give_torchs_value(power, n_fft, torch_device, fuse
         for x, use in ((torch.zeros(1, 1500, device=torch_device), True), (torch.zeros(1, 1500), False)):
             x.requires_grad_()
             bank_there = None if bank is None else bank.to(x.device)
-            front_end.compute(x, torch.hann_window(n_fft, device=x.device), bank_there, call, use).sum().backward()
+            compute.compute(x, torch.hann_window(n_fft, device=x.device), bank_there, call, use).sum().backward()
             grads.append(x.grad.cpu())
         torch.testing.assert_close(*grads, equal_nan=True)
         assert bool(grads[0].isnan().any()) == (power < 1) and (power < 1 or not grads[0].any())
@@ -113,8 +114,8 @@ def test_bins_of_no_magnitude_give_torchs_value(power, n_fft, torch_device, fuse
 def test_top_db_and_normalisation_have_gradients(torch_device, fused):
     basis = mel64(201, 0, 8000, 20, 16000).float()
     for scale in (
-        front_end.Scale("clamp", 1e-10, 4.34, below=15.0, after_factor=0.5, after_offset=1.0),
-        front_end.Scale("clamp", 1e-5, deviation_eps=1e-5),
+        compute.Scale("clamp", 1e-10, 4.34, below=15.0, after_factor=0.5, after_offset=1.0),
+        compute.Scale("clamp", 1e-5, deviation_eps=1e-5),
     ):
         check(torch.randn(2, 3000), torch.hann_window(400), basis, front(scale=scale), torch_device, bound=1e-4)
 
@@ -122,18 +123,18 @@ def test_top_db_and_normalisation_have_gradients(torch_device, fused):
 @pytest.mark.parametrize("n_fft", [50, 400, 2048, 4096, 8192, 813])
 def test_results_do_not_depend_on_the_order_of_threads(n_fft, fused):
     basis, window = random_basis(12, n_fft // 2 + 1), torch.rand(n_fft)
-    call = front(n_fft, n_fft // 3, scale=front_end.Scale("add", 0.1 * n_fft))
+    call = front(n_fft, n_fft // 3, scale=compute.Scale("add", 0.1 * n_fft))
     x = torch.randn(2, 5 * n_fft)
 
     def gradient():
         signal = x.clone().requires_grad_()
-        with library.poisoned_outputs():
-            value = front_end.compute(signal, window, basis, call)
+        with transforms.poisoned_outputs():
+            value = compute.compute(signal, window, basis, call)
         return torch.autograd.grad(value.sum(), signal)[0]
 
     expected = gradient()
     for seed in range(2):
-        with host.test_mode(seed=seed):
+        with simulator.test_mode(seed=seed):
             assert torch.equal(gradient(), expected)
 
 
@@ -159,19 +160,19 @@ def test_half_waveforms_have_half_gradients(dtype, torch_device, fused):
     basis, window = mel64(201, 0, 8000, 40, 16000).float(), torch.hann_window(400)
     x = torch.randn(2, 2000).to(dtype)
     ours, wide = x.clone().to(torch_device).requires_grad_(), x.double().requires_grad_()
-    front_end.compute(ours, window.to(torch_device), basis.to(torch_device), front()).sum().backward()
+    compute.compute(ours, window.to(torch_device), basis.to(torch_device), front()).sum().backward()
     composed64(wide, window.double(), basis.double(), front()).sum().backward()
     assert ours.grad.dtype is dtype and relative(ours.grad, wide.grad) < 0.01
 
 
 def test_second_derivatives(torch_device, fused):
     basis, window = mel64(201, 0, 8000, 12, 16000).float(), torch.rand(400) + 0.1
-    call = front(hop_length=200, scale=front_end.Scale("add", 0.1))
+    call = front(hop_length=200, scale=compute.Scale("add", 0.1))
     x, direction = torch.randn(1, 900), torch.randn(1, 900)
     results = []
     for cast, use in ((lambda t: t.to(torch_device), True), (lambda t: t.double(), False)):
         signal, w, b = cast(x).requires_grad_(), cast(window).requires_grad_(), cast(basis).requires_grad_()
-        value = front_end.compute(signal, w, b, call, use).sin().sum()
+        value = compute.compute(signal, w, b, call, use).sin().sum()
         first = torch.autograd.grad(value, signal, create_graph=True)[0]
         results.append(torch.autograd.grad((first * cast(direction)).sum(), (signal, w, b)))
     for got, expected in zip(*results, strict=True):
@@ -183,12 +184,12 @@ def test_vmap_and_grad_of_functorch(torch_device, fused):
     basis, window = mel64(201, 0, 8000, 12, 16000).float().to(torch_device), torch.rand(400, device=torch_device)
 
     def loss(signal):
-        return front_end.compute(signal, window, basis, front(scale=front_end.Scale("add", 0.1))).square().sum()
+        return compute.compute(signal, window, basis, front(scale=compute.Scale("add", 0.1))).square().sum()
 
     together = torch.func.vmap(torch.func.grad(loss))(x)
     one_by_one = torch.stack([torch.func.grad(loss)(signal) for signal in x])
     torch.testing.assert_close(together, one_by_one)
-    values = torch.func.vmap(lambda w: front_end.compute(x[0], w, basis, front()))(torch.stack([window, 2 * window]))
+    values = torch.func.vmap(lambda w: compute.compute(x[0], w, basis, front()))(torch.stack([window, 2 * window]))
     torch.testing.assert_close(values[1], 4 * values[0])
 
 
@@ -217,7 +218,7 @@ def test_compiled_code_calls_the_operator_with_its_gradient(device_name, torch_d
 
 
 def test_the_operator_is_what_its_schema_and_fake_kernel_say(torch_device):
-    front_end.load_operators()
+    compute.load_operators()
     from mps_spectro_patch.ops import features
 
     x = torch.randn(2, 1500, device=torch_device, requires_grad=True)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from mps_spectro_patch.kernels import cuda, features, launch, plan
+from mps_spectro_patch.kernels.compilers import cuda
+from mps_spectro_patch.kernels.launch import dispatch, features
+from mps_spectro_patch.kernels.plans import fft
 
 CASES = [  # both families and ends, every way through features.metal once
     (400, True, False, 2.0), (400, True, True, 1.0), (8192, True, True, 1.3), (1218, True, False, 1.0),
@@ -34,32 +36,35 @@ def test_few_bins_of_an_odd_frame_become_machine_code(nvrtc):
 
 
 def test_the_second_launches_become_machine_code(nvrtc):
-    text = cuda.unit(cuda.translation(launch.source(("feature_limits",), "")))
+    text = cuda.unit(cuda.translation(dispatch.source(("feature_limits",), "")))
     image = cuda.compile_unit(text, (9, 0))
     assert image.startswith(b"\x7fELF") and b"msl_kernel_2" in image
 
 
 def test_threadgroups_fit_into_32_kilobytes_and_1024_threads():
-    for n_fft in range(2, plan.MAX_N_FFT + 1):
-        if not plan.supports(n_fft):
+    for n_fft in range(2, fft.MAX_N_FFT + 1):
+        if not fft.supports(n_fft):
             continue
         for bands, gradient in ((0, False), (0, True), (80, False), (256, True)):
             program = features._program(n_fft, bands, gradient)
             if program is None:
                 assert bands and n_fft > 8000  # powers do not fit beside the transform: the product is torch's there
                 continue
-            assert 8 * program.plan.frames * program.slot_pairs <= plan.THREADGROUP_BYTES
+            assert 8 * program.plan.frames * program.slot_pairs <= fft.THREADGROUP_BYTES
             assert program.plan.threads <= 1024
             if n_fft % 2 and not gradient:  # few bins have a kernel wherever all have one
                 for used in (1, n_fft // 8 + 1, n_fft // 4 + 1):
                     few = features._program(n_fft, bands, gradient, used)
-                    assert few is not None and 8 * few.plan.frames * few.slot_pairs <= plan.THREADGROUP_BYTES
+                    assert few is not None and 8 * few.plan.frames * few.slot_pairs <= fft.THREADGROUP_BYTES
 
 
 @pytest.mark.parametrize("n_fft", [50, 400, 2048, 8192, 15, 1218])
 def test_the_text_keeps_to_the_metal_subset(n_fft):
-    text = features.kernel_source(n_fft, gradient=True) + features.kernel_source(n_fft) + launch.source(
-        ("feature_limits",), "")
+    text = (
+        features.kernel_source(n_fft, gradient=True)
+        + features.kernel_source(n_fft)
+        + dispatch.source(("feature_limits",), "")
+    )
     assert text.isascii()
     for word in ("double", "atomic_", "sin(", "cos(", "if constexpr", "auto ", "[&]", "[=]", "simd_shuffle("):
         assert word not in text.replace("metal::", ""), word

@@ -5,8 +5,8 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 import mps_spectro_patch as msp
-from mps_spectro_patch import front_end_guard, ready
-from mps_spectro_patch.kernels import launch
+from mps_spectro_patch.execution import front_end_runner, ready
+from mps_spectro_patch.kernels.launch import dispatch
 
 OPTIONS = dict(sample_rate=16000, n_fft=400, hop_length=160, n_mels=40)
 
@@ -56,10 +56,10 @@ def test_modules(x, fused, launches):
 
 
 def test_a_gradient_is_one_launch_more_and_two_where_the_size_is_rough(x, fused, launches, monkeypatch):
-    from mps_spectro_patch.kernels import features
+    from mps_spectro_patch.kernels.launch import features
 
     made = []
-    empty = launch.empty
+    empty = dispatch.empty
     monkeypatch.setattr(features, "empty", lambda *a, **k: made.append(empty(*a, **k)) or made[-1])
     x.requires_grad_()
     for n_fft, count in ((400, 2), (813, 3)):
@@ -74,8 +74,8 @@ def test_a_gradient_is_one_launch_more_and_two_where_the_size_is_rough(x, fused,
 def test_the_spectrum_is_never_allocated(x, fused, launches, monkeypatch):
     """(Peak memory on a GPU: python -m mps_spectro_patch bench.)"""
     made = []
-    empty = launch.empty
-    from mps_spectro_patch.kernels import features
+    empty = dispatch.empty
+    from mps_spectro_patch.kernels.launch import features
 
     monkeypatch.setattr(features, "empty", lambda *a, **k: made.append(empty(*a, **k)) or made[-1])
     got = msp.mel_spectrogram(x, output_scale="log", **OPTIONS)
@@ -128,7 +128,7 @@ def test_the_first_call_is_compared_and_a_wrong_kernel_is_not_used_again(x, devi
         launches.clear()
         again = msp.mel_spectrogram(x, power=1.0, **OPTIONS)
         assert torch.equal(got, again) and not launches
-    front_end_guard._refused.clear()
+    front_end_runner._refused.clear()
 
 
 def test_a_kernel_that_raises_is_survived_unless_on_error_says_raise(x, device_name, monkeypatch):
@@ -141,7 +141,7 @@ def test_a_kernel_that_raises_is_survived_unless_on_error_says_raise(x, device_n
     monkeypatch.setattr(features, "run_limited_features", broken)
     with msp.accelerated(devices=(device_name,)), pytest.warns(RuntimeWarning, match="no compiler"):
         assert torch.equal(msp.mel_spectrogram(x, **OPTIONS), expected)
-    front_end_guard._refused.clear()
+    front_end_runner._refused.clear()
     with msp.accelerated(devices=(device_name,), on_error="raise"), pytest.raises(RuntimeError, match="no compiler"):
         msp.mel_spectrogram(x, **OPTIONS)
 

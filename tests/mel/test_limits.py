@@ -6,7 +6,8 @@ import pytest
 import torch
 
 import mps_spectro_patch as msp
-from mps_spectro_patch.kernels import host, library
+from mps_spectro_patch.kernels.compilers import simulator
+from mps_spectro_patch.kernels.launch import transforms as library
 
 from .reference import LOG_MAX_ABS, assert_absolute, away_from_the_clamp, mel64, power64, spectrum64
 
@@ -35,8 +36,9 @@ def test_whispers_log_mel(n_mels, per_item, torch_device, fused):
     assert floor.any()
     alone = transform(x[0])
     assert alone.shape == (n_mels, 100)
-    assert_absolute(alone, whisper64(x[:1], n_mels, (0, 1, 2))[0][0], LOG_MAX_ABS / 4,
-                    away_from_the_clamp(mel[0], 1e-10))
+    assert_absolute(
+        alone, whisper64(x[:1], n_mels, (0, 1, 2))[0][0], LOG_MAX_ABS / 4, away_from_the_clamp(mel[0], 1e-10)
+    )
 
 
 def test_whispers_largest_is_of_all_batch_dimensions(torch_device, fused):
@@ -77,8 +79,9 @@ def test_nan_goes_where_torch_lets_it_go(torch_device, fused):
 
 
 def test_silence_and_one_frame(torch_device, fused):
-    silent = msp.mel_spectrogram(torch.zeros(2, 400, device=torch_device), sample_rate=16000, n_fft=400,
-                                 hop_length=160, n_mels=20, center=False)
+    silent = msp.mel_spectrogram(
+        torch.zeros(2, 400, device=torch_device), sample_rate=16000, n_fft=400, hop_length=160, n_mels=20, center=False
+    )
     assert silent.shape == (2, 20, 1) and torch.allclose(silent, torch.full_like(silent, -100.0), atol=1e-4)
 
 
@@ -98,5 +101,5 @@ def test_results_do_not_depend_on_the_order_of_threads(fused):
     )  # fmt: skip
     expected = [transform(x) for transform in transforms]
     for seed in range(3):
-        with host.test_mode(seed=seed):
+        with simulator.test_mode(seed=seed):
             assert all(torch.equal(t(x), e) for t, e in zip(transforms, expected, strict=True))

@@ -12,8 +12,10 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import mps_spectro_patch as msp
-from mps_spectro_patch import front_end, functional, ready
-from mps_spectro_patch.front_end import FrontEnd, Scale
+from mps_spectro_patch.execution import ready
+from mps_spectro_patch.front_ends import compute as front_end
+from mps_spectro_patch.front_ends import functional
+from mps_spectro_patch.front_ends.compute import FrontEnd, Scale
 
 CALL = FrontEnd(64, 16, 64, scale=Scale("clamp", 1e-5))
 
@@ -200,7 +202,7 @@ def test_other_options_are_looked_at(x, window, basis, device_name, ways):
 
 
 def test_what_was_found_wrong_is_never_ready(x, window, basis, device_name, ways, monkeypatch):
-    from mps_spectro_patch import front_end_guard
+    from mps_spectro_patch.execution import front_end_runner
     from mps_spectro_patch.ops import features
 
     into = features.WAYS["features"]
@@ -210,11 +212,11 @@ def test_what_was_found_wrong_is_never_ready(x, window, basis, device_name, ways
             compute(x, window, basis)
         agrees(x, window, basis)
     assert "ready" not in ways
-    front_end_guard._refused.clear()
+    front_end_runner._refused.clear()
 
 
 def test_a_launch_that_fails_is_left_to_the_whole_way(x, window, basis, fused, ways, monkeypatch):
-    from mps_spectro_patch.kernels import features
+    from mps_spectro_patch.kernels.launch import features
 
     expected = compute(x, window, basis)
     monkeypatch.setattr(features, "empty", lambda *a: 1 / 0)

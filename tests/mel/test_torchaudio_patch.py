@@ -110,8 +110,13 @@ def test_functions_and_classes_are_restored_by_identity(torchaudio, options):
         pass
     assert F.spectrogram is during[0]
     msp.enable(**{**options, "torchaudio": None})
-    assert before == (F.spectrogram, F.functional.spectrogram, F.amplitude_to_DB, T.MelSpectrogram.forward,
-                      T.MFCC.forward)
+    assert before == (
+        F.spectrogram,
+        F.functional.spectrogram,
+        F.amplitude_to_DB,
+        T.MelSpectrogram.forward,
+        T.MFCC.forward,
+    )
     msp.enable(**options)
     theirs = F.spectrogram
     F.spectrogram = lambda *a, **k: theirs(*a, **k)  # somebody wraps ours: it stays where it is
@@ -122,7 +127,8 @@ def test_functions_and_classes_are_restored_by_identity(torchaudio, options):
 
 def test_it_waits_for_torchaudio_to_be_imported(run_python):
     stand_in = Path(__file__).parent / "stand_in"
-    print(run_python(f"""
+    print(
+        run_python(f"""
     import sys
     import mps_spectro_patch as msp
     sys.path.insert(0, {str(stand_in)!r})
@@ -132,7 +138,8 @@ def test_it_waits_for_torchaudio_to_be_imported(run_python):
     assert torchaudio.functional.spectrogram.__wrapped__
     msp.disable()
     assert not hasattr(torchaudio.functional.spectrogram, "__wrapped__")
-    """))
+    """)
+    )
 
 
 @pytest.mark.parametrize("name", LAUNCHES)
@@ -188,8 +195,10 @@ def test_other_parts_types_and_devices_stay_torchaudios(torchaudio, options, x, 
     with msp.accelerated(**{**options, "torchaudio": False}):
         assert not hasattr(torchaudio.functional.spectrogram, "__wrapped__")
         module(x)
-    with msp.accelerated(**options), msp.accelerated(**{**options, "devices": ("cuda",) if x.device.type == "cpu" else (
-            "simulator",)}):
+    with (
+        msp.accelerated(**options),
+        msp.accelerated(**{**options, "devices": ("cuda",) if x.device.type == "cpu" else ("simulator",)}),
+    ):
         launches.clear()
         module(x)
         assert not launches

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import mps_spectro_patch as msp
-from mps_spectro_patch import filterbanks
+from mps_spectro_patch.front_ends import filterbanks
 
 from .reference import (
     DB_MAX_ABS,
@@ -116,8 +116,20 @@ def test_a_changed_buffer_counts(x, fused):
 
 
 def test_mel_transforms_are_their_function(x, fused):
-    options = dict(sample_rate=16000, n_fft=400, hop_length=160, n_mels=20, f_min=50.0, f_max=7000.0, norm="slaney",
-                   mel_scale="slaney", win_length=320, center=False, power=1.0, window_fn=torch.hamming_window)
+    options = dict(
+        sample_rate=16000,
+        n_fft=400,
+        hop_length=160,
+        n_mels=20,
+        f_min=50.0,
+        f_max=7000.0,
+        norm="slaney",
+        mel_scale="slaney",
+        win_length=320,
+        center=False,
+        power=1.0,
+        window_fn=torch.hamming_window,
+    )
     assert torch.equal(msp.MelSpectrogramTransform(**options).to(x.device)(x), msp.mel_spectrogram(x, **options))
     log = dict(output_scale="log", log_mode="add", log_amin=1e-3)
     assert torch.equal(
@@ -198,15 +210,21 @@ def kaldi64(x, coefficient, window, use_power, use_log, basis):
 @pytest.mark.parametrize("window_type, use_power, use_log", [("povey", True, True), ("hanning", False, False)])
 @pytest.mark.parametrize("coefficient", [0.0, 0.97])
 def test_kaldis_filterbank(window_type, use_power, use_log, coefficient, x, fused):
-    module = msp.KaldiFbankTransform(num_mel_bins=30, window_type=window_type, use_power=use_power,
-                                     use_log_fbank=use_log, preemphasis_coefficient=coefficient).to(x.device)
+    module = msp.KaldiFbankTransform(
+        num_mel_bins=30,
+        window_type=window_type,
+        use_power=use_power,
+        use_log_fbank=use_log,
+        preemphasis_coefficient=coefficient,
+    ).to(x.device)
     window = torch.hann_window(400, periodic=False, dtype=torch.float64) ** (0.85 if window_type == "povey" else 1)
     # Kaldi's triangles, in mel, written out.
     mel = [1127 * math.log(1 + k * 16000 / 512 / 700) for k in range(257)]
     low, high = 1127 * math.log(1 + 20 / 700), 1127 * math.log(1 + 8000 / 700)
     step = (high - low) / 31
-    basis = torch.tensor([[max(0.0, 1 - abs(m - low - (band + 1) * step) / step) for m in mel[:256]] + [0.0]
-                          for band in range(30)])
+    basis = torch.tensor(
+        [[max(0.0, 1 - abs(m - low - (band + 1) * step) / step) for m in mel[:256]] + [0.0] for band in range(30)]
+    )
     expected = kaldi64(x, coefficient, window, use_power, use_log, basis)
     assert module(x).shape == expected.shape == (2, 30, 48)
     if use_log:

@@ -14,10 +14,31 @@ from hypothesis import strategies as some
 
 from .compare import double
 
-STFT_ORDER = ("input", "n_fft", "hop_length", "win_length", "window", "center", "pad_mode", "normalized", "onesided",
-              "return_complex", "align_to_window")
-ISTFT_ORDER = ("input", "n_fft", "hop_length", "win_length", "window", "center", "normalized", "onesided", "length",
-               "return_complex")
+STFT_ORDER = (
+    "input",
+    "n_fft",
+    "hop_length",
+    "win_length",
+    "window",
+    "center",
+    "pad_mode",
+    "normalized",
+    "onesided",
+    "return_complex",
+    "align_to_window",
+)
+ISTFT_ORDER = (
+    "input",
+    "n_fft",
+    "hop_length",
+    "win_length",
+    "window",
+    "center",
+    "normalized",
+    "onesided",
+    "length",
+    "return_complex",
+)
 SIZES = (16, 16, 16, 20, 20, 1, 2, 15, 15, 11, 13, 13, 22, 31)  # 11 to 31 are one kernel for every power of two
 COMPLEX_SIZES = (16, 15, 13)  # of complex windows, half signals: each once more a kernel
 VIEWS = ("plain", "plain", "plain", "offset", "strided", "transposed", "expanded", "overlapping", "conj", "neg")

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch.autograd.function import BackwardCFunction
 
-from mps_spectro_patch.kernels import host
+from mps_spectro_patch.kernels.compilers import simulator
 
 _SOURCE = """
 #include <c10/core/impl/DeviceGuardImplInterface.h>
@@ -34,7 +34,7 @@ def register() -> None:
     with tempfile.TemporaryDirectory() as folder:
         source, library = Path(folder, "guard.cpp"), Path(folder, "guard.so")
         source.write_text(_SOURCE)
-        command = [*host._compiler_command(), "-std=c++20", "-O0", "-shared", "-fPIC", f"-I{home / 'include'}"]
+        command = [*simulator._compiler_command(), "-std=c++20", "-O0", "-shared", "-fPIC", f"-I{home / 'include'}"]
         command += [str(source), "-o", str(library), f"-L{home / 'lib'}", "-lc10"]
         subprocess.run(command, check=True, capture_output=True, text=True)
         ctypes.CDLL(str(library))

@@ -160,8 +160,16 @@ def test_every_size_up_to_4096_is_fast(op, complex_valued, fake):
             else:
                 bins = n_fft if complex_valued else n_fft // 2 + 1
                 input = torch.empty(bins, 4, device="mps", dtype=torch.complex64)
-                route = msp.explain(torch.istft, input, n_fft, min(4, n_fft), window=window, center=False,
-                                    onesided=not complex_valued, return_complex=complex_valued)
+                route = msp.explain(
+                    torch.istft,
+                    input,
+                    n_fft,
+                    min(4, n_fft),
+                    window=window,
+                    center=False,
+                    onesided=not complex_valued,
+                    return_complex=complex_valued,
+                )
             if not route.fast:
                 slow.append(n_fft)
     assert not slow, f"{len(slow)} sizes are slow, such as {slow[:10]}"

@@ -181,8 +181,12 @@ def test_signals_longer_than_65536_samples(op, torch_device):
 @pytest.mark.parametrize("n_fft", [813, 1085, 1218])
 def test_sizes_of_keyshift_front_ends(n_fft, torch_device):
     options = dict(n_fft=n_fft, hop_length=n_fft // 4, win_length=n_fft)
-    check(first_order, Mode("stft", (1, 2 * n_fft), options | dict(return_complex=True), n_fft), (True, False),
-          torch_device)
+    check(
+        first_order,
+        Mode("stft", (1, 2 * n_fft), options | dict(return_complex=True), n_fft),
+        (True, False),
+        torch_device,
+    )
     check(first_order, Mode("istft", (1, n_fft // 2 + 1, 7), options, n_fft), (True, False), torch_device)
 
 
@@ -305,8 +309,7 @@ def test_batched_cotangents(torch_device):
         cotangents = torch.stack([like(result, seed) for seed in range(3)])
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            batched = torch.autograd.grad(result, [input, window], cotangents, is_grads_batched=True,
-                                          retain_graph=True)
+            batched = torch.autograd.grad(result, [input, window], cotangents, is_grads_batched=True, retain_graph=True)
         for number, cotangent in enumerate(cotangents):
             single = torch.autograd.grad(result, [input, window], cotangent, retain_graph=True)
             torch.testing.assert_close([one[number] for one in batched], list(single), rtol=1e-4, atol=1e-4)

@@ -11,7 +11,8 @@ import pytest
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from mps_spectro_patch.kernels import envelope, launch
+from mps_spectro_patch.kernels.launch import dispatch
+from mps_spectro_patch.kernels.tables import envelope
 
 from .modes import Mode, leaves
 
@@ -102,7 +103,7 @@ class CountingPreparable(CountingKernel):
 
 def forget_recipes() -> None:
     """Launches that are prepared already hold kernels that nobody counts."""
-    package = launch.__name__.rpartition(".")[0]
+    package = dispatch.__name__.rpartition(".")[0]
     for name in ("launch", "real", "general", "library"):
         module = sys.modules.get(f"{package}.{name}")
         for function in vars(module).values() if module else ():
@@ -114,9 +115,9 @@ def forget_recipes() -> None:
 def launched(monkeypatch):
     """The names of the kernels that were launched since, in order."""
     names: list[str] = []
-    compile_shader = launch.compile_shader
+    compile_shader = dispatch.compile_shader
     monkeypatch.setattr(
-        launch, "compile_shader", lambda *args: CountingLibrary(compile_shader(*args), names), raising=True
+        dispatch, "compile_shader", lambda *args: CountingLibrary(compile_shader(*args), names), raising=True
     )
     forget_recipes()
     yield names
@@ -222,12 +223,12 @@ def test_signals_and_windows_are_read_where_they_are(row, launched, torch_device
 @pytest.mark.parametrize("op", ["stft", "istft"])
 @pytest.mark.parametrize("which", [(True, False), (False, True), (True, True)])
 def test_a_backward_does_only_what_is_asked_for(op, which, monkeypatch, torch_device):
-    from mps_spectro_patch.kernels import library
+    from mps_spectro_patch.kernels.launch import transforms
 
     done = []
     for name in (f"{op}_adjoint", f"{op}_window_gradient"):
-        function = getattr(library, name)
-        monkeypatch.setattr(library, name, lambda *args, _name=name, _function=function, **options: (
+        function = getattr(transforms, name)
+        monkeypatch.setattr(transforms, name, lambda *args, _name=name, _function=function, **options: (
             done.append(_name), _function(*args, **options)
         )[1])  # fmt: skip
     mode = ONE_LAUNCH[op]
@@ -251,8 +252,19 @@ def test_a_known_window_is_never_read_back(op, launched, torch_device):
     assert envelope.read_backs() == before
 
 
-@pytest.mark.parametrize("mode", ["stft", "stft, two-sided", "stft, odd n_fft", "stft, complex signal", "istft",
-                                  "istft, length shorter", "istft, odd n_fft", "istft, complex output"])
+@pytest.mark.parametrize(
+    "mode",
+    [
+        "stft",
+        "stft, two-sided",
+        "stft, odd n_fft",
+        "stft, complex signal",
+        "istft",
+        "istft, length shorter",
+        "istft, odd n_fft",
+        "istft, complex output",
+    ],
+)
 def test_forward_and_backward_can_be_captured_in_a_cuda_graph(mode, torch_device):
     if torch_device.type != "cuda":
         pytest.skip("CUDA graphs are CUDA's")

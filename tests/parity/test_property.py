@@ -40,8 +40,9 @@ def test_drawn_calls_do_what_torchs_do(op, part, enabled, torch_device):
     tally = Tally()
 
     @hypothesis.seed(torch.initial_seed())
-    @settings(max_examples=EXAMPLES // (2 * PARTS), deadline=None, database=None,
-              suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=EXAMPLES // (2 * PARTS), deadline=None, database=None, suppress_health_check=list(HealthCheck)
+    )
     @given(stft_calls() if op == "stft" else istft_calls())
     def draw(call: Call) -> None:
         if torch_device.type == "mps" and call.needs_double:
@@ -97,8 +98,9 @@ def compare_values(call, ours, theirs, leaves, their_leaves) -> None:
     if gradients.error:
         return
     names = [name for name, value in call.arguments.items() if isinstance(value, Drawn) and value.requires_grad]
-    viewed = torch.autograd.grad(exact, [exact_arguments[name] for name in names], compare.double(single),
-                                 retain_graph=True)
+    viewed = torch.autograd.grad(
+        exact, [exact_arguments[name] for name in names], compare.double(single), retain_graph=True
+    )
     exact_gradients = torch.autograd.grad(exact, exact_leaves, compare.double(single))
     results = zip(gradients.result, their_gradients.result, exact_gradients, viewed, strict=True)
     for mine, torchs, right, parts in results:

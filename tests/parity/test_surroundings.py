@@ -333,8 +333,10 @@ def test_meta_tensors(mode):
 
 
 @pytest.mark.parametrize("verify", ["off", "first", "always"])
-@pytest.mark.parametrize("case", ["stft, no window", "stft, real output", "stft, both", "istft, no window",
-                                  "istft, length longer", "istft, both"])
+@pytest.mark.parametrize(
+    "case",
+    ["stft, no window", "stft, real output", "stft, both", "istft, no window", "istft, length longer", "istft, both"],
+)
 def test_each_warning_is_given_as_often_as_torch_gives_it(case, verify, device_name, torch_device):
     op, what = case.split(", ")
     mode = MODES["stft, reflect" if op == "stft" else "istft, plain"]
@@ -399,8 +401,10 @@ def test_warnings_turned_into_errors_are_errors(case, torch_device):
     op, what = case.split(", ")
     mode = MODES["stft, reflect" if op == "stft" else "istft, plain"]
     input, window = mode.inputs(torch_device)
-    options = dict(mode.options) | {"no window": {}, "real output": dict(return_complex=False),
-                                    "length longer": dict(length=60)}[what]
+    options = (
+        dict(mode.options)
+        | {"no window": {}, "real output": dict(return_complex=False), "length longer": dict(length=60)}[what]
+    )
 
     def call():
         torch.set_warn_always(True)

@@ -130,8 +130,9 @@ def test_vmap_over_python_code_around_the_call(mode, torch_device):
         return vmap(lambda one: call(one * 2, window.abs()).abs() + 1)(input)
 
     def random(call, input, window):
-        return vmap(lambda one: call(one, window) * 0 + torch.rand((), device=one.device).sign(),
-                    randomness="different")(input)
+        return vmap(
+            lambda one: call(one, window) * 0 + torch.rand((), device=one.device).sign(), randomness="different"
+        )(input)
 
     check(around, mode, (inputs, windows[0]))
     check(random, mode, (inputs, windows[0]))

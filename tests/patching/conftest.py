@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import mps_spectro_patch as msp
-from mps_spectro_patch import watch
+from mps_spectro_patch.execution import call_sites
 
 
 @dataclass
@@ -53,14 +53,14 @@ def op(request) -> str:
 @pytest.fixture
 def unsampled(monkeypatch) -> None:
     """No call is looked at for report()."""
-    monkeypatch.setattr(watch, "FIRST", 0)
-    monkeypatch.setattr(watch, "EVERY", 10**9)
+    monkeypatch.setattr(call_sites, "FIRST", 0)
+    monkeypatch.setattr(call_sites, "EVERY", 10**9)
 
 
 COMPILING = """
 import mps_spectro_patch as msp
 
-from mps_spectro_patch.kernels import library
+from mps_spectro_patch.kernels.launch import transforms as library
 
 def runs_ours(function):
     # Whether calling it ran a kernel of ours, also from code that inductor generated.

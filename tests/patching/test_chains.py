@@ -13,7 +13,7 @@ import torch
 import wrapt
 
 import mps_spectro_patch as msp
-from mps_spectro_patch import chains, layers
+from mps_spectro_patch.patching import layers, wrapper_chains
 
 OWN = {"stft": torch.stft, "istft": torch.istft}
 
@@ -109,7 +109,7 @@ def test_disable_takes_our_layer_out_from_under_a_wrapper(kind, signal, on, capl
     assert msp.status().patched["stft"].startswith("patched, below")
     msp.disable()
     assert torch.stft is other.function and passes(other, signal.stft)
-    assert not chains.places(ours, torch.stft) and msp.status().patched["stft"] == "not patched"
+    assert not wrapper_chains.places(ours, torch.stft) and msp.status().patched["stft"] == "not patched"
     assert not signal.is_fast() and not caplog.records
     msp.enable(**on)  # and again, above it this time
     assert signal.is_fast()
@@ -195,7 +195,7 @@ def test_a_scope_leaves_a_wrapper_that_was_put_on_inside(signal, on):
         ours = torch.stft
         other.install()
         assert signal.is_fast()
-    assert torch.stft is other.function and not chains.places(ours, torch.stft) and not signal.is_fast()
+    assert torch.stft is other.function and not wrapper_chains.places(ours, torch.stft) and not signal.is_fast()
 
 
 def test_wrappers_in_a_circle_and_proxies_of_all_kinds_are_looked_through(on):
@@ -214,7 +214,7 @@ def test_wrappers_in_a_circle_and_proxies_of_all_kinds_are_looked_through(on):
 
     a.__wrapped__, b.__wrapped__ = b, a
     b.odd = Odd()
-    assert chains.places(OWN["stft"], a) == [] and chains.places(OWN["stft"], Odd()) == []
+    assert wrapper_chains.places(OWN["stft"], a) == [] and wrapper_chains.places(OWN["stft"], Odd()) == []
 
 
 def test_a_second_copy_of_this_package_is_respected(run_python, tmp_path):
@@ -263,8 +263,6 @@ def test_layers_are_not_made_anew_for_every_enable(on):
         msp.enable(**on)
     assert len(layers.layers()) == made
     msp.disable()
-
-
 
 
 def test_what_wrappers_copy_from_our_layer_is_not_changed_when_it_is_taken_out(on):

@@ -9,7 +9,7 @@ import torch
 from torch.utils.checkpoint import checkpoint
 
 import mps_spectro_patch as msp
-from mps_spectro_patch import ready
+from mps_spectro_patch.execution import ready
 
 N_FFT, HOP = 64, 16
 

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 import mps_spectro_patch as msp
-from mps_spectro_patch import dispatcher, guard
+from mps_spectro_patch.execution import runner
 from mps_spectro_patch.ops import composite
+from mps_spectro_patch.patching import torch_operators
 
 STFT, ISTFT = torch.stft, torch.istft
 OPERATORS = ("aten::stft.center", "aten::istft")
@@ -22,7 +23,7 @@ def reach(on):
     msp.enable(**on, reach="dispatcher", on_error="raise")
     yield
     msp.disable()
-    assert not dispatcher.registered()
+    assert not torch_operators.registered()
 
 
 def fast() -> tuple[int, int]:
@@ -156,8 +157,8 @@ def test_errors_and_fallbacks_are_torchs(signal, reach):
 
 
 def test_a_wrong_result_is_noticed_by_comparison_with_the_operator_itself(signal, reach, monkeypatch):
-    right = guard.ops.eager_stft
-    monkeypatch.setattr(guard.ops, "eager_stft", lambda *args: right(*args) * 1.01)
+    right = runner.ops.eager_stft
+    monkeypatch.setattr(runner.ops, "eager_stft", lambda *args: right(*args) * 1.01)
     with pytest.warns(RuntimeWarning, match="differs"):
         close(signal.stft(), signal.spectrum)
     close(signal.stft(), signal.spectrum)
@@ -206,16 +207,16 @@ def test_a_scope_acts_for_the_code_inside_only_and_mixes_with_the_other_reach(si
         with msp.accelerated(devices=()):
             signal.stft()
         signal.stft()
-    assert fast() == (3, 0) and not dispatcher.registered()
+    assert fast() == (3, 0) and not torch_operators.registered()
     close(answers[0], signal.spectrum)
 
 
 def test_changing_the_reach_leaves_nothing_of_the_one_before(signal, on):
     msp.enable(**on, reach="dispatcher")
     msp.enable(**on)
-    assert torch.stft is not STFT and not dispatcher.registered() and signal.is_fast()
+    assert torch.stft is not STFT and not torch_operators.registered() and signal.is_fast()
     msp.enable(**on, reach="dispatcher")
-    assert torch.stft is STFT and dispatcher.registered() and signal.is_fast()
+    assert torch.stft is STFT and torch_operators.registered() and signal.is_fast()
     msp.disable()
 
 
@@ -230,7 +231,7 @@ def test_somebody_elses_registration_is_back_after_ours(signal, on, torch_device
 
     def theirs(*args, **kwargs):
         calls.append(1)
-        return dispatcher.original("istft")(*args, **kwargs)
+        return torch_operators.original("istft")(*args, **kwargs)
 
     library = torch.library.Library("aten", "IMPL")
     with warnings.catch_warnings():
@@ -267,13 +268,13 @@ def test_threads_that_call_while_it_comes_and_goes_get_right_results(signal, on)
     stop.set()
     for thread in threads:
         thread.join()
-    assert not errors and not dispatcher.registered()
+    assert not errors and not torch_operators.registered()
 
 
 def test_without_a_way_to_keep_kernels_alive_they_are_only_removed_where_no_thread_can_be_inside(
     signal, on, monkeypatch
 ):
-    monkeypatch.setattr(dispatcher, "_get_kernel", None)  # as before torch 2.9
+    monkeypatch.setattr(torch_operators, "_get_kernel", None)  # as before torch 2.9
     stop = threading.Event()
     thread = threading.Thread(target=stop.wait)
     thread.start()

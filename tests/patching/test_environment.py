@@ -84,7 +84,7 @@ def test_a_call_that_falls_back_costs_about_2_us_more(call, bounds, run_python):
     code = """
     import timeit
     import mps_spectro_patch as msp
-    from mps_spectro_patch import layers, watch
+    from mps_spectro_patch.patching import layers; from mps_spectro_patch.execution import call_sites as watch
     if refused:
         watch.FIRST = 0
         msp.enable(devices=devices)
@@ -121,7 +121,12 @@ def test_a_call_that_falls_back_costs_about_2_us_more(call, bounds, run_python):
 
 
 @pytest.mark.parametrize(
-    "first", ["import mps_spectro_patch", "import mps_spectro_patch.guard", "from mps_spectro_patch import accelerated"]
+    "first",
+    [
+        "import mps_spectro_patch",
+        "import mps_spectro_patch.execution.runner",
+        "from mps_spectro_patch import accelerated",
+    ],
 )
 def test_it_is_installed_when_torch_comes_even_by_our_own_hands(first, run_python, device_name):
     run_python(

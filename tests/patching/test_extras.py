@@ -8,7 +8,7 @@ import sys
 import pytest
 
 import mps_spectro_patch as msp
-from mps_spectro_patch import extras
+from mps_spectro_patch.patching import hooks
 
 MODULE = "a_project_that_is_patched"
 SOURCE = """
@@ -43,18 +43,18 @@ def make_trouble(original, is_active):
 def project(tmp_path, monkeypatch):
     (tmp_path / f"{MODULE}.py").write_text(SOURCE)
     monkeypatch.syspath_prepend(str(tmp_path))
-    declared = dict(extras._declared)
+    declared = dict(hooks._declared)
     yield
-    extras._declared.clear()
-    extras._declared.update(declared)
+    hooks._declared.clear()
+    hooks._declared.update(declared)
     sys.modules.pop(MODULE, None)
 
 
 @pytest.fixture
 def wanted(project, monkeypatch):
     """Options as enable(torchaudio=True) makes them, for a group of patches that only these tests know."""
-    extras.declare("torchaudio", MODULE, "f", f"{__name__}:make_f")
-    extras.declare("torchaudio", MODULE, "Model.run", f"{__name__}:make_run")
+    hooks.declare("torchaudio", MODULE, "f", f"{__name__}:make_f")
+    hooks.declare("torchaudio", MODULE, "Model.run", f"{__name__}:make_run")
     return {"torchaudio": True, "devices": ()}
 
 
@@ -139,8 +139,8 @@ def test_somebody_elses_wrapper_stays(wanted):
 
 
 def test_what_is_not_there_is_skipped_with_the_reason_and_the_import_works(project, caplog):
-    extras.declare("torchaudio", MODULE, "gone", f"{__name__}:make_f")
-    extras.declare("torchaudio", MODULE, "f", f"{__name__}:make_trouble")
+    hooks.declare("torchaudio", MODULE, "gone", f"{__name__}:make_f")
+    hooks.declare("torchaudio", MODULE, "f", f"{__name__}:make_trouble")
     msp.enable(torchaudio=True, devices=())
     assert project_module().f(1) == 1
     assert "no attribute 'gone'" in msp.status().patched[f"{MODULE}.gone"]
@@ -149,28 +149,28 @@ def test_what_is_not_there_is_skipped_with_the_reason_and_the_import_works(proje
 
 
 def test_one_attribute_is_declared_once(project):
-    extra = extras.declare("torchaudio", MODULE, "f", f"{__name__}:make_f")
-    assert extras.declare("torchaudio", MODULE, "f", f"{__name__}:make_f") == extra
+    extra = hooks.declare("torchaudio", MODULE, "f", f"{__name__}:make_f")
+    assert hooks.declare("torchaudio", MODULE, "f", f"{__name__}:make_f") == extra
     with pytest.raises(ValueError, match="declared already"):
-        extras.declare("other", MODULE, "f", f"{__name__}:make_run")
+        hooks.declare("other", MODULE, "f", f"{__name__}:make_run")
 
 
 def test_a_patch_of_two_groups_stays_while_one_of_them_is_wanted(project):
     for group in ("torchaudio", "other"):
-        extras.declare(group, MODULE, "f", f"{__name__}:make_f")
+        hooks.declare(group, MODULE, "f", f"{__name__}:make_f")
     module = project_module()
     f = module.f
-    extras.want({"other"})
+    hooks.want({"other"})
     assert module.f is not f
-    extras.want({"torchaudio", "other"})
-    extras.want({"torchaudio"})
+    hooks.want({"torchaudio", "other"})
+    hooks.want({"torchaudio"})
     assert module.f is not f
-    extras.want(())
+    hooks.want(())
     assert module.f is f
 
 
 def test_a_module_that_does_not_fit_is_left_alone_and_says_what_it_lacks(project):
-    extras.declare("torchaudio", MODULE, "f", make_f, fits=lambda module: "no g()")
+    hooks.declare("torchaudio", MODULE, "f", make_f, fits=lambda module: "no g()")
     module = project_module()
     f = module.f
     msp.enable(torchaudio=True, devices=())

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 import mps_spectro_patch as msp
-from mps_spectro_patch import guard
-from mps_spectro_patch.kernels import launch, library
+from mps_spectro_patch.execution import runner
+from mps_spectro_patch.kernels.launch import any_size, dispatch, smooth_size
+from mps_spectro_patch.kernels.launch import transforms as launch_transforms
 
 STFT, ISTFT = torch.stft, torch.istft
 # Sizes that no other test uses: a kernel that is compiled once is not compiled again.
@@ -46,20 +47,20 @@ PASSING = ("out of memory",)
 def fault(request, monkeypatch):
     """One of the faults, injected below the operators. What was made of broken parts is forgotten afterwards."""
     name, replacement = FAULTS[request.param]
-    for cached in (launch.kernel, launch._read):
+    for cached in (dispatch.kernel, dispatch._read):
         cached.cache_clear()
-    module = launch
+    module = dispatch
     monkeypatch.setattr(module, name, replacement)
-    for family in (library.real, library.general):
+    for family in (smooth_size, any_size):
         if hasattr(family, name):
             monkeypatch.setattr(family, name, replacement)
     yield request.param
     monkeypatch.undo()
-    for family in (library.real, library.general):
+    for family in (smooth_size, any_size):
         for function in vars(family).values():
             if hasattr(function, "cache_clear") and function.__module__ == family.__name__:
                 function.cache_clear()
-    launch.kernel.cache_clear()
+    dispatch.kernel.cache_clear()
 
 
 def calls(op, x, n_fft):
@@ -83,12 +84,12 @@ def test_every_fault_gives_the_originals_result_and_one_warning(op, reach, fault
             warnings.simplefilter("error")
             torch.testing.assert_close(call(), expected)
     assert msp.stats()[op].fast == 0
-    assert bool(guard.quarantined) is (fault not in PASSING)
-    assert len(msp.status().quarantined) == len(guard.quarantined)
+    assert bool(runner.quarantined) is (fault not in PASSING)
+    assert len(msp.status().quarantined) == len(runner.quarantined)
 
 
 def test_an_operator_that_cannot_even_be_loaded_is_an_error_of_enable_and_changes_nothing(monkeypatch):
-    monkeypatch.setattr(guard, "load_operators", raises(ImportError("no operators")))
+    monkeypatch.setattr(runner, "load_operators", raises(ImportError("no operators")))
     for enter in (msp.enable, msp.accelerated().__enter__):
         with pytest.raises(ImportError, match="no operators"):
             enter()
@@ -96,7 +97,7 @@ def test_an_operator_that_cannot_even_be_loaded_is_an_error_of_enable_and_change
 
 
 def test_a_fault_in_the_gradient_is_found_by_the_first_call_that_needs_one(signal, on, monkeypatch):
-    monkeypatch.setattr(library, "stft_adjoint", raises(RuntimeError("no adjoint")))
+    monkeypatch.setattr(launch_transforms, "stft_adjoint", raises(RuntimeError("no adjoint")))
     gradients = []
     for stft in (torch.stft, STFT):
         x = signal.x.clone().requires_grad_()

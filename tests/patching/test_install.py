@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import mps_spectro_patch as msp
-from mps_spectro_patch import layers
+from mps_spectro_patch.patching import layers
 
 from ..kernels.reference import assert_gradient_accurate
 
@@ -117,7 +117,8 @@ def test_conjugate_and_negative_views_are_resolved(signal, enabled):
     torch.testing.assert_close(
         torch.istft(spectrum, 400, 160, 400, signal.window),
         ISTFT(spectrum, 400, 160, 400, signal.window),
-        rtol=1e-4, atol=1e-4,
+        rtol=1e-4,
+        atol=1e-4,
     )
     negative = torch.complex(signal.x, signal.x).conj().imag
     assert negative.is_neg()

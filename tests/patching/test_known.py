@@ -8,8 +8,8 @@ import pytest
 import torch
 
 import mps_spectro_patch as msp
-from mps_spectro_patch import ready
-from mps_spectro_patch.ops import gradients, known
+from mps_spectro_patch.execution import ready
+from mps_spectro_patch.ops import gradients, replay
 
 N_FFT, HOP, SAMPLES, FRAMES = 64, 16, 900, 40
 
@@ -25,7 +25,7 @@ def window(torch_device):
 def launched(monkeypatch):
     """For each backward pass of a known call whether its launch was known as well."""
     seen = []
-    backward, run = known.Known.backward, gradients.run
+    backward, run = replay.Known.backward, gradients.run
 
     def watched(self, gradient, window):
         seen.append(True)
@@ -36,7 +36,7 @@ def launched(monkeypatch):
             seen[-1] = False
         return run(*arguments)
 
-    monkeypatch.setattr(known.Known, "backward", watched)
+    monkeypatch.setattr(replay.Known, "backward", watched)
     monkeypatch.setattr(gradients, "run", whole_way)
     return seen
 

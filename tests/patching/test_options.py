@@ -11,8 +11,14 @@ from mps_spectro_patch.options import Options
 
 def test_the_defaults_are_the_documented_ones():
     assert Options.resolve() == Options(
-        devices=("mps",), ops=("stft", "istft"), torchaudio=None, compat=None, reach="attribute", verify="first",
-        on_error="fallback", on_fallback="quiet",
+        devices=("mps",),
+        ops=("stft", "istft"),
+        torchaudio=None,
+        compat=None,
+        reach="attribute",
+        verify="first",
+        on_error="fallback",
+        on_fallback="quiet",
     )
 
 

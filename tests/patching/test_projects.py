@@ -11,9 +11,12 @@ import pytest
 import torch
 
 import mps_spectro_patch as msp
-from mps_spectro_patch import aliases, compat, extras, lookalikes, options, projects, startup, watch
-from mps_spectro_patch.answers import asked_first
-from mps_spectro_patch.compat.project import Alias, Hook, Look, Project
+from mps_spectro_patch import compat, options, startup
+from mps_spectro_patch.compat.tools.overrides import asked_first
+from mps_spectro_patch.compat.tools.project import Alias, Hook, Look, Project
+from mps_spectro_patch.execution import call_sites
+from mps_spectro_patch.patching import class_hooks, module_aliases, projects
+from mps_spectro_patch.patching import hooks as extras
 
 MODULE = "a_downstream_project"
 NAMES = ("an_absent_package", "an_absent_package.front")
@@ -44,8 +47,8 @@ def give(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(options, "PROJECTS", ("given",))
     for module, names in ((extras, ("_declared", "_groups", "_problems", "_passed_over")),
-                          (lookalikes, ("_declared",)), (aliases, ("_declared", "_given")),
-                          (projects, ("_declared",)), (watch, ("_introduced",))):  # fmt: skip
+                          (class_hooks, ("_declared",)), (module_aliases, ("_declared", "_given")),
+                          (projects, ("_declared",)), (call_sites, ("_introduced",))):  # fmt: skip
         for name in names:
             monkeypatch.setattr(module, name, type(getattr(module, name))())
 
@@ -193,7 +196,7 @@ def test_another_class_of_that_name_is_left_alone(give):
 def test_nobody_pays_for_looking_without_such_a_project(give):
     give(CALL)
     msp.enable(devices=("simulator",))
-    assert watch.observer is None
+    assert call_sites.observer is None
 
 
 # --- names that can be imported --------------------------------------------------------------------------------------
@@ -255,10 +258,10 @@ def test_a_second_copy_of_the_module_leaves_no_second_finder(give):
     give(*ALIASES)
     finders = list(sys.meta_path)
     msp.enable(devices=())
-    spec = importlib.util.find_spec(aliases.__name__)
+    spec = importlib.util.find_spec(module_aliases.__name__)
     copy = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(copy)
-    copy._declared = aliases._declared
+    copy._declared = module_aliases._declared
     copy.want()
     (finder,) = [finder for finder in sys.meta_path if finder not in finders]
     assert type(finder) is copy._Finder and all(map(is_there, NAMES))

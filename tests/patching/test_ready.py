@@ -6,8 +6,10 @@ import pytest
 import torch
 
 import mps_spectro_patch as msp
-from mps_spectro_patch import guard, layers, ready, routing
-from mps_spectro_patch.kernels.envelope import read_backs
+from mps_spectro_patch.execution import ready, runner
+from mps_spectro_patch.kernels.tables.envelope import read_backs
+from mps_spectro_patch.patching import layers
+from mps_spectro_patch.routing import decision as routing
 
 N_FFT, HOP = 64, 16
 
@@ -239,7 +241,7 @@ def test_a_plan_that_is_put_aside_is_not_ready_any_more(op, window, used, on, to
             call(op, x, window)
         decision = routing.decide(op, ("is_cpu", "is_cuda"), _raw(op, x, window))
         with pytest.warns(RuntimeWarning, match="is not used again"):
-            guard._quarantine((decision.plan, x.device), "a test", "was told so")
+            runner._quarantine((decision.plan, x.device), "a test", "was told so")
         call(op, x, window)
     assert used == [False, True, False] and msp.stats()[op].fallback == {"quarantined": 1}
 
@@ -251,12 +253,12 @@ def _raw(op, x, window):
 
 
 def test_a_launch_that_fails_is_left_to_the_whole_way(op, window, on, torch_device, monkeypatch):
-    from mps_spectro_patch.kernels import real
+    from mps_spectro_patch.kernels.launch import smooth_size
 
     x = signal_for(op, torch_device)
     with msp.accelerated(**on, verify="off"):
         right = [call(op, x, window) for _ in range(2)][0]
-        monkeypatch.setattr(real, "empty", lambda *_: 1 / 0)
+        monkeypatch.setattr(smooth_size, "empty", lambda *_: 1 / 0)
         with pytest.warns(RuntimeWarning, match="ZeroDivisionError"):
             torch.testing.assert_close(call(op, x, window), right, rtol=1e-4, atol=1e-4)
-    assert guard.quarantined
+    assert runner.quarantined

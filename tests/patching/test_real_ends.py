@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import mps_spectro_patch as msp
-from mps_spectro_patch import comparison
+from mps_spectro_patch.execution import comparison
 
 N_FFT, HOP = 64, 16
 
@@ -70,10 +70,10 @@ def test_any_other_difference_still_puts_a_plan_aside(wrong_by, window, on, torc
         return torch._VF.istft(input, *args, **kwargs)
 
     monkeypatch.setattr(torch, "istft", original)
-    from mps_spectro_patch import guard
+    from mps_spectro_patch.execution import runner
 
-    launch = guard.launch
-    monkeypatch.setattr(guard, "launch", lambda *given, **more: launch(*given, **more) + wrong_by(spectrum))
+    launch = runner.launch
+    monkeypatch.setattr(runner, "launch", lambda *given, **more: launch(*given, **more) + wrong_by(spectrum))
     with msp.accelerated(**on), pytest.warns(RuntimeWarning, match="differs from the original"):
         result = call(spectrum, window)
     assert (result - right(spectrum, window)).norm() < 1e-6 * result.norm()

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import mps_spectro_patch as msp
-from mps_spectro_patch import references
+from mps_spectro_patch.patching import early_names
 
 OWN = {"stft": torch.stft, "istft": torch.istft}  # not as names of this module: those would be replaced, too
 
@@ -114,7 +114,7 @@ def test_looking_for_references_wakes_no_lazy_module(tmp_path):
     module = sys.modules["lazy_one"] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     try:
-        assert not [found for found in references.to(OWN["stft"]) if found.module == "lazy_one"]
+        assert not [found for found in early_names.to(OWN["stft"]) if found.module == "lazy_one"]
     finally:
         del sys.modules["lazy_one"]
 
@@ -122,6 +122,6 @@ def test_looking_for_references_wakes_no_lazy_module(tmp_path):
 def test_what_is_not_a_module_in_sys_modules_is_passed_over():
     sys.modules["not_a_module"] = None
     try:
-        references.to(OWN["stft"])
+        early_names.to(OWN["stft"])
     finally:
         del sys.modules["not_a_module"]

@@ -7,9 +7,10 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 import mps_spectro_patch as msp
-from mps_spectro_patch import refusals, routing, watch
-from mps_spectro_patch.kernels import plan
+from mps_spectro_patch.execution import call_sites, refusals
+from mps_spectro_patch.kernels.plans import fft
 from mps_spectro_patch.reasons import FallbackError
+from mps_spectro_patch.routing import decision
 
 N_FFT = 40_000  # no kernel has it, on any device
 
@@ -17,18 +18,18 @@ N_FFT = 40_000  # no kernel has it, on any device
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch):
     """What is refused is remembered from the first call on; else every call is looked at for a while."""
-    assert not plan.supports(N_FFT)
-    monkeypatch.setattr(watch, "FIRST", 0)
+    assert not fft.supports(N_FFT)
+    monkeypatch.setattr(call_sites, "FIRST", 0)
     yield
-    routing.set_rule(None)
+    decision.set_rule(None)
     refusals.clear()
 
 
 @pytest.fixture
 def asked(monkeypatch):
     """The calls for which an answer was looked for."""
-    calls, real = [], routing.look_up
-    monkeypatch.setattr(routing, "look_up", lambda arguments: calls.append(arguments) or real(arguments))
+    calls, real = [], decision.look_up
+    monkeypatch.setattr(decision, "look_up", lambda arguments: calls.append(arguments) or real(arguments))
     return calls
 
 
@@ -112,14 +113,14 @@ def test_reports_count_every_call_and_reset_begins_anew(on, torch_device):
     with msp.accelerated(**on):
         stft(x)
         msp.reset_stats()
-        for _ in range(4 * watch.EVERY + 1):
+        for _ in range(4 * call_sites.EVERY + 1):
             stft(x)
-        assert msp.stats()["stft"].fallback == {"n_fft": 4 * watch.EVERY + 1}
+        assert msp.stats()["stft"].fallback == {"n_fft": 4 * call_sites.EVERY + 1}
         (row,) = msp.report().rows
-        assert row.outcome == "n_fft" and abs(row.calls - 4 * watch.EVERY) <= watch.EVERY
+        assert row.outcome == "n_fft" and abs(row.calls - 4 * call_sites.EVERY) <= call_sites.EVERY
         refusals.clear()
         stft(x)
-        assert msp.stats()["stft"].fallback == {"n_fft": 4 * watch.EVERY + 2}
+        assert msp.stats()["stft"].fallback == {"n_fft": 4 * call_sites.EVERY + 2}
         msp.reset_stats()
         assert msp.stats()["stft"].calls == 0 and not refusals.known and not refusals.always["stft"]
 
@@ -170,7 +171,7 @@ def small(op, device):
 @pytest.fixture
 def tuned(on, signal):
     with msp.accelerated(**on):
-        routing.set_rule(small)
+        decision.set_rule(small)
         for _ in range(3):
             signal.stft()
         assert msp.stats()["stft"].fallback == {"tuned": 3} and len(refusals.known) == 1
@@ -180,7 +181,7 @@ def tuned(on, signal):
 def test_too_small_a_call_is_remembered_until_the_rule_changes(tuned, asked):
     tuned.stft()
     assert not asked and msp.stats()["stft"].fallback == {"tuned": 4}
-    routing.set_rule(None)
+    decision.set_rule(None)
     assert tuned.is_fast() and msp.stats()["stft"].fallback == {"tuned": 4}
 
 
@@ -205,7 +206,7 @@ def test_too_small_a_call_is_fast_in_a_batch_of_vmap(tuned):
 
 def test_callers_are_shown_to_those_who_look_for_lookalikes(tuned, monkeypatch):
     shown = []
-    monkeypatch.setattr(watch, "observer", lambda frame: shown.append(frame.f_code.co_name))
+    monkeypatch.setattr(call_sites, "observer", lambda frame: shown.append(frame.f_code.co_name))
 
     def somebody(call):
         return call()
@@ -217,7 +218,7 @@ def test_callers_are_shown_to_those_who_look_for_lookalikes(tuned, monkeypatch):
     assert shown == ["stft"]
     for _ in range(2):
         tuned.istft()
-    watch._introduced.clear()
+    call_sites._introduced.clear()
 
     def istft():
         return torch.istft(tuned.spectrum, 400, 160, 400, tuned.window, length=tuned.x.shape[-1])
@@ -232,8 +233,8 @@ def test_callers_with_a_size_that_no_kernel_does_are_of_no_use_to_them(on, torch
         for _ in range(3):
             stft(x)
         shown = []
-        monkeypatch.setattr(watch, "observer", lambda frame: shown.append(frame.f_code.co_name))
-        watch._introduced.clear()
+        monkeypatch.setattr(call_sites, "observer", lambda frame: shown.append(frame.f_code.co_name))
+        call_sites._introduced.clear()
         stft(x)
         assert not shown
         stft(x, n_fft=400)

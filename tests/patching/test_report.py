@@ -84,10 +84,10 @@ def test_explain_takes_everything_that_means_the_same_call(signal, on):
 
 
 def test_explain_gives_the_reason_and_runs_nothing(signal, on, monkeypatch):
-    from mps_spectro_patch import guard
+    from mps_spectro_patch.execution import runner
 
     msp.enable(**on)
-    monkeypatch.setattr(guard, "ops", None)  # any launch would fail
+    monkeypatch.setattr(runner, "ops", None)  # any launch would fail
     route = msp.explain(torch.stft, signal.x, 400, window=signal.window)
     assert not route.fast and route.reason is Reason.REAL_OUTPUT and Reason.REAL_OUTPUT.words in str(route)
     assert msp.explain(torch.stft, signal.x, 400, window=signal.window, return_complex=True).fast
@@ -122,7 +122,7 @@ def rows_of(table, outcome):
 
 
 def test_stats_tell_verifications_errors_and_on_request_times(signal, on, monkeypatch):
-    from mps_spectro_patch import guard
+    from mps_spectro_patch.execution import runner
 
     with msp.accelerated(**on):
         signal.stft()
@@ -131,11 +131,11 @@ def test_stats_tell_verifications_errors_and_on_request_times(signal, on, monkey
         msp.watch_calls()
         try:
             signal.stft()
-            right = guard.ops.eager_stft
-            monkeypatch.setattr(guard.ops, "eager_stft", lambda *args: right(*args) * 2)
+            right = runner.ops.eager_stft
+            monkeypatch.setattr(runner.ops, "eager_stft", lambda *args: right(*args) * 2)
             with pytest.warns(RuntimeWarning):
                 torch.stft(signal.x, 512, window=torch.ones(512, device=signal.x.device), return_complex=True)
-            monkeypatch.setattr(guard.ops, "eager_stft", lambda *args: 1 / 0)
+            monkeypatch.setattr(runner.ops, "eager_stft", lambda *args: 1 / 0)
             with pytest.warns(RuntimeWarning):
                 torch.stft(signal.x, 256, window=torch.ones(256, device=signal.x.device), return_complex=True)
         finally:
@@ -196,9 +196,9 @@ def test_every_call_on_request_also_where_nothing_is_accelerated(signal, on):
 
 
 def test_lines_beyond_the_limit_are_counted_together(signal, on, monkeypatch):
-    from mps_spectro_patch import watch
+    from mps_spectro_patch.execution import call_sites
 
-    monkeypatch.setattr(watch, "SITES_MAX", 2)
+    monkeypatch.setattr(call_sites, "SITES_MAX", 2)
     with msp.accelerated(**on):
         for n_fft in (16, 32, 64, 128):
             torch.stft(signal.x, n_fft, window=signal.window[:n_fft], return_complex=True)
@@ -254,16 +254,16 @@ def test_explain_tells_the_plan_and_the_work(signal, on):
 
 
 def test_the_launches_that_explain_tells_are_made(signal, on, monkeypatch):
-    from mps_spectro_patch.kernels import launch
+    from mps_spectro_patch.kernels.launch import dispatch
 
     made = []
-    real = launch.recipe
+    real = dispatch.recipe
 
     def counted(*args, **kwargs):
         run = real(*args, **kwargs)
         return lambda *tensors: made.append(1) or run(*tensors)
 
-    monkeypatch.setattr(launch, "recipe", counted)
+    monkeypatch.setattr(dispatch, "recipe", counted)
     window = torch.rand(218, device=signal.x.device) + 0.1  # a size that no other test has used
     with msp.accelerated(**on, verify="off", on_fallback="raise"):
         for n_fft in (218, 210):
@@ -288,7 +288,7 @@ def test_explain_says_what_would_have_to_change(signal, on):
 def test_there_is_advice_for_every_reason_and_the_docs_list_both():
     from pathlib import Path
 
-    from mps_spectro_patch.advice import ADVICE
+    from mps_spectro_patch.reasons import ADVICE
 
     text = (Path(__file__).parents[2] / "docs" / "reasons.md").read_text(encoding="utf-8")
     listed = [line.split("|")[1:4] for line in text.splitlines() if line.startswith("| `")]

@@ -301,12 +301,12 @@ def test_threads_that_enable_disable_enter_and_call_never_crash(signal, on):
 
 
 def test_backward_passes_after_leaving_stay_on_the_fast_path(signal, on, monkeypatch):
-    from mps_spectro_patch.kernels import library
+    from mps_spectro_patch.kernels.launch import transforms
 
     launched = []
     for name in ("stft_adjoint", "istft_adjoint"):
-        real = getattr(library, name)
-        monkeypatch.setattr(library, name, lambda *a, real=real, name=name: launched.append(name) or real(*a))
+        real = getattr(transforms, name)
+        monkeypatch.setattr(transforms, name, lambda *a, real=real, name=name: launched.append(name) or real(*a))
     x = signal.x.clone().requires_grad_()
     with msp.accelerated(**on, verify="off"):
         spectrum = torch.stft(x, 400, 100, 400, signal.window, return_complex=True)

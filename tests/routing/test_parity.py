@@ -339,6 +339,15 @@ def test_istft_agrees_with_torchs_at_every_edge(
 ):
     shape = (bins, frames) if batch is None else (batch, bins, frames)
     window = torch.rand(16 if win is None else win).to(torch_device) + 0.1
-    arguments = (torch.randn(shape, dtype=torch.complex64).to(torch_device), 16, hop, win, window, center, normalized,
-                 onesided, length)
+    arguments = (
+        torch.randn(shape, dtype=torch.complex64).to(torch_device),
+        16,
+        hop,
+        win,
+        window,
+        center,
+        normalized,
+        onesided,
+        length,
+    )
     check("istft", ISTFT, device_name, arguments, {})

@@ -11,7 +11,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 import mps_spectro_patch as msp
 from mps_spectro_patch.reasons import Reason, Route
-from mps_spectro_patch.routing import route_istft, route_stft
+from mps_spectro_patch.routing.decision import route_istft, route_stft
 
 FAKE = FakeTensorMode(allow_non_fake_inputs=True)
 
@@ -49,7 +49,8 @@ FAST_STFT = {
     "two-sided": (dict(onesided=False), TWO_SIDED),
     "hop longer than n_fft": (dict(hop_length=5000), (400, 5000, 400, 200, "reflect", False, True)),
     "align False, not centred": (
-        dict(center=False, align_to_window=False), (400, 160, 400, 0, "constant", False, True)
+        dict(center=False, align_to_window=False),
+        (400, 160, 400, 0, "constant", False, True),
     ),
     "align, not centred": (
         dict(center=False, align_to_window=True, win_length=300, window=mps(300)),
@@ -102,14 +103,13 @@ FAST_ISTFT = {
     "not centred": (dict(center=False), (400, 160, 400, False, False, True, 4400, False)),
     "normalized, onesided": (dict(normalized=True, onesided=True), (400, 160, 400, True, True, True, 4000, False)),
     "one frame, length": (
-        dict(input=mps(1, 201, 1, dtype=torch.complex64), length=7), (400, 160, 400, True, False, True, 7, False)
+        dict(input=mps(1, 201, 1, dtype=torch.complex64), length=7),
+        (400, 160, 400, True, False, True, 7, False),
     ),
     "hop as long as the window": (dict(hop_length=400), (400, 400, 400, True, False, True, 10000, False)),
     "no window": (dict(window=None), INVERSE),
     "gradient of the window": (dict(window=mps(400, requires_grad=True)), INVERSE),
-    "two-sided": (
-        dict(input=mps(2, 400, 26, dtype=torch.complex64)), (400, 160, 400, True, False, False, 4000, False)
-    ),
+    "two-sided": (dict(input=mps(2, 400, 26, dtype=torch.complex64)), (400, 160, 400, True, False, False, 4000, False)),
     "complex output": (
         dict(input=mps(2, 400, 26, dtype=torch.complex64), return_complex=True),
         (400, 160, 400, True, False, False, 4000, True),
@@ -195,7 +195,8 @@ def test_sizes_that_are_not_plain_integers_go_to_the_original(wrong):
 
 
 @pytest.mark.parametrize(
-    "window", [[1.0] * 400, mps(1, 400), mps(400, dtype=torch.float64), torch.ones(400)],
+    "window",
+    [[1.0] * 400, mps(1, 400), mps(400, dtype=torch.float64), torch.ones(400)],
     ids=["list", "2-D", "float64", "another device"],
 )
 def test_windows_that_are_not_plain_go_to_the_original(window):

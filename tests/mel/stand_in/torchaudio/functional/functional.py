@@ -27,9 +27,7 @@ def spectrogram(
     return spectrum
 
 
-def inverse_spectrogram(
-    spectrogram: Tensor, length: int | None, window: Tensor, n_fft: int, hop_length: int
-) -> Tensor:
+def inverse_spectrogram(spectrogram: Tensor, length: int | None, window: Tensor, n_fft: int, hop_length: int) -> Tensor:
     return torch.istft(input=spectrogram, n_fft=n_fft, hop_length=hop_length, window=window, length=length)
 
 

@@ -1,0 +1,1 @@
+"""What the modules of projects are made of."""

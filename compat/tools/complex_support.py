@@ -1,0 +1,53 @@
+"""Whether torch has the complex operations on a device that separators do between an stft and an istft.
+
+Asked as audio-separator >= 0.46 asks it, by doing them once, but always of torch's own functions: neither what stood in
+their place at that moment, nor an error of ours, decides for the rest of the process.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch.compiler import is_compiling
+
+from ...execution import runner
+
+_answers: dict[torch.device, bool] = {}
+
+
+def stays(device: torch.device) -> bool:
+    """Whether a spectrum can stay on the device."""
+    if device.type in ("cpu", "cuda"):
+        return True
+    if device.type == "privateuseone":  # DirectML has no complex tensors; it is not even asked
+        return False
+    answer = _answers.get(device)
+    if answer is not None or is_compiling():
+        return bool(answer)
+    answer = _can(device)
+    if type(torch.empty(0)) is torch.Tensor:  # under a mode, such as that of fake tensors, it says nothing for later
+        _answers[device] = answer
+    return answer
+
+
+def _can(device: torch.device) -> bool:
+    try:
+        with torch.no_grad(), runner.busy():
+            _do_all(device)
+    except Exception:  # whatever it raises: the project's own way over the CPU is right then
+        return False
+    return True
+
+
+def _do_all(device: torch.device) -> None:
+    n_fft, hop, samples = 256, 64, 1024
+    signal = torch.arange(samples, dtype=torch.float32, device=device).sin().unsqueeze(0)  # draws no random numbers
+    window = torch.ones(n_fft, device=device)
+    spectrum = torch.functional.stft(signal, n_fft, hop, n_fft, window, return_complex=True)
+    parts = torch.view_as_real(spectrum)
+    spectrum = (parts[..., 0] + parts[..., 1] * 1.0j) * torch.view_as_complex(parts.contiguous())
+    rows = torch.zeros(spectrum.shape, dtype=torch.long, device=device)
+    spectrum = spectrum + torch.zeros_like(spectrum).scatter_add_(1, rows, spectrum) / torch.ones(1, device=device)
+    spectrum = torch.nn.functional.pad(spectrum[:, :-1], (0, 0, 0, 1))
+    torch._VF.istft(
+        spectrum, n_fft, hop, n_fft, window, True, False, True, samples, False
+    ).cpu()  # some devices fail only when they are waited for

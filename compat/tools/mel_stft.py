@@ -1,0 +1,30 @@
+"""MelSTFT, the front end that MusicFM has and MuQ took over: torchaudio's MelSpectrogram, and decibels of it."""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+import torch
+
+from ...front_ends import Scale
+from .. import torchaudio
+from .structure import made_of
+
+
+def features(front, waveform) -> torch.Tensor | None:
+    """[..., samples] to [..., mels, frames], in one launch."""
+    if front.is_db:
+        return torchaudio.mel_decibels(front.mel_stft, front.amplitude_to_db, waveform)
+    return torchaudio.mel(front.mel_stft, waveform, Scale())
+
+
+def lacks(module: ModuleType, method: str) -> str | None:
+    """What MelSTFT of another version lacks, or has besides."""
+    cls = getattr(module, "MelSTFT", None)
+    if method not in vars(cls or object):
+        return f"it has no MelSTFT.{method}"
+    names = made_of(vars(cls)[method]).names
+    missing = sorted({"is_db", "mel_stft", "amplitude_to_db"} ^ set(names))
+    if missing:
+        return f"MelSTFT.{method} {'uses' if missing[0] in names else 'has no'} {missing[0]}"
+    return None

@@ -1,0 +1,118 @@
+"""Functions compiled again from their own source with some fragments of it replaced; no file is changed.
+
+For decisions in the middle of somebody's function. The fragments are the feature test: where one is not there exactly
+once, or the source is not what runs, it is a version that is not known, and nothing is changed.
+"""
+
+from __future__ import annotations
+import __future__
+
+import ast
+import functools
+import inspect
+import weakref
+from collections.abc import Callable, Mapping
+from functools import reduce
+from types import CodeType, FunctionType, ModuleType
+from typing import Any
+
+from .overrides import asked_first
+from .project import Hook
+
+Version = Mapping[str, str]  # fragment of the source -> what it becomes
+_originals: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()  # what make() returned -> what it was given
+
+
+class Recompiled:
+    """A maker of such functions: for each known version of the original what becomes of it, and what `names` stand for.
+
+    The new function answers for signals on a device that enable() names, the original for all others. A version that
+    changes nothing says that there is nothing to do.
+    """
+
+    def __init__(self, *versions: Version, **names: Any) -> None:
+        self.versions, self.names = versions, names
+
+    def hook(self, module: str, attribute: str) -> Hook:
+        return Hook(module, attribute, self.make, functools.partial(self.lacks, attribute))
+
+    def make(self, original: Callable, is_active: Callable) -> Callable:
+        version = self._version(original)
+        if all(old == new for old, new in version.items()):
+            return original
+        ours = asked_first(_compiled(original, version, self.names))(original, is_active)
+        _originals[ours] = original
+        return ours
+
+    def lacks(self, attribute: str, module: ModuleType) -> str | None:
+        try:
+            function = reduce(getattr, attribute.split("."), module)
+        except AttributeError:
+            return None  # patching/hooks.py says so
+        try:
+            self._version(_originals.get(function, function) if isinstance(function, FunctionType) else function)
+        except LookupError as error:
+            return f"it {error}"
+        return None
+
+    def _version(self, function: Callable) -> Version:
+        text = _text(function)
+        for version in self.versions:
+            if all(text.count(old) == 1 for old in version):
+                return version
+        raise LookupError("is written in another way")
+
+
+def _text(function: Callable) -> str:
+    """The source of a plain function, certainly what runs. Raises LookupError where it cannot be had."""
+    if type(function) is not FunctionType or function.__closure__:
+        raise LookupError("is not a plain function")
+    try:
+        text = inspect.getsource(function.__code__)  # of the code: a wrapper's would be that of what it wraps
+        again = _code_in(_compile(_parsed(text), function), function.__code__.co_name)
+    except (OSError, SyntaxError, ValueError, TypeError) as error:
+        raise LookupError(f"has no source that can be read ({error})") from None
+    if _content(again) != _content(function.__code__):
+        raise LookupError("is not what its file says")
+    return text
+
+
+def _parsed(text: str) -> ast.FunctionDef:
+    indented = text[:1].isspace()
+    statements = ast.parse("if True:\n" + text if indented else text).body
+    function = statements[0].body[0] if indented else statements[0]
+    if not isinstance(function, ast.FunctionDef) or function.decorator_list:
+        raise ValueError("a decorated function, or none")
+    return function
+
+
+def _compile(statement: ast.stmt, original: FunctionType) -> CodeType:
+    flags = original.__code__.co_flags & __future__.annotations.compiler_flag
+    module = ast.fix_missing_locations(ast.Module([statement], []))
+    return compile(module, original.__code__.co_filename, "exec", flags, dont_inherit=True)
+
+
+def _code_in(code: CodeType, name: str) -> CodeType:
+    return next(found for found in code.co_consts if inspect.iscode(found) and found.co_name == name)
+
+
+def _content(code: CodeType) -> tuple:
+    """What tells one text from another. (Not the bytes: how torch.stft() is called depends on the module's imports.)"""
+    constants = [value for value in code.co_consts if not inspect.iscode(value)]
+    return code.co_names, code.co_varnames, constants
+
+
+def _compiled(original: FunctionType, version: Version, names: Mapping[str, Any]) -> FunctionType:
+    """The new function, which sees the module's names as they are at each call, and besides `names`."""
+    text = inspect.getsource(original.__code__)
+    for old, new in version.items():
+        text = text.replace(old, new)
+    function = _parsed(text)
+    ast.increment_lineno(function, original.__code__.co_firstlineno - function.lineno)  # for tracebacks
+    frame = ast.parse(f"def around({', '.join(names)}): pass").body[0]
+    frame.body = [function, ast.parse(f"return {function.name}").body[0]]
+    found: dict[str, Any] = {}
+    exec(_compile(frame, original), original.__globals__, found)
+    new = found["around"](**names)
+    new.__defaults__, new.__kwdefaults__ = original.__defaults__, original.__kwdefaults__
+    return functools.update_wrapper(new, original)

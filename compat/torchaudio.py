@@ -1,0 +1,178 @@
+"""torchaudio's spectrogram, mel, MFCC and decibel calls on the fused path, for enable(torchaudio=True).
+
+Calls are patched, never submodules swapped: torchaudio's buffers are in people's checkpoints. (The complex spectrogram,
+inverse_spectrogram and griffinlim call torch.stft and torch.istft, and arrive through those.) What a wrapper cannot do
+exactly as torchaudio would, it hands to torchaudio.
+"""
+
+from __future__ import annotations
+
+import sys
+import weakref
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensor
+from torch.compiler import is_compiling
+
+from .. import active
+from ..execution import front_end_runner
+from ..front_ends import PAD_MODES, FrontEnd, Scale, compute, decibels
+from .tools.overrides import asked_first
+
+TRANSFORMS = "torchaudio.transforms._transforms"
+
+
+def _spectrogram(
+    waveform, pad, window, n_fft, hop_length, win_length, power, normalized, center=True, pad_mode="reflect",
+    onesided=True, return_complex=None,
+) -> torch.Tensor | None:  # fmt: skip
+    if return_complex is not None or onesided is not True or not _is_plain(waveform, window):
+        return None
+    call = _call(pad, n_fft, hop_length, win_length, power, normalized, center, pad_mode)
+    return None if call is None else compute.try_fused(waveform, window, None, call)
+
+
+def _mel_spectrogram(module, waveform) -> torch.Tensor | None:
+    return scaled_mel(module, waveform, Scale())
+
+
+def _mfcc(module, waveform) -> torch.Tensor | None:
+    types = sys.modules[TRANSFORMS]
+    db = module.amplitude_to_DB
+    scale = Scale("add", 1e-6) if module.log_mels else _scale_of(db)
+    if scale is None or not _is_itself(module.MelSpectrogram, types.MelSpectrogram):
+        return None
+    if module.dct_mat.dtype is not torch.float32:
+        return None
+    mel = scaled_mel(module.MelSpectrogram, waveform, scale)
+    return None if mel is None else torch.matmul(mel.transpose(-1, -2), module.dct_mat).transpose(-1, -2)
+
+
+def _amplitude_to_db(x, multiplier, amin, db_multiplier, top_db=None) -> torch.Tensor | None:
+    """One launch, two with top_db, where torchaudio's has five to nine."""
+    if not _is_plain(x) or is_compiling() or not x.numel() or x.dim() < 2 or not amin > 0:
+        return None
+    if x.requires_grad and torch.is_grad_enabled():
+        return None
+    if not (x.is_contiguous() or x.transpose(-1, -2).is_contiguous()) or x.numel() >= 2**31:
+        return None
+    if not compute.is_fused(x, x):
+        return None
+    packed = x.shape[-3] if x.dim() > 2 else 1
+    items = x.numel() // (packed * x.shape[-2] * x.shape[-1])
+    scale = _decibel_scale(multiplier, amin, db_multiplier, top_db)
+    compute.load_operators()
+
+    def run() -> torch.Tensor:
+        limits = compute.ops.features.limits
+        return limits.decibels(x, items, scale.amin, scale.factor, scale.offset, scale.below)
+
+    def composed() -> torch.Tensor:
+        db = torch.log(x.clamp(min=amin)) * scale.factor + scale.offset
+        if top_db is None:
+            return db
+        db = db.reshape(-1, packed, *x.shape[-2:])
+        return torch.maximum(db, db.amax((1, 2, 3), keepdim=True) - top_db).reshape(x.shape)
+
+    key = FrontEnd(1, 1, 1, scale=scale), None, x.dtype, x.device, False
+    return front_end_runner.run(key, active.options_here(), run, composed, x)
+
+
+spectrogram, amplitude_to_db = asked_first(_spectrogram), asked_first(_amplitude_to_db)
+mel_spectrogram, mfcc = asked_first(_mel_spectrogram), asked_first(_mfcc)
+
+
+def mel(module, waveform, scale: Scale) -> torch.Tensor | None:
+    """scale of a call of `module`, if that is torchaudio's MelSpectrogram and nobody listens in between."""
+    types = sys.modules.get(TRANSFORMS)
+    if types is None or not _is_itself(module, types.MelSpectrogram):
+        return None
+    return scaled_mel(module, waveform, scale)
+
+
+def mel_decibels(module, db, waveform) -> torch.Tensor | None:
+    """db(module(waveform)), if the two are torchaudio's AmplitudeToDB and MelSpectrogram."""
+    scale = _scale_of(db)
+    return None if scale is None else mel(module, waveform, scale)
+
+
+def _scale_of(db) -> Scale | None:
+    types = sys.modules.get(TRANSFORMS)
+    if types is None or not _is_itself(db, types.AmplitudeToDB) or not db.amin > 0:
+        return None
+    return _decibel_scale(db.multiplier, db.amin, db.db_multiplier, db.top_db)
+
+
+def scaled_mel(module, waveform, scale: Scale) -> torch.Tensor | None:
+    """A MelSpectrogram in one launch, if it consists of what torchaudio makes it of, and nobody listens in between."""
+    types = sys.modules[TRANSFORMS]
+    spectrogram, mel_scale = module.spectrogram, module.mel_scale
+    if not _is_itself(spectrogram, types.Spectrogram) or not _is_itself(mel_scale, types.MelScale):
+        return None
+    if spectrogram.onesided is not True:
+        return None
+    basis = mel_scale.fb
+    if not _is_plain(waveform, spectrogram.window, basis) or basis.shape[0] != spectrogram.n_fft // 2 + 1:
+        return None
+    if torch.is_autocast_enabled(waveform.device.type):  # the product with the filterbank is of half precision there
+        return None
+    call = _call(
+        spectrogram.pad, spectrogram.n_fft, spectrogram.hop_length, spectrogram.win_length, spectrogram.power,
+        spectrogram.normalized, spectrogram.center, spectrogram.pad_mode, scale,
+    )  # fmt: skip
+    if call is None:
+        return None
+    passing = is_compiling() or basis.requires_grad or type(basis) is FakeTensor
+    turned = basis.t() if passing else _transposed(basis)
+    return compute.try_fused(waveform, spectrogram.window, turned, call)
+
+
+@compute.remembered
+def _call(
+    pad, n_fft, hop_length, win_length, power, normalized, center, pad_mode, scale: Scale | None = None
+) -> FrontEnd | None:
+    """The call of torchaudio's arguments, or None where torchaudio had better look at them."""
+    sizes = (pad, n_fft, hop_length, win_length)
+    if any(type(size) is not int for size in sizes) or pad < 0 or type(center) is not bool or pad_mode not in PAD_MODES:
+        return None
+    if type(power) not in (int, float) or not power > 0 or normalized not in (True, False, "window", "frame_length"):
+        return None
+    gain = n_fft ** (-power / 2) if normalized == "frame_length" else 1.0
+    return FrontEnd(
+        n_fft, hop_length, win_length, center, pad_mode, pad, float(power), gain=gain,
+        window_norm=normalized in (True, "window"), scale=scale or Scale(),
+    )  # fmt: skip
+
+
+def _decibel_scale(multiplier: float, amin: float, db_multiplier: float, top_db: float | None) -> Scale:
+    scale = decibels(multiplier, top_db, amin=amin)
+    return replace(scale, offset=-multiplier * db_multiplier) if db_multiplier else scale
+
+
+def _is_plain(*tensors: Any) -> bool:
+    return all(isinstance(t, torch.Tensor) and t.dtype is torch.float32 and t.layout is torch.strided for t in tensors)
+
+
+def _is_itself(module: Any, cls: type) -> bool:
+    """Whether it is of just this class, and nobody listens to its calls."""
+    return type(module) is cls and not (
+        module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
+    )
+
+
+_turned: dict[int, tuple[weakref.ref, int, int, torch.Tensor]] = {}
+
+
+def _transposed(basis: torch.Tensor) -> torch.Tensor:
+    """The transpose, always the same tensor for a basis that has not changed: its bands are found once."""
+    version = -1 if basis.is_inference() else basis._version
+    key, address = id(basis), basis.data_ptr()
+    known = _turned.get(key)
+    if known is not None and known[0]() is basis and known[1:3] == (version, address):
+        return known[3]
+    turned = basis.detach().t().contiguous()
+    if version >= 0:
+        _turned[key] = weakref.ref(basis, lambda _: _turned.pop(key, None)), version, address, turned
+    return turned

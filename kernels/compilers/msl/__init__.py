@@ -1,0 +1,1 @@
+"""Metal text for C++ and NVRTC: tokens, conditionals, translation, entry points."""

@@ -1,0 +1,462 @@
+"""Rewrites Metal Shading Language, token by token, into C++ that a host compiler or NVRTC accepts; finds the kernels.
+Parses no types (the generated launchers deduce them from `decltype(&kernel)`), compiles nothing, knows no device."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from .conditionals import Conditionals, names_classes
+from .tokens import OPENING, Token, error, literal, match_brackets, take_attributes, tokenize
+
+Target = Literal["host", "cuda"]
+
+# What a kernel parameter without a buffer may be; kernels/compilers/msl/entry_points.py maps each name to an
+# expression.
+BUILTINS = frozenset(
+    "thread_position_in_grid threadgroup_position_in_grid thread_position_in_threadgroup threads_per_threadgroup "
+    "dispatch_threads_per_threadgroup threads_per_grid threadgroups_per_grid grid_size grid_origin "
+    "thread_index_in_threadgroup thread_index_in_simdgroup simdgroup_index_in_threadgroup "
+    "simdgroups_per_threadgroup dispatch_simdgroups_per_threadgroup threads_per_simdgroup thread_execution_width "
+    "thread_index_in_quadgroup quadgroup_index_in_threadgroup quadgroups_per_threadgroup "
+    "dispatch_quadgroups_per_threadgroup".split()
+)
+
+_QUALIFIERS = frozenset("static inline extern constexpr const volatile device constant thread threadgroup".split())
+_FUNDAMENTAL = frozenset("unsigned signed short int long char float half bool double".split())
+_SCOPE_WORDS = ("inline", "namespace", "extern")
+_INCLUDE = re.compile(r"\s*#\s*include\s*<(?:metal_|simd/|metal/)[^>]*>")
+_METAL_WORDS = re.compile(r"\b(?:kernel|host_name|device|constant|thread|threadgroup)\b|\[\[")
+
+
+@dataclass
+class Parameter:
+    """One kernel parameter: the buffer it reads (a C++ expression, usually a number) or the builtin it receives."""
+
+    buffer: str | None
+    builtin: str | None
+    space: str = ""  # "device", "constant" or "" when a typedef hides it
+    reference: bool = False
+
+
+@dataclass
+class Kernel:
+    """A kernel as the library lists it: its name, the C++ expression that names the function, and where it lives."""
+
+    name: str
+    expression: str
+    namespaces: tuple[str, ...]
+    parameters: list[Parameter]
+    max_threads: str | None  # the text inside [[max_total_threads_per_threadgroup(...)]]
+
+    @property
+    def buffers(self) -> int:
+        """The number of positional arguments the kernel reads (31, Metal's limit, where the text hides it)."""
+        indices = [p.buffer for p in self.parameters if p.buffer is not None]
+        if not all(text.isdigit() for text in indices):
+            return 31
+        return max((int(text) + 1 for text in indices), default=0)
+
+
+@dataclass
+class Translation:
+    text: str
+    kernels: list[Kernel]
+
+
+def strip_metal_includes(source: str) -> str:
+    """Metal's own headers become one header of ours, so their includes go; line numbers stay."""
+    return "\n".join("" if _INCLUDE.match(line) else line for line in source.split("\n"))
+
+
+def needs_preprocessor(source: str) -> bool:
+    """True where macros write or choose kernels, so that tokens alone cannot show them."""
+    depth, macros, words = 0, set(), []
+    for token in tokenize(strip_metal_includes(source)):
+        if token.kind == "directive":
+            head = re.match(r"\s*#\s*(\w+)\s*(\w*)(.*)", token.text, re.DOTALL)
+            if head is None:
+                continue
+            if head[1] == "define":
+                macros.add(head[2])
+                if _METAL_WORDS.search(head[3]):
+                    return True
+            depth += {"if": 1, "ifdef": 1, "ifndef": 1, "endif": -1}.get(head[1], 0)
+        elif token.kind == "word":
+            if token.text == "kernel" and depth > 0:
+                return True
+            words.append(token.text)
+    # `kernel void MACRO(...)(...)` or a bare INSTANTIATE(...) at file scope would be read as a declaration.
+    return any(words[i] == "kernel" and words[i + 2] in macros for i in range(len(words) - 2))
+
+
+def translate(source: str, target: Target) -> Translation:
+    """`source` is Metal, already preprocessed where that is needed. Raises SyntaxError for what no Metal compiler
+    reached through torch would accept, too."""
+    return _Translator(source, target).run()
+
+
+@dataclass
+class _Declaration:
+    scope: tuple[str, ...]
+    start: int
+    body: int | None  # index of the opening brace
+    end: int  # index of the closing brace or semicolon
+    is_kernel: bool = False
+    removed: bool = False
+
+
+@dataclass
+class _Definition:
+    name: str
+    namespaces: tuple[str, ...]
+    parameters: list[Parameter]
+    max_threads: str | None
+
+
+def _opens_scope(head: list[str]) -> bool:
+    return "namespace" in head or (len(head) == 2 and head[0] == "extern")
+
+
+class _Translator:
+    def __init__(self, source: str, target: Target) -> None:
+        self.target = target
+        self.tokens = tokenize(strip_metal_includes(source))
+        self.conditional = any(t.kind == "directive" and re.match(r"\s*#\s*if", t.text) for t in self.tokens)
+        # Only what the C++ grammar sees; blanks, comments and directives stay in `tokens` and keep the lines.
+        self.code = [t for t in self.tokens if t.kind in ("word", "number", "string", "char", "op")]
+        self.names_classes = names_classes(self.tokens)  # asked now: instantiations, which may alone say half, go
+        self.declarations: list[_Declaration] = []
+        self.definitions: dict[str, _Definition] = {}
+        self.instantiations: list[tuple[str, str, tuple[str, ...]]] = []  # host name, expression, namespaces
+        self.plain: list[tuple[str, _Definition]] = []
+        self.variables = 0
+
+    def run(self) -> Translation:
+        self.code = take_attributes(self.code)
+        self.closing = match_brackets(self.code)
+        self._walk(0, len(self.code), ())
+        for declaration in self.declarations:
+            self._declaration(declaration)
+        bodies = self._bodies()
+        self._rewrite_words()
+        Conditionals(self.tokens, self.code, self.closing, self.names_classes).rewrite(bodies)
+        self._drop_duplicates()
+        kernels = [
+            Kernel(name, definition.name, definition.namespaces, definition.parameters, definition.max_threads)
+            for name, definition in self.plain
+        ]
+        for name, expression, namespaces in self.instantiations:
+            base = re.match(r"[\w: ]*", expression).group().replace(" ", "").rsplit("::", 1)[-1]
+            found = self.definitions.get(base)
+            if found is None:
+                raise SyntaxError(f"program_source: no kernel template named '{base}' for host_name(\"{name}\")")
+            kernels.append(Kernel(name, expression, namespaces, found.parameters, found.max_threads))
+        return Translation("".join(t.text for t in self.tokens), kernels)
+
+    # --- structure -------------------------------------------------------------------------------------------
+
+    def _walk(self, i: int, end: int, scope: tuple[str, ...]) -> None:
+        """Splits a namespace or class body into declarations."""
+        while i < end:
+            if self.code[i].text == ";":
+                i += 1
+                continue
+            start, body, stop = i, None, None
+            while i < end and stop is None:
+                token = self.code[i]
+                if token.text == ";":
+                    stop = i
+                elif token.text == "{":
+                    close = self.closing[i]
+                    head = [t.text for t in self.code[start:i]]
+                    if _opens_scope(head):
+                        names = tuple(h for h in head if h.isidentifier() and h not in _SCOPE_WORDS)
+                        self._walk(i + 1, close, scope + names)
+                        i = close + 1
+                        break
+                    body = i if body is None else body
+                    i = close
+                    if self._opens_function(start, body):
+                        stop = i
+                    elif any(h in ("struct", "class", "union") for h in head):
+                        self._walk(body + 1, close, (*scope, " ".join(head)))
+                elif token.text in OPENING:
+                    i = self.closing[i]
+                i += 1
+            if stop is not None:
+                self.declarations.append(_Declaration(scope, start, body, stop))
+                i = stop + 1
+
+    def _opens_function(self, start: int, brace: int) -> bool:
+        if any(t.text == "->" for t in self.code[start:brace]):
+            return True
+        i = brace - 1
+        while i > start and (self.code[i].text in _QUALIFIERS or self.code[i].kind == "attribute"):
+            i -= 1
+        return self.code[i].text == ")"
+
+    # --- kernels ---------------------------------------------------------------------------------------------
+
+    def _declaration(self, declaration: _Declaration) -> None:
+        start, end = declaration.start, declaration.end
+        head_end = end if declaration.body is None else declaration.body
+        marks, attributes, i = [], [], start
+        while i < head_end:
+            token = self.code[i]
+            if token.kind == "attribute":
+                attributes += token.attributes
+                if any(name == "kernel" for name, _ in token.attributes):
+                    marks.append(i)
+            elif token.text == "kernel":
+                marks.append(i)
+            i = self.closing[i] + 1 if token.text in OPENING and i in self.closing else i + 1
+        values = dict(attributes)
+        explicit = self.code[start].text == "template" and self.code[start + 1].text != "<"
+        if explicit and (marks or "host_name" in values):
+            self._instantiation(declaration, values)
+            return
+        if not marks:
+            if declaration.body is not None and self._opens_function(start, declaration.body):
+                self._threadgroup_variables(declaration, None)
+            return
+        declaration.is_kernel = True
+        for i in marks:
+            self.code[i].text = "MSL_KERNEL "
+            self.code[i].kind = "word"
+        self._kernel(declaration, values, head_end)
+
+    def _kernel(self, declaration: _Declaration, attributes: dict[str, str], head_end: int) -> None:
+        open_paren = self._parameter_list(declaration.start, head_end)
+        name = self.code[open_paren - 1].text
+        definition = _Definition(
+            name,
+            declaration.scope,
+            self._parameters(open_paren),
+            attributes.get("max_total_threads_per_threadgroup"),
+        )
+        if declaration.body is None:
+            return  # a prototype; the definition follows
+        template = self.code[declaration.start].text == "template"
+        if not template and name in self.definitions:
+            raise error(self.code[open_paren - 1], f"redefinition of '{name}': kernels cannot be overloaded")
+        self.definitions[name] = definition
+        if not template:
+            self.plain.append((attributes.get("host_name", "::".join((*declaration.scope, name))), definition))
+        self._threadgroup_variables(declaration, name)
+
+    def _parameter_list(self, start: int, end: int) -> int:
+        """The parenthesis that opens the parameters: the one after `void name`."""
+        for i in range(start, end):
+            if self.code[i].text == "void":
+                for j in range(i + 1, end):
+                    if self.code[j].text == "(" and self.code[j - 1].kind == "word":
+                        return j
+        raise error(self.code[start], "kernel must return void")
+
+    def _parameters(self, open_paren: int) -> list[Parameter]:
+        groups = self._split(open_paren + 1, self.closing[open_paren])
+        explicit = {value for group in groups for name, value in self._attributes_of(group) if name == "buffer"}
+        free = (str(n) for n in range(31) if str(n) not in explicit)
+        parameters = []
+        for group in groups:
+            words = [t.text for t in group]
+            if words == ["void"]:
+                continue
+            attributes = dict(self._attributes_of(group))
+            builtin = next((name for name in attributes if name in BUILTINS), None)
+            space = next((w for w in reversed(words) if w in ("device", "constant")), "")  # of the outermost pointer
+            if builtin is None and "buffer" not in attributes:
+                known = [name for name in attributes if name in ("threadgroup", "texture", "sampler", "stage_in")]
+                if known or "threadgroup" in words:
+                    kind = (known or ["threadgroup"])[0]
+                    raise error(group[0], f"a [[{kind}]] parameter cannot be bound from Python")
+                foreign = [name for name in attributes if re.search(r"_in_|_per_", name)]
+                if foreign:
+                    raise error(group[0], f"unknown kernel attribute '{foreign[0]}'")
+            buffer = None if builtin else attributes["buffer"] if "buffer" in attributes else next(free, "31")
+            parameters.append(Parameter(buffer, builtin, space, "&" in words))
+        return parameters
+
+    @staticmethod
+    def _attributes_of(group: list[Token]) -> list[tuple[str, str]]:
+        return [pair for token in group for pair in token.attributes]
+
+    def _split(self, i: int, end: int) -> list[list[Token]]:
+        """Comma-separated parts, commas inside brackets and template arguments left alone."""
+        groups: list[list[Token]] = []
+        current: list[Token] = []
+        angle = 0
+        while i < end:
+            token = self.code[i]
+            stop = self.closing[i] if token.kind == "op" and i in self.closing else i
+            if token.text in ("<", ">") and token.kind == "op":
+                angle += 1 if token.text == "<" else -1
+            if token.text == "," and angle <= 0:
+                groups.append(current)
+                current = []
+            else:
+                current += self.code[i : stop + 1]
+            i = stop + 1
+        return [*groups, current] if current or groups else []
+
+    def _instantiation(self, declaration: _Declaration, attributes: dict[str, str]) -> None:
+        start, end = declaration.start, declaration.end
+        tokens = self.code[start:end]
+        words = [t.text for t in tokens]
+        if "decltype" in words:  # template [[host_name("x")]] [[kernel]] decltype(f<T>) f<T>;
+            first = self.closing[start + words.index("decltype") + 1] + 1
+            last = end
+        elif "void" in words:  # template [[host_name("x")]] kernel void f<T>(device T*, ...);
+            first = start + words.index("void") + 1
+            last = max((i for i in range(first, end) if self.closing.get(i) == end - 1), default=end)
+        else:
+            raise error(tokens[0], "an explicit kernel instantiation names its type by decltype or void")
+        expression = " ".join(t.text for t in self.code[first:last] if t.text)
+        if "host_name" in attributes:  # without one, Metal gives the function a mangled name nobody calls
+            self.instantiations.append((attributes["host_name"], expression, declaration.scope))
+        self._erase(declaration)
+
+    # --- threadgroup variables -------------------------------------------------------------------------------
+
+    def _threadgroup_variables(self, declaration: _Declaration, kernel: str | None) -> None:
+        i = declaration.body + 1
+        while i < declaration.end:
+            if self.code[i].text == "threadgroup" and self._begins_statement(i):
+                stop = self._threadgroup_variable(i, kernel)
+                i = stop if stop is not None else i
+            i += 1
+
+    def _begins_statement(self, i: int) -> bool:
+        i = self._before_blanks(i)
+        if self.code[i].text == ")":  # alignas(16) threadgroup float a[4];
+            opening = next(o for o, c in self.closing.items() if c == i)
+            i = self._before_blanks(opening - 1) if self.code[opening - 1].text == "alignas" else i
+        return self.code[i].kind == "written" or self.code[i].text in ("{", "}", ";", ":")
+
+    def _before_blanks(self, i: int) -> int:
+        i -= 1
+        while self.code[i].text in _QUALIFIERS | {""} or self.code[i].kind == "attribute":  # "": rewritten before
+            i -= 1
+        return i
+
+    def _threadgroup_variable(self, start: int, kernel: str | None) -> int | None:
+        """Rewrites `threadgroup T a[N], b;` and returns the index of its semicolon; None where it is a pointer."""
+        i = self._skip_type(start + 1)
+        name = self.code[i]
+        if (
+            name.kind != "word"
+            or self.code[i + 1].text not in ("[", ",", ";", "=")
+            and (self.code[i + 1].kind != "attribute")
+        ):
+            return None
+        if kernel is None:
+            raise error(name, f"threadgroup variable '{name.text}' must be declared in a kernel function")
+        type_text = " ".join(t.text for t in self.code[start + 1 : i] if t.text not in ("volatile", ""))
+        semicolon = i
+        while self.code[semicolon].text != ";":
+            semicolon = self.closing.get(semicolon, semicolon) + 1
+        written = []
+        for group in self._split(i, semicolon):
+            if any(t.text == "=" for t in group):
+                raise error(group[0], f"threadgroup variable '{group[0].text}' cannot have an initializer")
+            dimensions = " ".join(t.text for t in group[1:])
+            if self.target == "cuda":
+                written.append(f"__shared__ {type_text} {group[0].text}{dimensions};")
+                continue
+            n = self.variables = self.variables + 1
+            written.append(
+                f"struct msl_tag_{n} {{}}; typedef {type_text} msl_type_{n}{dimensions}; msl_type_{n} &{group[0].text}"
+                f" = ::msl::threadgroup_variable<msl_tag_{n}, msl_type_{n}>();"
+            )
+        first = start
+        while self.code[first - 1].text in ("static", "volatile", "const") or self.code[first - 1].kind == "attribute":
+            first -= 1
+        if self.target == "host" and self.code[first - 1].text == ")":  # a reference takes no alignas
+            opening = next(o for o, c in self.closing.items() if c == first - 1)
+            first = opening - 1 if self.code[opening - 1].text == "alignas" else first
+        for token in self.code[first : semicolon + 1]:
+            token.text = ""
+        self.code[first].text = " ".join(written)
+        self.code[first].kind = "written"
+        return semicolon
+
+    def _skip_type(self, i: int) -> int:
+        """The index after the type that starts at i (names, ::, template arguments)."""
+        fundamental = False
+        while self.code[i].text in _QUALIFIERS | {"typename", "struct"} or self.code[i].kind == "attribute":
+            i += 1
+        while self.code[i].text in _FUNDAMENTAL:
+            fundamental = True
+            i += 1
+        while not fundamental:
+            i += 1
+            if self.code[i].text == "<":
+                depth = 0
+                while True:
+                    depth += {"<": 1, ">": -1}.get(self.code[i].text, 0)
+                    i = self.closing.get(i, i) + 1
+                    if depth == 0:
+                        break
+            if self.code[i].text != "::":
+                break
+            i += 1
+        while self.code[i].text in _QUALIFIERS:
+            i += 1
+        return i
+
+    # --- words and literals ----------------------------------------------------------------------------------
+
+    def _rewrite_words(self) -> None:
+        for i, token in enumerate(self.code):
+            if token.kind == "number":
+                token.text = literal(token.text)
+            elif token.kind == "word" and token.text in ("device", "thread", "threadgroup"):
+                token.text = ""  # the blanks around it stay
+            elif token.kind == "word" and token.text == "constant":
+                token.text = "" if self._has_const(i) else "const"
+        for token in self.tokens:
+            macro = re.match(r"(\s*#\s*define\s+\w+)([^#]*)$", token.text) if token.kind == "directive" else None
+            if macro:
+                parts = [literal(t.text) if t.kind == "number" else t.text for t in tokenize(macro[2])]
+                token.text = macro[1] + "".join(parts)
+
+    def _has_const(self, i: int) -> bool:
+        for step in (-1, 1):
+            j = i + step
+            while 0 <= j < len(self.code) and (
+                self.code[j].text in _QUALIFIERS or self.code[j].text == "" or self.code[j].kind == "attribute"
+            ):
+                if self.code[j].text in ("const", "constexpr"):
+                    return True
+                j += step
+        return False
+
+    def _bodies(self) -> list[tuple[int, int]]:
+        return [(d.body, d.end) for d in self.declarations if d.body and self._opens_function(d.start, d.body)]
+
+    def _drop_duplicates(self) -> None:
+        """Overloads that differ only in address space are one function once address spaces are gone."""
+        seen: dict[tuple, str] = {}
+        for declaration in self.declarations:
+            if declaration.body is None or declaration.removed:
+                continue
+            head = tuple(t.text for t in self.code[declaration.start : declaration.body] if t.text.strip())
+            body = " ".join(t.text for t in self.code[declaration.body : declaration.end + 1] if t.text.strip())
+            key = (declaration.scope, head)
+            if key not in seen:
+                seen[key] = body
+            elif seen[key] == body:
+                self._erase(declaration)
+            elif not self.conditional:  # two branches of one #if may define the same thing twice
+                raise error(
+                    self.code[declaration.start],
+                    f"'{' '.join(head)}' is overloaded on the address space alone with different bodies, "
+                    "which only Apple's compiler can tell apart",
+                )
+
+    def _erase(self, declaration: _Declaration) -> None:
+        declaration.removed = True
+        for token in self.code[declaration.start : declaration.end + 1]:
+            token.text = ""

@@ -1,0 +1,334 @@
+"""Metal source on the CPU, through the C++ compiler found on this machine: the device named "simulator".
+For tests and for looking inside, not for speed. What a thread, a barrier or a simdgroup is, simulator.cpp decides."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import hashlib
+import os
+import platform
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from . import arguments, cache_folder, guard_pages
+from .msl import entry_points, translate
+
+_CXX = Path(__file__).parent / "cxx"
+_WIDTH = 32
+_MAX_THREADS = 1024
+
+
+def compile_shader(source: str) -> Library:
+    """Raises SyntaxError with the compiler's log where the source is not Metal, RuntimeError without a compiler."""
+    path, names = _build(source)
+    return Library(path, names)
+
+
+@contextlib.contextmanager
+def test_mode(seed: int | None = None, poison: bool = True, guard: str | None = None) -> Iterator[None]:
+    """While it lasts, threadgroup memory starts as NaN (0xFF bytes) and, with a seed, the threads of a group run in
+    an order drawn from it: a kernel that lacks a barrier gives different results for different seeds. With a guard,
+    "start" or "end", an access before the start or behind the end of an argument is a RuntimeError."""
+    before = _mode.seed, _mode.poison, _mode.guard
+    _mode.seed, _mode.poison, _mode.guard = seed, poison, guard
+    try:
+        yield
+    finally:
+        _mode.seed, _mode.poison, _mode.guard = before
+
+
+test_mode.__test__ = False  # type: ignore[attr-defined]  # not a test, whatever pytest thinks of its name
+
+
+class Library:
+    def __init__(self, path: Path, names: list[str]) -> None:
+        self._simulator = _simulator()
+        self._handle = ctypes.CDLL(str(path), mode=os.RTLD_LOCAL | os.RTLD_NOW)
+        self._handle.msl_bind(ctypes.c_void_p(self._simulator.runtime))
+        variables = self._handle.msl_variables
+        variables.restype = ctypes.c_void_p
+        self._kernels: dict[str, Kernel | RuntimeError] = {}
+        for number, (name, buffers) in enumerate(names):
+            address = self._handle[f"msl_address_{number}"]
+            address.restype = ctypes.c_void_p
+            memory = self._simulator.assign(address(), variables())
+            if memory > arguments.THREADGROUP_MEMORY:
+                self._kernels[name] = arguments.too_much_memory(memory)
+                continue
+            limit = self._handle[f"msl_limit_{number}"]() or _MAX_THREADS
+            entry = ctypes.cast(self._handle[f"msl_kernel_{number}"], ctypes.c_void_p).value
+            self._kernels[name] = Kernel(self, name, entry, memory, min(limit, _MAX_THREADS), buffers)
+
+    def __getattr__(self, name: str) -> Kernel:
+        kernel = self.__dict__.get("_kernels", {}).get(name)
+        if kernel is None:
+            raise arguments.missing_kernel(name)
+        if isinstance(kernel, RuntimeError):
+            raise kernel
+        return kernel
+
+    def __dir__(self) -> list[str]:
+        return list(self._kernels)
+
+
+class Kernel:
+    thread_execution_width = _WIDTH
+
+    def __init__(self, library: Library, name: str, entry: int, memory: int, limit: int, buffers: int) -> None:
+        self._library = library  # keeps the code loaded
+        self._name, self._entry, self._buffers = name, entry, buffers
+        self.max_threads_per_threadgroup = limit
+        self.static_thread_group_memory_length = memory
+
+    def __call__(
+        self, *args: Any, threads: Any = None, group_size: Any = None, arg_casts: Any = None, error_buf_idx: Any = None
+    ) -> None:
+        options = {"threads": threads, "group_size": group_size, "arg_casts": arg_casts}
+        if _mode.guard is None:
+            self._launch(args, {}, **options)
+            return
+        with guard_pages.tensors(list(args), _mode.guard) as (copies, blocks):
+            self._launch(copies, blocks, **options)
+
+    def _launch(
+        self, args: Sequence[Any], blocks: dict[int, guard_pages.Block], threads: Any, group_size: Any, arg_casts: Any
+    ) -> None:
+        slots, inlined, data, numel = arguments.bind(args, arg_casts, _is_plain, _address)
+        total, group = arguments.extents(threads, group_size, numel, self.max_threads_per_threadgroup)
+        if 0 in total:
+            return
+        if len(slots) < self._buffers:
+            raise arguments.too_few(self._name, self._buffers, len(slots))
+        # A copy that this call owns, aligned for every vector type.
+        area = (ctypes.c_char * (len(data) + 64))()
+        base = (ctypes.addressof(area) + 63) & ~63
+        ctypes.memmove(base, data, len(data))
+        pointers = (ctypes.c_uint64 * max(len(slots), 1))(
+            *(base + slot if inlined >> i & 1 else slot for i, slot in enumerate(slots))
+        )
+        if _mode.guard is not None:  # lists as well, each by itself: the kernel may read what was passed and no more
+            for i in (i for i in range(len(slots)) if inlined >> i & 1):
+                size = arguments.size(args[i], arg_casts, i)
+                blocks[i] = guard_pages.Block(size, _mode.guard)
+                ctypes.memmove(blocks[i].address, base + slots[i], size)
+                pointers[i] = blocks[i].address
+        seed = _mode.seed
+        launch = _Launch(
+            self._entry,
+            ctypes.addressof(pointers),
+            total,
+            group,
+            self.static_thread_group_memory_length,
+            (seed or 0) & 0xFFFFFFFFFFFFFFFF,
+            seed is not None,
+            _mode.poison,
+            _mode.guard is not None,
+            None,
+        )
+        error = ctypes.create_string_buffer(512)
+        if self._library._simulator.launch(ctypes.byref(launch), error, 512):
+            what = error.value.decode()
+            for i, block in blocks.items():
+                if launch.fault and block.holds(launch.fault):
+                    what += f" is at byte {launch.fault - block.address} of argument {i}, which has {block.size}"
+            raise RuntimeError(f"{what} (kernel {self._name})")
+
+
+class _Launch(ctypes.Structure):  # struct Launch in simulator.cpp
+    _fields_ = [
+        ("kernel", ctypes.c_void_p),
+        ("buffers", ctypes.c_void_p),
+        ("threads", ctypes.c_uint32 * 3),
+        ("group", ctypes.c_uint32 * 3),
+        ("memory", ctypes.c_ulong),
+        ("seed", ctypes.c_uint64),
+        ("permute", ctypes.c_int),
+        ("poison", ctypes.c_int),
+        ("guard", ctypes.c_int),
+        ("fault", ctypes.c_void_p),
+    ]
+
+
+class _Mode(threading.local):
+    seed: int | None = None
+    poison: bool = False
+    guard: str | None = None
+
+
+_mode = _Mode()
+
+
+class _Simulator:
+    def __init__(self, path: Path) -> None:
+        library = ctypes.CDLL(str(path))
+        self.launch = library.msl_launch
+        self.launch.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t]
+        self.assign = library.msl_assign
+        self.assign.argtypes, self.assign.restype = [ctypes.c_void_p, ctypes.c_void_p], ctypes.c_ulong
+        library.msl_runtime.restype = ctypes.c_void_p
+        self.runtime = library.msl_runtime()
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    return tensor.is_cpu and tensor.dim() > 0
+
+
+def _address(tensor: Tensor) -> int | None:
+    if not tensor.is_cpu:
+        raise RuntimeError(f"The simulator's kernels take CPU tensors, not a tensor on {tensor.device}")
+    arguments.check_real(tensor)
+    if tensor.dim() == 0 and tensor.dtype.itemsize > 4 and tensor.dtype.is_floating_point:
+        return None  # torch passes a double scalar as float32
+    return tensor.data_ptr()
+
+
+# --- compiling and caching -------------------------------------------------------------------------------------------
+
+
+def _build(source: str) -> tuple[Path, list[list[Any]]]:
+    compiler = _compiler()
+    headers = "".join(path.read_text() for path in sorted(_CXX.iterdir()) if path.suffix in ("", ".h"))
+    python = "".join(path.read_text() for path in sorted((Path(__file__).parent / "msl").glob("*.py")))
+    key = _digest(source, headers, python, *compiler)
+    found = cache_folder.find_library(key)
+    if found is None:
+        translation = translate.translate(preprocess(_embed_headers(source)), "host")
+        names = [[kernel.name, _reach(kernel)] for kernel in translation.kernels]
+        library = _compile(entry_points.host_unit(translation.text, translation.kernels), _kernel_flags())
+        found = cache_folder.keep_library(key, library, names)
+    return found
+
+
+def preprocess(source: str) -> str:
+    """The source after its own macros, as Metal would see them, with line markers that name the user's lines."""
+    text = '#line 1 "program_source"\n' + translate.strip_metal_includes(source)
+    command = [
+        *_compiler_command(),
+        "-E",
+        "-undef",
+        "-nostdinc",
+        "-x",
+        "c++",
+        "-std=c++17",
+        "-w",
+        "-D__METAL_VERSION__=310",
+        "-D__METAL__",
+        "-D__METAL_MACOS__",
+        "-D__HAVE_BFLOAT__",
+        "-",
+    ]
+    done = subprocess.run(command, input=text.encode(), capture_output=True)
+    if done.returncode:
+        raise SyntaxError(done.stderr.decode(errors="replace"))
+    return done.stdout.decode()
+
+
+@lru_cache(maxsize=1)
+def _simulator() -> _Simulator:
+    source = _CXX / "simulator.cpp"
+    parts = (source, _CXX / "faults.h", _CXX / "thread.h")
+    key = _digest(*(part.read_text() for part in parts), *_compiler())
+    found = cache_folder.find_library(f"simulator-{key}")
+    if found is None:
+        library = _compile(source.read_text(), ["-O2", "-pthread", "-ldl"] if sys.platform == "linux" else ["-O2"])
+        found = cache_folder.keep_library(f"simulator-{key}", library, None)
+    return _Simulator(found[0])
+
+
+def _compile(text: str, flags: list[str]) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        output = Path(folder) / "library.so"
+        command = [
+            *_compiler_command(),
+            "-x",
+            "c++",
+            "-std=c++17",
+            "-fPIC",
+            "-shared",
+            "-w",
+            f"-I{_CXX}",
+            "-o",
+            str(output),
+            "-",
+            *flags,
+        ]
+        done = subprocess.run(command, input=text.encode(), capture_output=True)
+        if done.returncode:
+            raise SyntaxError(done.stderr.decode(errors="replace"))
+        return output.read_bytes()
+
+
+def _kernel_flags() -> list[str]:
+    # No contraction and no fast math: the CPU gives the same bits on every machine.
+    flags = ["-O1", "-ffp-contract=off", "-fno-math-errno", "-fno-exceptions", *_cpu_flags()]
+    if "clang" not in _compiler()[1]:
+        flags.append("-fno-gnu-unique")  # else libraries that use one name for different kernels would share it
+    if sys.platform == "darwin":
+        flags.append("-fvisibility=hidden")  # for the same reason
+    return flags
+
+
+@lru_cache(maxsize=1)
+def _cpu_flags() -> tuple[str, ...]:
+    """Hardware fma and half conversion where there are any: x86-64 compilers assume neither."""
+    if platform.machine() != "x86_64" or sys.platform != "linux":
+        return ()
+    with contextlib.suppress(OSError):
+        found = set(re.search(r"^flags\s*:(.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)[1].split())
+        return tuple(f"-m{name}" for name in ("fma", "f16c") if {"fma", "f16c", "avx2"} <= found)
+    return ()
+
+
+def _reach(kernel: translate.Kernel) -> int:
+    return 0 if any(p.buffer and not p.buffer.isdigit() for p in kernel.parameters) else kernel.buffers
+
+
+def _embed_headers(source: str) -> str:
+    """torch's own Metal headers (c10/metal/...), put in place as torch.mps.compile_shader does."""
+    if "#include <c10/" not in source:
+        return source
+    import torch
+    from torch.utils._cpp_embed_headers import _embed_headers as embed
+
+    return embed([line + "\n" for line in source.split("\n")], [Path(torch.__file__).parent / "include"], set())
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\0".join((*parts, *_cpu_flags(), sys.platform)).encode()).hexdigest()[:32]
+
+
+def _compiler_command() -> list[str]:
+    return shlex.split(_compiler()[0])
+
+
+def _compiler() -> tuple[str, str]:
+    """The compiler's command and what it says of its version."""
+    for candidate in (os.environ.get("CXX", ""), "c++", "g++", "clang++"):
+        if candidate.strip() and shutil.which(shlex.split(candidate)[0]):
+            version = _version(candidate)
+            if version is not None:
+                return candidate, version
+    install = (
+        "run: xcode-select --install"
+        if sys.platform == "darwin"
+        else "install g++ or clang (on Debian and Ubuntu: apt install g++)"
+    )
+    raise RuntimeError(f"The simulator needs a C++ compiler and none was found ($CXX, c++, g++, clang++): {install}")
+
+
+@lru_cache
+def _version(command: str) -> str | None:
+    done = subprocess.run([*shlex.split(command), "--version"], capture_output=True, text=True)
+    return done.stdout if done.returncode == 0 else None

@@ -1,0 +1,1 @@
+"""From a call's geometry to a launch: which kernel, with which plan, tables and parameters."""

@@ -1,0 +1,91 @@
+"""From a kernel's text and arguments to launches: compiles once per device type, binds once, allocates outputs.
+
+Knows no transform: what to compile and with which arguments comes from the families, `kernels/launch/smooth_size.py`
+and `kernels/launch/any_size.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .. import compile_shader
+
+_DEVICE_NAMES = {"cpu": "simulator", "cuda": "cuda", "mps": "mps"}
+
+# Threads that a device keeps resident at the kernels' 128 registers each (H100: 132 x 512; Apple: a guess for a Max,
+# not measured). The families choose by it how many frames one threadgroup takes.
+RESIDENT_THREADS = {"cpu": 256, "cuda": 67_584, "mps": 20_480}
+
+# Everything of a launch that does not change from call to call, as a function of the tensors that do.
+Recipe = Callable[..., None]
+
+# A call that is known but for the samples and the values of its window. None: torch must decide about that window.
+Ready = Callable[[torch.Tensor, torch.Tensor], torch.Tensor | None]
+
+_poison = False
+
+
+def source(parts: tuple[str, ...], defines: str) -> str:
+    """The Metal text of a kernel, as given to every compiler: `defines` in front of the files named by `parts`."""
+    return "#include <metal_stdlib>\nusing namespace metal;\n\n" + defines + "\n" + "\n".join(map(_read, parts))
+
+
+@cache
+def kernel(name: str, parts: tuple[str, ...], defines: str, device_type: str) -> Callable[..., None]:
+    """The compiled kernel `name` of that source on a device type ("cpu" runs the simulator)."""
+    return getattr(compile_shader(source(parts, defines), _DEVICE_NAMES[device_type]), name)
+
+
+def recipe(compiled: Callable[..., None], args: list[Any], groups: int, threads: int, device: torch.device) -> Recipe:
+    """A launch of `groups` threadgroups of `threads`. args: None for each tensor that a call brings; lists."""
+    integers = (position for position, arg in enumerate(args) if isinstance(arg, list) and type(arg[0]) is int)
+    casts = dict.fromkeys(integers, "int32")
+    options: dict[str, Any] = dict(threads=groups * threads, group_size=threads, arg_casts=casts)
+    if hasattr(compiled, "prepare"):
+        return compiled.prepare(args, index=device.index or 0, **options)
+
+    def launch(*tensors: torch.Tensor) -> None:
+        brought = iter(tensors)
+        compiled(*[next(brought) if arg is None else arg for arg in args], **options)
+
+    return launch
+
+
+def starts_at_pair(signal: torch.Tensor) -> bool:
+    """Whether the first sample sits at a multiple of 8 bytes (MPS gives no addresses, but buffers start aligned)."""
+    if signal.is_mps:
+        return signal.storage_offset() * signal.element_size() % 8 == 0
+    return signal.data_ptr() % 8 == 0
+
+
+def empty(
+    shape: tuple[int, ...], dtype: torch.dtype, device: torch.device, strides: tuple[int, ...] | None = None
+) -> torch.Tensor:
+    """An output. `strides`: if it is not contiguous."""
+    if strides is None:
+        output = torch.empty(shape, dtype=dtype, device=device)
+    else:
+        output = torch.empty_strided(shape, strides, dtype=dtype, device=device)
+    return output.fill_(float("nan")) if _poison else output
+
+
+@contextmanager
+def poisoned_outputs() -> Iterator[None]:
+    """For tests: outputs are full of NaN before a kernel runs, so that an unwritten element shows."""
+    global _poison
+    before, _poison = _poison, True
+    try:
+        yield
+    finally:
+        _poison = before
+
+
+@cache
+def _read(part: str) -> str:
+    return (Path(__file__).parents[1] / "metal" / f"{part}.metal").read_text(encoding="ascii")

@@ -1,0 +1,86 @@
+"""Launches behind the features: what needs all of an item's before any is final. In place, and deterministic."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from math import prod
+
+import torch
+
+from . import dispatch
+from .dispatch import RESIDENT_THREADS, Recipe, empty
+
+_PARTS = ("feature_limits",)
+_THREADS = 256  # as in feature_limits.metal
+_COLUMNS = 8
+
+
+def limit(
+    values: torch.Tensor, maxima: torch.Tensor, items: int, below: float, factor: float = 1.0, offset: float = 0.0
+) -> None:
+    """Values of every item no lower than `below` under its largest, times factor plus offset; in place.
+
+    The items follow each other in the memory of `values`, and so do their partial maxima.
+    """
+    if values.numel():
+        shape, slots = tuple(values.shape), maxima.numel()
+        ready_limit(shape, slots, items, below, factor, offset, values.device)(values, maxima)
+
+
+def ready_limit(
+    shape: tuple[int, ...], slots: int, items: int, below: float, factor: float, offset: float, device: torch.device
+) -> Recipe:
+    """limit() as a function of values of this shape, which are some, and `slots` maxima alone."""
+    return _limit(items, prod(shape) // items, slots // items, below, factor, offset, device)
+
+
+def standardise(values: torch.Tensor, eps: float) -> None:
+    """In place, [rows, width, frames] frame by frame: features less their mean over time, over deviation + eps."""
+    rows, width, frames = values.shape
+    if values.numel():
+        _standard(rows, width, frames, eps, values.device)(values)
+
+
+def decibels(
+    values: torch.Tensor, items: int, amin: float, factor: float, offset: float, below: float | None
+) -> torch.Tensor:
+    """factor * log(max(values, amin)) + offset, in the strides of `values`, whose memory has no gaps: one launch, and
+    one more for the floor `below` the largest of every item."""
+    output = empty(tuple(values.shape), torch.float32, values.device, values.stride())
+    count = values.numel() // items
+    groups = _groups(items, count, values.device)
+    maxima = empty((items * groups,), torch.float32, values.device)
+    _decibels(items, count, amin, factor, offset, values.device)(values, output, maxima)
+    if below is not None:
+        limit(output, maxima, items, below)
+    return output
+
+
+def _groups(items: int, count: int, device: torch.device) -> int:
+    """Threadgroups per item."""
+    return min(-(-count // _THREADS), max(1, 2 * RESIDENT_THREADS[device.type] // _THREADS // items))
+
+
+@lru_cache(maxsize=256)
+def _limit(
+    items: int, count: int, listed: int, below: float, factor: float, offset: float, device: torch.device
+) -> Recipe:
+    groups = _groups(items, count, device)
+    args = [None, None, [count, listed, groups], [float(below), float(factor), float(offset)]]
+    kernel = dispatch.kernel("msp_limit", _PARTS, "", device.type)
+    return dispatch.recipe(kernel, args, items * groups, _THREADS, device)
+
+
+@lru_cache(maxsize=256)
+def _decibels(items: int, count: int, amin: float, factor: float, offset: float, device: torch.device) -> Recipe:
+    groups = _groups(items, count, device)
+    args = [None, None, None, [count, groups], [float(amin), float(factor), float(offset)]]
+    kernel = dispatch.kernel("msp_decibels", _PARTS, "", device.type)
+    return dispatch.recipe(kernel, args, items * groups, _THREADS, device)
+
+
+@lru_cache(maxsize=256)
+def _standard(rows: int, width: int, frames: int, eps: float, device: torch.device) -> Recipe:
+    groups = -(-width // _COLUMNS)
+    kernel = dispatch.kernel("msp_standardise", _PARTS, "", device.type)
+    return dispatch.recipe(kernel, [None, [width, frames, groups], [float(eps)]], rows * groups, _THREADS, device)

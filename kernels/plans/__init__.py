@@ -1,0 +1,1 @@
+"""Plans: the sizes and steps of a transform, decided once per geometry."""

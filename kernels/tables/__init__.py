@@ -1,0 +1,1 @@
+"""Tables that kernels read: twiddles, filterbanks, envelopes."""

@@ -1,0 +1,180 @@
+"""The command line: `python -m mps_spectro_patch COMMAND`, also installed as `mps-spectro-patch`.
+
+Each command lives in its own file and is imported only when it is called. What a person can put right ends with
+exit code 2 and one sentence; anything else is a bug and shows its traceback.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..errors import CommandError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    try:
+        return options.command(options)
+    except CommandError as error:
+        print(f"mps-spectro-patch: {error}", file=sys.stderr)
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    from ..version import __version__
+
+    parser = argparse.ArgumentParser(prog="mps-spectro-patch", description="Faster torch.stft and torch.istft on GPUs.")
+    parser.add_argument("--version", action="version", version=f"mps-spectro-patch {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_run(commands)
+    _add_status(commands)
+    _add_doctor(commands)
+    _add_autoload(commands)
+    _add_demo(commands)
+    _add_bench(commands)
+    return parser
+
+
+def _add_run(commands: argparse._SubParsersAction) -> None:
+    text = (
+        "Runs a Python program, unchanged, with torch.stft and torch.istft accelerated, as `python` would run it. "
+        "Its child processes are accelerated too where autoload is on."
+    )
+    run = commands.add_parser(
+        "run",
+        help="run an unmodified program, accelerated",
+        description=text,
+        usage="%(prog)s [options] (script.py | -m module | program) [arguments ...]",
+    )
+    run.add_argument("-m", dest="is_module", action="store_true", help="what follows is a module, as after `python -m`")
+    run.add_argument("--devices", help="any of mps, cuda, simulator, with commas (default: mps)")
+    run.add_argument("--reach", help="attribute, references or dispatcher (default: attribute)")
+    run.add_argument("--verify", help="first, always or off (default: first)")
+    run.add_argument("--stats", action="store_true", help="at the end, a table of all calls by line, on stderr")
+    run.add_argument("--trace", type=Path, metavar="FILE", help="write every call to FILE, for chrome://tracing")
+    run.add_argument("command_line", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    run.set_defaults(command=_run)
+
+
+def _run(options: argparse.Namespace) -> int:
+    from .running import Request, run
+
+    return run(Request(options.command_line, options.is_module, options.devices, options.reach, options.verify,
+                       options.stats, options.trace))  # fmt: skip
+
+
+def _add_status(commands: argparse._SubParsersAction) -> None:
+    status = commands.add_parser("status", help="what would be patched in a program that starts here and now")
+    status.set_defaults(command=_status)
+
+
+def _status(options: argparse.Namespace) -> int:
+    from .. import autoload
+    from ..diagnostics import status
+
+    print(status())
+    print(autoload.status())
+    return 0
+
+
+def _add_doctor(commands: argparse._SubParsersAction) -> None:
+    text = (
+        "Looks at the environment, compiles the kernels, compares them with float64, forward and backward, and times "
+        "them against torch. Ends in one line: healthy, or what is wrong. Exit status 0 or 1."
+    )
+    doctor = commands.add_parser("doctor", help="check that everything works here", description=text)
+    doctor.add_argument("--device", choices=("mps", "cuda", "simulator"), help="default: the best one on this machine")
+    doctor.add_argument("--json", action="store_true", help="everything as JSON, for a bug report")
+    doctor.add_argument("--full", action="store_true", help="every kernel and more sizes: minutes on the simulator")
+    doctor.add_argument(
+        "--tune",
+        nargs="?",
+        const="measure",
+        choices=("measure", "off"),
+        help="only measure here which calls torch does faster, and leave those to it from now on; "
+        "`--tune off` forgets that",
+    )
+    doctor.set_defaults(command=_doctor)
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from ..diagnostics import run, tune
+
+    if options.tune:
+        return tune(options.device, options.tune == "off")
+    return run(options.device, options.json, options.full)
+
+
+def _add_autoload(commands: argparse._SubParsersAction) -> None:
+    text = (
+        "Installs, removes or shows the two-line .pth file by which MPS_SPECTRO_PATCH=1 accelerates any program of "
+        "this Python. An ordinary installation brings it, an editable one does not."
+    )
+    autoload = commands.add_parser(
+        "autoload", help="whether MPS_SPECTRO_PATCH=1 reaches every program", description=text
+    )
+    autoload.add_argument("action", choices=("on", "off", "status"))
+    autoload.set_defaults(command=_autoload)
+
+
+def _autoload(options: argparse.Namespace) -> int:
+    from ..autoload import run
+
+    return run(options.action)
+
+
+def _add_demo(commands: argparse._SubParsersAction) -> None:
+    text = (
+        "Runs examples/denoise.py, a program that only knows torch, on a sound: once as it is and once accelerated. "
+        "Writes both results and says what went which way, how much the results differ, and how long each took."
+    )
+    demo = commands.add_parser(
+        "demo", help="run an unmodified program on real audio, plain and accelerated", description=text
+    )
+    demo.add_argument("audio", nargs="?", type=Path, help="a PCM WAV file (default: the recording that comes with it)")
+    demo.add_argument("--out", type=Path, default=Path("demo_output"), help="folder for results (default: %(default)s)")
+    demo.add_argument("--device", choices=("mps", "cuda", "simulator"), help="default: the best one on this machine")
+    demo.set_defaults(command=_demo)
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from .demo import run
+
+    return run(options.audio, options.out, options.device)
+
+
+def _add_bench(commands: argparse._SubParsersAction) -> None:
+    text = (
+        "Times torch's own functions and this package's, in one run and in turns, on the device that is there. Writes "
+        "tables as Markdown and JSON, and a picture where matplotlib is installed. Minutes; --quick takes less."
+    )
+    bench = commands.add_parser("bench", help="time everything against torch, and against peers", description=text)
+    bench.add_argument("--out", type=Path, default=Path("bench_output"), help="folder (default: %(default)s)")
+    bench.add_argument("--device", choices=("mps", "cuda", "simulator"), help="default: the best one on this machine")
+    bench.add_argument("--tables", help="some of stft,istft,gradient,roundtrip,separator,mel,dynamic, or none")
+    bench.add_argument("--quick", action="store_true", help="fewer cases and repeats")
+    bench.add_argument(
+        "--peers",
+        action="store_true",
+        help="also torchaudio and nnAudio where they are installed, and mps-spectro's approach",
+    )
+    bench.add_argument("--sweep", action="store_true", help="also every size from one frame to 100 MB")
+    bench.add_argument("--dispatch-profile", action="store_true", help="also what a call costs the program itself")
+    bench.add_argument(
+        "--compare",
+        nargs=2,
+        type=Path,
+        metavar=("A.json", "B.json"),
+        help="only print what changed between two results",
+    )
+    bench.add_argument("--predict", action="store_true", help="only print what Apple GPUs are predicted to need")
+    bench.set_defaults(command=_bench)
+
+
+def _bench(options: argparse.Namespace) -> int:
+    from ..bench import run
+
+    return run(options)

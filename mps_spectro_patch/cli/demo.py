@@ -1,0 +1,215 @@
+"""`mps-spectro-patch demo`: examples/denoise.py on real audio, once as it is and once accelerated, and what came of it.
+
+Runs the script as `python denoise.py` would, in this process; only measures and compares, and patches nothing itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import math
+import runpy
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from ..diagnostics import Stats, explain, reset_stats, stats, status
+from ..errors import CommandError
+from ..examples import denoise
+from ..execution import best_device, check_device
+from ..options import ACCELERATORS
+from ..patching import accelerated, disable
+
+SCRIPT = Path(denoise.__file__)
+AUDIO = SCRIPT.parent / "audio" / "guitar_on_vinyl.wav"
+N_FFT, HOP = 2048, 512  # of the script's long windows; its short ones are a quarter of both
+REPEATS, PATIENCE = 3, 30.0  # later runs, and seconds after which no more of them are started
+
+EXPECTATION = {
+    "simulator": (
+        "The simulator runs the Metal kernels on the CPU, thread by thread. It is slow: its times say nothing about a "
+        "GPU, its results do. No Apple GPU has been timed yet. Times on an NVIDIA GPU are in benchmarks/results/."
+    ),
+    "cuda": (
+        "These are the Metal kernels, compiled for this NVIDIA GPU. A few seconds of sound are little work for it: "
+        "most of the time above is spent outside the kernels. Kernel times are in benchmarks/results/."
+    ),
+    "mps": (
+        "No Apple GPU has been timed by the authors yet: the times above are as good as any there are. "
+        "Please report them."
+    ),
+}
+
+
+def run(audio: Path | None, out: Path, device: str | None) -> int:
+    """The command: 0, or 1 if a kernel failed. Raises CommandError for what a person can put right."""
+    audio = audio or AUDIO
+    device = device or best_device()
+    check_device(device)
+    disable()  # MPS_SPECTRO_PATCH=1 would accelerate the plain run too
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CommandError(f"cannot make the folder {out}: {error.strerror}") from None
+
+    plain_file = out / f"{audio.stem}_plain.wav"
+    fast_file = out / f"{audio.stem}_accelerated.wav"
+    place = ACCELERATORS[device]
+    print(f"{SCRIPT.name}, a program that only knows torch, unmodified, on {audio}")
+    print(f"device: {device}{_device_words(device)}")
+
+    plain = _measure(audio, plain_file, place, nullcontext())
+    fast = _measure(audio, fast_file, place, accelerated(devices=(device,)))
+    with tempfile.TemporaryDirectory() as folder:
+        exact_file = Path(folder, "float64.wav")
+        with _default_dtype(torch.float64):
+            _run_script(audio, exact_file, "cpu")
+        before, rate, _ = denoise.read_wav(str(audio))
+        results = {"plain": plain_file, "accelerated": fast_file, "float64": exact_file}
+        signal = {name: denoise.read_wav(str(file))[0].double() for name, file in results.items()}
+
+    _print_routes(fast.stats, device)
+    print("\ntime of the whole script      first run    then, best of", REPEATS)
+    for name, run_ in (("as it is", plain), ("accelerated", fast)):
+        print(f"  {name:<26}{run_.first:>8.3f} s    {run_.best:>8.3f} s")
+    print("  (the first accelerated run compiles the kernels or takes them from a cache, and compares each with torch)")
+    print("\ndifference between the outputs, relative to the output")
+    for one, other in (("accelerated", "plain"), ("accelerated", "float64"), ("plain", "float64")):
+        names = f"{one} - {other}".replace("float64", "the same script in float64 on the CPU")
+        print(f"  {names:<52}{_decibels(signal[one], signal[other])}")
+
+    picture = out / f"{audio.stem}.png"
+    print("\nwritten")
+    for file in (plain_file, fast_file):
+        print(f"  {file}")
+    if _draw(picture, before, signal["accelerated"], signal["plain"], rate):
+        print(f"  {picture}  (before, after, and the difference that acceleration made)")
+    else:
+        print('  no picture: it needs matplotlib, pip install "mps-spectro-patch[demo]"')
+    print(f"\n{EXPECTATION[device]}")
+    if status().quarantined:
+        print("\nSome kernels failed here (see above). torch's own results were used instead; please report this.")
+        return 1
+    return 0
+
+
+@dataclass(frozen=True)
+class _Runs:
+    """Seconds of the first run, of the best later one, and how the calls of one later run were routed."""
+
+    first: float
+    best: float
+    stats: Stats
+
+
+def _measure(audio: Path, output: Path, device: str, around: AbstractContextManager) -> _Runs:
+    seconds = []
+    with around:
+        while len(seconds) <= REPEATS and (not seconds or sum(seconds) < PATIENCE):
+            reset_stats()
+            start = time.perf_counter()
+            _run_script(audio, output, device)  # ends with the samples in a file, so nothing is left to wait for
+            seconds.append(time.perf_counter() - start)
+        return _Runs(seconds[0], min(seconds[1:] or seconds), stats())
+
+
+def _run_script(audio: Path, output: Path, device: str) -> None:
+    """`python denoise.py audio output --device ... --bits 32` (32, so that rounding hides no difference)."""
+    arguments = [str(audio), str(output), "--device", device, "--n-fft", str(N_FFT), "--hop", str(HOP), "--bits", "32"]
+    before, sys.argv = sys.argv, [str(SCRIPT), *arguments]
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            runpy.run_path(str(SCRIPT), run_name="__main__")
+    except SystemExit as end:
+        if end.code:
+            raise CommandError(complaint.getvalue().strip() or str(end.code)) from None
+    finally:
+        sys.argv = before
+    sys.stderr.write(complaint.getvalue())  # warnings of ours and of torch are for the person at the keyboard
+
+
+def _device_words(device: str) -> str:
+    if device == "simulator":
+        return ", the Metal kernels on the CPU (slow, for looking inside)"
+    return f", {torch.cuda.get_device_name()}" if device == "cuda" else ", the Apple GPU"
+
+
+def _print_routes(counts: Stats, device: str) -> None:
+    print("\nrouted (one run)        calls     fast  original")
+    for op, count in counts.items():
+        print(f"  torch.{op:<14}{count.calls:>8} {count.fast:>8} {count.calls - count.fast:>9}")
+    print("why")
+    place = ACCELERATORS[device]
+    with accelerated(devices=(device,)):
+        for n_fft in (N_FFT, N_FFT // 4):
+            signal, window = torch.zeros(4 * n_fft, device=place), torch.hann_window(n_fft, device=place)
+            spectrum = torch.zeros(n_fft // 2 + 1, 16, dtype=torch.complex64, device=place)
+            print(f"  {explain(torch.stft, signal, n_fft, n_fft // 4, window=window, return_complex=True)}")
+            print(f"  {explain(torch.istft, spectrum, n_fft, n_fft // 4, window=window)}")
+    for op, count in counts.items():
+        for reason, calls in count.fallback.items():
+            print(f"  torch.{op}: {calls} of {count.calls} went to torch's own: {reason.words}")
+    for bad in status().quarantined:
+        print(f"  not used any more: {bad.plan}: {bad.why.splitlines()[0]}")
+
+
+def _decibels(one: torch.Tensor, other: torch.Tensor) -> str:
+    difference, size = float((one - other).square().mean()), float(other.square().mean())
+    if difference == 0:
+        return "none at all"
+    return f"{10 * math.log10(difference / size):.1f} dB" if size else "the output is silent"
+
+
+@contextlib.contextmanager
+def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+def _draw(file: Path, before: torch.Tensor, after: torch.Tensor, plain: torch.Tensor, rate: int) -> bool:
+    """Spectrograms of the first channel, in dB relative to the loudest point of `before`. False without matplotlib."""
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError:
+        return False
+    n_fft = 1024
+    levels = []
+    for sound in (before, after, after - plain):
+        window = torch.hann_window(n_fft, dtype=torch.float64)
+        spectrum = torch.stft(sound[0].double(), n_fft, n_fft // 4, window=window, return_complex=True)
+        levels.append(20 * spectrum.abs().clamp(min=1e-15).log10())
+    loudest = float(levels[0].max())
+    figure = Figure(figsize=(10, 9), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(3, 1, sharex=True)
+    titles = ("before", "after: denoised, accelerated", "accelerated minus plain (another scale)")
+    ranges = ((-100, 0), (-100, 0), (-240, -100))
+    for axis, level, title, (low, high) in zip(axes, levels, titles, ranges, strict=True):
+        extent = (0, before.shape[1] / rate, 0, rate / 2000)
+        picture = axis.imshow(
+            (level - loudest).numpy(),
+            origin="lower",
+            aspect="auto",
+            extent=extent,
+            vmin=low,
+            vmax=high,
+            cmap="magma",
+            interpolation="nearest",
+        )
+        axis.set(title=title, ylabel="kHz")
+        figure.colorbar(picture, ax=axis, label="dB")
+    axes[-1].set_xlabel("seconds")
+    figure.savefig(file, dpi=100)
+    return True

@@ -1,0 +1,95 @@
+"""The table that report() returns: data, and how it is printed, by rich where that is installed, else plainly."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import NamedTuple, TextIO
+
+_WIDTH = 200  # of files and pipes
+_HEADINGS = ("calls", "where", "function", "op", "arguments", "device", "went", "ms each")
+
+
+class Row(NamedTuple):
+    """Calls that are alike. outcome: "fast", the name of a reason for the original, or "raised"."""
+
+    place: str
+    function: str
+    op: str
+    arguments: str
+    device: str
+    outcome: str
+    calls: int
+    estimated: bool
+    seconds: float
+
+    @property
+    def fast(self) -> bool:
+        return self.outcome == "fast"
+
+    def cells(self) -> tuple[str, ...]:
+        each = f"{self.seconds / self.calls * 1e3:.3f}" if self.seconds and not self.estimated else ""
+        place = self.place
+        try:
+            place = os.path.relpath(place) if len(os.path.relpath(place)) < len(place) else place
+        except ValueError:  # another drive
+            pass
+        return (("~" if self.estimated else "") + str(self.calls), place, self.function, self.op, self.arguments,
+                self.device, self.outcome, each)  # fmt: skip
+
+
+class Table:
+    """Rows of report(). left_out: calls from more kinds of lines than are kept."""
+
+    def __init__(self, rows: tuple[Row, ...], left_out: int = 0) -> None:
+        self.rows, self.left_out = rows, left_out
+
+    def __iter__(self) -> Iterator[Row]:
+        return iter(self.rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __str__(self) -> str:
+        if not self.rows:
+            return "no calls of torch.stft or torch.istft were seen"
+        cells = [_HEADINGS, *(row.cells() for row in self.rows)]
+        widths = [max(len(line[column]) for line in cells) for column in range(len(_HEADINGS))]
+        lines = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in cells]
+        return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:], *self._notes()])
+
+    def print(self, file: TextIO) -> None:
+        """Writes the table to `file`, by rich if it is there."""
+        try:
+            import rich.console
+            import rich.table
+        except ImportError:
+            print(self, file=file)
+            return
+        if not self.rows:
+            print(self, file=file)
+            return
+        table = rich.table.Table(title="calls of torch.stft and torch.istft", title_justify="left")
+        for heading in _HEADINGS:
+            table.add_column(heading, justify="right" if heading in ("calls", "ms each") else "left", overflow="fold")
+        for row in self.rows:
+            table.add_row(*map(_escaped, row.cells()), style="green" if row.fast else "yellow")
+        console = rich.console.Console(file=file, width=None if file.isatty() else _WIDTH)
+        console.print(table)
+        for note in self._notes():
+            console.print(note, markup=False, highlight=False)
+
+    def _notes(self) -> list[str]:
+        from ..reasons import Reason
+
+        reasons = sorted({row.outcome for row in self.rows} & set(map(str, Reason)))
+        notes = [f"{reason}: {Reason(reason).words}" for reason in reasons]
+        if any(row.estimated for row in self.rows):
+            notes.append("~ estimated from a sample; watch_calls() counts every call")
+        if self.left_out:
+            notes.append(f"and {self.left_out} calls from other lines")
+        return notes
+
+
+def _escaped(text: str) -> str:
+    return text.replace("[", r"\[")

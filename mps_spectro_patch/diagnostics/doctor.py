@@ -1,0 +1,213 @@
+"""`mps-spectro-patch doctor`: is everything well here? Ends in one line, healthy or exactly what is wrong.
+
+Collects what diagnostics/doctor_kernels.py and diagnostics/doctor_front_ends.py find about the device, and what the
+environment is. The JSON is for
+bug reports.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import platform
+import subprocess
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+
+from .. import autoload, compat
+from ..execution import best_device, check_device, tuning
+from ..patching import disable, enable
+from . import doctor_front_ends, doctor_kernels
+from .doctor_kernels import Finding
+from .reporting import status
+
+REPORT = "mps-spectro-patch doctor --json"
+
+
+def run(device: str | None = None, as_json: bool = False, full: bool = False) -> int:
+    """The command: 0 if healthy, else 1."""
+    device = device or best_device()
+    with tuning.ignored():  # what is checked is the kernels, for small calls, too
+        findings = list(examine(device, full or device != "simulator", print if not as_json else lambda _: None))
+    wrong = [finding for finding in findings if finding.ok is False]
+    if as_json:
+        print(json.dumps(as_data(device, findings), indent=1, default=str))
+    else:
+        print(verdict(device, wrong))
+    return 1 if wrong else 0
+
+
+def tune(device: str | None, forget: bool) -> int:
+    """`--tune`: measures and keeps the rule of which calls go to torch, or forgets it."""
+    from ..bench import tune as rule
+
+    device = device or best_device()
+    check_device(device)
+    for finding in rule.forget(device) if forget else rule.run(device):
+        print(_line(finding))
+    return 0
+
+
+def examine(device: str, full: bool, say: Callable[[str], object]) -> Iterator[Finding]:
+    """All checks, one after the other; each finding is said as soon as it is there."""
+    checks: list[tuple[str, Callable[[], Iterator[Finding]]]] = [
+        ("environment", environment),
+        ("device", lambda: has_device(device)),
+        ("patch", patches),
+        ("kernels", lambda: doctor_kernels.compiles(device, _sources(full))),
+        ("results", lambda: doctor_kernels.is_right(device, full)),
+        ("front ends", lambda: doctor_front_ends.are_right(device, full)),
+        ("speed", lambda: doctor_kernels.is_fast(device)),
+        ("projects", projects),
+        ("plans", plans),
+    ]
+    for name, check in checks:
+        try:
+            for finding in check():
+                say(_line(finding))
+                yield finding
+                if name == "device" and finding.ok is False:
+                    return  # everything after it would say the same
+        except Exception as error:
+            finding = Finding(name, False, f"the check itself failed: {type(error).__name__}: {error}",
+                              {"traceback": traceback.format_exc()})  # fmt: skip
+            say(_line(finding))
+            yield finding
+
+
+def _sources(full: bool) -> tuple:
+    return *doctor_kernels.sources(full), *doctor_front_ends.sources(full)
+
+
+def verdict(device: str, wrong: list[Finding]) -> str:
+    """The one line at the end."""
+    if not wrong:
+        if device == "simulator":
+            return "healthy: the kernels are right in the simulator (there is no GPU that they could run on here)"
+        return f"healthy: {device} is accelerated"
+    what = "; ".join(f"{finding.check}: {finding.words}" for finding in wrong)
+    return f"NOT healthy: {what}. Please paste the output of `{REPORT}` into a bug report."
+
+
+def as_data(device: str, findings: list[Finding]) -> dict[str, Any]:
+    wrong = [finding for finding in findings if finding.ok is False]
+    return {
+        "healthy": not wrong,
+        "verdict": verdict(device, wrong),
+        "device": device,
+        "findings": [vars(finding) for finding in findings],
+        "status": str(status()),
+    }
+
+
+def environment() -> Iterator[Finding]:
+    data: dict[str, Any] = {
+        "python": sys.version, "platform": platform.platform(), "macos": platform.mac_ver()[0], "chip": _chip(),
+        "versions": {name: _version(name) for name in ("mps-spectro-patch", "torch", "wrapt", "torchaudio")},
+        "autoload": autoload.status(),
+    }  # fmt: skip
+    system = f"macOS {data['macos']}" if data["macos"] else data["platform"]
+    versions = ", ".join(f"{name} {version}" for name, version in data["versions"].items() if version)
+    words = f"{system}, {data['chip']}, Python {platform.python_version()}, {versions}"
+    yield Finding("environment", None, words, data)
+    new_enough = _numbers(torch.__version__) >= (2, 7)
+    needed = "" if new_enough else ", 2.7 or newer is needed"
+    yield Finding("torch", new_enough, f"torch {torch.__version__}{needed}")
+
+
+def has_device(device: str) -> Iterator[Finding]:
+    data: dict[str, Any] = {"mps built": torch.backends.mps.is_built(), "cuda": torch.version.cuda}
+    if device == "mps":
+        ok = torch.backends.mps.is_available() and hasattr(torch.mps, "compile_shader")
+        for name, ask in (("memory", "recommended_max_memory"), ("name", "get_name"), ("cores", "get_core_count")):
+            data[name] = _asked(torch.mps, ask) or _asked(torch.backends.mps, ask)
+        words = f"{data['name'] or 'Apple GPU'}, {data['cores'] or '?'} cores, memory {data['memory'] or '?'} bytes"
+    elif device == "cuda":
+        ok = torch.cuda.is_available()
+        words = torch.cuda.get_device_name() if ok else "no CUDA device"
+    else:
+        ok, words = True, "the simulator, on the CPU: for checking, not for speed"
+    yield Finding("device", ok, words if ok else f"{device} cannot be used here", data)
+
+
+def patches() -> Iterator[Finding]:
+    """Whether the patch goes on and off, and who else is at torch's functions."""
+    disable()  # MPS_SPECTRO_PATCH=1 may have been at work
+    functions = {op: getattr(torch, op) for op in ("stft", "istft")}
+    own = {"stft": torch.functional.stft, "istft": torch._VF.istft}
+    for op, function in functions.items():
+        if function is not own[op]:
+            name = f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', repr(function))}"
+            yield Finding("neighbours", None, f"torch.{op} is {name}, not torch's own", {"function": repr(function)})
+    done = enable()
+    patched = [op for op in functions if getattr(torch, op) is not functions[op]]
+    disable()
+    back = [op for op in functions if getattr(torch, op) is functions[op]]
+    yield Finding("patch", len(patched) == len(back) == 2, f"on: {', '.join(patched)}; off again: {', '.join(back)}",
+                  {"enable": str(done)})  # fmt: skip
+    early = status().early_references
+    if early:
+        yield Finding("early references", None, f"{', '.join(early)} would be missed", {"names": early})
+
+
+def projects() -> Iterator[Finding]:
+    """Installed projects against the versions that were tested."""
+    known = dict(compat.TESTED)
+    for project in map(compat.load, compat.NAMES):
+        if project.distribution and project.tested:
+            known[project.distribution] = project.tested
+    for name, (least, below) in sorted(known.items()):
+        version = _version(name)
+        if version is not None:
+            tested = _numbers(least) <= _numbers(version) < _numbers(below)
+            words = f"{version}, " + ("tested" if tested else f"not tested (from {least} on, before {below})")
+            yield Finding(name, None, words, {"tested": tested})
+
+
+def plans() -> Iterator[Finding]:
+    bad = status().quarantined
+    if bad:
+        data = {"failed": [f"{entry.plan} on {entry.device}: {entry.why}" for entry in bad]}
+        yield Finding("plans", False, f"{len(bad)} are not used any more", data)
+
+
+def _line(finding: Finding) -> str:
+    mark = {True: "ok  ", False: "BAD ", None: "    "}[finding.ok]
+    lines = [f"{mark} {finding.check}: {finding.words}"]
+    lines += [f"       {what}" for what in finding.data.get("failed", ())]
+    return "\n".join(lines)
+
+
+def _chip() -> str:
+    if sys.platform == "darwin":
+        command = ["sysctl", "-n", "machdep.cpu.brand_string"]
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or platform.machine()
+    return platform.processor() or platform.machine()
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _asked(module: Any, name: str) -> Any:
+    try:
+        return getattr(module, name)()
+    except (AttributeError, RuntimeError):  # newer than this torch, or not on this machine
+        return None
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """The leading numbers of a version, for a comparison."""
+    numbers = []
+    for part in version.split("+")[0].split("."):
+        if not part.isdigit():
+            break
+        numbers.append(int(part))
+    return tuple(numbers)

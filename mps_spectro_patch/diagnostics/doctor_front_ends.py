@@ -1,0 +1,106 @@
+"""The checks that doctor makes of the fused front ends: what is compiled for them, and whether they are right.
+
+As in diagnostics/doctor_kernels.py a check yields findings; none prints, and an error in one is a finding, too.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import torch
+
+from ..front_ends import FrontEnd, Scale, compute, melscale_fbanks
+from ..kernels import dispatch, feature_passes, features
+from ..options import ACCELERATORS
+from ..patching import accelerated
+from .doctor_kernels import Errors, Finding, compared, relative_error
+
+# As in diagnostics/doctor_kernels.py, but a logarithm of small values has lost some digits, and one without its mean
+# some more.
+FORWARD, BACKWARD, STANDARDISED = 3e-6, 1e-5, 5e-5
+SIZES = {False: (400, 211), True: (211, 400, 512, 1000, 1024, 2048, 4096)}
+_RATE, _BANDS = 16_000, 40
+_LOG = Scale("clamp", 1e-3, 10 / math.log(10))
+
+
+def sources(full: bool) -> Iterator[tuple[str, str, str, int]]:
+    """As diagnostics/doctor_kernels.py's: (what, the kernel's name, its Metal text, threads per threadgroup)."""
+    for n_fft in SIZES[full]:
+        for bands in (0, _BANDS) if full else (_BANDS,):
+            kinds = {"": (False, None), " gradient": (True, None)}
+            if n_fft % 2:
+                kinds[" few bins"] = False, n_fft // 5
+            for kind, (gradient, used) in kinds.items():
+                name, defines, plan = features.launched(n_fft, bands, gradient, used=used)
+                label = f"features n_fft={n_fft} bands={bands}{kind}"
+                yield label, name, dispatch.source(features._PARTS[name], defines), plan.threads
+    for name in ("msp_decibels", "msp_limit", "msp_standardise"):
+        yield name, name, dispatch.source(feature_passes._PARTS, ""), feature_passes._THREADS
+
+
+def are_right(device: str, full: bool) -> Iterator[Finding]:
+    """Compares features and gradients with float64 on the CPU, over sizes and scales."""
+    yield compared("front ends", "calls", _cases(device, full))
+
+
+def _cases(device: str, full: bool) -> Iterator[tuple[str, Errors, Callable[[], Errors]]]:
+    for n_fft in SIZES[full]:
+        for label, call, banded in _calls(n_fft):
+            forward = FORWARD if call.scale.deviation_eps is None else STANDARDISED
+            bounds = {"forward": forward, "backward": BACKWARD}
+            yield f"n_fft={n_fft}, {label}", bounds, partial(_errors, device, call, banded)
+    for below in (None, 20.0):
+        yield f"decibels, floor {below}", {"forward": FORWARD}, partial(_decibels, device, below)
+
+
+def _calls(n_fft: int) -> Iterator[tuple[str, FrontEnd, bool]]:
+    """(what, the call, whether there is a filterbank)."""
+    hop = n_fft // 4
+    yield "log-mel", FrontEnd(n_fft, hop, n_fft, scale=_LOG), True
+    yield "log-mel with a floor", FrontEnd(n_fft, hop, n_fft, scale=Scale(*_LOG_FIELDS, below=20.0)), True
+    yield "standardised", FrontEnd(n_fft, hop, n_fft, scale=Scale(*_LOG_FIELDS, deviation_eps=1e-5)), True
+    yield "odd hop, magnitudes", FrontEnd(n_fft, hop | 1, n_fft, power=1.0), True
+    yield "lowest bins", FrontEnd(n_fft, hop, n_fft, width=n_fft // 5), False
+    yield "spectrogram", FrontEnd(n_fft, hop, n_fft, pad_mode="constant"), False
+    yield "short window, power 1.5", FrontEnd(n_fft, hop, n_fft // 2 + 1, power=1.5), False
+
+
+_LOG_FIELDS = _LOG.scale, _LOG.amin, _LOG.factor
+
+
+def _errors(device: str, call: FrontEnd, banded: bool) -> Errors:
+    """Relative errors of the features and, where they are of one launch, of their gradient."""
+    generator = torch.Generator().manual_seed(call.n_fft)
+    x = torch.randn(2, 3 * call.n_fft + 101, generator=generator)
+    window = torch.rand(call.win_length, generator=generator) + 0.5
+    basis = None
+    if banded:
+        basis = melscale_fbanks(n_freqs=call.n_fft // 2 + 1, f_min=0, f_max=_RATE / 2, n_mels=_BANDS, sample_rate=_RATE)
+    wants_gradient = call.scale.below is None and call.scale.deviation_eps is None
+    place = ACCELERATORS[device]
+    given: list[Any] = [None if t is None else t.to(place) for t in (x, window, basis)]
+    wide: list[Any] = [None if t is None else t.double() for t in (x, window, basis)]
+    with accelerated(devices=(device,), verify="off", on_error="raise"), torch.enable_grad():
+        got = compute.try_fused(given[0].requires_grad_(wants_gradient), *given[1:], call)
+        if got is None:
+            raise RuntimeError("the kernels did not take this call")
+        want = compute.compute(wide[0].requires_grad_(wants_gradient), *wide[1:], call, use_kernels=False)
+        errors = {"forward": relative_error(got.detach().cpu(), want.detach())}
+        if wants_gradient:
+            weight = torch.randn(want.shape, generator=generator)
+            (ours,) = torch.autograd.grad(got, given[0], weight.to(place))
+            (theirs,) = torch.autograd.grad(want, wide[0], weight.double())
+            errors["backward"] = relative_error(ours.cpu(), theirs)
+    return errors
+
+
+def _decibels(device: str, below: float | None) -> Errors:
+    x = torch.rand(2, 40, 50, generator=torch.Generator().manual_seed(1))
+    got = feature_passes.decibels(x.to(ACCELERATORS[device]), 2, _LOG.amin, _LOG.factor, 3.0, below)
+    want = x.double().clamp(min=_LOG.amin).log() * _LOG.factor + 3.0
+    if below is not None:
+        want = want.maximum(want.amax((1, 2), keepdim=True) - below)
+    return {"forward": relative_error(got.cpu(), want)}

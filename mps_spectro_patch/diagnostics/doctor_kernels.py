@@ -1,0 +1,199 @@
+"""The checks that doctor makes of one device: do the kernels compile, are they right, are they fast.
+
+Each check yields findings; none prints, and an error in one is a finding, too.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import torch
+
+from .. import kernels
+from ..kernels import any_size, fft, smooth_size
+from ..options import ACCELERATORS
+from ..patching import accelerated
+
+# Two correct float32 transforms differ from float64 by some 1e-7; a wrong index or a lost bin by about 1.
+FORWARD, BACKWARD = 1e-6, 1e-5
+SIZES = {False: (400, 211), True: (16, 210, 211, 217, 400, 480, 512, 1000, 1024, 1920, 2048, 4096, 8192, 16_384)}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one check found. ok: None where it only tells."""
+
+    check: str
+    ok: bool | None
+    words: str
+    data: dict[str, Any] = field(default_factory=dict)
+
+
+def compiles(device: str, sources: Iterable[tuple[str, str, str, int]]) -> Iterator[Finding]:
+    """Compiles `sources` (what, the kernel's name, its Metal text, threads per threadgroup), and looks at the limits of
+    what came out."""
+    failed, count, start = [], 0, time.perf_counter()
+    for label, name, source, threads in sources:
+        count += 1
+        try:
+            kernel = getattr(kernels.compile_shader(source, device), name)
+            limit = kernel.max_threads_per_threadgroup
+            if limit < threads:
+                failed.append(f"{label}: {threads} threads are needed, the device allows {limit}")
+        except Exception as error:
+            failed.append(f"{label}: {type(error).__name__}: {str(error)[:2000]}")
+    seconds = time.perf_counter() - start
+    yield Finding("kernels", not failed, f"{count - len(failed)} of {count} kernels compile, {seconds:.1f} s",
+                  {"failed": failed, "count": count, "seconds": seconds})  # fmt: skip
+
+
+def is_right(device: str, full: bool) -> Iterator[Finding]:
+    """Compares results and gradients with float64 on the CPU, over sizes and modes."""
+    bounds = {"forward": FORWARD, "backward": BACKWARD}
+    cases = (
+        (f"n_fft={n_fft}, {label}", bounds, partial(_errors, device, n_fft, options))
+        for n_fft in SIZES[full]
+        for label, options in _modes(n_fft)
+    )
+    yield compared("results", "calls of each function", cases)
+
+
+Errors = dict[str, float]  # relative L2, "forward" and perhaps "backward"
+
+
+def compared(check: str, what: str, cases: Iterable[tuple[str, Errors, Callable[[], Errors]]]) -> Finding:
+    """What comes of cases: (label, the largest errors that are right, what measures the errors)."""
+    worst = {"forward": 0.0, "backward": 0.0}
+    failed, count = [], 0
+    for label, bounds, measure in cases:
+        count += 1
+        try:
+            for name, error in measure().items():
+                worst[name] = max(worst[name], error)
+                if not error <= bounds[name]:
+                    failed.append(f"{label}: {name} differs by {error:.1e} (relative L2)")
+        except Exception as error:
+            failed.append(f"{label}: {type(error).__name__}: {error}")
+    return Finding(
+        check, not failed,
+        f"{count} {what} against float64: largest relative error {worst['forward']:.1e} forward, "
+        f"{worst['backward']:.1e} backward",
+        {"failed": failed, "count": count, "worst": worst},
+    )  # fmt: skip
+
+
+def _errors(device: str, n_fft: int, options: dict[str, Any]) -> Errors:
+    with accelerated(devices=(device,), verify="off", on_error="raise", on_fallback="raise"):
+        got = _round(torch.stft, torch.istft, ACCELERATORS[device], torch.float32, n_fft, options)
+    want = _round(torch.functional.stft, torch._VF.istft, "cpu", torch.float64, n_fft, options)
+    return {name: max(map(relative_error, got[name], want[name])) for name in got}
+
+
+def is_fast(device: str) -> Iterator[Finding]:
+    """Times both functions against torch's own. Only a real accelerator can fail."""
+    place, samples = ACCELERATORS[device], 4000 if device == "simulator" else 1_320_000
+    x, window = torch.randn(4, samples, device=place), torch.hann_window(1024, device=place)
+    spectrum = torch.functional.stft(x, 1024, 256, window=window, return_complex=True)
+    for op, given, extra in (("stft", x, {"return_complex": True}), ("istft", spectrum, {})):
+
+        def call(function, given=given, extra=extra):
+            return lambda: function(given, 1024, 256, window=window, **extra)
+
+        with accelerated(devices=(device,), verify="off"):
+            ours = _milliseconds(call(getattr(torch, op)), place)
+        theirs = _milliseconds(call(torch.functional.stft if op == "stft" else torch._VF.istft), place)
+        ratio = theirs / ours
+        ok = None if device == "simulator" else ratio >= 0.9
+        note = " (the simulator is not an accelerator)" if device == "simulator" else ""
+        words = f"torch {theirs:.3f} ms, ours {ours:.3f} ms: {ratio:.2f} times as fast{note}"
+        yield Finding(f"speed of {op}", ok, words, {"torch_ms": theirs, "ours_ms": ours, "ratio": ratio})
+
+
+def sources(full: bool) -> Iterator[tuple[str, str, str, int]]:
+    """Every kind of kernel for stft and istft, for a few sizes or for many."""
+    samples = (torch.float32, torch.float16, torch.bfloat16)
+    for n_fft in SIZES[full]:
+        if fft.supports_real(n_fft):
+            forward, inverse = fft.stft_plan(n_fft), fft.istft_plan(n_fft)
+            kinds = [(forward, smooth_size.Kind("msp_stft", dtype=dtype)) for dtype in samples]
+            kinds += [
+                (forward, smooth_size.Kind("msp_stft", two_sided=True)),
+                (forward, smooth_size.Kind("msp_stft", adjoint=True)),
+                (inverse, smooth_size.Kind("msp_istft")), (inverse, smooth_size.Kind("msp_istft", adjoint=True)),
+                (inverse, smooth_size.Kind("msp_window_gradient")),
+            ]  # fmt: skip
+            for how, kind in kinds:
+                yield f"real {kind} n_fft={n_fft}", kind.name, smooth_size.kernel_source(how, kind), how.threads
+        for complex_valued in (False, True):
+            if n_fft > fft.MAX_BLUESTEIN_POINTS or (not complex_valued and fft.supports_real(n_fft)):
+                continue
+            sample = torch.complex64 if complex_valued else torch.float32
+            for inverse in (False, True):
+                how = fft.transform(n_fft, complex_valued, inverse)
+                kind = any_size.Kind("msp_general_stft", how.bluestein, how.packed, complex_valued, sample)
+                if inverse:
+                    kind = any_size.Kind(
+                        "msp_general_istft", how.bluestein, how.packed, complex_valued, complex_output=complex_valued
+                    )
+                source = any_size.kernel_source(n_fft, complex_valued, kind)
+                yield f"general {kind} n_fft={n_fft}", kind.name, source, how.plan.threads
+
+
+def _modes(n_fft: int) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The ways to call both functions that differ in the kernels."""
+    hop, short = max(1, n_fft // 4), max(2, n_fft // 2 + 1)
+    yield "plain", dict(hop_length=hop)
+    yield "odd hop", dict(hop_length=hop | 1)
+    yield "short window", dict(hop_length=max(1, short // 3), win_length=short)
+    yield "normalized", dict(hop_length=hop, normalized=True)
+    yield "two-sided", dict(hop_length=hop, onesided=False)
+    yield "constant padding", dict(hop_length=hop, pad_mode="constant")
+
+
+def _round(stft: Callable, istft: Callable, place: str, dtype: torch.dtype, n_fft: int, options: dict) -> dict:
+    """There and back with gradients of everything, from the same numbers on every device."""
+    generator = torch.Generator().manual_seed(n_fft)
+    rows, samples = 2, 3 * n_fft + 101
+    x = torch.randn(rows, samples, generator=generator)
+    window = torch.rand(options.get("win_length", n_fft), generator=generator) + 0.5
+    x, window = (tensor.to(place, dtype).requires_grad_() for tensor in (x, window))
+    spectrum = stft(x, n_fft, window=window, return_complex=True, **options)
+    # Not stft's own result: an error there would be counted twice, and its gradient is nearly zero in x.
+    other = torch.randn(spectrum.shape, generator=generator, dtype=torch.complex64).to(place, spectrum.dtype)
+    other.requires_grad_()
+    back = {name: value for name, value in options.items() if name != "pad_mode"}
+    signal = istft(other, n_fft, window=window, length=samples - 7, **back)
+    weight = torch.randn(signal.shape, generator=generator).to(place, dtype)
+    forward = [spectrum, signal]
+    gradients = [
+        *torch.autograd.grad((torch.view_as_real(spectrum) * torch.view_as_real(other.detach())).sum(), (x, window)),
+        *torch.autograd.grad((signal * weight).sum(), (other, window)),
+    ]
+    return {name: [tensor.detach().cpu() for tensor in values]
+            for name, values in (("forward", forward), ("backward", gradients))}  # fmt: skip
+
+
+def relative_error(got: torch.Tensor, want: torch.Tensor) -> float:
+    """The relative L2 error; infinite for a result of another shape or one that is not finite."""
+    if got.shape != want.shape or not torch.isfinite(torch.view_as_real(got) if got.is_complex() else got).all():
+        return float("inf")
+    return float((got.to(want.dtype) - want).norm() / want.norm())
+
+
+def _milliseconds(act: Callable[[], object], place: str, patience: float = 1.0) -> float:
+    """The shortest of several calls: a busy machine only adds."""
+    wait = {"mps": torch.mps.synchronize, "cuda": torch.cuda.synchronize, "cpu": lambda: None}[place]
+    best, end = float("inf"), time.perf_counter() + patience
+    for attempt in range(50):
+        start = time.perf_counter()
+        act()
+        wait()
+        if attempt:  # the first compiles
+            best = min(best, time.perf_counter() - start)
+        if attempt > 3 and time.perf_counter() > end:
+            break
+    return best * 1e3

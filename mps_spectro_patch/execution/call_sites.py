@@ -1,0 +1,210 @@
+"""Remembers calls by the line they came from: a sample of them always, every one with its time on request.
+
+Only looks. What is always on costs a counter; a sampled call costs some microseconds.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import CodeType, FrameType
+from typing import Any, NamedTuple
+
+import torch
+
+from ..options import OPS
+
+everything = False  # every call is remembered, also those that are none of our business
+FIRST, EVERY = 50, 64  # of each op the first calls, then one in so many
+SITES_MAX, EVENTS_MAX, CALLERS_MAX = 1000, 200_000, 10_000
+
+_OURS = str(Path(__file__).parents[1]) + os.sep
+_EXAMPLES = os.path.join(_OURS, "examples", "")
+_TORCH = str(Path(torch.__file__).parent) + os.sep
+
+
+class Site(NamedTuple):
+    """Calls that are alike: from one line, with arguments of one kind, to one end."""
+
+    file: str
+    line: int
+    function: str
+    op: str
+    arguments: tuple  # of stft or istft; tensors as (shape, dtype)
+    device: str
+    outcome: str  # "fast", the name of a reason, or "raised"
+
+
+class Tally:
+    """count: calls, of which `seen` were looked at and the others are estimated. seconds: of those looked at;
+    timed: of those that were looked at because every call was."""
+
+    __slots__ = ("count", "seen", "seconds", "timed")
+
+    def __init__(self, count: int = 0, seen: int = 0, seconds: float = 0.0, timed: float = 0.0) -> None:
+        self.count, self.seen, self.seconds, self.timed = count, seen, seconds, timed
+
+
+class _Here(threading.local):
+    outcome: str | None = None  # "fast", or a reason
+
+
+observer: Callable[[FrameType], None] | None = None  # is shown every function that calls torch, once
+
+_here = _Here()
+_introduced: dict[int, CodeType] = {}  # by id: to hash code is to read all of it
+_lock = threading.Lock()
+_met = {op: 0 for op in OPS}
+_sites: dict[Site, Tally] = {}
+_left_out = 0
+_events: list[dict[str, Any]] | None = None
+_lost = 0
+
+
+def start(trace: bool = False) -> None:
+    """From now on every call and its time; with trace=True each as an event of its own."""
+    global everything, _events, _lost
+    with _lock:
+        everything = True
+        if trace:
+            _events, _lost = [], 0
+
+
+def stop() -> None:
+    """Back to a sample. What was remembered stays until reset()."""
+    global everything
+    everything = False
+
+
+def reset() -> None:
+    global _events, _left_out, _lost
+    with _lock:
+        _sites.clear()
+        _met.update(dict.fromkeys(_met, 0))
+        _left_out = _lost = 0
+        _events = None if _events is None else []
+
+
+def is_due(op: str) -> bool:
+    """Whether to look at this call. Threads may lose one in the count: no lock is paid for that."""
+    if everything:
+        return True
+    met = _met[op] = _met[op] + 1
+    return met <= FIRST or met % EVERY == 0
+
+
+def is_sampling(op: str) -> bool:
+    """Whether not every call is looked at any more."""
+    return _met[op] > FIRST and not everything
+
+
+def introduce(frame: FrameType) -> None:
+    """Shows the observer the frame of a call, if it runs code that it has not seen."""
+    code = frame.f_code
+    if id(code) in _introduced or observer is None:
+        return
+    if len(_introduced) < CALLERS_MAX:
+        _introduced[id(code)] = code
+        observer(frame)
+
+
+def tell(reason: str | None) -> None:
+    """How the call that this thread is in goes: None for fast."""
+    _here.outcome = "fast" if reason is None else reason
+
+
+def call(op: str, arguments: tuple, act: Callable[[], torch.Tensor]) -> torch.Tensor:
+    """act(), remembered."""
+    weight = 1 if everything or _met[op] <= FIRST else EVERY
+    outer, _here.outcome = _here.outcome, None
+    start = time.perf_counter_ns()
+    raised = True
+    try:
+        result = act()
+        raised = False
+        return result
+    finally:
+        nanoseconds = time.perf_counter_ns() - start
+        outcome = str(_here.outcome) if _here.outcome and not raised else "raised"
+        _here.outcome = outer
+        _remember(op, arguments, outcome, start, nanoseconds, weight)
+
+
+def sites() -> dict[Site, Tally]:
+    with _lock:
+        return {site: Tally(tally.count, tally.seen, tally.seconds, tally.timed) for site, tally in _sites.items()}
+
+
+def left_out() -> int:
+    """Calls from lines beyond the first thousand kinds."""
+    return _left_out
+
+
+def trace() -> dict[str, Any]:
+    """The events in Chrome's trace format. Times are those of the calling thread: a GPU may still be at work after."""
+    with _lock:
+        return {"traceEvents": list(_events or ()), "displayTimeUnit": "ms", "otherData": {"lost": _lost}}
+
+
+def caller() -> tuple[Any, int]:
+    """(the frame that called torch, its depth as warnings.warn counts it for whoever called this function)."""
+    frame, depth = sys._getframe(1), 1
+    while frame.f_back is not None and _is_between(frame.f_code.co_filename):
+        frame, depth = frame.f_back, depth + 1
+    return frame, depth
+
+
+def _is_between(file: str) -> bool:
+    return file.startswith((_OURS, _TORCH)) and not file.startswith(_EXAMPLES)
+
+
+def _remember(op: str, arguments: tuple, outcome: str, start: int, nanoseconds: int, weight: int) -> None:
+    global _left_out, _lost
+    frame, _ = caller()
+    code = frame.f_code
+    input = arguments[0]
+    with torch._C.DisableTorchFunction():  # subclasses and modes must not see us look
+        device = str(input.device) if isinstance(input, torch.Tensor) else ""
+        summary = tuple(map(_summary, arguments))
+    name = getattr(code, "co_qualname", code.co_name)
+    site = Site(code.co_filename, frame.f_lineno, name, op, summary, device, outcome)
+    with _lock:
+        tally = _sites.get(site)
+        if tally is None and len(_sites) >= SITES_MAX:
+            _left_out += weight
+        else:
+            if tally is None:
+                tally = _sites[site] = Tally()
+            tally.count += weight
+            tally.seen += 1
+            tally.seconds += nanoseconds / 1e9
+            tally.timed += nanoseconds / 1e9 if everything else 0
+        if _events is not None and everything:
+            if len(_events) >= EVENTS_MAX:
+                _lost += 1
+                return
+            _events.append({
+                "name": f"torch.{op}", "cat": outcome, "ph": "X", "ts": start / 1e3, "dur": nanoseconds / 1e3,
+                "pid": os.getpid(), "tid": threading.get_native_id(),
+                "args": {"outcome": outcome, "device": site.device, "from": f"{site.file}:{site.line}"},
+            })  # fmt: skip
+
+
+def _summary(argument: Any) -> Any:
+    """Something small and hashable that stays true when the argument changes or goes."""
+    if isinstance(argument, torch.Tensor):
+        return tuple(argument.shape), str(argument.dtype).removeprefix("torch.")
+    return argument if isinstance(argument, (int, str, bool, type(None))) else type(argument).__name__
+
+
+def _renew_lock() -> None:
+    global _lock
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):  # another thread may hold the lock at the moment of a fork
+    os.register_at_fork(after_in_child=_renew_lock)

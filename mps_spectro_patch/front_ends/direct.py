@@ -1,0 +1,175 @@
+"""msp.stft and msp.istft: called by name, with mps-spectro's arguments, on the kernels of the patched functions.
+
+They differ from torch's where mps-spectro does: everything is a keyword, a missing window is a periodic Hann window,
+and istft forgives a window whose envelope vanishes unless `torch_like`. Results are laid out as torch's.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensor
+from torch.compiler import is_compiling
+
+from .. import active, routing
+from ..execution import runner
+from ..options import Options
+from ..reasons import Reason
+from .functional import make_window
+
+SAFETY = ("auto", "always", "off")
+LONG_MODES = ("custom", "torch_fallback")
+KERNEL_DTYPES = ("float32", "float16", "mixed")
+KERNEL_LAYOUTS = ("auto", "native", "transposed")
+_NOLA_MINIMUM = 1e-11  # torch.istft refuses an envelope below this
+_DEFAULTS = Options()
+
+
+def stft(
+    x: torch.Tensor,
+    *,
+    n_fft: int,
+    hop_length: int | None = None,
+    win_length: int | None = None,
+    window: torch.Tensor | None = None,
+    center: bool = True,
+    normalized: bool = False,
+    onesided: bool = True,
+    pad_mode: str = "reflect",
+) -> torch.Tensor:
+    """[bins, frames] or [batch, bins, frames] complex of x [time] or [batch, time]; hop_length (n_fft // 4) and
+    win_length (n_fft) in samples. Half and double precision become float32. Errors are torch.stft's.
+    """
+    x = _single(x)
+    win_length = n_fft if win_length is None else win_length
+    window = _window(window, win_length, x.device)
+    arguments = (x, n_fft, hop_length, win_length, window, center, pad_mode, normalized, onesided, True, None)
+    if is_compiling():
+        return torch.stft(*arguments[:-1])
+    return _run("stft", arguments, lambda: torch.functional.stft(*arguments[:-1]))
+
+
+def istft(
+    spec: torch.Tensor,
+    *,
+    n_fft: int | None = None,
+    hop_length: int | None = None,
+    win_length: int | None = None,
+    window: torch.Tensor | None = None,
+    center: bool = True,
+    normalized: bool = False,
+    onesided: bool = True,
+    length: int | None = None,
+    torch_like: bool = False,
+    safety: str = "auto",
+    allow_fused: bool = True,
+    long_mode_strategy: str = "custom",
+    kernel_dtype: str = "float32",
+    kernel_layout: str = "auto",
+) -> torch.Tensor:
+    """[time] or [batch, time] of spec [bins, frames] or [batch, bins, frames] complex. n_fft: from the bins if None.
+
+    torch_like: raise where the window's envelope is zero in the output, as torch.istft does, unless safety is "off";
+    without it such samples are left undivided, as mps-spectro leaves them. ("always" and "auto" are the same here: the
+    check costs nothing.) allow_fused=False: torch's own function. long_mode_strategy "torch_fallback": torch's own
+    function where `length` reaches beyond the last frame; "custom": zeros there. kernel_dtype and kernel_layout are
+    taken for compatibility and change nothing: no frame is ever in memory, neither in half precision nor in an order,
+    and sums are float32. Raises ValueError for other values.
+    """
+    for name, value, allowed in (
+        ("safety", safety, SAFETY), ("long_mode_strategy", long_mode_strategy, LONG_MODES),
+        ("kernel_dtype", kernel_dtype, KERNEL_DTYPES), ("kernel_layout", kernel_layout, KERNEL_LAYOUTS),
+    ):  # fmt: skip
+        if value not in allowed:
+            raise ValueError(f"{name}={value!r}: expected one of {', '.join(map(repr, allowed))}")
+    if not isinstance(spec, torch.Tensor) or not spec.is_complex() or spec.dim() not in (2, 3):
+        raise ValueError("spec must be a complex tensor, [bins, frames] or [batch, bins, frames]")
+    spec = spec.to(torch.complex64)
+    if n_fft is None:
+        n_fft = 2 * (spec.shape[-2] - 1) if onesided else spec.shape[-2]
+    hop_length = n_fft // 4 if hop_length is None else hop_length
+    win_length = n_fft if win_length is None else win_length
+    window = _window(window, win_length, spec.device)
+    arguments = (spec, n_fft, hop_length, win_length, window, center, normalized, onesided, length, False)
+    if is_compiling():
+        return torch.istft(*arguments)
+
+    def original() -> torch.Tensor:
+        if torch_like and safety != "off":
+            return torch._VF.istft(*arguments)
+        try:
+            return torch._VF.istft(*arguments)
+        except RuntimeError as error:
+            if "window overlap add min" not in str(error):
+                raise
+            return _forgiving(*arguments)
+
+    reach = n_fft + hop_length * (spec.shape[-1] - 1) - (n_fft // 2 if center else 0)
+    beyond = type(length) is int and length > reach
+    if not allow_fused or (beyond and long_mode_strategy == "torch_fallback"):
+        return original()
+    return _run("istft", arguments, original)
+
+
+def _run(op: str, arguments: tuple, original) -> torch.Tensor:
+    """By the kernels on Apple GPUs and where enable() or accelerated() say so."""
+    options = active.options_here() or _DEFAULTS
+    input = arguments[0]
+    flags = options.flags if "is_mps" in options.flags else (*options.flags, "is_mps")
+    runner.load_operators()
+    decision = routing.decide(op, flags, arguments)
+    if isinstance(decision, Reason):
+        return original()
+    return runner.run(op, options, input, arguments[4], decision, original)
+
+
+def _forgiving(spec, n_fft, hop_length, win_length, window, center, normalized, onesided, length, _) -> torch.Tensor:
+    """istft with samples left as they are where no window reaches, of torch's own functions."""
+    batch = spec if spec.dim() == 3 else spec.unsqueeze(0)
+    scale = n_fft**0.5 if normalized else 1.0
+    inverse = torch.fft.irfft if onesided else torch.fft.ifft
+    left = (n_fft - win_length) // 2
+    padded = torch.nn.functional.pad(window, (left, n_fft - win_length - left))
+    frames = inverse(batch * scale, n_fft, dim=1).real * padded.unsqueeze(1)
+    count = frames.shape[-1]
+    total = n_fft + hop_length * (count - 1)
+
+    def overlap_add(values: torch.Tensor) -> torch.Tensor:
+        folded = torch.nn.functional.fold(values, (1, total), (1, n_fft), stride=(1, hop_length))
+        return folded.reshape(values.shape[0], total)
+
+    signal = overlap_add(frames)
+    envelope = overlap_add(padded.square().reshape(1, -1, 1).expand(1, n_fft, count))
+    signal = torch.where(envelope > _NOLA_MINIMUM, signal / envelope, signal)
+    start = n_fft // 2 if center else 0
+    end = total - start if length is None else start + length
+    signal = torch.nn.functional.pad(signal[:, start:end], (0, max(0, end - total)))
+    return signal if spec.dim() == 3 else signal.squeeze(0)
+
+
+def _single(x: torch.Tensor) -> torch.Tensor:
+    if not isinstance(x, torch.Tensor) or not (x.is_floating_point() or x.is_complex()):
+        raise TypeError(f"the waveform must be a floating-point tensor, not {getattr(x, 'dtype', type(x).__name__)}")
+    return x.to(torch.complex64) if x.is_complex() else x.to(torch.float32)
+
+
+def _window(window: torch.Tensor | None, win_length: int, device: torch.device) -> torch.Tensor:
+    if window is not None:
+        return window.to(device=device, dtype=torch.float32)
+    return _hann(win_length, device)
+
+
+_hanns: dict[tuple[int, torch.device], torch.Tensor] = {}
+
+
+def _hann(win_length: int, device: torch.device) -> torch.Tensor:
+    """Always the same tensor for a size: istft knows its envelope again."""
+    known = _hanns.get((win_length, device))
+    if known is None:
+        with torch.inference_mode(False), torch.no_grad():
+            known = make_window(torch.hann_window, win_length).float().to(device)
+        if type(known) is FakeTensor:  # is nothing for calls outside of its mode
+            return known
+        if len(_hanns) >= 256:
+            _hanns.clear()
+        _hanns[win_length, device] = known
+    return known

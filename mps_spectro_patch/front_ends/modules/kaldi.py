@@ -1,0 +1,68 @@
+"""Kaldi's log filterbank energies, as far as a front end without work inside a frame expresses them."""
+
+from __future__ import annotations
+
+import torch
+
+from .. import compute, filterbanks, functional
+from ..compute import Scale
+from .base import FrontEndModule
+
+LOG_FLOOR = torch.finfo(torch.float32).eps  # Kaldi's floor of an energy
+
+
+class KaldiFbankTransform(FrontEndModule):
+    """[..., time] to [..., num_mel_bins, frames], as torchaudio.compliance.kaldi.fbank with snip_edges=True, dither=0,
+    remove_dc_offset=False and use_energy=False (there: [frames, num_mel_bins]).
+
+    frame_length, frame_shift: milliseconds. A frame's own mean cannot be taken away here, nor noise added: these
+    options of Kaldi are not expressible. Pre-emphasis is, by one more pass over the waveform: windows that are zero at
+    their first sample ("povey", "hanning") do not see that Kaldi starts it anew in every frame.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_mel_bins: int = 23,
+        sample_frequency: float = 16000.0,
+        frame_length: float = 25.0,
+        frame_shift: float = 10.0,
+        low_freq: float = 20.0,
+        high_freq: float = 0.0,
+        preemphasis_coefficient: float = 0.97,
+        window_type: str = "povey",
+        use_power: bool = True,
+        use_log_fbank: bool = True,
+        use_mps_kernels: bool = True,
+        persistent: bool = False,
+    ) -> None:
+        if window_type not in ("povey", "hanning"):
+            raise ValueError(f'window_type={window_type!r}: expected "povey" or "hanning"')
+        if not 0 <= preemphasis_coefficient <= 1:
+            raise ValueError(f"preemphasis_coefficient={preemphasis_coefficient}: expected 0 to 1")
+        win_length = int(sample_frequency * frame_length * 0.001)
+        if win_length < 2:
+            raise ValueError(f"frame_length={frame_length} ms is less than two samples")
+        n_fft = 1 << (win_length - 1).bit_length()
+        window = torch.hann_window(win_length, periodic=False, dtype=torch.float64, device="cpu")
+        if window_type == "povey":
+            window = window**0.85
+        scale = Scale("clamp", LOG_FLOOR) if use_log_fbank else Scale()
+        call = functional.resolve(
+            n_fft, int(sample_frequency * frame_shift * 0.001), win_length, center=False, pad_mode="constant",
+            pad=(n_fft - win_length) // 2, power=2.0 if use_power else 1.0, scale=scale,
+        )  # fmt: skip
+        if (n_fft - win_length) % 2:
+            raise ValueError(f"frame_length={frame_length} ms: {win_length} samples are odd, not expressible")
+        basis = filterbanks.kaldi_mel_fbanks(num_mel_bins, n_fft, sample_frequency, low_freq, high_freq)
+        super().__init__(call, window, basis, use_mps_kernels, persistent)
+        self.preemphasis_coefficient = float(preemphasis_coefficient)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.preemphasis_coefficient > 0 and x.shape[-1] > 0:
+            before = torch.cat([x[..., :1], x[..., :-1]], -1)
+            x = x - self.preemphasis_coefficient * before
+        if torch.jit.is_scripting():
+            return self._composed(x)
+        else:
+            return compute.compute(x, self._own("window"), self._own("basis"), self.call, self.use_mps_kernels)

@@ -1,0 +1,84 @@
+"""Calls with a gradient that were made before (see execution/ready.py): both passes are launched by what is known of
+them.
+
+For the gradient of the signal or the spectrum. Where the backward pass is recorded, transformed or watched itself, it
+takes the operators' own way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from ..kernels import Ready, starts_at_pair, transforms
+from . import gradients, operators
+from .eager import is_transformed, is_watched
+
+_LIMIT = 8  # layouts of gradients that are remembered per call
+
+
+class Known:
+    """What is known of one call. run: its forward pass; adjoint: the operator of the backward pass, and its arguments
+    behind gradient and window; make: finds the launch of that for one layout of gradients."""
+
+    __slots__ = ("run", "adjoint", "arguments", "make", "launches")
+
+    def __init__(self, run: Ready, adjoint: str, arguments: tuple, make: Callable[..., Ready | None]) -> None:
+        self.run, self.adjoint, self.arguments, self.make = run, adjoint, arguments, make
+        self.launches: dict[tuple, Ready | None] = {}
+
+    def __call__(self, input: torch.Tensor, window: torch.Tensor) -> torch.Tensor | None:
+        return _Recorded.apply(input, window, self)
+
+    def backward(self, gradient: torch.Tensor, window: torch.Tensor) -> torch.Tensor:
+        if _is_plain(gradient):
+            key = gradient.stride(), starts_at_pair(gradient), starts_at_pair(window)
+            launch = self.launches.get(key, False)
+            if launch is False:
+                if len(self.launches) >= _LIMIT:
+                    self.launches.clear()
+                launch = self.launches[key] = self.make(gradient, window)
+            result = None if launch is None else launch(gradient, window)
+            if result is not None:
+                return result
+        return gradients.run(self.adjoint, gradient, window, *self.arguments)
+
+
+class _Recorded(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, input, window, known):
+        ctx.known, ctx.dtype = known, input.dtype
+        ctx.save_for_backward(window)
+        return known.run(input, window)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        (window,) = ctx.saved_tensors
+        result = ctx.known.backward(gradient, window)
+        return result if result.dtype is ctx.dtype else result.to(ctx.dtype), None, None
+
+
+def known(op: str, input: torch.Tensor, window: torch.Tensor, arguments: tuple) -> Known | None:
+    """A call of stft or istft with a gradient of its input as a function of input and window alone, or None. window:
+    without gaps or bits. arguments: the operator's."""
+    run = operators.ready(op, input, window, arguments)
+    if run is None:
+        return None
+    if op == "stft":
+        geometry = operators.stft_geometry(*input.shape, *arguments)
+        return Known(run, "stft_adjoint", (input.shape[1], *arguments, False),
+                     lambda gradient, window: transforms.ready_stft_adjoint(gradient, window, geometry))  # fmt: skip
+    *given, length, _ = arguments
+    frames = input.shape[2]
+    geometry = operators.istft_geometry(input.shape[0], frames, *given, length)
+    return Known(run, "istft_adjoint", (frames, *given),
+                 lambda gradient, window: transforms.ready_istft_adjoint(gradient, window, geometry))  # fmt: skip
+
+
+def _is_plain(gradient: Any) -> bool:
+    """Whether the gradient is what it seems, in memory too, and nobody wants to know how it is made."""
+    return not (
+        is_watched(gradient) or is_transformed() or torch.is_grad_enabled() or gradient.is_conj() or gradient.is_neg()
+    )

@@ -1,0 +1,13 @@
+"""WHO is reached: the functions that stand where torch.stft and torch.istft stood, put in and taken out. Knows no
+FFT."""
+
+from ..lazy import attach
+
+__getattr__, __dir__, __all__ = attach(
+    __name__,
+    {
+        "": ("hooks", "install", "layers"),
+        "install": ("disable", "enable", "is_enabled"),
+        "scope": ("accelerated",),
+    },
+)

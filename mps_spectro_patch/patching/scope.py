@@ -1,0 +1,134 @@
+"""accelerated(): the options of enable() for some code only, as a context manager and as a decorator."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from torch.compiler import is_compiling
+
+from .. import active
+from ..options import Options
+from . import install
+
+
+class accelerated:
+    """`with accelerated(): ...` or `@accelerated()`: the options of enable(), for the code inside only.
+
+    That is this thread and the tasks and contexts it starts, not other threads. Nests; the innermost counts. One object
+    may be entered many times. Compiled functions follow enable() alone: torch.compile cannot see a context. Raises what
+    enable() raises, wrong values when it is made.
+    """
+
+    def __init__(
+        self,
+        devices: Iterable[str] | None = None,
+        ops: Iterable[str] | None = None,
+        torchaudio: bool | None = None,
+        compat: bool | Iterable[str] | None = None,
+        reach: str | None = None,
+        verify: str | None = None,
+        on_error: str | None = None,
+        on_fallback: str | None = None,
+    ) -> None:
+        self.options = Options.resolve(
+            devices=devices,
+            ops=ops,
+            torchaudio=torchaudio,
+            compat=compat,
+            reach=reach,
+            verify=verify,
+            on_error=on_error,
+            on_fallback=on_fallback,
+        )
+
+    def __enter__(self) -> accelerated:
+        if not is_compiling():  # there it would only break the graph, and change nothing
+            install.hold(self, self.options)
+            active.enter(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if not is_compiling():
+            active.leave(self)
+            install.let_go(self)
+
+    def __call__(self, function: Callable) -> Callable:
+        """`function` with every call of it inside the scope; generators only while they run, not while they wait."""
+        if isinstance(function, type) or not callable(function):
+            raise TypeError(f"accelerated() decorates functions, not {function!r}")
+        if inspect.isasyncgenfunction(function):
+            return self._around_async_generator(function)
+        if inspect.isgeneratorfunction(function):
+            return self._around_generator(function)
+        if inspect.iscoroutinefunction(function):
+
+            @functools.wraps(function)
+            async def in_scope(*args: Any, **kwargs: Any) -> Any:
+                with self:
+                    return await function(*args, **kwargs)
+
+        else:
+
+            @functools.wraps(function)
+            def in_scope(*args: Any, **kwargs: Any) -> Any:
+                if is_compiling():  # dynamo cannot enter a context manager that was made outside
+                    return function(*args, **kwargs)
+                with self:
+                    return function(*args, **kwargs)
+
+        return in_scope
+
+    def _around_generator(self, function: Callable) -> Callable:
+        @functools.wraps(function)
+        def in_scope(*args: Any, **kwargs: Any) -> Any:
+            generator = function(*args, **kwargs)
+            install.hold(self, self.options)  # while it waits, too: else it would be patched in at every step
+            step, value = generator.send, None
+            try:
+                while True:
+                    with self:
+                        result = step(value)
+                    try:
+                        value = yield result
+                        step = generator.send
+                    except GeneratorExit:
+                        with self:
+                            generator.close()
+                        raise
+                    except BaseException as error:  # belongs to the generator: handed on, whatever it is
+                        step, value = generator.throw, error
+            except StopIteration as end:
+                return end.value
+            finally:
+                install.let_go(self)
+
+        return in_scope
+
+    def _around_async_generator(self, function: Callable) -> Callable:
+        @functools.wraps(function)
+        async def in_scope(*args: Any, **kwargs: Any) -> Any:
+            generator = function(*args, **kwargs)
+            install.hold(self, self.options)
+            step, value = generator.asend, None
+            try:
+                while True:
+                    with self:
+                        result = await step(value)
+                    try:
+                        value = yield result
+                        step = generator.asend
+                    except GeneratorExit:
+                        with self:
+                            await generator.aclose()
+                        raise
+                    except BaseException as error:  # belongs to the generator: handed on, whatever it is
+                        step, value = generator.athrow, error
+            except StopAsyncIteration:
+                return
+            finally:
+                install.let_go(self)
+
+        return in_scope

@@ -1,0 +1,153 @@
+"""reach="dispatcher": kernels of ours on the operators aten::stft and aten::istft themselves, for some devices only.
+
+So TorchScript, C++ callers and names bound early arrive; calls on other devices never come near Python. It sees what
+torch.stft has padded already, and leaves code that torch.compile traces to torch.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch._C import DispatchKey
+
+from .. import routing
+from ..active import options_here
+from ..execution import call_sites, runner
+from ..ops import composite
+from ..options import logger
+from ..reasons import Reason
+
+# A device's own key alone would lose gradients without a word; its autograd key alone is not asked in inference mode.
+KEYS = {"mps": ("MPS", "AutogradMPS"), "cuda": ("CUDA", "AutogradCUDA"), "cpu": ("CPU", "AutogradCPU")}
+_OPERATORS = {"stft": "stft.center", "istft": "istft"}  # aten::stft without center calls the one with it
+
+_libraries: dict[tuple[str, str], torch.library.Library] = {}  # by op and device type
+_wanted: set[tuple[str, str]] = set()
+# torch frees a kernel when it is taken out, even while a thread that is on its way into it waits for the interpreter.
+# So they are kept, until no thread can have waited that long. Before torch 2.9 there was no way to do that.
+_get_kernel = getattr(torch.library, "get_kernel", None)
+_kept: deque[object] = deque(maxlen=4096)
+
+
+def register(wanted: Iterable[tuple[str, str]]) -> None:
+    """Kernels for the (op, device type) pairs that are wanted, and for no others.
+
+    Before torch 2.9, and with other threads about, kernels that are not wanted any more stay, and do nothing.
+    """
+    global _wanted
+    _wanted = set(wanted)
+    for pair in _libraries.keys() - _wanted:
+        if _get_kernel is None and threading.active_count() > 1:
+            logger.warning("aten::%s keeps a kernel that does nothing: other threads may be inside it", pair[0])
+        else:
+            _libraries.pop(pair)._destroy()
+    for op, device_type in sorted(_wanted - _libraries.keys()):
+        library = torch.library.Library("aten", "IMPL")
+        try:
+            for key in KEYS[device_type]:
+                library.impl(_OPERATORS[op], _KERNELS[op], key)
+                if _get_kernel is not None:
+                    _kept.append(_get_kernel(f"aten::{_OPERATORS[op]}", key))
+        except Exception:
+            library._destroy()
+            raise
+        _libraries[op, device_type] = library
+
+
+def registered() -> list[str]:
+    """What is registered, in words."""
+    return [
+        f"aten::{_OPERATORS[pair[0]]} on {' and '.join(KEYS[pair[1]])}{'' if pair in _wanted else ', inert'}"
+        for pair in sorted(_libraries)
+    ]
+
+
+def original(op: str) -> Callable:
+    """The operator as it is without a kernel of ours."""
+    overload = torch.ops.aten.stft.center if op == "stft" else torch.ops.aten.istft.default
+    return lambda *arguments: overload._op_dk(DispatchKey.CompositeImplicitAutograd, *arguments)
+
+
+def _kernel(op: str) -> Callable[..., torch.Tensor]:
+    plain, complete = original(op), _ARGUMENTS[op]
+
+    def kernel(*given: Any, **keywords: Any) -> torch.Tensor:
+        return _act(op, plain, complete(*given, **keywords))  # torch leaves out what is as the schema says
+
+    return kernel
+
+
+def _stft_arguments(
+    self,
+    n_fft,
+    hop_length=None,
+    win_length=None,
+    window=None,
+    center=True,
+    pad_mode="reflect",
+    normalized=False,
+    onesided=None,
+    return_complex=None,
+    align_to_window=None,
+) -> tuple:
+    return (
+        self,
+        n_fft,
+        hop_length,
+        win_length,
+        window,
+        center,
+        pad_mode,
+        normalized,
+        onesided,
+        return_complex,
+        align_to_window,
+    )
+
+
+def _istft_arguments(
+    self,
+    n_fft,
+    hop_length=None,
+    win_length=None,
+    window=None,
+    center=True,
+    normalized=False,
+    onesided=None,
+    length=None,
+    return_complex=False,
+) -> tuple:
+    return self, n_fft, hop_length, win_length, window, center, normalized, onesided, length, return_complex
+
+
+def _act(op: str, plain: Callable, arguments: tuple) -> torch.Tensor:
+    options = options_here()
+    if (
+        options is None or op not in options.dispatcher_ops or composite.is_running() or runner.is_busy()
+        or type(arguments[0]) not in (torch.Tensor, torch.nn.Parameter)  # traced: fake and functional tensors
+        or torch._C._are_functorch_transforms_active()
+        or torch._C._get_tracing_state() is not None  # else jit.trace would record nothing of ours, and lose the call
+    ):  # fmt: skip
+        return plain(*arguments)
+    with runner.busy():
+        if call_sites.is_due(op):
+            return call_sites.call(op, arguments, lambda: _decide(op, options, plain, arguments))
+        return _decide(op, options, plain, arguments)
+
+
+def _decide(op, options, plain, arguments) -> torch.Tensor:
+    input = arguments[0]
+    decision = routing.decide(op, options.flags, arguments)
+    if decision is Reason.DEVICE:
+        return plain(*arguments)
+    if isinstance(decision, Reason):
+        return runner.fall_back(op, decision, options, lambda: plain(*arguments))
+    return runner.run(op, options, input, arguments[4], decision, lambda: plain(*arguments))
+
+
+_ARGUMENTS = {"stft": _stft_arguments, "istft": _istft_arguments}
+_KERNELS = {op: _kernel(op) for op in _OPERATORS}

@@ -1,0 +1,36 @@
+"""An action that waits until modules of ours are imported: enable(), where one of them imported torch.
+
+That happens when a program imports this package before torch, and MPS_SPECTRO_PATCH is set: torch is complete while
+the module of ours that imported it is not. Imports nothing: every interpreter may load it.
+"""
+
+import sys
+
+_NEEDED = (
+    *("active", "options", "routing", "routing.decision", "execution.runner", "execution.call_sites"),
+    *("patching", "patching.layers", "patching.install"),
+)
+_action = None
+
+
+def wait(action) -> bool:
+    """Keeps `action` for catch_up() if any module of this package is being imported. False: nothing to wait for."""
+    global _action
+    package = __name__.partition(".")[0]
+    waits = any(name.startswith(f"{package}.") and is_being_imported(name) for name in list(sys.modules))
+    _action = action if waits else None
+    return waits
+
+
+def catch_up(caller: str) -> None:
+    """Called at the end of the modules that enable() needs, by name: runs the action after the last of them."""
+    global _action
+    package = __name__.partition(".")[0]
+    if _action and not any(is_being_imported(name) for name in {f"{package}.{one}" for one in _NEEDED} - {caller}):
+        action, _action = _action, None
+        action()
+
+
+def is_being_imported(name: str) -> bool:
+    """Whether the body of this module still runs. Some of its names are missing then."""
+    return bool(getattr(getattr(sys.modules.get(name), "__spec__", None), "_initializing", False))
