@@ -21,7 +21,7 @@ def main():
     parser.add_argument("--device", default="cpu", help="where torch computes: cpu, mps, cuda (default: %(default)s)")
     parser.add_argument("--n-fft", type=int, default=2048, help="samples in a long window (default: %(default)s)")
     parser.add_argument("--hop", type=int, default=512, help="samples between long windows (default: %(default)s)")
-    parser.add_argument("--reduction", type=float, default=24, help="at most this many dB (default: %(default)s)")
+    parser.add_argument("--reduction", type=float, default=24, help="largest reduction, in dB (default: %(default)s)")
     parser.add_argument("--bits", type=int, choices=(8, 16, 24, 32), help="of the output (default: as the input)")
     options = parser.parse_args()
     if options.n_fft < 64 or options.n_fft % 4 or not 4 <= options.hop <= options.n_fft // 2:
