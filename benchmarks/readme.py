@@ -37,11 +37,11 @@ def block(data: dict[str, Any]) -> str:
     errors = [row["error"] for row in data["rows"] if row["op"] in OPS and row["error"] is not None]
     machine = data["machine"]
     text = (
-        f"On one {machine['name']}, torch {machine['torch'].split('+')[0]}, {machine['date']}: milliseconds of device "
-        "time for inputs larger than its cache, torch's own -> ours. A plain copy on the device ran at "
-        f"{data['copy_rate'] / 1000:.1f} TB/s in the same run; errors against float64 are {min(errors):.1e} to "
-        f"{max(errors):.1e}. [The whole table](benchmarks/results/{KEPT.stem}.md) has calls seen from Python, too. "
-        f"{data.get('note', '')}"
+        f"One {machine['name']}, torch {machine['torch'].split('+')[0]}, {machine['date']}. Times are milliseconds on "
+        "the device, torch -> this package, for inputs larger than the cache of the GPU. In the same run a plain copy "
+        f"on the device reached {data['copy_rate'] / 1000:.1f} TB/s. The relative error against float64 is "
+        f"{min(errors):.1e} to {max(errors):.1e}. [The full table](benchmarks/results/{KEPT.stem}.md) also has the "
+        f"times of calls as Python sees them. {data.get('note', '')}"
     )
     lines = [
         *textwrap.wrap(text, 120, break_long_words=False, break_on_hyphens=False), "",
@@ -59,8 +59,8 @@ def block(data: dict[str, Any]) -> str:
             cells = " | ".join(cell(found.get(op), "device") for op in OPS)
             lines.append(f"| {rows} x {samples:,} samples, n_fft {n_fft}, hop {hop} | {cells} |")
     lines += [
-        "", "Mel front ends against the same features by torch's own functions:", "",
-        "| front end | signals | on the device | one call, seen from Python |", "|---|---|---|---|",
+        "", "Mel front ends, compared with the same features computed by torch's own functions:", "",
+        "| front end | signals | on the device | one call, measured in Python |", "|---|---|---|---|",
     ]  # fmt: skip
     for row in data["rows"]:
         name = row["case"].rpartition(" B")[0]  # in front of "B1 T160000 ..."

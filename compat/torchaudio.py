@@ -66,7 +66,7 @@ def _amplitude_to_db(x, multiplier, amin, db_multiplier, top_db=None) -> torch.T
     compute.load_operators()
 
     def run() -> torch.Tensor:
-        limits = compute.ops.features.limits
+        limits = compute.ops.features.feature_passes
         return limits.decibels(x, items, scale.amin, scale.factor, scale.offset, scale.below)
 
     def composed() -> torch.Tensor:

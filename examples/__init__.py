@@ -1,1 +1,1 @@
-"""Programs that know nothing of this package. Installed as mps_spectro_patch.examples, so that the demo finds them."""
+"""Programs that do not use this package. Installed as mps_spectro_patch.examples, so that the demo finds them."""

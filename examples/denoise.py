@@ -2,8 +2,9 @@
 
     python denoise.py noisy.wav clean.wav --device mps
 
-Two passes of a Wiener filter over the spectrogram: long windows find tones, then short windows find, in what the first
-pass took away, the attacks that long windows smear. The noise is learned from the quietest moments of the file.
+Two passes of a Wiener filter over the spectrogram. The first, with long windows, keeps the tones. The second, with
+short windows, works on what the first removed: it keeps the attacks, which long windows smear. The noise is estimated
+from the quietest moments of the file.
 """
 
 import argparse
@@ -20,7 +21,7 @@ def main():
     parser.add_argument("--device", default="cpu", help="where torch computes: cpu, mps, cuda (default: %(default)s)")
     parser.add_argument("--n-fft", type=int, default=2048, help="samples in a long window (default: %(default)s)")
     parser.add_argument("--hop", type=int, default=512, help="samples between long windows (default: %(default)s)")
-    parser.add_argument("--reduction", type=float, default=24, help="by how many dB at most (default: %(default)s)")
+    parser.add_argument("--reduction", type=float, default=24, help="largest reduction, in dB (default: %(default)s)")
     parser.add_argument("--bits", type=int, choices=(8, 16, 24, 32), help="of the output (default: as the input)")
     options = parser.parse_args()
     if options.n_fft < 64 or options.n_fft % 4 or not 4 <= options.hop <= options.n_fft // 2:
@@ -61,7 +62,7 @@ def wiener(signal, n_fft, hop, reduction):
 
 
 def noise_power(power, quiet_share=0.08):
-    """Mean power of each bin in the quietest frames; frames of digital silence tell nothing and do not count."""
+    """Mean power of each bin in the quietest frames; frames of digital silence are left out."""
     loudness = power.mean(dim=0)
     order = loudness.argsort()
     order = order[loudness[order] > 0]

@@ -323,7 +323,7 @@ def _in_two_launches(tensors: tuple, scale: Scale, one: _Resolved) -> torch.Tens
     else:
         values = ops.features.run_features(*tensors, *one.arguments)
     if scale.deviation_eps is not None:
-        ops.features.limits.standardise(values, scale.deviation_eps)
+        ops.features.feature_passes.standardise(values, scale.deviation_eps)
     return values
 
 

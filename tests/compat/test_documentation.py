@@ -18,11 +18,12 @@ BASIS = bank(1024, 0, 8000, 80, 16000)
 
 
 class Mel:
-    basis, window = BASIS, torch.hann_window(1024)
+    def __init__(self, device):
+        self.basis, self.window = BASIS.to(device), torch.hann_window(1024, device=device)
 
     def __call__(self, audio, key=0):
-        spectrum = torch.stft(audio, 1024, 256, window=self.window.to(audio.device), return_complex=True)
-        return (self.basis.to(audio.device) @ spectrum.abs()).clamp(min=1e-5).log()
+        spectrum = torch.stft(audio, 1024, 256, window=self.window, return_complex=True)
+        return (self.basis @ spectrum.abs()).clamp(min=1e-5).log()
 
 
 def module(name: str, text: str = "", **names) -> types.ModuleType:
@@ -38,9 +39,7 @@ def test_the_singer(monkeypatch, options, torch_device, launches):
     monkeypatch.setattr(options_module, "PROJECTS", ("singer",))
     for one in (module("singer"), module("singer.mel", Mel=Mel), module("mps_spectro_patch.compat.singer", text)):
         monkeypatch.setitem(sys.modules, one.__name__, one)
-    mel, audio = Mel(), torch.randn(2, 8000, device=torch_device)
-    monkeypatch.setattr(Mel, "basis", BASIS.to(torch_device))
-    monkeypatch.setattr(Mel, "window", torch.hann_window(1024, device=torch_device))
+    mel, audio = Mel(torch_device), torch.randn(2, 8000, device=torch_device)
     original, expected = Mel.__call__, mel(audio)
     with msp.accelerated(**options):
         assert msp.status().projects == {"singer": "applied: singer.mel.Mel.__call__"}
