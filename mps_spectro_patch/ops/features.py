@@ -18,7 +18,7 @@ from ..kernels import features as kernels
 from ..kernels import limits
 from ..kernels.geometry import StftGeometry
 from . import composite_features, gradients
-from .operators import NAMESPACE, namespace
+from .operators import NAMESPACE, define, namespace
 from .ways import Ways
 
 ARGUMENTS = (
@@ -142,7 +142,7 @@ _BODIES = {
     ),
 }  # fmt: skip
 for _name, (_body, _fake, _inputs) in _BODIES.items():
-    namespace.define(f"{_name}{_inputs} -> Tensor")
+    define(f"{_name}{_inputs} -> Tensor")
     namespace.impl(_name, _body, "CompositeExplicitAutograd")
     torch.library.register_fake(f"{NAMESPACE}::{_name}", _fake, lib=namespace)
 
