@@ -18,4 +18,4 @@ HOOKS = (  # module, attribute, what makes the function that goes there
 
 def declare() -> None:
     for module, attribute, maker in HOOKS:
-        hooks.declare("torchaudio", module, attribute, f"{__package__}.torchaudio_patch:{maker}")
+        hooks.declare("torchaudio", module, attribute, f"{__package__.rpartition('.')[0]}.compat.torchaudio:{maker}")
