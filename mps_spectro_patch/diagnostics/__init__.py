@@ -8,7 +8,9 @@ __getattr__, __dir__, __all__ = attach(
         "": ("doctor", "doctor_front_ends", "doctor_kernels"),
         "doctor": ("run", "tune"),
         "doctor_kernels": ("Finding",),
-        "explaining": ("explain",),
-        "reporting": ("Stats", "report", "reset_stats", "stats", "status", "watch_calls", "write_trace"),
+        "explanation": ("explain",),
+        "call_report": ("report", "watch_calls", "write_trace"),
+        "patch_status": ("status",),
+        "statistics": ("Stats", "reset_stats", "stats"),
     },
 )

@@ -23,7 +23,7 @@ from ..execution import best_device, check_device, tuning
 from ..patching import disable, enable
 from . import doctor_front_ends, doctor_kernels
 from .doctor_kernels import Finding
-from .reporting import status
+from .patch_status import status
 
 REPORT = "mps-spectro-patch doctor --json"
 
