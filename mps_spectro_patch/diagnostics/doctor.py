@@ -156,10 +156,11 @@ def patches() -> Iterator[Finding]:
 
 def projects() -> Iterator[Finding]:
     """Installed projects against the versions that were tested."""
-    known = dict(compat.TESTED)
-    for project in map(compat.load, compat.NAMES):
-        if project.distribution and project.tested:
-            known[project.distribution] = project.tested
+    known = {
+        project.distribution: project.tested
+        for project in map(compat.load, compat.NAMES)
+        if project.distribution and project.tested
+    }
     for name, (least, below) in sorted(known.items()):
         version = _version(name)
         if version is not None:

@@ -51,7 +51,7 @@ def status() -> Status:
     return Status(
         enabled=install.is_enabled(),
         options=options_here(),
-        patched={**{op: _state(op) for op in OPS}, **hooks.state("torchaudio")},
+        patched={**{op: _state(op) for op in OPS}, **hooks.states("torchaudio")},
         projects=install.project_states(),
         registered=tuple(install.registered()),
         early_references=tuple(install.early_references()),
