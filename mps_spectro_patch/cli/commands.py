@@ -60,9 +60,9 @@ def _add_run(commands: argparse._SubParsersAction) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from .running import Request, run
+    from .running import Request, run_program
 
-    return run(Request(options.command_line, options.is_module, options.devices, options.reach, options.verify,
+    return run_program(Request(options.command_line, options.is_module, options.devices, options.reach, options.verify,
                        options.stats, options.trace))  # fmt: skip
 
 
@@ -101,11 +101,11 @@ def _add_doctor(commands: argparse._SubParsersAction) -> None:
 
 
 def _doctor(options: argparse.Namespace) -> int:
-    from ..diagnostics import run, tune
+    from ..diagnostics import run_doctor, run_tuning
 
     if options.tune:
-        return tune(options.device, options.tune == "off")
-    return run(options.device, options.json, options.full)
+        return run_tuning(options.device, options.tune == "off")
+    return run_doctor(options.device, options.json, options.full)
 
 
 def _add_autoload(commands: argparse._SubParsersAction) -> None:
@@ -121,9 +121,9 @@ def _add_autoload(commands: argparse._SubParsersAction) -> None:
 
 
 def _autoload(options: argparse.Namespace) -> int:
-    from ..autoload import run
+    from ..autoload import run_autoload
 
-    return run(options.action)
+    return run_autoload(options.action)
 
 
 def _add_demo(commands: argparse._SubParsersAction) -> None:
@@ -141,9 +141,9 @@ def _add_demo(commands: argparse._SubParsersAction) -> None:
 
 
 def _demo(options: argparse.Namespace) -> int:
-    from .demo import run
+    from .demo import run_demo
 
-    return run(options.audio, options.out, options.device)
+    return run_demo(options.audio, options.out, options.device)
 
 
 def _add_bench(commands: argparse._SubParsersAction) -> None:
@@ -175,6 +175,6 @@ def _add_bench(commands: argparse._SubParsersAction) -> None:
 
 
 def _bench(options: argparse.Namespace) -> int:
-    from ..bench import run
+    from ..bench import run_bench
 
-    return run(options)
+    return run_bench(options)

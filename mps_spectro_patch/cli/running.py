@@ -33,7 +33,7 @@ class Request:
     trace: Path | None = None
 
 
-def run(request: Request) -> int:
+def run_program(request: Request) -> int:
     """The command: the program's exit status. Raises CommandError for what a person can put right."""
     if not request.command:
         raise CommandError("what shall be run? A script, -m and a module, or a program on PATH")
