@@ -47,9 +47,10 @@ def _add_run(commands: argparse._SubParsersAction) -> None:
         "run",
         help="run an unmodified program, accelerated",
         description=text,
-        usage="%(prog)s [options] (script.py | -m module | program) [arguments ...]",
+        usage="%(prog)s [options] (script.py | -m module | -c code | - | program) [arguments ...]",
     )
     run.add_argument("-m", dest="is_module", action="store_true", help="what follows is a module, as after `python -m`")
+    run.add_argument("-c", dest="is_code", action="store_true", help="what follows is code, as after `python -c`")
     run.add_argument("--devices", help="any of mps, cuda, simulator, with commas (default: mps)")
     run.add_argument("--reach", help="attribute, references or dispatcher (default: attribute)")
     run.add_argument("--verify", help="first, always or off (default: first)")
@@ -62,8 +63,17 @@ def _add_run(commands: argparse._SubParsersAction) -> None:
 def _run(options: argparse.Namespace) -> int:
     from .running import Request, run_program
 
-    return run_program(Request(options.command_line, options.is_module, options.devices, options.reach, options.verify,
-                       options.stats, options.trace))  # fmt: skip
+    request = Request(
+        options.command_line,
+        options.is_module,
+        options.is_code,
+        options.devices,
+        options.reach,
+        options.verify,
+        options.stats,
+        options.trace,
+    )
+    return run_program(request)
 
 
 def _add_status(commands: argparse._SubParsersAction) -> None:
