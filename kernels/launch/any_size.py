@@ -19,12 +19,7 @@ from ..tables.twiddles import chirp_tables, pair_twiddles, stage_twiddles
 from . import dispatch
 from .dispatch import RESIDENT_THREADS, Recipe, empty
 
-_COMMON = ("complex", "fft", "envelope", "padding", "bluestein")
-_PARTS = {
-    "msp_general_stft": (*_COMMON, "general_framing", "general_stft"),
-    "msp_general_istft": (*_COMMON, "general_istft"),
-}
-_SAMPLES = {torch.float32: "float", torch.float16: "half", torch.bfloat16: "bfloat", torch.complex64: "float2"}
+KERNELS = ("msp_any_stft", "msp_any_istft")
 
 
 @dataclass(frozen=True)
@@ -40,7 +35,7 @@ class Kind:
 
     @property
     def inverse(self) -> bool:
-        return self.name == "msp_general_istft"
+        return self.name == "msp_any_istft"
 
     @property
     def is_real(self) -> bool:
@@ -55,7 +50,7 @@ class Kind:
             "REAL": int(self.is_real),
             "INVERSE": int(self.inverse),
             "COMPLEX_WINDOW": int(self.complex_window),
-            "SAMPLE": _SAMPLES[self.sample],
+            "SAMPLE": dispatch.SAMPLE_TYPES[self.sample],
             "COMPLEX_SAMPLES": int(self.sample is torch.complex64),
             "COMPLEX_OUTPUT": int(self.complex_output),
         }
@@ -65,7 +60,7 @@ class Kind:
 def kernel_source(n_fft: int, complex_valued: bool, kind: Kind) -> str:
     """The Metal text of a kernel."""
     how = transform(n_fft, complex_valued, kind.inverse)
-    return dispatch.source(_PARTS[kind.name], how.defines() + kind.defines())
+    return dispatch.source(dispatch.file_of(kind.name), how.defines() + kind.defines())
 
 
 def stft(signal: torch.Tensor, window: torch.Tensor, geometry: StftGeometry) -> torch.Tensor:
@@ -252,7 +247,7 @@ def _forward_recipe(
     ]  # fmt: skip
     inner_weight = 2.0 if adjoint and is_real else 1.0
     args = [None, None, *_tables(call.n_fft, how, False, device), None, None, params, call.scale, inner_weight]
-    kind = Kind("msp_general_stft", how.bluestein, how.packed, complex_window, dtype)
+    kind = Kind("msp_any_stft", how.bluestein, how.packed, complex_window, dtype)
     assert kind.is_real == is_real
     return dispatch.recipe(_kernel(how, kind, device), args, -(-total // plan.frames), plan.threads, device)
 
@@ -287,7 +282,7 @@ def _inverse_recipe(
     device: torch.device,
 ) -> Recipe:  # fmt: skip
     how = transform(call.n_fft, complex_valued, inverse=True)
-    kind = Kind("msp_general_istft", how.bluestein, how.packed, complex_window, complex_output=complex_output)
+    kind = Kind("msp_any_istft", how.bluestein, how.packed, complex_window, complex_output=complex_output)
     assert kind.is_real != complex_valued
     plan = how.plan
     halo = -(-call.n_fft // call.hop_length) - 1
@@ -320,7 +315,7 @@ def _tables(n_fft: int, how: Transform, inverse: bool, device: torch.device) -> 
 
 
 def _kernel(how: Transform, kind: Kind, device: torch.device):
-    return dispatch.kernel(kind.name, _PARTS[kind.name], how.defines() + kind.defines(), device.type)
+    return dispatch.kernel(kind.name, dispatch.file_of(kind.name), how.defines() + kind.defines(), device.type)
 
 
 def _inverse_envelope(window: torch.Tensor, geometry: IstftGeometry) -> tuple[torch.Tensor, int, int] | None:

@@ -22,25 +22,7 @@ from .smooth_size import Kind, stft_adjoint_params
 
 SCALES = {"linear": 0, "clamp": 1, "add": 2, "log1p": 3}
 
-_COMMON = ("complex", "fft", "envelope", "padding")
-_PARTS = {
-    "msp_real_features": (*_COMMON, "framing", "features", "real_bins", "real_features"),
-    "msp_general_features": (*_COMMON, "bluestein", "general_framing", "features", "general_features"),
-    "msp_istft": (
-        *_COMMON,
-        "inverse",
-        "framing",
-        "features",
-        "real_bins",
-        "feature_source",
-        "edges",
-        "istft",
-        "istft_head",
-        "feature_arguments",
-        "istft_body",
-    ),
-}
-_SAMPLES = {torch.float32: "float", torch.float16: "half", torch.bfloat16: "bfloat"}
+KERNELS = ("msp_features", "msp_any_features", "msp_features_gradient")
 _WAVES = 4  # as in kernels/launch/smooth_size.py
 _STEPS_MAX = 4
 _BAND_ROOM = 64  # bands' gradients get room in multiples of this: another number of bands is no other kernel
@@ -161,13 +143,13 @@ def kernel_source(
 ) -> str:
     """The Metal text of a kernel."""
     name, defines, _ = launched(n_fft, int(banded), gradient, power, used=used)
-    return dispatch.source(_PARTS[name], defines)
+    return dispatch.source(dispatch.file_of(name), defines)
 
 
 def kernel(n_fft: int, bands: int, gradient: bool, device: torch.device) -> tuple[Callable[..., None], Plan]:
     """What a call of power 2 launches first, and the plan that it launches it by. bands: 0 for a spectrogram."""
     name, defines, plan = launched(n_fft, bands, gradient)
-    return dispatch.kernel(name, _PARTS[name], defines, device.type), plan
+    return dispatch.kernel(name, dispatch.file_of(name), defines, device.type), plan
 
 
 def launched(
@@ -177,7 +159,7 @@ def launched(
     """(name, defines, plan) of the kernel for a size that supports_features() allows."""
     if gradient and _fits_adjoint(n_fft, bands or None):
         plan = istft_plan(n_fft)
-        return "msp_istft", _adjoint_defines(plan, bool(bands), power, dtype), plan
+        return "msp_features_gradient", _adjoint_defines(plan, bool(bands), power, dtype), plan
     program = _program(n_fft, bands, gradient, used)
     assert program is not None
     return program.name, program.defines(bool(bands), gradient, power, dtype), program.plan
@@ -199,7 +181,7 @@ class _Program:
             "REAL": 1,
             "COMPLEX_WINDOW": 0,
             "COMPLEX_SAMPLES": 0,
-            "SAMPLE": _SAMPLES[dtype],
+            "SAMPLE": dispatch.SAMPLE_TYPES[dtype],
             "WIDE_SAMPLES": int(dtype is torch.float32),
             "BANDED": int(banded),
             "GRADIENT": int(gradient),
@@ -230,7 +212,7 @@ def _program(n_fft: int, bands: int, gradient: bool, used: int | None = None) ->
         if plan.frames == 1:
             return None
         plan = replace(plan, frames=plan.frames // 2)
-    return _Program("msp_real_features" if how is None else "msp_general_features", plan, how, slot_pairs)
+    return _Program("msp_features" if how is None else "msp_any_features", plan, how, slot_pairs)
 
 
 def _prepared(signal: torch.Tensor) -> torch.Tensor:
@@ -283,7 +265,7 @@ def _recipe(
         if how.bluestein:
             transforms[2:] = chirp_tables(how, False, device)
     defines = program.defines(bands is not None, gradient is not None, wanted.power, dtype)
-    kernel = dispatch.kernel(program.name, _PARTS[program.name], defines, device.type)
+    kernel = dispatch.kernel(program.name, dispatch.file_of(program.name), defines, device.type)
     reals = _reals(geometry, wanted)
     given = stages if gradient is None else None  # something with an address, not looked at
     maxima = None if wants_maxima and frames else stages
@@ -303,7 +285,7 @@ def _fits_adjoint(n_fft: int, bands: int | None) -> bool:
 
 
 def _adjoint_defines(plan: Plan, banded: bool, power: float, dtype: torch.dtype) -> str:
-    values = dict(FEATURES=1, GRADIENT=1, BANDED=int(banded), POWER=int(power) if power in (1.0, 2.0) else 0)
+    values = dict(BANDED=int(banded), POWER=int(power) if power in (1.0, 2.0) else 0)
     more = "".join(f"#define MSP_{name} {value}\n" for name, value in values.items())
     return plan.defines() + Kind("msp_istft", adjoint=True, dtype=dtype).defines() + more
 
@@ -329,7 +311,7 @@ def _adjoint_recipe(
         row_stride, row, feature, frame, kept, int(paired_loads), wanted.width, rounds, reach, SCALES[wanted.scale]
     ]  # fmt: skip
     defines = _adjoint_defines(plan, bands is not None, wanted.power, dtype)
-    kernel = dispatch.kernel("msp_istft", _PARTS["msp_istft"], defines, device.type)
+    kernel = dispatch.kernel("msp_features_gradient", "features_gradient", defines, device.type)
     # What would be the spectrum and the envelope is not read. The kernel counts the bins between 0 and half twice.
     args = [
         pairs, None, stages, pairs, pairs, None, params, 0.5, None, layout, weights, first, shares, None,

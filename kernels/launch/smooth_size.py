@@ -20,14 +20,7 @@ from ..tables.twiddles import pair_twiddles, stage_twiddles
 from . import dispatch
 from .dispatch import RESIDENT_THREADS, Ready, Recipe, empty, starts_at_pair
 
-_COMMON = ("complex", "fft", "envelope", "padding")
-_PARTS = {
-    "msp_stft": (*_COMMON, "framing", "stft"),
-    "msp_istft": (*_COMMON, "inverse", "edges", "istft", "istft_head", "istft_body"),
-    "msp_istft in registers": (*_COMMON, "inverse", "edges", "istft_registers"),
-    "msp_window_gradient": (*_COMMON, "inverse", "window_gradient"),
-}
-_SAMPLES = {torch.float32: "float", torch.float16: "half", torch.bfloat16: "bfloat"}
+KERNELS = ("msp_stft", "msp_istft", "msp_istft_registers", "msp_window_gradient")
 
 # stft gives a threadgroup several frames, so that a lane's constants are loaded once, while that leaves _WAVES times as
 # many threads as are resident; istft runs are as long as one wave of threadgroups allows, so that fewer frames are
@@ -50,7 +43,7 @@ class Kind:
         values = {
             "ADJOINT": int(self.adjoint),
             "TWO_SIDED": int(self.two_sided),
-            "SAMPLE": _SAMPLES[self.dtype],
+            "SAMPLE": dispatch.SAMPLE_TYPES[self.dtype],
             "WIDE_SAMPLES": int(self.dtype is torch.float32),
         }
         return "".join(f"#define MSP_{name} {value}\n" for name, value in values.items())
@@ -59,7 +52,7 @@ class Kind:
 def kernel_source(plan: Plan, kind: Kind | None = None) -> str:
     """The Metal text of a plan's kernel; of the plain stft or istft where no kind is given."""
     kind = kind or Kind("msp_istft" if plan.inverse else "msp_stft")
-    return dispatch.source(_parts(plan, kind), plan.defines() + kind.defines())
+    return dispatch.source(dispatch.file_of(_name(plan, kind)), plan.defines() + kind.defines())
 
 
 def stft(signal: torch.Tensor, window: torch.Tensor, geometry: StftGeometry) -> torch.Tensor:
@@ -373,12 +366,13 @@ def _paired_output(rows: int, length: int, first: int) -> int:
     return int(first % 2 == 0 and (length % 2 == 0 or rows == 1))
 
 
-def _parts(plan: Plan, kind: Kind) -> tuple[str, ...]:
-    return _PARTS[f"{kind.name} in registers" if plan.overlap == "registers" else kind.name]
+def _name(plan: Plan, kind: Kind) -> str:
+    return "msp_istft_registers" if plan.overlap == "registers" else kind.name
 
 
 def _kernel(plan: Plan, kind: Kind, device: torch.device):
-    return dispatch.kernel(kind.name, _parts(plan, kind), plan.defines() + kind.defines(), device.type)
+    name = _name(plan, kind)
+    return dispatch.kernel(name, dispatch.file_of(name), plan.defines() + kind.defines(), device.type)
 
 
 def _pair_twiddles(plan: Plan, device: torch.device) -> torch.Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mps_spectro_patch.kernels.launch import smooth_size, transforms
+from mps_spectro_patch.kernels.launch import dispatch, transforms
 from tests.kernels import feature_hazards
 from tests.kernels.test_hazards import OPERATIONS, Case
 
@@ -97,7 +97,7 @@ def test_a_launch_that_is_not_made_is_named():
 
 def test_a_launch_that_does_not_fit_fails_the_test_that_makes_it(monkeypatch):
     recording.forget()
-    monkeypatch.setattr(smooth_size, "_SAMPLES", smooth_size._SAMPLES | {torch.float16: "float"})  # reads half as float
+    monkeypatch.setitem(dispatch.SAMPLE_TYPES, torch.float16, "float")  # reads half as float
     with pytest.raises(AssertionError, match=r"does not fit it: \[\"argument 0 \('input'\): a tensor of torch.float16"):
         transforms.stft(torch.zeros(2, 99).half(), torch.ones(16), Case(16, True).forward)
     monkeypatch.undo()
@@ -118,7 +118,7 @@ def test_a_run_of_the_whole_suite_fails_where_a_launch_was_never_made(capsys):
     with recording.recorded() as sites:
         session = _Session()
         recording.pytest_sessionfinish(session, 0)
-        assert session.exitstatus == 1 and "real.py:" in capsys.readouterr().err
+        assert session.exitstatus == 1 and "smooth_size.py:" in capsys.readouterr().err
         for part in (_Session(keyword="some"), _Session(markexpr="slow"), _Session(collectonly=True)):
             recording.pytest_sessionfinish(part, 0)
             assert part.exitstatus == 0

@@ -3,6 +3,8 @@
 //
 // As the adjoint of istft its samples are gradients, divided by the envelope as istft divides.
 
+#include "frames/any.metal"
+
 // What becomes of bin k of a frame.
 struct MspBins {
   int n_fft;
@@ -26,7 +28,7 @@ struct MspBins {
 };
 
 [[max_total_threads_per_threadgroup(MSP_LANES * MSP_FRAMES)]]
-kernel void msp_general_stft(
+kernel void msp_any_stft(
     const device MSP_SAMPLE* input [[buffer(0)]],
     const device MSP_WINDOW* window [[buffer(1)]],
     const device float2* twiddles [[buffer(2)]],

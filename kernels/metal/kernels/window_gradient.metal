@@ -1,6 +1,10 @@
 // The gradient of stft or istft with respect to the window, up to a last sum: every threadgroup adds up, frame by frame,
 // the inverse transform of a spectrum times the samples under that frame, and writes one row of n_fft sums per slot.
 
+#include "fft/stockham.metal"
+#include "frames/bins.metal"
+#include "frames/padding.metal"
+
 [[max_total_threads_per_threadgroup(MSP_LANES * MSP_FRAMES)]]
 kernel void msp_window_gradient(
     const device float2* input [[buffer(0)]],

@@ -1,6 +1,6 @@
-    // The end of the kernel that istft_head.metal begins.
-    uint group [[threadgroup_position_in_grid]],
-    uint thread_index [[thread_index_in_threadgroup]]) {
+// The body of the kernels that overlap frames in memory, kernels/istft.metal and kernels/features_gradient.metal, which
+// differ in their arguments only.
+
   threadgroup MSP_EXCHANGE_TYPE exchange[MSP_FRAMES * MSP_EXCHANGE_SIZE];
 #if MSP_OVERLAP == MSP_GATHER
   threadgroup float2 ring[MSP_HALF];
@@ -90,7 +90,7 @@
   source.win_length = win_length;
   source.paired_loads = feature_params[5] != 0;
   source.paired_window = paired_window;
-  source.features = msp_features(MSP_BINS, feature_params + 6, reals);
+  source.features = msp_feature_arguments(MSP_BINS, feature_params + 6, reals);
   source.bands = msp_bands(band_layout, band_weights, bin_first, bin_shares);
 #else
   // A step's spectrum is loaded while the step before it is added up.
@@ -194,4 +194,3 @@
 #if MSP_ADJOINT
   if (is_edge) edge.finish((threadgroup float*)exchange, samples, int(thread_index));
 #endif
-}

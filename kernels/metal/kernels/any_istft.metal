@@ -8,6 +8,10 @@
 //
 // MSP_COMPLEX_OUTPUT: samples are float2. Otherwise they are the real parts of the frames.
 
+#include "fft/bluestein.metal"
+#include "frames/padding.metal"
+#include "overlap/envelope.metal"
+
 #if MSP_COMPLEX_OUTPUT
 #define MSP_OUTPUT float2
 #else
@@ -71,7 +75,7 @@ struct MspEnds {
 };
 
 [[max_total_threads_per_threadgroup(MSP_LANES * MSP_FRAMES)]]
-kernel void msp_general_istft(
+kernel void msp_any_istft(
     const device float2* input [[buffer(0)]],
     const device MSP_WINDOW* window [[buffer(1)]],
     const device float2* twiddles [[buffer(2)]],

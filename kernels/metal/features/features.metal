@@ -6,6 +6,8 @@
 // given gradient of the features, or with MSP_FEATURES stays in registers. MSP_SLOT_PAIRS: float2 of threadgroup memory
 // per frame.
 
+#include "fft/stockham.metal"
+
 #if MSP_GRADIENT
 #define MSP_FEATURE float2
 #else
@@ -89,7 +91,7 @@ struct MspBands {
 };
 
 // From a kernel's arguments; integers: width, rounds, reach, scale.
-inline MspFeatures msp_features(int bins, constant int* integers, constant float* reals) {
+inline MspFeatures msp_feature_arguments(int bins, constant int* integers, constant float* reals) {
   MspFeatures features;
   features.bins = bins;
   features.width = integers[0];

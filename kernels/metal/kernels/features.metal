@@ -1,8 +1,12 @@
 // Spectrogram, filterbank and scale of real frames in one launch, from samples to features in memory order (batch,
 // frame, feature). A threadgroup belongs to one row and keeps MSP_FRAMES frames in flight, for several steps.
 
+#include "features/features.metal"
+#include "frames/real.metal"
+#include "frames/unpack.metal"
+
 [[max_total_threads_per_threadgroup(MSP_LANES * MSP_FRAMES)]]
-kernel void msp_real_features(
+kernel void msp_features(
     const device MSP_SAMPLE* input [[buffer(0)]],
     const device float* window [[buffer(1)]],
     const device float2* twiddles [[buffer(2)]],
@@ -37,7 +41,7 @@ kernel void msp_real_features(
   const int gradient_row = params[14];
   const int gradient_feature = params[15];
   const int gradient_frame = params[16];
-  const MspFeatures features = msp_features(MSP_BINS, params + 17, reals);
+  const MspFeatures features = msp_feature_arguments(MSP_BINS, params + 17, reals);
   const MspBands bands = msp_bands(band_layout, band_weights, bin_first, bin_shares);
 
   const int slot = int(thread_index / MSP_LANES);

@@ -5,6 +5,10 @@
 // MSP_ADJOINT: this is the adjoint of istft. Samples are gradients, divided by the envelope as istft divides, the bins
 // between 0 and half stand for their mirror images as well, and those above half, which istft does not read, get zero.
 
+#include "fft/stockham.metal"
+#include "frames/real.metal"
+#include "overlap/envelope.metal"
+
 #if MSP_ADJOINT
 #define MSP_INNER_WEIGHT 2.0f
 #else

@@ -8,6 +8,11 @@
 //
 // MSP_ADJOINT: as in istft.metal.
 
+#include "fft/stockham.metal"
+#include "frames/bins.metal"
+#include "overlap/envelope.metal"
+#include "overlap/padding_adjoint.metal"
+
 #define MSP_REACH ((MSP_LAST_RADIX + MSP_SHIFT - 1) / MSP_SHIFT)   // hops that a frame covers, the last perhaps in part
 #define MSP_WAITING ((MSP_REACH - 1) * MSP_SHIFT * MSP_LAST_P)     // pairs of samples in the hops that wait, per slot
 
@@ -56,7 +61,7 @@ struct MspOutput {
 };
 
 [[max_total_threads_per_threadgroup(MSP_LANES * MSP_FRAMES)]]
-kernel void msp_istft(
+kernel void msp_istft_registers(
     const device float2* input [[buffer(0)]],
     const device float* window [[buffer(1)]],
     const device float2* twiddles [[buffer(2)]],

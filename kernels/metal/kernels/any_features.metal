@@ -1,4 +1,7 @@
-// The same as real_features.metal for every other n_fft: odd, prime and otherwise rough ones.
+// The same as kernels/features.metal for every other n_fft: odd, prime and otherwise rough ones.
+
+#include "features/features.metal"
+#include "frames/any.metal"
 
 // Bins of a real frame's spectrum that a lane holds.
 struct MspGeneralBins {
@@ -67,7 +70,7 @@ inline void msp_split_points(
 }
 
 [[max_total_threads_per_threadgroup(MSP_LANES * MSP_FRAMES)]]
-kernel void msp_general_features(
+kernel void msp_any_features(
     const device MSP_SAMPLE* input [[buffer(0)]],
     const device float* window [[buffer(1)]],
     const device float2* twiddles [[buffer(2)]],
@@ -111,7 +114,7 @@ kernel void msp_general_features(
   transform.points = params[22];
   transform.bins = params[23];
   const int bins = MSP_PACKED ? transform.points + 1 : transform.bins;  // of the spectrum
-  const MspFeatures features = msp_features(bins, params + 17, reals);
+  const MspFeatures features = msp_feature_arguments(bins, params + 17, reals);
   const MspBands bands = msp_bands(band_layout, band_weights, bin_first, bin_shares);
   MspGeneralBins owner;
   owner.transform = transform;
