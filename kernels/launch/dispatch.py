@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from .. import compile_shader
+from .params import Params, declarations
 
 _METAL = Path(__file__).parents[1] / "metal"
 _INCLUDE = re.compile(r'^#include "(.+)"\n', re.MULTILINE)
@@ -38,9 +39,10 @@ _poison = False
 
 
 def source(file: str, defines: str) -> str:
-    """The Metal text of kernels/metal/kernels/`file`.metal, as given to every compiler: `defines`, then the file with
-    every file that it includes in its place, once."""
-    return f"#include <metal_stdlib>\nusing namespace metal;\n\n{defines}\n{_inlined(f'kernels/{file}.metal', set())}"
+    """The Metal text of kernels/metal/kernels/`file`.metal, as given to every compiler: the structs of its parameters,
+    `defines`, then the file with every file that it includes in its place, once."""
+    text = _inlined(f"kernels/{file}.metal", set())
+    return f"#include <metal_stdlib>\nusing namespace metal;\n\n{declarations(text)}\n{defines}\n{text}"
 
 
 def file_of(name: str) -> str:
@@ -55,7 +57,8 @@ def kernel(name: str, file: str, defines: str, device_type: str) -> Callable[...
 
 
 def recipe(compiled: Callable[..., None], args: list[Any], groups: int, threads: int, device: torch.device) -> Recipe:
-    """A launch of `groups` threadgroups of `threads`. args: None for each tensor that a call brings; lists."""
+    """A launch of `groups` threadgroups of `threads`. args: None for each tensor that a call brings."""
+    args = [arg.packed() if isinstance(arg, Params) else arg for arg in args]
     integers = (position for position, arg in enumerate(args) if isinstance(arg, list) and type(arg[0]) is int)
     casts = dict.fromkeys(integers, "int32")
     options: dict[str, Any] = dict(threads=groups * threads, group_size=threads, arg_casts=casts)

@@ -9,6 +9,7 @@ import torch
 
 from . import dispatch
 from .dispatch import RESIDENT_THREADS, Recipe, empty
+from .params import DecibelParams, DecibelScale, LimitParams, LimitScale, StandardiseParams
 
 KERNELS = ("msp_decibels", "msp_limit", "msp_standardise")
 FILE = "feature_passes"
@@ -67,7 +68,8 @@ def _limit(
     items: int, count: int, listed: int, below: float, factor: float, offset: float, device: torch.device
 ) -> Recipe:
     groups = _groups(items, count, device)
-    args = [None, None, [count, listed, groups], [float(below), float(factor), float(offset)]]
+    params = LimitParams(count=count, listed=listed, groups=groups)
+    args = [None, None, params, LimitScale(below=below, factor=factor, offset=offset)]
     kernel = dispatch.kernel("msp_limit", FILE, "", device.type)
     return dispatch.recipe(kernel, args, items * groups, THREADS, device)
 
@@ -75,7 +77,8 @@ def _limit(
 @lru_cache(maxsize=256)
 def _decibels(items: int, count: int, amin: float, factor: float, offset: float, device: torch.device) -> Recipe:
     groups = _groups(items, count, device)
-    args = [None, None, None, [count, groups], [float(amin), float(factor), float(offset)]]
+    scale = DecibelScale(amin=amin, factor=factor, offset=offset)
+    args = [None, None, None, DecibelParams(count=count, groups=groups), scale]
     kernel = dispatch.kernel("msp_decibels", FILE, "", device.type)
     return dispatch.recipe(kernel, args, items * groups, THREADS, device)
 
@@ -84,4 +87,5 @@ def _decibels(items: int, count: int, amin: float, factor: float, offset: float,
 def _standard(rows: int, width: int, frames: int, eps: float, device: torch.device) -> Recipe:
     groups = -(-width // _COLUMNS)
     kernel = dispatch.kernel("msp_standardise", FILE, "", device.type)
-    return dispatch.recipe(kernel, [None, [width, frames, groups], [float(eps)]], rows * groups, THREADS, device)
+    args = [None, StandardiseParams(width=width, frames=frames, groups=groups), float(eps)]
+    return dispatch.recipe(kernel, args, rows * groups, THREADS, device)

@@ -18,7 +18,8 @@ from ..tables.twiddles import chirp_tables, pair_twiddles, stage_twiddles
 from . import dispatch, feature_passes
 from . import transforms as library
 from .dispatch import RESIDENT_THREADS, Ready, Recipe, empty, starts_at_pair
-from .smooth_size import Kind, stft_adjoint_params
+from .params import AnyFeatureParams, FeatureGradientParams, FeatureParams, FeatureScale
+from .smooth_size import Kind, are_paired, stft_adjoint_params
 
 SCALES = {"linear": 0, "clamp": 1, "add": 2, "log1p": 3}
 
@@ -242,7 +243,7 @@ def _recipe(
     total = geometry.rows * frames
     steps = min(_STEPS_MAX, max(1, total * plan.lanes // (_WAVES * RESIDENT_THREADS[device.type])))
     groups = -(-frames // (plan.frames * steps))
-    paired_loads = _are_paired(geometry, row_stride, paired[0])
+    paired_loads = paired[0] and are_paired(geometry.hop_length, geometry.pad, row_stride, geometry.rows)
     stages = stage_twiddles(plan, device)
     layout, weights, first, shares, rounds, reach = stages, stages, stages, stages, 0, 0
     if bands is not None:
@@ -250,15 +251,20 @@ def _recipe(
         if gradient is not None:
             first, shares = bands.backward_tables(device)
             reach = bands.reach
-    params = [
-        geometry.samples, row_stride, frames, geometry.hop_length, geometry.pad, PAD_MODES[geometry.pad_mode],
-        geometry.win_left, geometry.win_length, groups, steps, int(paired_loads), int(paired[1]), int(wants_maxima),
-        kept, *(gradient or (0, 0, 0)), wanted.width, rounds, reach, SCALES[wanted.scale],
-    ]  # fmt: skip
+    gradient_row, gradient_feature, gradient_frame = gradient or (0, 0, 0)
+    values = dict(
+        samples=geometry.samples, row_stride=row_stride, frames=frames, hop_length=geometry.hop_length,
+        pad=geometry.pad, pad_mode=PAD_MODES[geometry.pad_mode], win_left=geometry.win_left,
+        win_length=geometry.win_length, groups=groups, steps=steps, paired_loads=paired_loads,
+        paired_window=paired[1], wants_maxima=wants_maxima, gradient_frames=kept, gradient_row=gradient_row,
+        gradient_feature=gradient_feature, gradient_frame=gradient_frame, width=wanted.width, rounds=rounds,
+        reach=reach, scale=SCALES[wanted.scale],
+    )  # fmt: skip
     if how is None:
+        params = FeatureParams(**values)
         transforms = [stages, pair_twiddles(plan.n_fft, plan.pair_bins, device)]
     else:
-        params += [geometry.n_fft, how.points, how.bins]
+        params = AnyFeatureParams(**values, n_fft=geometry.n_fft, points=how.points, bins=how.bins)
         transforms = [stages, stages, stages, stages]
         if how.packed:
             transforms[1] = pair_twiddles(geometry.n_fft, how.points, device)
@@ -266,10 +272,22 @@ def _recipe(
             transforms[2:] = chirp_tables(how, False, device)
     defines = program.defines(bands is not None, gradient is not None, wanted.power, dtype)
     kernel = dispatch.kernel(program.name, dispatch.file_of(program.name), defines, device.type)
-    reals = _reals(geometry, wanted)
     given = stages if gradient is None else None  # something with an address, not looked at
     maxima = None if wants_maxima and frames else stages
-    args = [None, None, *transforms, layout, weights, first, shares, given, None, maxima, params, reals]
+    args = [
+        None,
+        None,
+        *transforms,
+        layout,
+        weights,
+        first,
+        shares,
+        given,
+        None,
+        maxima,
+        params,
+        _scale(geometry, wanted),
+    ]
     slots = geometry.rows * groups * plan.frames
     return dispatch.recipe(kernel, args, geometry.rows * groups, plan.threads, device), slots
 
@@ -306,26 +324,25 @@ def _adjoint_recipe(
         reach = bands.reach
     row, feature, frame = gradient
     kept = geometry.frames - wanted.dropped
-    paired_loads = _are_paired(geometry, row_stride, paired[0])
-    feature_params = [
-        row_stride, row, feature, frame, kept, int(paired_loads), wanted.width, rounds, reach, SCALES[wanted.scale]
-    ]  # fmt: skip
+    paired_loads = paired[0] and are_paired(geometry.hop_length, geometry.pad, row_stride, geometry.rows)
+    feature_params = FeatureGradientParams(
+        signal_stride=row_stride, gradient_row=row, gradient_feature=feature, gradient_frame=frame,
+        gradient_frames=kept, paired_loads=paired_loads, width=wanted.width, rounds=rounds, reach=reach,
+        scale=SCALES[wanted.scale],
+    )  # fmt: skip
     defines = _adjoint_defines(plan, bands is not None, wanted.power, dtype)
     kernel = dispatch.kernel("msp_features_gradient", "features_gradient", defines, device.type)
     # What would be the spectrum and the envelope is not read. The kernel counts the bins between 0 and half twice.
     args = [
         pairs, None, stages, pairs, pairs, None, params, 0.5, None, layout, weights, first, shares, None,
-        feature_params, _reals(geometry, wanted),
+        feature_params, _scale(geometry, wanted),
     ]  # fmt: skip
     return dispatch.recipe(kernel, args, groups, plan.threads, device), has_gaps
 
 
-def _are_paired(geometry: StftGeometry, row_stride: int, starts: bool) -> bool:
-    """Whether every frame starts where two samples may be read at once."""
-    even = geometry.hop_length % 2 == 0 and geometry.pad % 2 == 0
-    return starts and even and (row_stride % 2 == 0 or geometry.rows == 1)
-
-
-def _reals(geometry: StftGeometry, wanted: Features) -> list[float]:
+def _scale(geometry: StftGeometry, wanted: Features) -> FeatureScale:
     gain = wanted.gain * geometry.scale**wanted.power
-    return [float(x) for x in (wanted.power / 2, wanted.eps, gain, wanted.amin, wanted.factor, wanted.offset)]
+    return FeatureScale(
+        exponent=wanted.power / 2, eps=wanted.eps, gain=gain, amin=wanted.amin, factor=wanted.factor,
+        offset=wanted.offset,
+    )  # fmt: skip

@@ -22,6 +22,7 @@ import pytest
 import torch
 
 from mps_spectro_patch.kernels.launch import dispatch
+from mps_spectro_patch.kernels.launch.params import Params
 from mps_spectro_patch.kernels.plans import fft
 
 KERNELS = Path(dispatch.__file__).parent
@@ -47,13 +48,20 @@ class _Kernels:
 
 
 class _Recorder:
-    """Stands for a kernel: looks at a call, and makes it."""
+    """Stands for a kernel: looks at a call, and makes it. given: the arguments of the launch, parameters by name."""
 
-    def __init__(self, compiled: Any, made_of: tuple) -> None:
-        self._compiled, self._made_of = compiled, made_of
+    def __init__(self, compiled: Any, made_of: tuple, given: list[Any]) -> None:
+        self._compiled, self._made_of, self._given = compiled, made_of, given
+
+    def _look(self, args: list[Any], options: dict[str, Any]) -> None:
+        for position, arg in enumerate(self._given):
+            if isinstance(arg, Params):
+                assert args[position] == arg.packed()
+                args[position] = arg
+        judge(self._made_of, args, **options)
 
     def __call__(self, *args: Any, **options: Any) -> None:
-        judge(self._made_of, list(args), **options)
+        self._look(list(args), options)
         self._compiled(*args, **options)
 
     def __getattr__(self, name: str) -> Any:
@@ -66,7 +74,7 @@ class _Recorder:
 
             def run(*tensors: torch.Tensor) -> None:
                 brought = iter(tensors)
-                judge(self._made_of, [next(brought) if arg is None else arg for arg in args], **options)
+                self._look([next(brought) if arg is None else arg for arg in args], options)
                 prepared(*tensors)
 
             return run
@@ -139,11 +147,12 @@ def forget() -> None:
 
 
 def wrap_recipe(original: Any) -> Any:
-    def recipe(compiled: Any, *rest: Any, **options: Any) -> Any:
+    def recipe(compiled: Any, args: list[Any], *rest: Any, **options: Any) -> Any:
         caller = sys._getframe(1)
         sites.add(f"{Path(caller.f_code.co_filename).name}:{caller.f_lineno}")
         made_of = _sources.get(id(compiled))
-        return original(compiled if made_of is None else _Recorder(compiled, made_of[1:]), *rest, **options)
+        looking = compiled if made_of is None else _Recorder(compiled, made_of[1:], args)
+        return original(looking, args, *rest, **options)
 
     recipe.__wrapped__ = original
     return recipe

@@ -53,8 +53,8 @@ MUTATIONS = {
         "butterflies.metal", "const float h = 0.707106781186547524f;\n    float2 even",
         "const double h = 0.707106781186547524;\n    float2 even", "checker: double"),
     "a function that Metal has not": Mutation(
-        "kernels/any_istft.metal", "max(run_begin * hop_length, runs_begin)",
-        "std::max(run_begin * hop_length, runs_begin)", "checker: standard-library", "istft", 7),
+        "kernels/any_istft.metal", "max(run_begin * params.hop_length,",
+        "std::max(run_begin * params.hop_length,", "checker: standard-library", "istft", 7),
     "an ambiguous call": Mutation(
         "overlap/gather.metal", "min(j, MSP_FRAMES - 1)", "min(uint(j), MSP_FRAMES - 1)", "checker: ambiguous",
         "istft"),
@@ -65,7 +65,7 @@ MUTATIONS = {
         "kernels/stft.metal", "[[max_total_threads_per_threadgroup(MSP_LANES * MSP_FRAMES)]]",
         "[[max_total_threads_per_threadgroup(MSP_LANES * MSP_FRAMES * 2)]]", "launch size"),
     "two buffers at one index": Mutation(
-        "kernels/stft.metal", "constant int* params [[buffer(6)]]", "constant int* params [[buffer(5)]]",
+        "kernels/stft.metal", "MspStftParams& params [[buffer(6)]]", "MspStftParams& params [[buffer(5)]]",
         "checker: buffer-index"),
     "a barrier removed": Mutation(
         "fft/stockham.metal", "#define MSP_SYNC() threadgroup_barrier(mem_flags::mem_threadgroup)",
@@ -90,8 +90,8 @@ MUTATIONS = {
         "frames/padding.metal", "if (t < 0 || t >= samples) {", "if (t < -1 || t >= samples) {", "guard"),
     "a window read too far": Mutation(
         "frames/window.metal", "b < win_length ? window[b]", "b <= win_length ? window[b]", "guard", "short window"),
-    "a parameter beyond the list": Mutation(
-        "kernels/any_stft.metal", "params[14] != 0", "params[99] != 0", "binding", n_fft=7),
+    "a parameter that its class has not": Mutation(
+        "kernels/any_stft.metal", "params.adjoint != 0", "params.no_adjoint != 0", "checker: undeclared", n_fft=7),
     "a bin that nobody writes": Mutation(
         "kernels/stft.metal", "msp_store_bin(bins, MSP_HALF / 2,", "if (false) msp_store_bin(bins, MSP_HALF / 2,",
         "poison"),

@@ -18,30 +18,13 @@ kernel void msp_features(
     const device float* gradient [[buffer(8)]],  // MSP_GRADIENT only
     device MSP_FEATURE* output [[buffer(9)]],
     device float* maxima [[buffer(10)]],         // one per slot of every threadgroup, where wanted
-    constant int* params [[buffer(11)]],
-    constant float* reals [[buffer(12)]],
+    constant MspFeatureParams& params [[buffer(11)]],
+    constant MspFeatureScale& scaling [[buffer(12)]],
     uint group [[threadgroup_position_in_grid]],
     uint thread_index [[thread_index_in_threadgroup]]) {
   threadgroup float2 memory[MSP_FRAMES * MSP_SLOT_PAIRS];
 
-  const int samples = params[0];
-  const int row_stride = params[1];
-  const int frames = params[2];  // per row
-  const int hop_length = params[3];
-  const int pad = params[4];
-  const int pad_mode = params[5];
-  const int win_left = params[6];
-  const int win_length = params[7];
-  const int groups = params[8];  // per row
-  const int steps = params[9];
-  const bool paired_loads = params[10] != 0;  // every frame starts at an 8-byte boundary
-  const bool paired_window = params[11] != 0;
-  const bool wants_maxima = params[12] != 0;
-  const int gradient_frames = params[13];     // the frames behind these have none
-  const int gradient_row = params[14];
-  const int gradient_feature = params[15];
-  const int gradient_frame = params[16];
-  const MspFeatures features = msp_feature_arguments(MSP_BINS, params + 17, reals);
+  const MspFeatures features = msp_wanted_features(MSP_BINS, params, scaling);
   const MspBands bands = msp_bands(band_layout, band_weights, bin_first, bin_shares);
 
   const int slot = int(thread_index / MSP_LANES);
@@ -49,9 +32,9 @@ kernel void msp_features(
   threadgroup float2* own = memory + slot * MSP_SLOT_PAIRS;
   threadgroup MSP_EXCHANGE_TYPE* shared = (threadgroup MSP_EXCHANGE_TYPE*)own;
 
-  const int row_index = int(group) / groups;
-  const int first = (int(group) - row_index * groups) * steps * MSP_FRAMES + slot;
-  const device MSP_SAMPLE* row = input + row_index * row_stride;
+  const int row_index = int(group) / params.groups;
+  const int first = (int(group) - row_index * params.groups) * params.steps * MSP_FRAMES + slot;
+  const device MSP_SAMPLE* row = input + row_index * params.row_stride;
 #if MSP_GRADIENT
   const int stride = MSP_BINS;
 #else
@@ -59,30 +42,31 @@ kernel void msp_features(
 #endif
 
   float2 weight[MspFirst::COUNT];  // a lane's part of the window is the same for every frame
-  msp_load_weights(weight, window, lane, win_left, win_length, paired_window);
+  msp_load_weights(weight, window, lane, params.win_left, params.win_length, params.paired_window != 0);
 
   float largest = -INFINITY;
-  for (int step = 0; step < steps; ++step) {
+  for (int step = 0; step < params.steps; ++step) {
     const int wanted = first + step * MSP_FRAMES;
-    const bool live = wanted < frames;
-    const int frame = live ? wanted : frames - 1;  // idle lanes repeat the last frame and store nothing
-    const int start = frame * hop_length - pad;
+    const bool live = wanted < params.frames;
+    const int frame = live ? wanted : params.frames - 1;  // idle lanes repeat the last frame and store nothing
+    const int start = frame * params.hop_length - params.pad;
 
     float2 v[MSP_VALUES + 1];
-    if (start >= 0 && start + MSP_N_FFT <= samples) {
-      msp_load_inside(v, weight, row, start, paired_loads, lane);
+    if (start >= 0 && start + MSP_N_FFT <= params.samples) {
+      msp_load_inside(v, weight, row, start, params.paired_loads != 0, lane);
     } else {
-      msp_load_across(v, weight, row, start, samples, pad_mode, lane);
+      msp_load_across(v, weight, row, start, params.samples, params.pad_mode, lane);
     }
     msp_fft(v, shared, twiddles, lane);
     msp_to_pairs(v, shared, lane);
     msp_split_pairs(v, pair_twiddles, lane);
 
-    const device float* given = gradient + row_index * gradient_row + frame * gradient_frame;
-    msp_finish_frame(v, MspRealBins(), (threadgroup float*)own, features, bands, given, gradient_feature,
-                     frame < gradient_frames, output + (row_index * frames + frame) * stride, live, &largest, lane);
+    const device float* given = gradient + row_index * params.gradient_row + frame * params.gradient_frame;
+    msp_finish_frame(v, MspRealBins(), (threadgroup float*)own, features, bands, given, params.gradient_feature,
+                     frame < params.gradient_frames, output + (row_index * params.frames + frame) * stride, live,
+                     &largest, lane);
   }
-  if (wants_maxima) {
+  if (params.wants_maxima != 0) {
     msp_store_largest((threadgroup float*)own, largest, maxima + int(group) * MSP_FRAMES + slot, lane);
   }
 }

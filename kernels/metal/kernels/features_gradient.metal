@@ -18,7 +18,7 @@ kernel void msp_features_gradient(
     const device float2* pair_twiddles [[buffer(3)]],
     const device float* inverse_envelope [[buffer(4)]],
     device float* output [[buffer(5)]],
-    constant int* params [[buffer(6)]],
+    constant MspIstftParams& params [[buffer(6)]],
     constant float& scale [[buffer(7)]],
     const device MSP_SAMPLE* signal [[buffer(8)]],
     const device int* band_layout [[buffer(9)]],
@@ -26,8 +26,8 @@ kernel void msp_features_gradient(
     const device int* bin_first [[buffer(11)]],
     const device float* bin_shares [[buffer(12)]],
     const device float* gradient [[buffer(13)]],
-    constant int* feature_params [[buffer(14)]],
-    constant float* reals [[buffer(15)]],
+    constant MspFeatureGradientParams& feature_params [[buffer(14)]],
+    constant MspFeatureScale& scaling [[buffer(15)]],
     uint group [[threadgroup_position_in_grid]],
     uint thread_index [[thread_index_in_threadgroup]]) {
 #include "overlap/walk.metal"

@@ -25,7 +25,7 @@ kernel void msp_istft(
     const device float2* pair_twiddles [[buffer(3)]],
     const device float* inverse_envelope [[buffer(4)]],
     device float* output [[buffer(5)]],
-    constant int* params [[buffer(6)]],
+    constant MspIstftParams& params [[buffer(6)]],
     constant float& scale [[buffer(7)]],
     uint group [[threadgroup_position_in_grid]],
     uint thread_index [[thread_index_in_threadgroup]]) {
