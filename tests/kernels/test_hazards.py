@@ -35,7 +35,7 @@ def sizes(kernel: str) -> list[int]:
     found: dict[tuple, int] = {}
     for source in sources.everything():
         if source.kernel == kernel:
-            n_fft = source.plan.half if "general" in kernel else source.plan.n_fft
+            n_fft = source.plan.half if "any" in kernel else source.plan.n_fft
             found.setdefault(sources.way(source.plan), n_fft)
     return sorted(found.values())
 
@@ -106,7 +106,7 @@ def cases() -> list[tuple[str, int, dict]]:
     for k, n in enumerate(inverse if ALL else inverse[1::2]):
         found.append(("stft_adjoint", n, {"onesided": k % 3 > 0, "pad_mode": modes[k % 4]}))
         found.append((("stft_window_gradient", "istft_window_gradient")[k % 2], n, {}))
-    general = sizes("msp_general_stft")
+    general = sizes("msp_any_stft")
     for k, n in enumerate(general):
         found.append(("stft", n, {"dtype": COMPLEX, "window_dtype": (torch.float32, COMPLEX)[k % 2]}))
         found.append(("istft", n, {"complex_output": True, "window_dtype": (COMPLEX, torch.float32)[k % 2]}))
