@@ -27,14 +27,14 @@ from mps_spectro_patch.kernels.plans import fft
 KERNELS = Path(dispatch.__file__).parent
 _PLAN_DEFINES = {line.split()[1] for line in fft.stft_plan(16).defines().splitlines()}
 
-sites: set[str] = set()  # "kernels/launch/smooth_size.py:163", where a launch was made
+sites: set[str] = set()  # "smooth_size.py:163", where a launch was made
 _sources: dict[int, tuple[Any, str, tuple[str, ...], str]] = {}  # by id: the kernel (kept), its name, parts, defines
 _fitting: set[tuple] = set()
 
 
 @dataclass
 class _Kernels:
-    """Stands where launch.kernel stood, and remembers what each kernel was made of."""
+    """Stands where dispatch.kernel stood, and remembers what each kernel was made of."""
 
     original: Any
 
@@ -147,13 +147,13 @@ def wrap_recipe(original: Any) -> Any:
 
 
 def sites_not_in(seen: set[str]) -> set[str]:
-    """The calls of launch.recipe in the code none of whose lines was seen, by their first lines."""
+    """The calls of dispatch.recipe in the code none of whose lines was seen, by their first lines."""
     missing = set()
     for path in KERNELS.glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "recipe":
                 lines = {f"{path.name}:{line}" for line in range(node.lineno, node.end_lineno + 1)}
-                if isinstance(node.func.value, ast.Name) and node.func.value.id == "launch" and not lines & seen:
+                if isinstance(node.func.value, ast.Name) and node.func.value.id == "dispatch" and not lines & seen:
                     missing.add(f"{path.name}:{node.lineno}")
     return missing
 

@@ -1,8 +1,8 @@
 """Every Metal source that the package can generate, from the plans and the families' Kind dataclasses: none by hand.
 
-A family is a module of kernels/ with `_PARTS`, the files of its kernels. Most have a `Kind`, a dataclass whose fields
-say which kernel: they are taken through all their values, whether or not a launch asks for that combination today. A
-family that chooses its kernels in another way has a generator of its own at the end of this file.
+A family is a module of kernels/launch with `_PARTS`, the files of its kernels. Most have a `Kind`, a dataclass whose
+fields say which kernel: they are taken through all their values, whether or not a launch asks for that combination
+today. A family that chooses its kernels in another way has a generator of its own at the end of this file.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import cache
 from types import ModuleType
 
-from mps_spectro_patch import kernels
+from mps_spectro_patch.kernels import launch
 from mps_spectro_patch.kernels.launch import dispatch
 from mps_spectro_patch.kernels.plans import fft
 
@@ -42,9 +42,7 @@ class Generated:
 
 def families() -> list[ModuleType]:
     modules = (
-        importlib.import_module(f"{kernels.__name__}.{info.name}")
-        for info in pkgutil.iter_modules(kernels.__path__)
-        if info.name not in ("cuda", "mps")
+        importlib.import_module(f"{launch.__name__}.{info.name}") for info in pkgutil.iter_modules(launch.__path__)
     )
     return [module for module in modules if hasattr(module, "_PARTS")]
 
@@ -195,7 +193,7 @@ def _of_features(family: ModuleType) -> Iterator[Generated]:
             yield Generated(label, parts, defines, "msp_istft", which, kind, which.threads, also)
 
 
-def _of_limits(family: ModuleType) -> Iterator[Generated]:
+def _of_feature_passes(family: ModuleType) -> Iterator[Generated]:
     """Several kernels in one text, and no plan."""
     for name in re.findall(r"kernel void (\w+)", dispatch.source(family._PARTS, "")):
         yield Generated(name, family._PARTS, "", name, None, (name,), family._THREADS)

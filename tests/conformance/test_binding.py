@@ -118,7 +118,7 @@ def test_a_run_of_the_whole_suite_fails_where_a_launch_was_never_made(capsys):
     with recording.recorded() as sites:
         session = _Session()
         recording.pytest_sessionfinish(session, 0)
-        assert session.exitstatus == 1 and "real.py:" in capsys.readouterr().err
+        assert session.exitstatus == 1 and "smooth_size.py:" in capsys.readouterr().err
         for part in (_Session(keyword="some"), _Session(markexpr="slow"), _Session(collectonly=True)):
             recording.pytest_sessionfinish(part, 0)
             assert part.exitstatus == 0
