@@ -69,6 +69,14 @@ def torch_device(device_name: str) -> torch.device:
     return torch.device(TORCH_DEVICES[device_name])
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _headers_are_precompiled(device_name: str) -> None:
+    """In the usual cache, before a test chooses a cache of its own."""
+    if device_name == "simulator":
+        simulator = importlib.import_module("mps_spectro_patch.kernels.compilers.simulator")
+        simulator._precompiled(*simulator._compiler())
+
+
 @pytest.fixture(autouse=True)
 def _seed(request: pytest.FixtureRequest) -> None:
     seed = (SEED + zlib.crc32(request.node.nodeid.encode())) % 2**31
