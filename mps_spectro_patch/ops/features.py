@@ -19,7 +19,7 @@ from ..kernels import features as kernels
 from ..kernels import filterbank as filterbanks
 from . import composite_features, gradients
 from .eager import Ways
-from .operators import NAMESPACE, namespace
+from .operators import NAMESPACE, define, namespace
 
 ARGUMENTS = (
     "SymInt n_fft, SymInt hop_length, SymInt win_length, SymInt pad, str pad_mode, SymInt width, SymInt dropped, "
@@ -142,7 +142,7 @@ _BODIES = {
     ),
 }  # fmt: skip
 for _name, (_body, _fake, _inputs) in _BODIES.items():
-    namespace.define(f"{_name}{_inputs} -> Tensor")
+    define(f"{_name}{_inputs} -> Tensor")
     namespace.impl(_name, _body, "CompositeExplicitAutograd")
     torch.library.register_fake(f"{NAMESPACE}::{_name}", _fake, lib=namespace)
 

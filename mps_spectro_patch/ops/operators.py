@@ -220,8 +220,16 @@ def _own_namespace(attempts: int = 9) -> torch.library.Library:
 NAMES = tuple(_BODIES)
 namespace = _own_namespace()
 NAMESPACE = namespace.ns
+
+
+def define(schema: str) -> None:
+    """An operator of ours. Every one takes tensors of any strides and says so: else inductor copies them to the strides
+    of eager mode, by a kernel of its own, and on a GPU those know no complex numbers."""
+    namespace.define(schema, tags=torch.Tag.flexible_layout)
+
+
 for _schema in SCHEMAS:
-    namespace.define(_schema)
+    define(_schema)
 for _name, (_body, _fake) in _BODIES.items():
     # One registration for every backend: the kernels pick the compiler by the tensor's device.
     namespace.impl(_name, _body if _name != "istft" else partial(run_istft, strict=False), "CompositeExplicitAutograd")
