@@ -1,15 +1,12 @@
 """From a waveform to features: one resolved call of a front end, and how it is run: fused where there are kernels,
 else composed of torch's own functions, with the same numbers.
 
-Fused are signals on Apple GPUs, always, and those on devices that enable() or accelerated() name. What the arguments of
-the public functions mean is decided in front_ends/functional.py and transforms/; here they are plain data.
+Fused are signals on Apple GPUs, always, and those on devices that enable() or accelerated() name. What such a
+call is, is described in spec.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import lru_cache, wraps
 from math import prod
 from typing import Any, NamedTuple
 
@@ -20,69 +17,11 @@ from torch.compiler import is_compiling, is_dynamo_compiling
 
 from .. import active, routing
 from ..execution import front_end_runner, ready
-from ..kernels import fft, hashed_once
-
-
-def remembered(function: Callable) -> Callable:
-    """`function` with a cache, which compiled code does not see: dynamo warns of caches, and folds constants anyway."""
-    cached = lru_cache(maxsize=1024)(function)
-
-    @wraps(function)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        return function(*args, **kwargs) if is_compiling() else cached(*args, **kwargs)
-
-    return call
-
+from ..kernels import fft
+from .spec import FrontEnd, Scale, remembered
 
 _FUSED_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 ops: Any = None  # mps_spectro_patch.ops once something is computed; importing the package registers no operators
-
-
-@hashed_once
-@dataclass(frozen=True)
-class Scale:
-    """From bands to output: the values themselves ("linear"), or factor * log(...) + offset of max(v, amin) ("clamp"),
-    v + amin ("add") or 1 + v / amin ("log1p").
-
-    below: then nothing is lower than this below the largest value of all rows of the last batch dimension ("batch", as
-    torchaudio has it), of every row ("item") or of everything ("all"); then times after_factor, plus after_offset.
-    deviation_eps: then less the mean over time and divided by the deviation plus this, feature by feature.
-    """
-
-    scale: str = "linear"
-    amin: float = 1.0
-    factor: float = 1.0
-    offset: float = 0.0
-    below: float | None = None
-    scope: str = "batch"
-    after_factor: float = 1.0
-    after_offset: float = 0.0
-    deviation_eps: float | None = None
-
-
-@hashed_once
-@dataclass(frozen=True)
-class FrontEnd:
-    """Everything of a call but its tensors.
-
-    pad: zeros added to both ends first; window_norm: the spectrum is divided by the root of the window's energy;
-    width: bins that are kept or filled up with zeros, where there is no filterbank (None: all); dropped: frames at the
-    end that are left out. eps and gain: (|X|^power + eps) * gain, eps under the root of power 1.
-    """
-
-    n_fft: int
-    hop_length: int
-    win_length: int
-    center: bool = True
-    pad_mode: str = "reflect"
-    pad: int = 0
-    power: float = 2.0
-    eps: float = 0.0
-    gain: float = 1.0
-    window_norm: bool = False
-    width: int | None = None
-    dropped: int = 0
-    scale: Scale = Scale()
 
 
 def compute(

@@ -7,20 +7,13 @@ Waveforms are floating point [..., time] (float64 is computed in float64, everyt
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from functools import lru_cache
 
 import torch
 
 from . import compute, filterbanks
-from .compute import FrontEnd, Scale, remembered
-
-OUTPUT_SCALES = ("linear", "log", "db")
-LOG_MODES = ("clamp", "add", "log1p")
-PAD_MODES = ("constant", "reflect", "replicate", "circular")
-SCOPES = ("batch", "item")
-DB_AMIN = 1e-10
+from .spec import FrontEnd, Scale, check_top_db, dynamic, resolve, resolve_scale
 
 
 def amplitude_to_db(
@@ -181,65 +174,6 @@ def dynamic_mel_spectrogram(
     return compute.compute(x, window, mel_basis, call, use_mps_kernels)
 
 
-@remembered
-def resolve(
-    n_fft: int, hop_length: int, win_length: int | None, *, center: bool = True, pad_mode: str = "reflect",
-    pad: int = 0, power: float = 2.0, normalized: bool | str = False, scale: Scale | None = None, eps: float = 0.0,
-    gain: float = 1.0, width: int | None = None, dropped: int = 0,
-) -> FrontEnd:  # fmt: skip
-    """The call these arguments describe. Raises ValueError where they describe none."""
-    win_length = int(win_length or n_fft)
-    n_fft, hop_length, pad, power = int(n_fft), int(hop_length), int(pad), float(power)
-    if n_fft < 1 or hop_length < 1 or pad < 0:
-        raise ValueError(f"n_fft={n_fft}, hop_length={hop_length}, pad={pad}: expected positive sizes, pad from 0 on")
-    if not 0 < win_length <= n_fft:
-        raise ValueError(f"win_length={win_length}: expected 1 to n_fft={n_fft}")
-    if pad_mode not in PAD_MODES:
-        raise ValueError(f"pad_mode={pad_mode!r}: expected one of {', '.join(map(repr, PAD_MODES))}")
-    if not (power > 0 and math.isfinite(power)):
-        raise ValueError(f"power={power}: expected a positive number")
-    if normalized not in (False, True, "frame_length", "window"):
-        raise ValueError(f'normalized={normalized!r}: expected True, False, "frame_length" or "window"')
-    if eps < 0:
-        raise ValueError(f"magnitude_eps={eps}: expected 0 or a positive number")
-    if normalized in (True, "frame_length"):
-        gain = gain * n_fft ** (-power / 2)
-    return FrontEnd(
-        n_fft, hop_length, win_length, bool(center), pad_mode, pad, power, float(eps), gain, normalized == "window",
-        width, dropped, scale or Scale(),
-    )  # fmt: skip
-
-
-@remembered
-def resolve_scale(
-    output_scale: str, log_mode: str, log_amin: float, power: float, top_db: float | None, top_db_scope: str = "batch"
-) -> Scale:
-    """The Scale of output_scale "linear", "log" or "db". Raises ValueError for everything else."""
-    if output_scale not in OUTPUT_SCALES:
-        raise ValueError(f'output_scale={output_scale!r}: expected "linear", "log" or "db"')
-    if log_mode not in LOG_MODES:
-        raise ValueError(f'log_mode={log_mode!r}: expected "clamp", "add" or "log1p"')
-    if output_scale == "linear":
-        return Scale()
-    if output_scale == "log":
-        if not log_amin > 0:
-            raise ValueError(f"log_amin={log_amin}: expected a positive number")
-        return Scale(log_mode, float(log_amin))
-    check_top_db(top_db, top_db_scope)
-    return decibels(20.0 if power == 1 else 10.0, top_db, top_db_scope)
-
-
-def decibels(multiplier: float, top_db: float | None, scope: str = "batch", amin: float = DB_AMIN) -> Scale:
-    return Scale("clamp", amin, multiplier / math.log(10), below=None if top_db is None else float(top_db), scope=scope)
-
-
-def check_top_db(top_db: float | None, scope: str) -> None:
-    if top_db is not None and not top_db >= 0:
-        raise ValueError(f"top_db={top_db}: must be positive, or None")
-    if scope not in SCOPES:
-        raise ValueError(f'top_db_scope={scope!r}: expected "batch" or "item"')
-
-
 def check_basis(basis: torch.Tensor, n_fft: int) -> None:
     """Raises ValueError unless it is a filterbank [bands, n_fft // 2 + 1]."""
     if basis.dim() != 2 or basis.shape[1] != n_fft // 2 + 1 or not basis.shape[0]:
@@ -255,34 +189,6 @@ def make_window(window_fn: Callable[..., torch.Tensor], win_length: int) -> torc
         return window_fn(win_length, dtype=torch.float64, device="cpu")
     except TypeError:
         return window_fn(win_length)
-
-
-def shifted(n_fft: int, hop_length: int, win_length: int, keyshift: float, speed: float) -> tuple[int, int, int]:
-    """n_fft, hop_length and win_length for a shift of `keyshift` semitones and a hop `speed` times as long."""
-    if not speed > 0 or not math.isfinite(speed) or not math.isfinite(keyshift):
-        raise ValueError(f"keyshift={keyshift}, speed={speed}: expected finite numbers, speed positive")
-    factor = 2.0 ** (keyshift / 12)
-    return (
-        max(1, round(n_fft * factor)),
-        max(1, round(hop_length * speed)),
-        max(1, round(win_length * factor)),
-    )
-
-
-@remembered
-def dynamic(
-    n_fft, hop_length, win_length, keyshift, speed, center, pad_mode, power, normalized, eps, target, scale
-) -> FrontEnd:
-    """The call of dynamic_spectrogram."""
-    base = int(win_length or n_fft)
-    n_fft, hop_length, win_length = shifted(int(n_fft), int(hop_length), base, float(keyshift), float(speed))
-    if target is not None and target < 1:
-        raise ValueError(f"target_n_freqs={target}: expected at least one bin")
-    gain = 1.0 if target is None or win_length == base else base / win_length
-    return resolve(
-        n_fft, hop_length, min(win_length, n_fft), center=center, pad_mode=pad_mode, power=power,
-        normalized=normalized, scale=scale, eps=eps, gain=gain, width=target,
-    )  # fmt: skip
 
 
 def _by_public_stft(x: torch.Tensor, window: torch.Tensor, basis: torch.Tensor | None, call: FrontEnd) -> torch.Tensor:

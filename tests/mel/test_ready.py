@@ -15,7 +15,7 @@ import mps_spectro_patch as msp
 from mps_spectro_patch.execution import ready
 from mps_spectro_patch.front_ends import compute as front_end
 from mps_spectro_patch.front_ends import functional
-from mps_spectro_patch.front_ends.compute import FrontEnd, Scale
+from mps_spectro_patch.front_ends.spec import FrontEnd, Scale
 
 CALL = FrontEnd(64, 16, 64, scale=Scale("clamp", 1e-5))
 

@@ -6,7 +6,7 @@ import torch
 from torch.compiler import is_dynamo_compiling
 
 from .. import compute
-from ..compute import FrontEnd
+from ..spec import FrontEnd
 
 
 class ExactBuffers(torch.nn.Module):

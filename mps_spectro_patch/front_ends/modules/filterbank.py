@@ -8,6 +8,7 @@ from dataclasses import replace
 import torch
 
 from .. import functional
+from ..spec import resolve, resolve_scale
 from .base import FrontEndModule
 
 
@@ -50,9 +51,9 @@ class FilterbankSpectrogramTransform(FrontEndModule):
         functional.check_basis(filterbank, n_fft)
         if normalize not in (None, "per_feature"):
             raise ValueError(f'normalize={normalize!r}: expected None or "per_feature"')
-        scale = functional.resolve_scale(output_scale, log_mode, log_amin, power, top_db, top_db_scope)
+        scale = resolve_scale(output_scale, log_mode, log_amin, power, top_db, top_db_scope)
         scale = replace(scale, deviation_eps=None if normalize is None else 1e-5)
-        call = functional.resolve(
+        call = resolve(
             n_fft, hop_length, win_length, center=center, pad_mode=pad_mode, pad=pad, power=power,
             normalized=normalized, scale=scale, eps=magnitude_eps,
         )  # fmt: skip

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from .. import compute, filterbanks, functional
-from ..compute import Scale
+from .. import compute, filterbanks
+from ..spec import Scale, resolve
 from .base import FrontEndModule
 
 LOG_FLOOR = torch.finfo(torch.float32).eps  # Kaldi's floor of an energy
@@ -48,7 +48,7 @@ class KaldiFbankTransform(FrontEndModule):
         if window_type == "povey":
             window = window**0.85
         scale = Scale("clamp", LOG_FLOOR) if use_log_fbank else Scale()
-        call = functional.resolve(
+        call = resolve(
             n_fft, int(sample_frequency * frame_shift * 0.001), win_length, center=False, pad_mode="constant",
             pad=(n_fft - win_length) // 2, power=2.0 if use_power else 1.0, scale=scale,
         )  # fmt: skip

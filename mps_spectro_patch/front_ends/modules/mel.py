@@ -9,7 +9,7 @@ from torch.compiler import is_dynamo_compiling
 
 from ... import routing
 from .. import compute, filterbanks, functional
-from ..compute import FrontEnd
+from ..spec import FrontEnd, dynamic, resolve, resolve_scale
 from .base import ExactBuffers, FrontEndModule
 
 _KEPT_MAX = 64  # calls of one module
@@ -50,9 +50,9 @@ class MelSpectrogramTransform(FrontEndModule):
         unknown = set(more) - {"pad", "normalized", "eps", "deviation_eps"}
         if unknown:
             raise TypeError(f"{type(self).__name__} got unexpected keyword arguments {', '.join(sorted(unknown))}")
-        self_scale = functional.resolve_scale(output_scale, log_mode, log_amin, power, top_db, top_db_scope)
-        call = functional.resolve(
-            n_fft, hop_length, win_length, center=center, pad_mode=pad_mode, power=power, scale=self_scale, **more
+        scale = resolve_scale(output_scale, log_mode, log_amin, power, top_db, top_db_scope)
+        call = resolve(
+            n_fft, hop_length, win_length, center=center, pad_mode=pad_mode, power=power, scale=scale, **more
         )
         basis = filterbanks.melscale_fbanks(
             n_freqs=call.n_fft // 2 + 1, f_min=f_min, f_max=sample_rate / 2 if f_max is None else f_max, n_mels=n_mels,
@@ -194,9 +194,9 @@ class DynamicMelSpectrogramTransform(ExactBuffers):
             use_mps_kernels=use_mps_kernels, top_db_scope=top_db_scope,
         )  # fmt: skip
         self.center = bool(center)
-        functional.resolve(n_fft, hop_length, win_length, pad_mode=pad_mode, power=power, normalized=normalized,
+        resolve(n_fft, hop_length, win_length, pad_mode=pad_mode, power=power, normalized=normalized,
                            eps=magnitude_eps)  # fmt: skip
-        scale = functional.resolve_scale(output_scale, log_mode, log_amin, power, top_db, top_db_scope)
+        scale = resolve_scale(output_scale, log_mode, log_amin, power, top_db, top_db_scope)
         self._sizes = n_fft, hop_length, win_length
         self._rest = pad_mode, power, normalized, magnitude_eps, n_fft // 2 + 1, scale
         self._keeps = use_mps_kernels and not use_public_stft and window_fn in functional.KNOWN_WINDOWS
@@ -217,7 +217,7 @@ class DynamicMelSpectrogramTransform(ExactBuffers):
         if kept is None and routing.is_plain_eager():
             if len(self._kept) >= _KEPT_MAX:
                 self._kept.clear()
-            call = functional.dynamic(*self._sizes, keyshift, speed, center, *self._rest)
+            call = dynamic(*self._sizes, keyshift, speed, center, *self._rest)
             window_fn = self._arguments["window_fn"]
             self._kept[key] = functional.window_of(None, window_fn, call.win_length, x), call
         return result

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import torch
 
-from .. import filterbanks, functional
-from ..compute import Scale
+from .. import filterbanks
+from ..spec import Scale, decibels
 from .mel import CompatMelSpectrogramTransform
 
 
@@ -38,7 +38,7 @@ class MFCCTransform(torch.nn.Module):
         if arguments.get("hop_length") is None:
             arguments["hop_length"] = win_length // 2
         self.mel = CompatMelSpectrogramTransform(sample_rate=sample_rate, persistent=persistent, **arguments)
-        scale = Scale("add", 1e-6) if log_mels else functional.decibels(10.0, 80.0)  # 10 log10, whatever the power
+        scale = Scale("add", 1e-6) if log_mels else decibels(10.0, 80.0)  # 10 log10, whatever the power
         self.mel._follow(replace(self.mel.call, scale=scale))
         n_mels = self.mel.basis.shape[0]
         if n_mfcc > n_mels:

@@ -7,7 +7,7 @@ import math
 import torch
 
 from .. import filterbanks, functional
-from ..compute import Scale
+from ..spec import Scale, resolve
 from .base import FrontEndModule
 
 
@@ -33,7 +33,7 @@ class WhisperLogMelTransform(FrontEndModule):
             "clamp", 1e-10, 1 / math.log(10), below=8.0, scope="item" if per_item else "all", after_factor=0.25,
             after_offset=1.0,
         )  # fmt: skip
-        call = functional.resolve(n_fft, hop_length, None, scale=scale, dropped=1)
+        call = resolve(n_fft, hop_length, None, scale=scale, dropped=1)
         basis = filterbanks.melscale_fbanks(
             n_freqs=n_fft // 2 + 1, f_min=0.0, f_max=sample_rate / 2, n_mels=n_mels, sample_rate=sample_rate,
             norm="slaney", mel_scale="slaney",
