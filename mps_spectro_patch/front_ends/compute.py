@@ -16,6 +16,7 @@ from torch.autograd import forward_ad
 from torch.compiler import is_compiling, is_dynamo_compiling
 
 from .. import active, routing
+from ..arguments import FeatureArguments
 from ..execution import front_end_runner, ready
 from ..kernels import fft
 from .spec import FrontEnd, Scale, remembered
@@ -77,7 +78,7 @@ def _compute(x, window, basis, call: FrontEnd, use_kernels: bool, must: bool) ->
     if one.outer_pad and (must or one.has_kernels):
         rows = torch.nn.functional.pad(rows, (one.outer_pad, one.outer_pad))
     if not rows.shape[0]:
-        values = rows.new_zeros((0, max(0, one.frames), one.arguments[5]), dtype=window.dtype).transpose(1, 2)
+        values = rows.new_zeros((0, max(0, one.frames), one.arguments.width), dtype=window.dtype).transpose(1, 2)
         return _unfolded(values, shape[:-1])
     result = None
     if use_kernels and one.has_kernels and is_fused(rows, window):
@@ -92,7 +93,7 @@ def _compute(x, window, basis, call: FrontEnd, use_kernels: bool, must: bool) ->
 class _Resolved(NamedTuple):
     """What follows from a call and the sizes of its tensors."""
 
-    arguments: tuple  # of the operator, behind its tensors
+    arguments: FeatureArguments  # of the operator, behind its tensors
     frames: int
     rows_per_item: int
     outer_pad: int  # zeros that a copy of the waveform gets first
@@ -111,19 +112,13 @@ def _resolved(call: FrontEnd, shape: torch.Size, window: int, bands: int | None)
     elif call.pad:
         outer_pad = call.pad
         samples += 2 * outer_pad
-    bins = call.n_fft // 2 + 1
-    width = bands if bands is not None else bins if call.width is None else call.width
-    scale = call.scale
-    arguments = (
-        call.n_fft, call.hop_length, call.win_length, pad, pad_mode, width, call.dropped, float(call.power),
-        float(call.eps), float(call.gain), scale.scale, float(scale.amin), float(scale.factor), float(scale.offset),
-    )  # fmt: skip
-    if scale.scope == "all":
+    arguments = call.arguments(bands, pad, pad_mode)
+    if call.scale.scope == "all":
         rows_per_item = rows
     else:
-        rows_per_item = 1 if scale.scope == "item" or not batch else batch[-1]
+        rows_per_item = 1 if call.scale.scope == "item" or not batch else batch[-1]
     frames = 1 + (samples + 2 * pad - call.n_fft) // call.hop_length - call.dropped
-    return _Resolved(arguments, frames, rows_per_item, outer_pad, _has_kernels(rows, samples, window, *arguments[:6]))
+    return _Resolved(arguments, frames, rows_per_item, outer_pad, _has_kernels(rows, samples, window, arguments))
 
 
 def is_accelerated(x: torch.Tensor) -> bool:
@@ -172,11 +167,9 @@ def is_fused(rows: torch.Tensor, window: torch.Tensor) -> bool:
     return routing.surroundings(rows, window, routing.active_transforms()) is None
 
 
-def _has_kernels(
-    rows: int, samples: int, window: int, n_fft: int, hop_length: int, win_length: int, pad: int, pad_mode: str,
-    width: int,
-) -> bool:  # fmt: skip
+def _has_kernels(rows: int, samples: int, window: int, call: FeatureArguments) -> bool:
     """Whether torch would compute this call, and the kernels can."""
+    n_fft, hop_length, win_length, pad, pad_mode, *_ = call
     if n_fft < 2 or hop_length < 1 or not 0 < win_length <= n_fft or window != win_length or not _supports(n_fft):
         return False
     padded = samples + 2 * pad
@@ -185,7 +178,7 @@ def _has_kernels(
     if (pad_mode == "reflect" and pad >= samples) or (pad_mode == "circular" and pad > samples):
         return False
     frames = 1 + (padded - n_fft) // hop_length
-    largest = max(width, n_fft // 2 + 1)  # a backward pass has the bins in memory
+    largest = max(call.width, n_fft // 2 + 1)  # a backward pass has the bins in memory
     return (
         padded < routing.SAMPLES_MAX
         and rows * padded < routing.ELEMENTS_MAX

@@ -203,13 +203,9 @@ def _by_public_stft(x: torch.Tensor, window: torch.Tensor, basis: torch.Tensor |
     rows = x.reshape(-1, x.shape[-1]).to(window.dtype)
     spectrum = torch.stft(rows, call.n_fft, call.hop_length, call.win_length, window, call.center, call.pad_mode,
                           return_complex=True)  # fmt: skip
-    scale = call.scale
-    width = call.n_fft // 2 + 1 if call.width is None else call.width
-    values = composite_features.of_spectrum(
-        spectrum, basis, width, call.dropped, call.power, call.eps, call.gain, scale.scale, scale.amin, scale.factor,
-        scale.offset,
-    )  # fmt: skip
-    values = compute.finished(values, scale, batch[-1] if batch and scale.scope == "batch" else 1)
+    arguments = call.arguments(None if basis is None else basis.shape[0], 0, call.pad_mode)
+    values = composite_features.of_spectrum(spectrum, basis, arguments)
+    values = compute.finished(values, call.scale, batch[-1] if batch and call.scale.scope == "batch" else 1)
     return values.reshape(*batch, *values.shape[1:])
 
 

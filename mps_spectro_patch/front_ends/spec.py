@@ -13,6 +13,7 @@ from typing import Any
 
 from torch.compiler import is_compiling
 
+from ..arguments import FeatureArguments
 from ..kernels import hashed_once
 
 OUTPUT_SCALES = ("linear", "log", "db")
@@ -78,6 +79,15 @@ class FrontEnd:
     width: int | None = None
     dropped: int = 0
     scale: Scale = Scale()
+
+    def arguments(self, bands: int | None, pad: int, pad_mode: str) -> FeatureArguments:
+        """The operator's, for a filterbank of `bands` features (None: there is none) and ends padded so."""
+        bins = self.n_fft // 2 + 1 if self.width is None else self.width
+        return FeatureArguments(
+            self.n_fft, self.hop_length, self.win_length, pad, pad_mode, bins if bands is None else bands,
+            self.dropped, float(self.power), float(self.eps), float(self.gain), self.scale.scale,
+            float(self.scale.amin), float(self.scale.factor), float(self.scale.offset),
+        )  # fmt: skip
 
 
 @remembered

@@ -3,30 +3,30 @@ kernel, for second derivatives, and what tests compare with. Only functions that
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
+from ..arguments import FeatureArguments
 from . import composite
 
 
-def features(
-    input, window, basis, n_fft, hop_length, win_length, pad, pad_mode, width, dropped, power, eps, gain, scale, amin,
-    factor, offset,
-) -> torch.Tensor:  # fmt: skip
-    """[rows, samples] to [rows, width, frames], as ops.features."""
-    spectrum = composite.stft(input, window, n_fft, hop_length, win_length, pad, pad_mode, False, True)
-    return of_spectrum(spectrum, basis, width, dropped, power, eps, gain, scale, amin, factor, offset)
+def features(input: torch.Tensor, window: torch.Tensor, basis: torch.Tensor | None, *arguments: Any) -> torch.Tensor:
+    """[rows, samples] to [rows, width, frames], as ops.features. arguments: FeatureArguments."""
+    call = FeatureArguments(*arguments)
+    return of_spectrum(composite.stft(input, window, *call.stft()), basis, call)
 
 
-def of_spectrum(spectrum, basis, width, dropped, power, eps, gain, scale, amin, factor, offset) -> torch.Tensor:
+def of_spectrum(spectrum: torch.Tensor, basis: torch.Tensor | None, call: FeatureArguments) -> torch.Tensor:
     """The same from [rows, bins, frames] complex."""
-    if dropped:
-        spectrum = spectrum[..., : spectrum.shape[-1] - dropped]
-    values = powers(spectrum, power, eps, gain)
+    if call.dropped:
+        spectrum = spectrum[..., : spectrum.shape[-1] - call.dropped]
+    values = powers(spectrum, *call.powers())
     if basis is None:
-        values = resized(values, width)
+        values = resized(values, call.width)
     else:
         values = product(basis, resized(values, basis.shape[1]))
-    return scaled(values, scale, amin, factor, offset)
+    return scaled(values, *call.scaling())
 
 
 def powers(spectrum: torch.Tensor, power: float, eps: float, gain: float) -> torch.Tensor:
@@ -84,9 +84,9 @@ def scaled(values: torch.Tensor, scale: str, amin: float, factor: float, offset:
 
 
 def scaled_gradient(
-    values: torch.Tensor, gradient: torch.Tensor, scale: str, amin: float, factor: float
+    values: torch.Tensor, gradient: torch.Tensor, scale: str, amin: float, factor: float, offset: float
 ) -> torch.Tensor:
-    """The gradient of the values for that of scaled()."""
+    """The gradient of the values for that of scaled(), whatever its offset."""
     if scale == "linear":
         return gradient
     if scale == "clamp":

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from ..arguments import StftArguments
 from . import batching, composite, operators
 from .eager import Ways, is_transformed
 from .operators import NAMESPACE
@@ -156,7 +157,7 @@ for _name in operators.NAMES:
 
 def eager_stft(input: torch.Tensor, window: torch.Tensor, *arguments: Any) -> torch.Tensor:
     """stft while nothing is traced or compiled, of plain tensors or functorch's. arguments: as the operator's."""
-    if arguments[3] and _learns(window):
+    if _learns(window) and StftArguments(*arguments).pad:
         input = input.clone()  # torch keeps the padded signal, so the program may change its own in place
     return WAYS["stft"].forward(input, window, *arguments)
 
