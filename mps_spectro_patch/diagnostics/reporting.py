@@ -97,7 +97,21 @@ class Status:
 
 
 def stats() -> Stats:
-    """Counts of eager calls since the start or reset_stats(). Calls from compiled code are not counted."""
+    """Counts of eager calls of torch.stft and torch.istft since the start or reset_stats().
+
+    Calls from compiled code are not counted.
+
+    Returns:
+        Stats: a dict of "stft" and "istft" -> OpStats with `fast`, `fallback` (by reason), `errors`, `verified` and
+        `differed`, all counts, and `seconds` by outcome while watch_calls() is on. Prints well.
+
+    Example:
+        >>> msp.reset_stats()
+        >>> with msp.accelerated(devices=["simulator"], verify="off"):
+        ...     spectrum = torch.stft(torch.randn(4000), 400, window=torch.hann_window(400), return_complex=True)
+        >>> msp.stats()["stft"].fast, msp.stats()["istft"].calls
+        (1, 0)
+    """
     counts, agreed = runner.counts(), runner.agreed()
     seconds: dict[str, dict[str, float]] = {op: {} for op in OPS}
     for site, tally in call_sites.sites().items():
@@ -118,17 +132,40 @@ def stats() -> Stats:
 
 
 def reset_stats() -> None:
-    """Forgets counts, call sites and times. What is not used any more (see status()) stays so."""
+    """Sets the counts of stats() and the calls and times of report() to zero.
+
+    Kernels that are not used any more (see status()) stay unused.
+
+    Example:
+        >>> msp.reset_stats()
+        >>> msp.stats()["stft"].calls
+        0
+    """
     runner.counts(reset=True)
     runner.agreed(reset=True)
     call_sites.reset()
 
 
 def watch_calls(on: bool = True, trace: bool = False) -> None:
-    """Makes report() exact: from now on every call is looked at and timed, also on devices that are not accelerated.
+    """Records every call from now on, with its time, instead of a sample: report() is exact then.
 
-    That costs some microseconds per call. trace=True also keeps each call as an event, for write_trace(). Times are
-    the calling thread's: work that a GPU does after the call returned is not in them. on=False: back to a sample.
+    Calls on other devices are recorded, too. This costs some microseconds for each call. Times are those of the calling
+    thread: what a GPU does after the call returned is not included.
+
+    Args:
+        on: False: back to a sample.
+        trace: keep each call as an event, for diagnostics.write_trace().
+
+    Raises:
+        Nothing.
+
+    Example:
+        >>> msp.watch_calls()
+        >>> with msp.accelerated(devices=["simulator"], verify="off"):
+        ...     spectrum = torch.stft(torch.randn(4000), 400, window=torch.hann_window(400), return_complex=True)
+        >>> [(row.op, row.calls, row.outcome) for row in msp.report()]
+        [('torch.stft', 1, 'fast')]
+        >>> msp.watch_calls(False)
     """
     if on:
         call_sites.start(trace)
@@ -138,9 +175,19 @@ def watch_calls(on: bool = True, trace: bool = False) -> None:
 
 
 def report() -> Table:
-    """Calls by the line they came from, what arguments they had, and which way they went, the most frequent first.
+    """Calls by the line that made them, with arguments, device and outcome, the most frequent first.
 
-    Unless watch_calls() was on, from a sample of the calls on accelerated devices; counts with ~ are estimates then.
+    By default the calls on accelerated devices are sampled, and counts with ~ are estimates. After watch_calls() every
+    call is in the table.
+
+    Returns:
+        Table of rows, each with `place`, `function`, `op`, `arguments`, `device`, `outcome` ("fast" or the reason for
+        the fallback), `calls`, `estimated` and `seconds`. Prints well.
+
+    Example:
+        >>> msp.reset_stats()
+        >>> len(msp.report())
+        0
     """
     from .call_table import Row, Table
 
@@ -161,7 +208,21 @@ def write_trace(path: str | Path) -> None:
 
 
 def status() -> Status:
-    """What is patched here and now. Looks through all modules for early references, which takes some milliseconds."""
+    """What is patched here and now, with which options and versions.
+
+    Looks through all modules for names that were bound before enable(), which takes some milliseconds.
+
+    Returns:
+        Status: `enabled`, `options`, `patched`, `projects`, `registered`, `early_references` (callers that are missed),
+        `quarantined` (kernels that are not used any more, and why) and `versions`. Prints well.
+
+    Example:
+        >>> msp.status().enabled
+        False
+        >>> with msp.accelerated(devices=["simulator"]):
+        ...     print(msp.status().patched["stft"])
+        patched
+    """
     import platform
 
     from ..version import __version__
