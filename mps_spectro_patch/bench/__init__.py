@@ -3,3 +3,7 @@
 cases.py says what is timed, contestants.py by whom, timing.py how; measuring.py does it, the rest shows what came of
 it. Nothing outside of this folder imports it but the command line.
 """
+
+from ..lazy import attach
+
+__getattr__, __dir__, __all__ = attach(__name__, {"": ("tune",), "command": ("run",)})

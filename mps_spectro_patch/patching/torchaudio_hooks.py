@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from . import hooks
 
-_PACKAGE = __package__.rpartition(".")[0]
 _FUNCTIONS, _TRANSFORMS = "torchaudio.functional.functional", "torchaudio.transforms._transforms"
 HOOKS = (  # module, attribute, what makes the function that goes there
     (_FUNCTIONS, "spectrogram", "spectrogram"),
@@ -19,4 +18,4 @@ HOOKS = (  # module, attribute, what makes the function that goes there
 
 def declare() -> None:
     for module, attribute, maker in HOOKS:
-        hooks.declare("torchaudio", module, attribute, f"{_PACKAGE}.compat.torchaudio:{maker}")
+        hooks.declare("torchaudio", module, attribute, f"{__package__.rpartition('.')[0]}.compat.torchaudio:{maker}")
