@@ -34,12 +34,8 @@ class IstftArguments(NamedTuple):
     length: int
     return_complex: bool
 
-    def shared(self) -> tuple:
-        """Those that the gradients take too."""
-        return self[:ISTFT_SHARED]
 
-
-ISTFT_SHARED = 6
+ISTFT_SHARED = 6  # so many fields of IstftArguments
 
 
 class FeatureArguments(NamedTuple):

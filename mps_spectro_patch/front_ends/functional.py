@@ -1,8 +1,7 @@
-"""Spectrograms and mel spectrograms as functions: mps-spectro's names, arguments and defaults, on the fused path.
+"""Spectrograms and mel spectrograms as functions, with mps-spectro's names, arguments and defaults.
 
-One launch from waveform to (log-)mel where there are kernels, the same numbers from torch's own functions elsewhere.
-Waveforms are floating point [..., time] (float64 is computed in float64, everything else in float32); results are
-[..., features, frames], frame by frame in memory as torchaudio has them.
+Where there are kernels, one launch goes from the waveform to (log-)mel; elsewhere torch's functions give the same
+numbers. Results are laid out frame by frame in memory, as torchaudio's.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from functools import lru_cache
 import torch
 
 from . import compute, filterbanks
-from .spec import FrontEnd, Scale, check_top_db, dynamic, resolve, resolve_scale
+from .spec import FrontEnd, check_top_db, dynamic, resolve, resolve_scale
 
 
 def amplitude_to_db(
@@ -193,8 +192,8 @@ def dynamic_spectrogram(
         torch.Size([513, 101])
     """
     call = dynamic(
-        n_fft, hop_length, win_length, keyshift, speed, center, pad_mode, power, normalized, magnitude_eps,
-        target_n_freqs, Scale(),
+        n_fft, hop_length, win_length, keyshift, speed, center=center, pad_mode=pad_mode, power=power,
+        normalized=normalized, eps=magnitude_eps, width=target_n_freqs,
     )  # fmt: skip
     window = window_of(window, window_fn, call.win_length, x)
     return run_dynamic(x, window, None, call, use_public_stft, use_mps_kernels)
@@ -274,8 +273,8 @@ def dynamic_mel_spectrogram(
     """
     scale = resolve_scale(output_scale, log_mode, log_amin, power, top_db, top_db_scope)
     call = dynamic(
-        n_fft, hop_length, win_length, keyshift, speed, center, pad_mode, power, normalized, magnitude_eps,
-        n_fft // 2 + 1, scale,
+        n_fft, hop_length, win_length, keyshift, speed, center=center, pad_mode=pad_mode, power=power,
+        normalized=normalized, eps=magnitude_eps, width=n_fft // 2 + 1, scale=scale,
     )  # fmt: skip
     if mel_basis is None:
         bands = filterbanks.mel_bands(n_fft, sample_rate, n_mels, f_min, f_max, norm, mel_scale)
@@ -306,7 +305,7 @@ def check_basis(basis: torch.Tensor, n_fft: int) -> None:
 
 
 def make_window(window_fn: Callable[..., torch.Tensor], win_length: int) -> torch.Tensor:
-    """window_fn(win_length), on the CPU and in float64 where it can be told so, to be rounded and moved later."""
+    """window_fn(win_length), in float64 on the CPU if it accepts dtype and device; to be rounded and moved later."""
     try:
         return window_fn(win_length, dtype=torch.float64, device="cpu")
     except TypeError:
@@ -351,11 +350,11 @@ KNOWN_WINDOWS = (torch.hann_window, torch.hamming_window, torch.blackman_window,
 
 
 def _once(function: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
-    """`function` with a cache. Compiled code breaks its graph here: modules, which hold their tensors, do not."""
+    """`function` with a cache. torch.compile breaks the graph here; modules hold their tensors and do not call it."""
     cached = lru_cache(maxsize=256)(function)
 
     def call(*args):
-        if torch._C._len_torch_dispatch_stack():  # what a mode makes, fake tensors say, is nothing for calls without it
+        if torch._C._len_torch_dispatch_stack():  # a mode's tensors, fake ones for example, are of no use outside of it
             return function(*args)
         return cached(*args)
 
@@ -365,12 +364,12 @@ def _once(function: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
 
 @_once
 def _known_window(window_fn, win_length: int, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
-    with torch.inference_mode(False), torch.no_grad():  # it may be saved for a backward pass
+    with torch.inference_mode(False), torch.no_grad():  # a backward pass may need to save it
         return make_window(window_fn, win_length).to(dtype).to(device)
 
 
 @_once
 def _mel_basis(bands: filterbanks.MelBands, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
-    """The filterbank, warned about and made once."""
+    """The filterbank, made once: empty bands are warned about once."""
     with torch.inference_mode(False), torch.no_grad():
         return bands.basis(device, dtype)

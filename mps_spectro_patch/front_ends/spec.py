@@ -1,6 +1,6 @@
-"""What a front end is: FrontEnd and Scale, plain data; and the functions that make them from the public arguments.
+"""The description of a front end: FrontEnd and Scale, plain data, made and checked from the public arguments.
 
-Arguments that describe no front end raise ValueError here. front_ends/compute.py runs what this describes.
+front_ends/compute.py runs what is described here.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ DB_AMIN = 1e-10
 
 
 def remembered(function: Callable) -> Callable:
-    """`function` with a cache, which compiled code does not see: dynamo warns of caches, and folds constants anyway."""
+    """`function` with a cache that torch.compile does not see: it warns about caches, and folds constants anyway."""
     cached = lru_cache(maxsize=1024)(function)
 
     @wraps(function)
@@ -37,12 +37,14 @@ def remembered(function: Callable) -> Callable:
 @hashed_once
 @dataclass(frozen=True)
 class Scale:
-    """From bands to output: the values themselves ("linear"), or factor * log(...) + offset of max(v, amin) ("clamp"),
-    v + amin ("add") or 1 + v / amin ("log1p").
+    """From the values v of the bands to the output, in this order.
 
-    below: then nothing is lower than this below the largest value of all rows of the last batch dimension ("batch", as
-    torchaudio has it), of every row ("item") or of everything ("all"); then times after_factor, plus after_offset.
-    deviation_eps: then less the mean over time and divided by the deviation plus this, feature by feature.
+    scale, amin, factor, offset: v itself ("linear"), or factor * log(w) + offset, where w is max(v, amin) ("clamp"),
+        v + amin ("add") or 1 + v / amin ("log1p").
+    below, scope: no value is more than `below` under the largest: of the last batch dimension ("batch", as torchaudio),
+        of each waveform ("item") or of all waveforms ("all"). None: no such limit.
+    after_factor, after_offset: times after_factor, plus after_offset.
+    deviation_eps: for each feature, minus its mean over time, divided by its deviation + deviation_eps. None: not.
     """
 
     scale: str = "linear"
@@ -59,11 +61,13 @@ class Scale:
 @hashed_once
 @dataclass(frozen=True)
 class FrontEnd:
-    """Everything of a call but its tensors.
+    """All that describes a call, except its tensors.
 
-    pad: zeros added to both ends first; window_norm: the spectrum is divided by the root of the window's energy;
-    width: bins that are kept or filled up with zeros, where there is no filterbank (None: all); dropped: frames at the
-    end that are left out. eps and gain: (|X|^power + eps) * gain, eps under the root of power 1.
+    pad: zeros added to both ends first, samples.
+    power, eps, gain: values are (|X|^power + eps) * gain; with power 1, sqrt(|X|^2 + eps) * gain.
+    window_norm: the spectrum is divided by the root of the window's energy.
+    width: without a filterbank, the number of bins: cut off, or filled with zeros. None: all.
+    dropped: frames left out at the end.
     """
 
     n_fft: int
@@ -81,7 +85,7 @@ class FrontEnd:
     scale: Scale = Scale()
 
     def arguments(self, bands: int | None, pad: int, pad_mode: str) -> FeatureArguments:
-        """The operator's, for a filterbank of `bands` features (None: there is none) and ends padded so."""
+        """The arguments of the operator. bands: of the filterbank, None if there is none; pad: samples, at each end."""
         bins = self.n_fft // 2 + 1 if self.width is None else self.width
         return FeatureArguments(
             self.n_fft, self.hop_length, self.win_length, pad, pad_mode, bins if bands is None else bands,
@@ -96,7 +100,7 @@ def resolve(
     pad: int = 0, power: float = 2.0, normalized: bool | str = False, scale: Scale | None = None, eps: float = 0.0,
     gain: float = 1.0, width: int | None = None, dropped: int = 0,
 ) -> FrontEnd:  # fmt: skip
-    """The call these arguments describe. Raises ValueError where they describe none."""
+    """The FrontEnd of these arguments. Raises ValueError if they describe none."""
     win_length = int(win_length or n_fft)
     n_fft, hop_length, pad, power = int(n_fft), int(hop_length), int(pad), float(power)
     if n_fft < 1 or hop_length < 1 or pad < 0:
@@ -139,6 +143,7 @@ def resolve_scale(
 
 
 def decibels(multiplier: float, top_db: float | None, scope: str = "batch", amin: float = DB_AMIN) -> Scale:
+    """multiplier * log10(max(v, amin)), no value more than top_db below the largest of `scope`."""
     return Scale("clamp", amin, multiplier / math.log(10), below=None if top_db is None else float(top_db), scope=scope)
 
 
@@ -163,15 +168,13 @@ def shifted(n_fft: int, hop_length: int, win_length: int, keyshift: float, speed
 
 @remembered
 def dynamic(
-    n_fft, hop_length, win_length, keyshift, speed, center, pad_mode, power, normalized, eps, target, scale
-) -> FrontEnd:
-    """The call of dynamic_spectrogram."""
+    n_fft: int, hop_length: int, win_length: int | None, keyshift: float, speed: float, *, width: int | None,
+    **given: Any,
+) -> FrontEnd:  # fmt: skip
+    """The FrontEnd of dynamic_spectrogram. width: its target_n_freqs; given: as for resolve()."""
     base = int(win_length or n_fft)
     n_fft, hop_length, win_length = shifted(int(n_fft), int(hop_length), base, float(keyshift), float(speed))
-    if target is not None and target < 1:
-        raise ValueError(f"target_n_freqs={target}: expected at least one bin")
-    gain = 1.0 if target is None or win_length == base else base / win_length
-    return resolve(
-        n_fft, hop_length, min(win_length, n_fft), center=center, pad_mode=pad_mode, power=power,
-        normalized=normalized, scale=scale, eps=eps, gain=gain, width=target,
-    )  # fmt: skip
+    if width is not None and width < 1:
+        raise ValueError(f"target_n_freqs={width}: expected at least one bin")
+    gain = 1.0 if width is None or win_length == base else base / win_length
+    return resolve(n_fft, hop_length, min(win_length, n_fft), gain=gain, width=width, **given)

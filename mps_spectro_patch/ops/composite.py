@@ -1,7 +1,7 @@
-"""The operators made of torch's own functions, where there is no kernel, or no second derivative.
+"""The operators made of torch's own functions: for calls without a kernel, and for second derivatives.
 
-Only functions that are never patched are used here, and is_running() tells a kernel of ours on one of torch's
-operators, which may have been registered beneath them, not to answer.
+Only functions that are never patched are used here. With reach="dispatcher" our kernels are registered on torch's own
+operators; is_running() tells them to leave the calls made here to torch.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def stft(input: torch.Tensor, window: torch.Tensor, *arguments: Any) -> torch.Te
 
 
 def istft(input: torch.Tensor, window: torch.Tensor, *arguments: Any) -> torch.Tensor:
-    """[rows, bins, frames] to [rows, length], as operators.run_istft, or torch's error where that is impossible."""
+    """[rows, bins, frames] to [rows, length], as operators.run_istft. Raises torch's error where that is impossible."""
     n_fft, hop_length, win_length, *rest = arguments
     with _running():
         return torch._VF.istft(input, n_fft, hop_length, win_length, window, *rest)

@@ -29,8 +29,10 @@ _FIELDS = tuple(field.name for field in fields(kernels.Features))
 def run_features(
     input: torch.Tensor, window: torch.Tensor, basis: torch.Tensor | None, *arguments: Any
 ) -> torch.Tensor:
-    """[rows, samples] to [rows, width, frames], frame by frame in memory: one launch, or with a basis that is not
-    banded one launch and a product."""
+    """[rows, samples] to [rows, width, frames], frame by frame in memory. arguments: FeatureArguments.
+
+    One launch; with a basis that is not banded, one launch and a matrix product.
+    """
     geometry, wanted = _call(input, *arguments)
     bands, dense = _bands(basis, geometry, False)
     input, window = input.resolve_neg(), window.resolve_neg()  # the kernels read memory
@@ -44,7 +46,7 @@ def run_features(
 def run_features_gradient(
     gradient: torch.Tensor, input: torch.Tensor, window: torch.Tensor, basis: torch.Tensor | None, *arguments: Any
 ) -> torch.Tensor:
-    """The gradient [rows, samples] of the input, for that of the features."""
+    """From the gradient of the features to that of the input, [rows, samples]. arguments: FeatureArguments."""
     geometry, wanted = _call(input, *arguments)
     bands, dense = _bands(basis, geometry, True)
     input, window, gradient = input.resolve_neg(), window.resolve_neg(), gradient.resolve_neg()
@@ -62,7 +64,7 @@ def run_limited_features(
     input: torch.Tensor, window: torch.Tensor, basis: torch.Tensor | None, rows_per_item: int, below: float,
     factor: float, offset: float, *arguments: Any,
 ) -> torch.Tensor | None:  # fmt: skip
-    """features() with a floor under the largest of every item in a second launch; None where a product makes them."""
+    """features() and, in a second launch, a floor below the largest of each item. None: the basis is not banded."""
     geometry, wanted = _call(input, *arguments)
     bands, dense = _bands(basis, geometry, False)
     if dense:
@@ -76,7 +78,7 @@ def ready_features(
     input: torch.Tensor, window: torch.Tensor, basis: torch.Tensor | None, rows_per_item: int, below: float | None,
     factor: float, offset: float, deviation_eps: float | None, *arguments: Any,
 ) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None:  # fmt: skip
-    """A function of input and window that launches again what they would be launched with, or None."""
+    """The same as a function of input and window alone, for tensors with this layout. None: the basis is not banded."""
     geometry, wanted = _call(input, *arguments)
     bands, dense = _bands(basis, geometry, False)
     if dense:
@@ -105,7 +107,7 @@ def _described(rows: int, samples: int, *arguments: Any) -> tuple[StftGeometry, 
 
 
 def _bands(basis: torch.Tensor | None, geometry: StftGeometry, gradient: bool) -> tuple[filterbanks.Bands | None, bool]:
-    """(the narrow filterbank if it is one, whether a dense product is needed)."""
+    """(the banded filterbank, if the kernels can use it; whether a matrix product is needed instead)."""
     if basis is None:
         return None, False
     bands = filterbanks.bands_of(basis, geometry.bins)
@@ -159,7 +161,7 @@ def _backward(ctx, gradient):
 
 
 def _other_gradients(ctx, gradient, input, window, basis):
-    """Of window and basis, which are seldom learned: from a spectrum in memory, in differentiable pieces."""
+    """Gradients of window and basis, which are seldom learned: by differentiable steps, with a spectrum in memory."""
     call = ctx.call
     spectrum = gradients.run("stft", input, window, *call.stft())
     kept = spectrum[..., : spectrum.shape[-1] - call.dropped]
@@ -186,7 +188,7 @@ def _setup_gradient(ctx, inputs, output) -> None:
 
 
 def _backward_gradient(ctx, cotangent):
-    """By torch's own functions and torch.func, which works inside other transforms and under any further derivative."""
+    """By torch's own functions and torch.func, so that transforms and further derivatives work."""
     gradient, input, window, basis = ctx.saved_tensors
     tensors = [gradient, input.to(torch.float32), window, *([] if basis is None else [basis])]
 
@@ -202,8 +204,10 @@ def _backward_gradient(ctx, cotangent):
 
 
 def _vmap(function: Any, count: int) -> Any:
-    """The rule of torch.func.vmap: a batch is more rows, unless window or basis differ within it. count: tensors that
-    have rows."""
+    """The rule of torch.func.vmap: a batch is more rows, unless window or basis is batched.
+
+    count: the number of tensors that have rows.
+    """
 
     def rule(info: Any, in_dims: tuple, *arguments: Any):
         if any(dim is not None for dim in in_dims[count:]):

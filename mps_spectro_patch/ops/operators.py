@@ -1,7 +1,7 @@
 """The torch.library operators: schemas, bodies and fake kernels.
 
-Arguments are taken as valid: routing has made sure of that, for direct callers too. Batches are rows: inputs are
-[rows, samples], spectra [rows, bins, frames]. Gradients are those of torch's convention for complex numbers.
+Arguments are valid: routing has checked them, for direct callers too. Batches are rows: inputs are [rows, samples],
+spectra [rows, bins, frames]. Gradients follow torch's convention for complex numbers.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from . import composite
 
 NAMESPACE = "mps_spectro_patch"
 
-stft_geometry = lru_cache(maxsize=1024)(StftGeometry)  # made once per signature: a call is mostly overhead
+stft_geometry = lru_cache(maxsize=1024)(StftGeometry)  # cached, because small calls are mostly overhead
 istft_geometry = lru_cache(maxsize=1024)(IstftGeometry)
 
 _STFT, _ISTFT, _SHARED = schema(StftArguments), schema(IstftArguments), schema(IstftArguments, ISTFT_SHARED)
@@ -66,12 +66,12 @@ def run_istft(input: torch.Tensor, window: torch.Tensor, *arguments: Any, strict
         return signal
     if strict:
         raise UseOriginal(Reason.NOLA)
-    # Inside a compiled graph nobody can fall back for us; torch's own function raises torch's own error.
+    # In a compiled graph there is no falling back later: torch's function is called here, and raises torch's error.
     return composite.istft(input, window, *arguments)
 
 
 def ready(op: str, input: torch.Tensor, window: torch.Tensor, arguments: tuple) -> Ready | None:
-    """run_stft or run_istft of plain tensors as a function of input and window alone, or None where there is none."""
+    """run_stft or run_istft as a function of input and window alone, for plain tensors. None: there is none."""
     if op == "stft":
         return transforms.ready_stft(input, window, stft_geometry(*input.shape, *arguments))
     *overlap, return_complex = arguments
@@ -97,7 +97,7 @@ def run_istft_window_gradient(
 
 
 def _resolved(tensor: torch.Tensor) -> torch.Tensor:
-    """Without the bits by which torch remembers conjugation and negation: the kernels read memory."""
+    """Without lazy conjugation and negation: the kernels read memory."""
     return tensor.resolve_conj().resolve_neg()
 
 
@@ -153,11 +153,11 @@ _BODIES = {
 
 
 def _own_namespace(attempts: int = 9) -> torch.library.Library:
-    """The namespace of that name, or one with a number where another copy of this package was faster."""
+    """The namespace of that name, or one with a number, if another copy of this package has defined it."""
     for number in range(1, attempts):
         try:
             return torch.library.Library(NAMESPACE if number == 1 else f"{NAMESPACE}_{number}", "DEF")
-        except RuntimeError:  # torch lets each namespace be defined once
+        except RuntimeError:  # a namespace can be defined once
             continue
     return torch.library.Library(NAMESPACE, "DEF")
 
@@ -176,7 +176,7 @@ def define(schema: str) -> None:
 for _schema in SCHEMAS:
     define(_schema)
 for _name, (_body, _fake) in _BODIES.items():
-    # One registration for every backend: the kernels pick the compiler by the tensor's device.
+    # One registration for all backends: the kernels choose their compiler by the tensor's device.
     namespace.impl(_name, _body if _name != "istft" else partial(run_istft, strict=False), "CompositeExplicitAutograd")
     torch.library.register_fake(f"{NAMESPACE}::{_name}", _fake, lib=namespace)
 

@@ -1,4 +1,4 @@
-"""Kaldi's log filterbank energies, as far as a front end without work inside a frame expresses them."""
+"""Kaldi's log filterbank energies, without the options that change single frames."""
 
 from __future__ import annotations
 

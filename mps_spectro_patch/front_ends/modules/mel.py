@@ -12,7 +12,7 @@ from .. import compute, filterbanks, functional
 from ..spec import FrontEnd, dynamic, resolve, resolve_scale
 from .base import ExactBuffers, FrontEndModule
 
-_KEPT_MAX = 64  # calls of one module
+_KEPT_MAX = 64  # kinds of calls that a module caches
 
 
 class MelSpectrogramTransform(FrontEndModule):
@@ -323,12 +323,14 @@ class DynamicMelSpectrogramTransform(ExactBuffers):
         else:
             functional.check_basis(mel_basis, n_fft)
         self.register_buffer("basis", mel_basis.detach().to(torch.float32), persistent=persistent)
-        resolve(n_fft, hop_length, win_length, pad_mode=pad_mode, power=power, normalized=normalized, eps=magnitude_eps)
         scale = resolve_scale(output_scale, log_mode, log_amin, power, top_db, top_db_scope)
+        self._given = dict(
+            n_fft=n_fft, hop_length=hop_length, win_length=win_length, pad_mode=pad_mode, power=power,
+            normalized=normalized, eps=magnitude_eps, scale=scale,
+        )  # fmt: skip
+        resolve(**self._given)  # before any call, the arguments are checked
         self.center, self.n_fft = bool(center), n_fft
         self.use_public_stft, self.window_fn, self.use_mps_kernels = use_public_stft, window_fn, use_mps_kernels
-        self._sizes = n_fft, hop_length, win_length
-        self._rest = pad_mode, power, normalized, magnitude_eps, n_fft // 2 + 1, scale
         self._keeps = use_mps_kernels and not use_public_stft and window_fn in functional.KNOWN_WINDOWS
         self._kept: dict[tuple, tuple[torch.Tensor, FrontEnd]] = {}
 
@@ -359,7 +361,8 @@ class DynamicMelSpectrogramTransform(ExactBuffers):
         return result
 
     def _described(self, x: torch.Tensor, keyshift: float, speed: float, center: bool) -> tuple[torch.Tensor, FrontEnd]:
-        call = dynamic(*self._sizes, keyshift, speed, center, *self._rest)
+        width = self.n_fft // 2 + 1
+        call = dynamic(keyshift=keyshift, speed=speed, center=center, width=width, **self._given)
         return functional.window_of(None, self.window_fn, call.win_length, x), call
 
     def _whole(self, x: torch.Tensor, basis: torch.Tensor, window: torch.Tensor, call: FrontEnd) -> torch.Tensor:
