@@ -226,7 +226,7 @@ def _frame_products(
     )  # fmt: skip
     args = [None, None, stage_twiddles(plan, device), _pair_twiddles(plan, device), None, params, scale]
     sums = empty((groups * plan.frames, n_fft), torch.float32, device)
-    dispatch.recipe(_kernel(plan, kind, device), args, groups, plan.threads, device)(spectrum, signal, sums)
+    dispatch.recipe(kernel(plan, kind, device), args, groups, plan.threads, device)(spectrum, signal, sums)
     return sums
 
 
@@ -284,7 +284,7 @@ def _forward_recipe(
     args = [
         None, None, stage_twiddles(plan, device), _pair_twiddles(plan, device), envelope, None, params, scale,
     ]  # fmt: skip
-    return dispatch.recipe(_kernel(plan, kind, device), args, groups, plan.threads, device)
+    return dispatch.recipe(kernel(plan, kind, device), args, groups, plan.threads, device)
 
 
 @lru_cache(maxsize=1024)
@@ -307,7 +307,7 @@ def _istft_recipe(
     args = [
         None, None, stage_twiddles(plan, device), _pair_twiddles(plan, device), None, None, params, geometry.scale,
     ]  # fmt: skip
-    compiled = _kernel(plan, Kind("msp_istft"), device)
+    compiled = kernel(plan, Kind("msp_istft"), device)
     return dispatch.recipe(compiled, args, geometry.rows * runs, plan.threads, device)
 
 
@@ -322,7 +322,7 @@ def _stft_adjoint_recipe(
     # The kernel counts the bins between 0 and half twice.
     args = [None, None, stage_twiddles(plan, device), pairs, pairs, None, params, geometry.scale / 2]
     kind = Kind("msp_istft", adjoint=True, two_sided=not geometry.onesided)
-    return dispatch.recipe(_kernel(plan, kind, device), args, groups, plan.threads, device), has_gaps
+    return dispatch.recipe(kernel(plan, kind, device), args, groups, plan.threads, device), has_gaps
 
 
 def stft_adjoint_params(
@@ -390,7 +390,7 @@ def _name(plan: Plan, kind: Kind) -> str:
     return "msp_istft_registers" if plan.overlap == "registers" else kind.name
 
 
-def _kernel(plan: Plan, kind: Kind, device: torch.device):
+def kernel(plan: Plan, kind: Kind, device: torch.device):
     name = _name(plan, kind)
     return dispatch.kernel(name, dispatch.file_of(name), plan.defines() + kind.defines(), device.type)
 
