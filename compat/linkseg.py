@@ -46,7 +46,9 @@ def _make(original: Callable, is_active: Callable) -> Callable:
     def encode(encoder, x) -> torch.Tensor | None:
         if is_compiling():  # dynamo would have to look through the stand-in
             return None
-        decibels = torchaudio.mel_decibels(encoder.spec, encoder.amplitude_to_db, x)
+        decibels = torchaudio.mel_decibels(
+            encoder.spec, encoder.amplitude_to_db, x, f"linkseg.{type(encoder).__name__}"
+        )
         if decibels is None:
             return None
         stand_in = _StandIn(encoder, x, decibels)

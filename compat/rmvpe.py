@@ -38,7 +38,7 @@ def _mel(mel, audio, keyshift=0, speed=1, center=True) -> torch.Tensor | None:
     key = f"{keyshift}_{audio.device}"
     if key not in mel.hann_window:
         mel.hann_window[key] = torch.hann_window(call.win_length).to(audio.device)
-    result = compute.try_fused(audio, mel.hann_window[key], mel.mel_basis, call)
+    result = compute.try_fused(audio, mel.hann_window[key], mel.mel_basis, call, "rmvpe.MelSpectrogram")
     if result is None:
         return None
     # Band by band in memory, as the original's: somebody may view it.

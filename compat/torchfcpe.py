@@ -55,7 +55,8 @@ def _mel(mel, y, basis, key_shift, speed, center, window: Callable, no_cache_win
     padded = _padded(signal, call)
     if padded is None:
         return None
-    result = compute.try_fused(padded, window(mel, key_shift, call.win_length, y, no_cache_window), basis, call)
+    made = window(mel, key_shift, call.win_length, y, no_cache_window)
+    result = compute.try_fused(padded, made, basis, call, f"torchfcpe.{type(mel).__name__}")
     return None if result is None else result.transpose(-1, -2)
 
 

@@ -13,9 +13,10 @@ from .structure import made_of
 
 def features(front, waveform) -> torch.Tensor | None:
     """[..., samples] to [..., mels, frames], in one launch."""
+    name = f"{type(front).__module__.partition('.')[0]}.{type(front).__name__}"
     if front.is_db:
-        return torchaudio.mel_decibels(front.mel_stft, front.amplitude_to_db, waveform)
-    return torchaudio.mel(front.mel_stft, waveform, Scale())
+        return torchaudio.mel_decibels(front.mel_stft, front.amplitude_to_db, waveform, name)
+    return torchaudio.mel(front.mel_stft, waveform, Scale(), name)
 
 
 def lacks(module: ModuleType, method: str) -> str | None:

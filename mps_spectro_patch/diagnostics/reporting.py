@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from ..active import options_here
-from ..execution import call_sites, front_end_runner, runner
+from ..execution import call_sites, counters, quarantine
 from ..options import OPS, Options
 from ..patching import hooks, install, layers
 from ..reasons import Reason
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class OpStats:
-    """Eager calls of one op: how many went the fast way, and how many to the original for which reason.
+    """Eager calls of one function: how many went the fast way, and how many to the original for which reason.
 
     errors: exceptions of the fast path that were caught; verified and differed: comparisons with the original, by what
     came of them; seconds: time of the calls by outcome ("fast" or a reason), while watch_calls() was on.
@@ -64,10 +64,10 @@ class OpStats:
 
 
 class Stats(dict):
-    """Op name -> OpStats."""
+    """Name of a function -> OpStats: "stft" and "istft", and the names of front ends that were called."""
 
     def __str__(self) -> str:
-        return "\n".join(f"torch.{op}: {counts}" for op, counts in self.items())
+        return "\n".join(f"{counters.title(name)}: {counts}" for name, counts in self.items())
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class Status:
     projects: dict[str, str]
     registered: tuple[str, ...]
     early_references: tuple[str, ...]
-    quarantined: tuple[runner.Quarantined, ...]
+    quarantined: tuple[quarantine.Quarantined, ...]
     versions: dict[str, str]
 
     def __str__(self) -> str:
@@ -97,30 +97,31 @@ class Status:
 
 
 def stats() -> Stats:
-    """Counts of eager calls since the start or reset_stats(). Calls from compiled code are not counted."""
-    counts, agreed = runner.counts(), runner.agreed()
-    seconds: dict[str, dict[str, float]] = {op: {} for op in OPS}
+    """Counts of eager calls since the start or reset_stats(), of stft, istft and every front end that was called. Calls
+    from compiled code are not counted."""
+    counts, agreed = counters.counts(), counters.agreed()
+    seconds: dict[str, dict[str, float]] = {}
     for site, tally in call_sites.sites().items():
         if tally.timed:
-            seconds[site.op][site.outcome] = seconds[site.op].get(site.outcome, 0.0) + tally.timed
+            of_op = seconds.setdefault(site.op, {})
+            of_op[site.outcome] = of_op.get(site.outcome, 0.0) + tally.timed
     return Stats(
         (
-            op,
+            name,
             OpStats(
-                counts.get((op, None), 0),
-                {reason: count for (name, reason), count in counts.items() if name == op and reason is not None},
-                agreed[op],
-                seconds[op],
+                counts.get((name, None), 0),
+                {reason: count for (one, reason), count in counts.items() if one == name and reason is not None},
+                agreed.get(name, 0),
+                seconds.get(name, {}),
             ),
         )
-        for op in OPS
+        for name in dict.fromkeys((*OPS, *sorted(name for name, _ in counts)))
     )
 
 
 def reset_stats() -> None:
     """Forgets counts, call sites and times. What is not used any more (see status()) stays so."""
-    runner.counts(reset=True)
-    runner.agreed(reset=True)
+    counters.reset()
     call_sites.reset()
 
 
@@ -134,7 +135,6 @@ def watch_calls(on: bool = True, trace: bool = False) -> None:
         call_sites.start(trace)
     else:
         call_sites.stop()
-    layers.settle()
 
 
 def report() -> Table:
@@ -145,7 +145,7 @@ def report() -> Table:
     from .call_table import Row, Table
 
     rows = [
-        Row(f"{site.file}:{site.line}", site.function, f"torch.{site.op}", _words(site), site.device, site.outcome,
+        Row(f"{site.file}:{site.line}", site.function, counters.title(site.op), _words(site), site.device, site.outcome,
             tally.count, tally.count != tally.seen, tally.seconds)
         for site, tally in call_sites.sites().items()
     ]  # fmt: skip
@@ -176,7 +176,7 @@ def status() -> Status:
         projects=install.project_states(),
         registered=tuple(install.registered()),
         early_references=tuple(install.early_references()),
-        quarantined=(*runner.quarantined.values(), *front_end_runner.not_used()),
+        quarantined=quarantine.entries(),
         versions=versions,
     )
 
@@ -198,7 +198,7 @@ def _state(op: str) -> str:
 
 
 def _words(site: call_sites.Site) -> str:
-    names = _PARAMETERS[site.op]
+    names = _PARAMETERS.get(site.op, _OF_FRONT_ENDS)
     return ", ".join(
         f"{name}={_value(value)}" if name else _value(value)
         for name, value in zip(names, site.arguments, strict=True)
@@ -218,4 +218,5 @@ _PARAMETERS = {
              "align_to_window"),
     "istft": ("", "n_fft", "hop", "win", "window", "center", "normalized", "onesided", "length", "return_complex"),
 }  # fmt: skip
+_OF_FRONT_ENDS = ("", "n_fft", "hop", "win", "filterbank")
 _DEFAULTS = {"center": True, "pad_mode": "reflect", "normalized": False, "return_complex": False}

@@ -26,7 +26,7 @@ import torch
 
 from ..kernels import cache_directory, dispatch, fft, read_json, write_file
 from ..options import ACCELERATORS, ENVIRONMENT, Options, logger
-from . import front_end_runner, runner, selftest_cases
+from . import quarantine, selftest_cases
 
 # One plan for each way the kernels have: one simdgroup, several, and on the way back both places for the overlap.
 SIZES = (400, 1024, 4096)
@@ -176,12 +176,10 @@ def _turn_off(outcome: Outcome) -> None:
         why = f"self-test: {check.wrong}"
         if check.op in selftest_cases.FRONT_ENDS:
             is_gradient = check.op == "features_gradient"
-            is_news = front_end_runner.turn_off(check.n_fft, device, is_gradient, why)
+            is_news = quarantine.add_size(check.n_fft, device, is_gradient, why)
             what = f"{'gradients of ' if is_gradient else ''}fused front ends"
         else:
-            which = check.op, check.n_fft, False
-            entry = runner.Quarantined(check.op, fft.describe(*which), str(device), why)
-            is_news = runner.quarantined.setdefault((which, device), entry) is entry
+            is_news = quarantine.add_plan(((check.op, check.n_fft, False), device), why)
             what = f"torch.{check.op}"
         if is_news:
             fresh.append(f"{what} n_fft={check.n_fft} ({check.wrong})")

@@ -92,7 +92,7 @@ def mel_spectrogram(
     )  # fmt: skip
     window = window_of(window, window_fn, call.win_length, x)
     basis = _mel_basis(n_fft // 2 + 1, f_min, f_max, n_mels, sample_rate, norm, mel_scale, x.device, _dtype(x))
-    return compute.compute(x, window, basis, call, use_mps_kernels)
+    return compute.compute(x, window, basis, call, use_mps_kernels, "mel_spectrogram")
 
 
 def dynamic_spectrogram(
@@ -128,7 +128,7 @@ def dynamic_spectrogram(
     window = window_of(window, window_fn, call.win_length, x)
     if use_public_stft:
         return _by_public_stft(x, window, None, call)
-    return compute.compute(x, window, None, call, use_mps_kernels)
+    return compute.compute(x, window, None, call, use_mps_kernels, "dynamic_spectrogram")
 
 
 def dynamic_mel_spectrogram(
@@ -178,7 +178,7 @@ def dynamic_mel_spectrogram(
     window = window_of(None, window_fn, call.win_length, x)
     if use_public_stft:
         return _by_public_stft(x, window, mel_basis, call)
-    return compute.compute(x, window, mel_basis, call, use_mps_kernels)
+    return compute.compute(x, window, mel_basis, call, use_mps_kernels, "dynamic_mel_spectrogram")
 
 
 @remembered

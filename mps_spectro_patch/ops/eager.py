@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch.autograd import forward_ad
 
+from ..tensors import wants_gradient
+
 
 class Ways:
     """The ways into one operator.
@@ -33,7 +35,7 @@ class Ways:
         """While nothing is traced or compiled, of plain tensors or functorch's."""
         if is_transformed():
             return self.functional.apply(*arguments)
-        if torch.is_grad_enabled() and any(isinstance(a, torch.Tensor) and a.requires_grad for a in arguments[:3]):
+        if wants_gradient(*(a for a in arguments[:3] if isinstance(a, torch.Tensor))):
             return self.eager.apply(*arguments)
         return self.body(*arguments)
 

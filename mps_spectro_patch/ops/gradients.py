@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from ..tensors import wants_gradient
 from . import batching, composite, operators
 from .eager import Ways, is_transformed
 from .operators import NAMESPACE
@@ -156,17 +157,13 @@ for _name in operators.NAMES:
 
 def eager_stft(input: torch.Tensor, window: torch.Tensor, *arguments: Any) -> torch.Tensor:
     """stft while nothing is traced or compiled, of plain tensors or functorch's. arguments: as the operator's."""
-    if arguments[3] and _learns(window):
+    if arguments[3] and wants_gradient(window) and not is_transformed():
         input = input.clone()  # torch keeps the padded signal, so the program may change its own in place
     return WAYS["stft"].forward(input, window, *arguments)
 
 
 def eager_istft(input: torch.Tensor, window: torch.Tensor, *arguments: Any) -> torch.Tensor:
     """istft likewise. Raises UseOriginal where torch must decide whether it can be inverted."""
-    if _learns(window):
+    if wants_gradient(window) and not is_transformed():
         input = input.clone()  # torch keeps what it made of the spectrum
     return WAYS["istft"].forward(input, window, *arguments)
-
-
-def _learns(window: torch.Tensor) -> bool:
-    return window.requires_grad and torch.is_grad_enabled() and not is_transformed()

@@ -12,6 +12,7 @@ import torch
 
 from ..kernels import IstftGeometry, Ready, StftGeometry, transforms
 from ..reasons import Reason, UseOriginal
+from ..tensors import without_bits
 from . import composite
 
 NAMESPACE = "mps_spectro_patch"
@@ -45,7 +46,7 @@ def run_stft(
     """[rows, samples] to [rows, bins, frames] complex64, in torch's memory order."""
     rows, samples = input.shape
     geometry = stft_geometry(rows, samples, n_fft, hop_length, win_length, pad, pad_mode, normalized, onesided)
-    return transforms.stft(_resolved(input), _resolved(window), geometry)
+    return transforms.stft(without_bits(input), without_bits(window), geometry)
 
 
 def run_stft_adjoint(
@@ -64,7 +65,7 @@ def run_stft_adjoint(
     """The gradient [rows, samples] of stft's input, for that of its output."""
     rows = gradient.shape[0]
     geometry = stft_geometry(rows, samples, n_fft, hop_length, win_length, pad, pad_mode, normalized, onesided)
-    return transforms.stft_adjoint(_resolved(gradient), _resolved(window), geometry, complex_input)
+    return transforms.stft_adjoint(without_bits(gradient), without_bits(window), geometry, complex_input)
 
 
 def run_stft_window_gradient(
@@ -81,7 +82,7 @@ def run_stft_window_gradient(
 ) -> torch.Tensor:
     """The gradient [win_length] of stft's window, for that of its output."""
     geometry = stft_geometry(*input.shape, n_fft, hop_length, win_length, pad, pad_mode, normalized, onesided)
-    return transforms.stft_window_gradient(_resolved(gradient), _resolved(input), window, geometry)
+    return transforms.stft_window_gradient(without_bits(gradient), without_bits(input), window, geometry)
 
 
 def run_istft(
@@ -100,7 +101,7 @@ def run_istft(
     """[rows, bins, frames] to [rows, length]. strict: UseOriginal where torch must decide if it can be inverted."""
     rows, _, frames = input.shape
     geometry = istft_geometry(rows, frames, n_fft, hop_length, win_length, center, normalized, onesided, length)
-    signal = transforms.istft(_resolved(input), _resolved(window), geometry, return_complex)
+    signal = transforms.istft(without_bits(input), without_bits(window), geometry, return_complex)
     if signal is not None:
         return signal
     if strict:
@@ -133,7 +134,7 @@ def run_istft_adjoint(
     """The gradient [rows, bins, frames] of istft's input, for that of its output."""
     rows, length = gradient.shape
     geometry = istft_geometry(rows, frames, n_fft, hop_length, win_length, center, normalized, onesided, length)
-    return _invertible(transforms.istft_adjoint(_resolved(gradient), _resolved(window), geometry))
+    return _invertible(transforms.istft_adjoint(without_bits(gradient), without_bits(window), geometry))
 
 
 def run_istft_window_gradient(
@@ -151,13 +152,8 @@ def run_istft_window_gradient(
     rows, _, frames = input.shape
     length = gradient.shape[1]
     geometry = istft_geometry(rows, frames, n_fft, hop_length, win_length, center, normalized, onesided, length)
-    gradient, input, window = map(_resolved, (gradient, input, window))
+    gradient, input, window = map(without_bits, (gradient, input, window))
     return _invertible(transforms.istft_window_gradient(gradient, input, window, geometry))
-
-
-def _resolved(tensor: torch.Tensor) -> torch.Tensor:
-    """Without the bits by which torch remembers conjugation and negation: the kernels read memory."""
-    return tensor.resolve_conj().resolve_neg()
 
 
 def _invertible(result: torch.Tensor | None) -> torch.Tensor:

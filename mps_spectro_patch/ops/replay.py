@@ -1,5 +1,4 @@
-"""Calls with a gradient that were made before (see execution/ready.py): both passes are launched by what is known of
-them.
+"""Calls with a gradient, as execution/call_cache.py keeps them: both passes are launched by what is known of them.
 
 For the gradient of the signal or the spectrum. Where the backward pass is recorded, transformed or watched itself, it
 takes the operators' own way.
@@ -13,33 +12,36 @@ from typing import Any
 import torch
 
 from ..kernels import Ready, starts_at_pair, transforms
+from ..tensors import has_bits
 from . import gradients, operators
 from .eager import is_transformed, is_watched
-
-_LIMIT = 8  # layouts of gradients that are remembered per call
 
 
 class Known:
     """What is known of one call. run: its forward pass; adjoint: the operator of the backward pass, and its arguments
     behind gradient and window; make: finds the launch of that for one layout of gradients."""
 
-    __slots__ = ("run", "adjoint", "arguments", "make", "launches")
+    __slots__ = ("run", "adjoint", "arguments", "make", "last")
 
     def __init__(self, run: Ready, adjoint: str, arguments: tuple, make: Callable[..., Ready | None]) -> None:
         self.run, self.adjoint, self.arguments, self.make = run, adjoint, arguments, make
-        self.launches: dict[tuple, Ready | None] = {}
+        self.last: tuple[tuple | None, Ready | None] = None, None  # the last layout of gradients, and its launch
 
     def __call__(self, input: torch.Tensor, window: torch.Tensor) -> torch.Tensor | None:
         return _Recorded.apply(input, window, self)
 
     def backward(self, gradient: torch.Tensor, window: torch.Tensor) -> torch.Tensor:
         if _is_plain(gradient):
-            key = gradient.stride(), starts_at_pair(gradient), starts_at_pair(window)
-            launch = self.launches.get(key, False)
-            if launch is False:
-                if len(self.launches) >= _LIMIT:
-                    self.launches.clear()
-                launch = self.launches[key] = self.make(gradient, window)
+            if self.adjoint == "istft_adjoint" and gradient.stride(1) != 1:  # of a sum() all strides are 0
+                gradient = gradient.contiguous()
+            layout = (
+                gradient.stride(), starts_at_pair(gradient), starts_at_pair(window), gradient.is_conj(),
+                gradient.is_neg(),
+            )  # fmt: skip
+            known, launch = self.last
+            if known != layout:
+                launch = None if has_bits(gradient) else self.make(gradient, window)
+                self.last = layout, launch
             result = None if launch is None else launch(gradient, window)
             if result is not None:
                 return result
@@ -78,7 +80,5 @@ def known(op: str, input: torch.Tensor, window: torch.Tensor, arguments: tuple) 
 
 
 def _is_plain(gradient: Any) -> bool:
-    """Whether the gradient is what it seems, in memory too, and nobody wants to know how it is made."""
-    return not (
-        is_watched(gradient) or is_transformed() or torch.is_grad_enabled() or gradient.is_conj() or gradient.is_neg()
-    )
+    """Whether the gradient is what it seems, and nobody wants to know how it is made."""
+    return not (is_watched(gradient) or is_transformed() or torch.is_grad_enabled())

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 
 from .. import active, pending
-from ..execution import runner
+from ..execution import launches
 from ..options import OPS, Options, logger
 from . import early_names, hooks, layers
 
@@ -63,7 +63,7 @@ def enable(
     )
     _check(options)
     with _lock:
-        runner.load_operators()  # before anything changes: this may fail
+        launches.load_operators()  # before anything changes: this may fail
         if "mps" in options.devices:
             from ..execution import selftest  # with all the kernels, which importing the package does not load
 
@@ -72,7 +72,6 @@ def enable(
         _holders[_PROCESS] = _Holder(options, 1)
         _apply()
         active.process = options
-        layers.settle()
         return _patched(options)
 
 
@@ -84,7 +83,6 @@ def disable() -> None:
     """
     with _lock:
         active.process = None
-        layers.settle()
         _holders.pop(_PROCESS, None)
         _apply()
 
@@ -98,7 +96,7 @@ def hold(owner: active.Owner, options: Options) -> None:
     """Keeps patched what `options` want until as many let_go(owner)."""
     _check(options)
     with _lock:
-        runner.load_operators()  # before anything changes: this may fail
+        launches.load_operators()  # before anything changes: this may fail
         _follow_rule()
         count = _holders[owner].count if owner in _holders else 0
         _holders[owner] = _Holder(options, count + 1)

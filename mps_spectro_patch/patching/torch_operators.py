@@ -14,12 +14,10 @@ from typing import Any
 import torch
 from torch._C import DispatchKey
 
-from .. import routing
 from ..active import options_here
-from ..execution import call_sites, runner
+from ..execution import runner
 from ..ops import composite
 from ..options import logger
-from ..reasons import Reason
 
 # A device's own key alone would lose gradients without a word; its autograd key alone is not asked in inference mode.
 KEYS = {"mps": ("MPS", "AutogradMPS"), "cuda": ("CUDA", "AutogradCUDA"), "cpu": ("CPU", "AutogradCPU")}
@@ -133,20 +131,10 @@ def _act(op: str, plain: Callable, arguments: tuple) -> torch.Tensor:
         or torch._C._get_tracing_state() is not None  # else jit.trace would record nothing of ours, and lose the call
     ):  # fmt: skip
         return plain(*arguments)
-    with runner.busy():
-        if call_sites.is_due(op):
-            return call_sites.call(op, arguments, lambda: _decide(op, options, plain, arguments))
-        return _decide(op, options, plain, arguments)
-
-
-def _decide(op, options, plain, arguments) -> torch.Tensor:
-    input = arguments[0]
-    decision = routing.decide(op, options.flags, arguments)
-    if decision is Reason.DEVICE:
+    if not options.concerns(arguments[0]):
         return plain(*arguments)
-    if isinstance(decision, Reason):
-        return runner.fall_back(op, decision, options, lambda: plain(*arguments))
-    return runner.run(op, options, input, arguments[4], decision, lambda: plain(*arguments))
+    with runner.busy():
+        return runner.call(op, options, arguments, plain, arguments, {}, cached=False)
 
 
 _ARGUMENTS = {"stft": _stft_arguments, "istft": _istft_arguments}

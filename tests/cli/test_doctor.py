@@ -10,7 +10,7 @@ import torch
 from mps_spectro_patch import compat, kernels
 from mps_spectro_patch.cli import commands
 from mps_spectro_patch.diagnostics import doctor, doctor_front_ends, doctor_kernels
-from mps_spectro_patch.execution import front_end_runner, runner
+from mps_spectro_patch.execution import quarantine
 from mps_spectro_patch.kernels.launch import feature_passes, features, transforms
 
 
@@ -135,7 +135,7 @@ def test_what_comes_behind_the_features_is_looked_at_too(broken, words, run, onl
 def test_front_ends_that_are_turned_off_are_not_taken_for_right(run, only, torch_device):
     only("are_right")
     device = torch.zeros(0, device=torch_device).device
-    front_end_runner.turn_off(400, device, False, "the self-test found it wrong")
+    quarantine.add_size(400, device, False, "the self-test found it wrong")
     code, output = run()
     assert code == 1 and "n_fft=400, log-mel: RuntimeError: the kernels did not take this call" in output
     assert f"front ends n_fft=400 on {device}: the self-test found it wrong" in output
@@ -157,7 +157,7 @@ def test_a_device_that_is_not_there_ends_it(capsys):
 
 def test_a_plan_that_failed_in_this_process_is_told(run, only):
     only()
-    runner.quarantined["stft", 400] = runner.Quarantined("stft", "some plan", "mps:0", "it was wrong")
+    quarantine.plans["stft", 400] = quarantine.Quarantined("stft", "some plan", "mps:0", "it was wrong")
     code, output = run()
     assert code == 1 and "some plan on mps:0: it was wrong" in output
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import mps_spectro_patch as msp
-from mps_spectro_patch.execution import runner
+from mps_spectro_patch.execution import launches
 from mps_spectro_patch.ops import composite
 from mps_spectro_patch.patching import torch_operators
 
@@ -157,8 +157,8 @@ def test_errors_and_fallbacks_are_torchs(signal, reach):
 
 
 def test_a_wrong_result_is_noticed_by_comparison_with_the_operator_itself(signal, reach, monkeypatch):
-    right = runner.ops.eager_stft
-    monkeypatch.setattr(runner.ops, "eager_stft", lambda *args: right(*args) * 1.01)
+    right = launches.ops.eager_stft
+    monkeypatch.setattr(launches.ops, "eager_stft", lambda *args: right(*args) * 1.01)
     with pytest.warns(RuntimeWarning, match="differs"):
         close(signal.stft(), signal.spectrum)
     close(signal.stft(), signal.spectrum)

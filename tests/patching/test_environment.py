@@ -73,9 +73,9 @@ def test_import_costs_at_most_20_ms_beyond_torch(run_python, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("call", "bounds"), [("none of ours", {"stft": 2, "istft": 2}), ("refused before", {"stft": 2.5, "istft": 3.5})]
+    ("call", "bounds"), [("none of ours", {"stft": 2, "istft": 2}), ("refused before", {"stft": 5, "istft": 5})]
 )
-def test_a_call_that_falls_back_costs_about_2_us_more(call, bounds, run_python):
+def test_a_call_that_falls_back_costs_few_microseconds_more(call, bounds, run_python):
     """Over a function that does nothing, in turns and by the minimum: a busy machine only adds noise.
 
     A slow machine has its 2 us stretched by how long it takes for a call that does nothing: 0.7 us where 2 us were set.

@@ -53,7 +53,8 @@ class FrontEndModule(ExactBuffers):
         if torch.jit.is_scripting():
             return self._composed(x)
         else:  # TorchScript compiles one branch only where it is spelt like this
-            return compute.compute(x, self._own("window"), self._own("basis"), self.call, self.use_mps_kernels)
+            tensors = x, self._own("window"), self._own("basis")
+            return compute.compute(*tensors, self.call, self.use_mps_kernels, type(self).__name__)
 
     def _follow(self, call: FrontEnd) -> None:
         """Takes the call, and takes it apart for TorchScript, which knows no dataclasses."""

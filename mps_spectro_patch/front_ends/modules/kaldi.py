@@ -65,4 +65,5 @@ class KaldiFbankTransform(FrontEndModule):
         if torch.jit.is_scripting():
             return self._composed(x)
         else:
-            return compute.compute(x, self._own("window"), self._own("basis"), self.call, self.use_mps_kernels)
+            tensors = x, self._own("window"), self._own("basis")
+            return compute.compute(*tensors, self.call, self.use_mps_kernels, type(self).__name__)

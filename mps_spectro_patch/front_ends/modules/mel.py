@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch.compiler import is_dynamo_compiling
 
-from ... import routing
+from ...execution import call_cache
 from .. import compute, filterbanks, functional
 from ..compute import FrontEnd
 from .base import ExactBuffers, FrontEndModule
@@ -210,17 +210,17 @@ class DynamicMelSpectrogramTransform(ExactBuffers):
         if is_dynamo_compiling() or not self._keeps:
             return self._whole(x, basis, keyshift, speed, center)
         key = keyshift, speed, center, x.dtype, x.device
-        kept = self._kept.get(key)
-        if kept is not None and (result := compute.again(x, kept[0], basis, kept[1])) is not None:
-            return result
-        result = self._whole(x, basis, keyshift, speed, center)
-        if kept is None and routing.is_plain_eager():
-            if len(self._kept) >= _KEPT_MAX:
-                self._kept.clear()
+        is_plain = call_cache.is_plain_eager()  # what a mode makes, fake tensors say, is nothing for calls without it
+        kept = self._kept.get(key) if is_plain else None
+        if kept is None:
             call = functional.dynamic(*self._sizes, keyshift, speed, center, *self._rest)
-            window_fn = self._arguments["window_fn"]
-            self._kept[key] = functional.window_of(None, window_fn, call.win_length, x), call
-        return result
+            kept = functional.window_of(None, self._arguments["window_fn"], call.win_length, x), call
+            if is_plain:
+                if len(self._kept) >= _KEPT_MAX:
+                    self._kept.clear()
+                self._kept[key] = kept
+        functional.check_basis(basis, self._sizes[0])
+        return compute.compute(x, kept[0], basis, kept[1], name=type(self).__name__)
 
     def _whole(self, x: torch.Tensor, basis: torch.Tensor, keyshift: float, speed: float, center: bool) -> torch.Tensor:
         return functional.dynamic_mel_spectrogram(

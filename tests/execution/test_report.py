@@ -84,10 +84,10 @@ def test_explain_takes_everything_that_means_the_same_call(signal, on):
 
 
 def test_explain_gives_the_reason_and_runs_nothing(signal, on, monkeypatch):
-    from mps_spectro_patch.execution import runner
+    from mps_spectro_patch.execution import launches
 
     msp.enable(**on)
-    monkeypatch.setattr(runner, "ops", None)  # any launch would fail
+    monkeypatch.setattr(launches, "ops", None)  # any launch would fail
     route = msp.explain(torch.stft, signal.x, 400, window=signal.window)
     assert not route.fast and route.reason is Reason.REAL_OUTPUT and Reason.REAL_OUTPUT.words in str(route)
     assert msp.explain(torch.stft, signal.x, 400, window=signal.window, return_complex=True).fast
@@ -121,9 +121,7 @@ def rows_of(table, outcome):
     return [row for row in table if row.outcome == outcome]
 
 
-def test_stats_tell_verifications_errors_and_on_request_times(signal, on, monkeypatch):
-    from mps_spectro_patch.execution import runner
-
+def test_stats_tell_verifications_errors_and_on_request_times(signal, on, falsify):
     with msp.accelerated(**on):
         signal.stft()
         signal.istft()
@@ -131,11 +129,10 @@ def test_stats_tell_verifications_errors_and_on_request_times(signal, on, monkey
         msp.watch_calls()
         try:
             signal.stft()
-            right = runner.ops.eager_stft
-            monkeypatch.setattr(runner.ops, "eager_stft", lambda *args: right(*args) * 2)
+            falsify("stft", lambda spectrum: spectrum * 2)
             with pytest.warns(RuntimeWarning):
                 torch.stft(signal.x, 512, window=torch.ones(512, device=signal.x.device), return_complex=True)
-            monkeypatch.setattr(runner.ops, "eager_stft", lambda *args: 1 / 0)
+            falsify("stft", lambda _: 1 / 0)
             with pytest.warns(RuntimeWarning):
                 torch.stft(signal.x, 256, window=torch.ones(256, device=signal.x.device), return_complex=True)
         finally:
