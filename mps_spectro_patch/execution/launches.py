@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch._subclasses.fake_tensor import FakeTensor
 
-from ..reasons import Call, Reason, UseOriginal
+from ..reasons import Call
 from ..tensors import has_bits, wants_gradient, without_bits
 from . import torch_warnings
 

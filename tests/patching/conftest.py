@@ -6,7 +6,6 @@ import textwrap
 
 import pytest
 
-
 COMPILING = """
 import mps_spectro_patch as msp
 
