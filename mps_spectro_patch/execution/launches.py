@@ -33,7 +33,7 @@ def launch(op: str, input: torch.Tensor, window: torch.Tensor | None, call: Call
     # Eager calls take a shorter way than through the dispatcher, which costs as much as the operator's body.
     direct = eager and type(input) is not FakeTensor and not torch._C._len_torch_dispatch_stack()
     if window is None:
-        win_length = call.arguments[2]
+        win_length = call.arguments.win_length
         window = (
             ones(win_length, input.device)
             if direct

@@ -37,7 +37,7 @@ def judge(
 ) -> tuple[str, bool]:
     """(what is wrong with launch(input, window), or nothing; whether there was anything to compare)."""
     finite = comparison.is_finite(input)
-    used = launches.ones(call.arguments[2], input.device) if window is None else window
+    used = launches.ones(call.arguments.win_length, input.device) if window is None else window
     weight = comparison.envelope(used, call.arguments, input.shape[-1]) if op == "istft" else None
     wrong = comparison.difference(result, theirs, weight, everywhere=finite)
     if wrong and op == "istft" and _ends_leak(result, theirs, weight, finite, input, used, call):
@@ -81,7 +81,7 @@ def _ends_leak(
 ) -> bool:
     """Whether all that is wrong is what torch's irfft makes of imaginary parts that it documents as ignored: those of
     bin 0 and of half an even n_fft. cuFFT lets them through at some sizes (pytorch issue 154496)."""
-    n_fft, onesided = call.arguments[0], call.arguments[5]
+    n_fft, onesided = call.arguments.n_fft, call.arguments.onesided
     if not onesided or result.is_complex():
         return False
     with torch.no_grad():

@@ -1,17 +1,15 @@
 """From a waveform to features: one resolved call of a front end, and how it is run: fused where there are kernels,
 else composed of torch's own functions, with the same numbers.
 
-Fused are signals on Apple GPUs, always, and those on devices that enable() or accelerated() name. What the arguments of
-the public functions mean is decided in front_ends/functional.py and transforms/; here they are plain data.
+Fused are signals on Apple GPUs, always, and those on devices that enable() or accelerated() name. What such a
+call is, is described in spec.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import lru_cache, partial, wraps
+from functools import partial
 from math import prod
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensor
@@ -19,72 +17,15 @@ from torch.autograd import forward_ad
 from torch.compiler import is_compiling, is_dynamo_compiling
 
 from .. import active, routing
+from ..arguments import FeatureArguments
 from ..execution import call_cache, call_sites, counters, launches, load_operators, quarantine, runner
-from ..kernels import Ready, fft, hashed_once
+from ..kernels import Ready, fft
 from ..options import Options
 from ..reasons import Reason
 from ..tensors import PLAIN, has_bits, wants_gradient
-
-
-def remembered(function: Callable) -> Callable:
-    """`function` with a cache, which compiled code does not see: dynamo warns of caches, and folds constants anyway."""
-    cached = lru_cache(maxsize=1024)(function)
-
-    @wraps(function)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        return function(*args, **kwargs) if is_compiling() else cached(*args, **kwargs)
-
-    return call
-
+from .spec import FrontEnd, Scale, remembered
 
 _FUSED_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
-
-
-@hashed_once
-@dataclass(frozen=True)
-class Scale:
-    """From bands to output: the values themselves ("linear"), or factor * log(...) + offset of max(v, amin) ("clamp"),
-    v + amin ("add") or 1 + v / amin ("log1p").
-
-    below: then nothing is lower than this below the largest value of all rows of the last batch dimension ("batch", as
-    torchaudio has it), of every row ("item") or of everything ("all"); then times after_factor, plus after_offset.
-    deviation_eps: then less the mean over time and divided by the deviation plus this, feature by feature.
-    """
-
-    scale: str = "linear"
-    amin: float = 1.0
-    factor: float = 1.0
-    offset: float = 0.0
-    below: float | None = None
-    scope: str = "batch"
-    after_factor: float = 1.0
-    after_offset: float = 0.0
-    deviation_eps: float | None = None
-
-
-@hashed_once
-@dataclass(frozen=True)
-class FrontEnd:
-    """Everything of a call but its tensors.
-
-    pad: zeros added to both ends first; window_norm: the spectrum is divided by the root of the window's energy;
-    width: bins that are kept or filled up with zeros, where there is no filterbank (None: all); dropped: frames at the
-    end that are left out. eps and gain: (|X|^power + eps) * gain, eps under the root of power 1.
-    """
-
-    n_fft: int
-    hop_length: int
-    win_length: int
-    center: bool = True
-    pad_mode: str = "reflect"
-    pad: int = 0
-    power: float = 2.0
-    eps: float = 0.0
-    gain: float = 1.0
-    window_norm: bool = False
-    width: int | None = None
-    dropped: int = 0
-    scale: Scale = Scale()
 
 
 def compute(
@@ -165,7 +106,7 @@ def _compute(
     if one.outer_pad and (must or one.obstacle is None):
         rows = torch.nn.functional.pad(rows, (one.outer_pad, one.outer_pad))
     if not rows.shape[0]:
-        values = rows.new_zeros((0, max(0, one.frames), one.arguments[5]), dtype=window.dtype).transpose(1, 2)
+        values = rows.new_zeros((0, max(0, one.frames), one.arguments.width), dtype=window.dtype).transpose(1, 2)
         return _unfolded(values, shape[:-1])
 
     result, reason = None, None
@@ -183,7 +124,7 @@ def _compute(
 class _Resolved(NamedTuple):
     """What follows from a call and the sizes of its tensors."""
 
-    arguments: tuple  # of the operator, behind its tensors
+    arguments: FeatureArguments  # of the operator, behind its tensors
     frames: int
     rows_per_item: int
     outer_pad: int  # zeros that a copy of the waveform gets first
@@ -202,19 +143,13 @@ def _resolved(call: FrontEnd, shape: torch.Size, window: int, bands: int | None)
     elif call.pad:
         outer_pad = call.pad
         samples += 2 * outer_pad
-    bins = call.n_fft // 2 + 1
-    width = bands if bands is not None else bins if call.width is None else call.width
-    scale = call.scale
-    arguments = (
-        call.n_fft, call.hop_length, call.win_length, pad, pad_mode, width, call.dropped, float(call.power),
-        float(call.eps), float(call.gain), scale.scale, float(scale.amin), float(scale.factor), float(scale.offset),
-    )  # fmt: skip
-    if scale.scope == "all":
+    arguments = call.arguments(bands, pad, pad_mode)
+    if call.scale.scope == "all":
         rows_per_item = rows
     else:
-        rows_per_item = 1 if scale.scope == "item" or not batch else batch[-1]
+        rows_per_item = 1 if call.scale.scope == "item" or not batch else batch[-1]
     frames = 1 + (samples + 2 * pad - call.n_fft) // call.hop_length - call.dropped
-    return _Resolved(arguments, frames, rows_per_item, outer_pad, _obstacle(rows, samples, window, *arguments[:6]))
+    return _Resolved(arguments, frames, rows_per_item, outer_pad, _obstacle(rows, samples, window, arguments))
 
 
 def is_accelerated(x: torch.Tensor) -> bool:
@@ -264,11 +199,9 @@ def why_composed(rows: torch.Tensor, window: torch.Tensor) -> Reason | None:
     return routing.surroundings(rows, window, routing.active_transforms())
 
 
-def _obstacle(
-    rows: int, samples: int, window: int, n_fft: int, hop_length: int, win_length: int, pad: int, pad_mode: str,
-    width: int,
-) -> Reason | None:  # fmt: skip
+def _obstacle(rows: int, samples: int, window: int, call: FeatureArguments) -> Reason | None:
     """Why torch would not compute this call, or the kernels cannot."""
+    n_fft, hop_length, win_length, pad, pad_mode, *_ = call
     if n_fft < 2 or not _supports(n_fft):
         return Reason.N_FFT
     if hop_length < 1:
@@ -285,7 +218,7 @@ def _obstacle(
     if (pad_mode == "reflect" and pad >= samples) or (pad_mode == "circular" and pad > samples):
         return Reason.PAD_LENGTH
     frames = 1 + (padded - n_fft) // hop_length
-    largest = max(width, n_fft // 2 + 1)  # a backward pass has the bins in memory
+    largest = max(call.width, n_fft // 2 + 1)  # a backward pass has the bins in memory
     if padded >= routing.SAMPLES_MAX or rows * padded >= routing.ELEMENTS_MAX:
         return Reason.TOO_LARGE
     return Reason.TOO_LARGE if rows * frames * largest >= routing.ELEMENTS_MAX else None

@@ -1,7 +1,7 @@
-"""Calls with a gradient, as execution/call_cache.py keeps them: both passes are launched by what is known of them.
+"""Cached calls with a gradient (see execution/call_cache.py): the launches of both passes are part of the entry.
 
-For the gradient of the signal or the spectrum. Where the backward pass is recorded, transformed or watched itself, it
-takes the operators' own way.
+Only for the gradient of the signal or the spectrum. A backward pass that is itself recorded, transformed or seen by a
+mode uses the operators.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from .eager import is_transformed, is_watched
 
 
 class Known:
-    """What is known of one call. run: its forward pass; adjoint: the operator of the backward pass, and its arguments
-    behind gradient and window; make: finds the launch of that for one layout of gradients."""
+    """The cached launches of one call. run: the forward pass. adjoint: the operator of the backward pass, with its
+    arguments after gradient and window. make: finds the launch of that for one layout of gradients."""
 
     __slots__ = ("run", "adjoint", "arguments", "make", "last")
 
@@ -63,8 +63,10 @@ class _Recorded(torch.autograd.Function):
 
 
 def known(op: str, input: torch.Tensor, window: torch.Tensor, arguments: tuple) -> Known | None:
-    """A call of stft or istft with a gradient of its input as a function of input and window alone, or None. window:
-    without gaps or bits. arguments: the operator's."""
+    """stft or istft, with the gradient of its input, as a function of input and window alone. None: there is none.
+
+    window: contiguous, without lazy conjugation or negation. arguments: the operator's.
+    """
     run = operators.ready(op, input, window, arguments)
     if run is None:
         return None

@@ -1,0 +1,209 @@
+// What a frame's spectrum becomes while it is still in registers: powers, bands of a filterbank, a scale. Never written:
+// the spectrum itself.
+//
+// MSP_POWER: 1, 2, or 0 for any other, then the exponent is an argument. MSP_BANDED: powers go through a filterbank of
+// narrow bands; otherwise they are the output. MSP_GRADIENT: the output is the gradient of the spectrum instead, for a
+// given gradient of the features, or with MSP_FEATURES stays in registers. MSP_SLOT_PAIRS: float2 of threadgroup memory
+// per frame.
+
+#include "fft/stockham.metal"
+
+#if MSP_GRADIENT
+#define MSP_FEATURE float2
+#else
+#define MSP_FEATURE float
+#endif
+
+#if MSP_FEATURES
+#define MSP_STORE_GRADIENT(value) v[q] = value
+#else
+#define MSP_STORE_GRADIENT(value) if (live) output[k] = value
+#endif
+
+#define MSP_SCALE_LINEAR 0
+#define MSP_SCALE_CLAMP 1
+#define MSP_SCALE_ADD 2
+#define MSP_SCALE_LOG1P 3
+
+struct MspFeatures {
+  int bins;        // of the spectrum
+  int width;       // features per frame
+  int rounds;      // of bands: each lane takes one band per round
+  int reach;       // bands that a bin may belong to (MSP_GRADIENT)
+  int scale;       // one of MSP_SCALE_*
+  float exponent;  // of |X|^2
+  float eps;       // under the root of power 1, else added to the power
+  float gain;      // times the power
+  float amin;
+  float factor;    // of the logarithm
+  float offset;
+
+  float power(float2 x) const {
+    const float square = x.x * x.x + x.y * x.y;
+#if MSP_POWER == 1
+    return metal::sqrt(square + eps) * gain;
+#elif MSP_POWER == 2
+    return (square + eps) * gain;
+#else
+    return (metal::pow(square, exponent) + eps) * gain;
+#endif
+  }
+
+  // The gradient of power() with respect to x, in torch's convention, for that of its result: zero where x is zero, as
+  // torch has it (and NaN there for powers below one, as torch has it as well).
+  float2 power_gradient(float2 x, float gradient) const {
+    const float square = x.x * x.x + x.y * x.y;
+#if MSP_POWER == 1
+    const float root = metal::sqrt(square + eps);
+    return root == 0.0f ? float2(0.0f, 0.0f) : x * (gradient * gain / root);
+#elif MSP_POWER == 2
+    return x * (2.0f * gradient * gain);
+#else
+    if (square == 0.0f && exponent > 0.5f) return float2(0.0f, 0.0f);
+    return x * (2.0f * exponent * metal::pow(square, exponent - 1.0f) * gradient * gain);
+#endif
+  }
+
+  // NaN stays NaN, as in torch.clamp.
+  float scaled(float value) const {
+    if (scale == MSP_SCALE_LINEAR) return value;
+    if (scale == MSP_SCALE_CLAMP) return factor * metal::log(value < amin ? amin : value) + offset;
+    if (scale == MSP_SCALE_ADD) return factor * metal::log(value + amin) + offset;
+    // log(1 + t) to full precision for small t (Kahan): what rounding does to 1 + t cancels in the quotient.
+    const float t = value / amin;
+    const float u = 1.0f + t;
+    return factor * (u == 1.0f ? t : u == INFINITY ? u : metal::log(u) * (t / (u - 1.0f))) + offset;
+  }
+
+  float scaled_gradient(float value, float gradient) const {
+    if (scale == MSP_SCALE_LINEAR) return gradient;
+    if (scale == MSP_SCALE_CLAMP) return value >= amin ? gradient * factor / value : 0.0f;
+    return gradient * factor / (value + amin);
+  }
+};
+
+// Where the tables of a filterbank are.
+struct MspBands {
+  const device int* layout;      // per round: first row of weights, rows; then per round and lane: first pair of bins
+  const device float2* weights;  // rows of one pair per lane
+  const device int* first;       // per bin: the first band that it belongs to (MSP_GRADIENT)
+  const device float* shares;    // reach rows of one weight per bin (MSP_GRADIENT)
+};
+
+// From a kernel's parameters.
+template <class PARAMS>
+inline MspFeatures msp_wanted_features(int bins, constant PARAMS& params, constant MspFeatureScale& scale) {
+  MspFeatures features;
+  features.bins = bins;
+  features.width = params.width;
+  features.rounds = params.rounds;
+  features.reach = params.reach;
+  features.scale = params.scale;
+  features.exponent = scale.exponent;
+  features.eps = scale.eps;
+  features.gain = scale.gain;
+  features.amin = scale.amin;
+  features.factor = scale.factor;
+  features.offset = scale.offset;
+  return features;
+}
+
+inline MspBands msp_bands(
+    const device int* layout, const device float2* weights, const device int* first, const device float* shares) {
+  MspBands bands;
+  bands.layout = layout;
+  bands.weights = weights;
+  bands.first = first;
+  bands.shares = shares;
+  return bands;
+}
+
+// One band of the frame whose powers are in `powers`: those of a round have their weights side by side.
+inline float msp_band(const threadgroup float* powers, MspBands bands, int rounds, int round, int lane) {
+  const int row = bands.layout[2 * round], rows = bands.layout[2 * round + 1];
+  const int begin = bands.layout[2 * rounds + round * MSP_LANES + int(lane)];
+  const threadgroup float2* pairs = (const threadgroup float2*)powers + begin;
+  const device float2* weights = bands.weights + row * MSP_LANES + int(lane);
+  float2 sum = float2(0.0f, 0.0f);
+  for (int i = 0; i < rows; ++i) sum = sum + pairs[i] * weights[i * MSP_LANES];
+  return sum.x + sum.y;
+}
+
+// From the bins in v to the output. BINS says which bin v[q] is, negative where it is none.
+// gradient: of the frame's features, `gradient_stride` apart (MSP_GRADIENT).
+template <class BINS>
+inline void msp_finish_frame(
+    thread float2* v, BINS owner, threadgroup float* memory, MspFeatures features, MspBands bands,
+    const device float* gradient, int gradient_stride, bool has_gradient, device MSP_FEATURE* output, bool live,
+    thread float* largest, int lane) {
+#if MSP_BANDED
+#pragma unroll
+  for (int q = 0; q < BINS::COUNT; ++q) {
+    const int k = owner.bin(q, lane);
+    if (k >= 0) memory[k] = features.power(v[q]);
+  }
+  if (lane == 0 && features.bins % 2 == 1) memory[features.bins] = 0.0f;  // bands are added up in pairs
+  MSP_SYNC();
+#if MSP_GRADIENT
+  threadgroup float* band_gradients = memory + (features.bins + 1) / 2 * 2;
+#endif
+  for (int round = 0; round < features.rounds; ++round) {
+    const int band = round * MSP_LANES + int(lane);
+    const float value = msp_band(memory, bands, features.rounds, round, lane);
+    if (band < features.width) {
+#if MSP_GRADIENT
+      const float given = has_gradient ? gradient[band * gradient_stride] : 0.0f;
+      band_gradients[band] = features.scaled_gradient(value, given);
+#else
+      const float result = features.scaled(value);
+      if (live) {
+        output[band] = result;
+        *largest = result > *largest || result != result ? result : *largest;  // a NaN stays
+      }
+#endif
+    }
+  }
+  MSP_SYNC();
+#if MSP_GRADIENT
+#pragma unroll
+  for (int q = 0; q < BINS::COUNT; ++q) {
+    const int k = owner.bin(q, lane);
+    if (k < 0) continue;
+    const threadgroup float* reached = band_gradients + bands.first[k];
+    float sum = 0.0f;
+    for (int j = 0; j < features.reach; ++j) sum += bands.shares[j * features.bins + k] * reached[j];
+    MSP_STORE_GRADIENT(features.power_gradient(v[q], sum));
+  }
+  MSP_SYNC();
+#endif
+#else
+#pragma unroll
+  for (int q = 0; q < BINS::COUNT; ++q) {
+    const int k = owner.bin(q, lane);
+    if (k < 0) continue;
+#if MSP_GRADIENT
+    const float given = has_gradient && k < features.width ? gradient[k * gradient_stride] : 0.0f;
+    MSP_STORE_GRADIENT(features.power_gradient(v[q], features.scaled_gradient(features.power(v[q]), given)));
+#else
+    if (live && k < features.width) {
+      const float result = features.scaled(features.power(v[q]));
+      output[k] = result;
+      *largest = result > *largest || result != result ? result : *largest;
+    }
+#endif
+  }
+#if !MSP_GRADIENT
+  for (int k = features.bins + int(lane); k < features.width && live; k += MSP_LANES) output[k] = features.scaled(0.0f);
+#endif
+#endif
+}
+
+// The largest feature that the lanes of a slot met, for a second launch.
+inline void msp_store_largest(threadgroup float* memory, float largest, device float* to, int lane) {
+  memory[lane] = largest;
+  MSP_SYNC();
+  if (lane == 0) {
+    for (int i = 1; i < MSP_LANES; ++i) largest = memory[i] > largest || memory[i] != memory[i] ? memory[i] : largest;
+    *to = largest;
+  }
+}

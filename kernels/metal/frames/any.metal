@@ -1,0 +1,138 @@
+// A frame of the general family on its way into registers: samples times window, in the layout MspFirst.
+//
+// MSP_SAMPLE: float, half, bfloat, or float2 (then MSP_COMPLEX_SAMPLES).
+
+#include "fft/bluestein.metal"
+#include "frames/padding.metal"
+#include "overlap/envelope.metal"
+
+// On NVIDIA: how many threads live on a multiprocessor. More, and therefore with fewer registers, are faster by up to a
+// fourth for convolutions between two powers of two, and slower for powers of two, and on the way back.
+#if MSP_BLUESTEIN && (MSP_HALF & (MSP_HALF - 1)) != 0 && MSP_LANES <= 256
+#define MSL_RESIDENT_THREADS 768
+#endif
+
+#if MSP_COMPLEX_SAMPLES
+inline float2 msp_sample(const device float2* row, int t, int samples, int pad_mode) {
+  const device float* parts = (const device float*)row;
+  if (t < 0 || t >= samples) {
+    if (pad_mode == MSP_PAD_CONSTANT) return float2(0.0f, 0.0f);
+    if (pad_mode == MSP_PAD_REFLECT) t = t < 0 ? -t : 2 * (samples - 1) - t;
+    else if (pad_mode == MSP_PAD_REPLICATE) t = t < 0 ? 0 : samples - 1;
+    else t = t < 0 ? t + samples : t - samples;
+  }
+  return float2(parts[2 * t], parts[2 * t + 1]);
+}
+#else
+inline float2 msp_sample(const device MSP_SAMPLE* row, int t, int samples, int pad_mode) {
+  return float2(msp_padded_sample(row, t, samples, pad_mode), 0.0f);
+}
+#endif
+
+// What the samples of a frame are multiplied by.
+struct MspWeights {
+  const device MSP_WINDOW* window;
+  const device MSP_WINDOW* inverse_envelope;
+  int win_left;
+  int win_length;
+  bool adjoint;
+  MspEnvelope envelope;
+
+  // d: within the frame; s: position in istft's untrimmed signal.
+  float2 at(int d, int s) const {
+    const float2 weight = msp_window_at(window, d, win_left, win_length, adjoint);
+    if (!adjoint) return weight;
+    if (s >= envelope.end) return float2(0.0f, 0.0f);
+    const int entry = envelope.entry(s, s % envelope.hop_length);
+#if MSP_COMPLEX_WINDOW
+    return msp_multiply_conjugate(weight, inverse_envelope[entry]);
+#else
+    return weight * inverse_envelope[entry];
+#endif
+  }
+};
+
+#if !MSP_COMPLEX_SAMPLES && !MSP_COMPLEX_WINDOW
+// Real samples under a real window. PLAIN: the frame lies within the row, and the window is as long as the frame.
+template <bool PLAIN>
+inline void msp_load_real_points(
+    thread float2* v, const device MSP_SAMPLE* row, const device float* window, int left, int win_length,
+    MspTransform transform, int start, int samples, MspExtension extension, int lane) {
+#pragma unroll
+  for (int q = 0; q < MspFirst::COUNT; ++q) {
+    const int m = MspFirst::index(q, lane);
+    v[q] = float2(0.0f, 0.0f);
+    if (!msp_is_among<MspFirst, MSP_POINTS_MAX>(q, lane, transform.points)) continue;
+    const int d = MSP_PACKED ? 2 * m : m;
+    const int t = start + d, a = d - left;
+    const float even = PLAIN ? float(row[t]) : msp_extended_sample(row, t, samples, extension);
+    v[q].x = even * (PLAIN || (a >= 0 && a < win_length) ? window[a] : 0.0f);
+    if (MSP_PACKED) {
+      const float odd = PLAIN ? float(row[t + 1]) : msp_extended_sample(row, t + 1, samples, extension);
+      v[q].y = odd * (PLAIN || (a >= -1 && a < win_length - 1) ? window[a + 1] : 0.0f);
+    }
+  }
+}
+
+// The same of a frame that is folded.
+template <bool PLAIN>
+inline void msp_load_folded_points(
+    thread float2* v, const device MSP_SAMPLE* row, const device float* window, int left, int win_length,
+    MspTransform transform, int start, int samples, MspExtension extension, int lane) {
+#pragma unroll
+  for (int q = 0; q < MspFirst::COUNT; ++q) {
+    const int m = MspFirst::index(q, lane);
+    v[q] = float2(0.0f, 0.0f);
+    if (!msp_is_among<MspFirst, MSP_POINTS_MAX>(q, lane, transform.points)) continue;
+    const int later = transform.points - 1 + m, earlier = transform.points - 1 - m;
+    const int a = later - left, b = earlier - left;
+    const float x = PLAIN ? float(row[start + later]) : msp_extended_sample(row, start + later, samples, extension);
+    const float y = PLAIN ? float(row[start + earlier]) : msp_extended_sample(row, start + earlier, samples, extension);
+    const float p = x * (PLAIN || (a >= 0 && a < win_length) ? window[a] : 0.0f);
+    const float r = y * (PLAIN || (b >= 0 && b < win_length) ? window[b] : 0.0f);
+    v[q] = m == 0 ? float2(p, 0.0f) : float2(p + r, p - r);
+  }
+}
+#endif
+
+// start: of the frame in the row; position: in istft's untrimmed signal.
+inline void msp_load_points(
+    thread float2* v, const device MSP_SAMPLE* row, MspWeights weights, MspTransform transform, int start, int position,
+    int samples, int pad_mode, int lane) {
+#if !MSP_COMPLEX_SAMPLES && !MSP_COMPLEX_WINDOW
+  if (!weights.adjoint) {
+    const MspExtension extension = msp_extension(samples, pad_mode);
+    const bool plain = start >= 0 && start + transform.n_fft <= samples && weights.win_length == transform.n_fft;
+#define MSP_FRAME v, row, weights.window, weights.win_left, weights.win_length, transform, start, samples, extension, lane
+#if MSP_FOLDED
+    if (plain) msp_load_folded_points<true>(MSP_FRAME);
+    else msp_load_folded_points<false>(MSP_FRAME);
+#else
+    if (plain) msp_load_real_points<true>(MSP_FRAME);
+    else msp_load_real_points<false>(MSP_FRAME);
+#endif
+    return;
+  }
+#endif
+#pragma unroll
+  for (int q = 0; q < MspFirst::COUNT; ++q) {
+    const int m = MspFirst::index(q, lane);
+    v[q] = float2(0.0f, 0.0f);
+    if (!msp_is_among<MspFirst, MSP_POINTS_MAX>(q, lane, transform.points)) continue;
+    if (MSP_PACKED) {
+      const float2 even = msp_sample(row, start + 2 * m, samples, pad_mode);
+      const float2 odd = msp_sample(row, start + 2 * m + 1, samples, pad_mode);
+      v[q] = float2(even.x * weights.at(2 * m, position + 2 * m).x,
+                    odd.x * weights.at(2 * m + 1, position + 2 * m + 1).x);
+    } else {
+      const float2 weight = weights.at(m, position + m);
+#if MSP_COMPLEX_SAMPLES && MSP_COMPLEX_WINDOW
+      v[q] = msp_multiply(msp_sample(row, start + m, samples, pad_mode), weight);
+#elif MSP_COMPLEX_SAMPLES
+      v[q] = msp_sample(row, start + m, samples, pad_mode) * weight.x;
+#else
+      v[q] = weight * msp_sample(row, start + m, samples, pad_mode).x;
+#endif
+    }
+  }
+}

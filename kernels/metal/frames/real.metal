@@ -1,0 +1,53 @@
+// A real frame on its way into the registers of its lanes: samples times window, in the layout MspFirst.
+//
+// MSP_SAMPLE: the type of a sample (float, half, bfloat); MSP_WIDE_SAMPLES: it is float.
+
+#include "fft/stockham.metal"
+#include "frames/padding.metal"
+#include "frames/window.metal"
+
+inline void msp_load_weights(
+    thread float2* weight, const device float* window, int lane, int win_left, int win_length, bool paired) {
+#pragma unroll
+  for (int q = 0; q < MspFirst::COUNT; ++q) {
+    weight[q] = MspFirst::active(q, lane)
+        ? msp_window_pair(window, MspFirst::index(q, lane), win_left, win_length, paired) : float2(0.0f, 0.0f);
+  }
+}
+
+// The samples of a frame that lies within the signal, weighted. `paired`: it starts at an 8-byte boundary.
+inline void msp_load_inside(
+    thread float2* v, const thread float2* weight, const device MSP_SAMPLE* row, int start, bool paired, int lane) {
+  const device MSP_SAMPLE* samples = row + start;
+#pragma unroll
+  for (int q = 0; q < MspFirst::COUNT; ++q) v[q] = float2(0.0f, 0.0f);
+  if (paired && MSP_WIDE_SAMPLES) {
+#pragma unroll
+    for (int q = 0; q < MspFirst::COUNT; ++q) {
+      if (MspFirst::active(q, lane)) v[q] = ((const device float2*)samples)[MspFirst::index(q, lane)];
+    }
+  } else {
+#pragma unroll
+    for (int q = 0; q < MspFirst::COUNT; ++q) {
+      const int t = 2 * MspFirst::index(q, lane);
+      if (MspFirst::active(q, lane)) v[q] = float2(float(samples[t]), float(samples[t + 1]));
+    }
+  }
+#pragma unroll
+  for (int q = 0; q < MspFirst::COUNT; ++q) v[q] = v[q] * weight[q];
+}
+
+// The samples of a frame that reaches beyond an end, padded and weighted.
+inline void msp_load_across(
+    thread float2* v, const thread float2* weight, const device MSP_SAMPLE* row, int start, int samples, int pad_mode,
+    int lane) {
+#pragma unroll
+  for (int q = 0; q < MspFirst::COUNT; ++q) {
+    const int t = start + 2 * MspFirst::index(q, lane);
+    v[q] = float2(0.0f, 0.0f);
+    if (MspFirst::active(q, lane)) {
+      v[q] = float2(msp_padded_sample(row, t, samples, pad_mode), msp_padded_sample(row, t + 1, samples, pad_mode));
+      v[q] = v[q] * weight[q];
+    }
+  }
+}

@@ -1,0 +1,212 @@
+// torch.istft to a real signal as istft.metal, for hops that move a sample from one of a lane's registers to another of the
+// same lane: the last stage leaves samples 2 (i + t MSP_LAST_P) in a lane's value t of butterfly i, and a hop of
+// 2 MSP_SHIFT MSP_LAST_P samples makes t into t - MSP_SHIFT. So unfinished samples never leave their registers.
+//
+// A threadgroup owns a run of consecutive output hops of one row, and each of its slots an equal share of the frames that
+// touch them. Slots work on their own; the first hops of a slot, which lack frames of the slot before, wait in threadgroup
+// memory until that one is through. Only the frames just before a run are transformed again.
+//
+// MSP_ADJOINT: as in istft.metal.
+
+#include "fft/stockham.metal"
+#include "frames/bins.metal"
+#include "overlap/envelope.metal"
+#include "overlap/padding_adjoint.metal"
+
+#define MSP_REACH ((MSP_LAST_RADIX + MSP_SHIFT - 1) / MSP_SHIFT)   // hops that a frame covers, the last perhaps in part
+#define MSP_WAITING ((MSP_REACH - 1) * MSP_SHIFT * MSP_LAST_P)     // pairs of samples in the hops that wait, per slot
+
+// Where finished samples go.
+struct MspOutput {
+  device float* samples;
+  const device float* inverse_envelope;
+  MspEnvelope envelope;
+  int first;       // position of the first output sample in the untrimmed signal
+  int keep_begin;  // the positions that this run writes
+  int keep_end;
+  bool paired;     // even positions lie at 8-byte boundaries of the output
+
+  // Whether a whole hop at this position can be stored without looking at each sample.
+  bool steady(int begin, int end) const {
+    return begin >= keep_begin && end <= keep_end && begin >= envelope.head && end <= envelope.tail;
+  }
+
+  float inverse(int position, int phase) const {
+#if MSP_ADJOINT
+    return 1.0f;
+#else
+    return envelope.at(inverse_envelope, position, phase);
+#endif
+  }
+
+  // Two finished sums at `position`, `phase` samples into their hop.
+  void store(int position, int phase, float2 sum, bool is_steady) const {
+    device float* to = samples + (position - first);
+    if (is_steady) {
+#if !MSP_ADJOINT
+      const device float* period = inverse_envelope + envelope.head + phase;
+      sum = sum * float2(period[0], period[1]);
+#endif
+      if (paired) {
+        *(device float2*)to = sum;
+      } else {
+        to[0] = sum.x;
+        to[1] = sum.y;
+      }
+    } else {
+      if (position >= keep_begin && position < keep_end) to[0] = sum.x * inverse(position, phase);
+      if (position + 1 >= keep_begin && position + 1 < keep_end) to[1] = sum.y * inverse(position + 1, phase + 1);
+    }
+  }
+};
+
+[[max_total_threads_per_threadgroup(MSP_LANES * MSP_FRAMES)]]
+kernel void msp_istft_registers(
+    const device float2* input [[buffer(0)]],
+    const device float* window [[buffer(1)]],
+    const device float2* twiddles [[buffer(2)]],
+    const device float2* pair_twiddles [[buffer(3)]],
+    const device float* inverse_envelope [[buffer(4)]],
+    device float* output [[buffer(5)]],
+    constant MspIstftParams& params [[buffer(6)]],
+    constant float& scale [[buffer(7)]],
+    uint group [[threadgroup_position_in_grid]],
+    uint thread_index [[thread_index_in_threadgroup]]) {
+  threadgroup MSP_EXCHANGE_TYPE exchange[MSP_FRAMES * MSP_EXCHANGE_SIZE];
+#if MSP_FRAMES > 1 && MSP_REACH > 1
+  threadgroup float2 waiting[(MSP_FRAMES - 1) * MSP_WAITING];
+#endif
+
+  const MspEnvelope envelope = msp_envelope(params);
+
+  const int slot = int(thread_index / MSP_LANES);
+  const int lane = int(thread_index % MSP_LANES);
+  threadgroup MSP_EXCHANGE_TYPE* shared = exchange + slot * MSP_EXCHANGE_SIZE;
+
+  const int row_index = int(group) / params.groups;
+  int run = int(group) - row_index * params.groups;
+#if MSP_ADJOINT
+  const int edge_index = run;
+  const bool is_edge = run < params.edges;
+  run -= params.edges;
+#else
+  const bool is_edge = false;
+#endif
+  const int run_begin = params.runs_begin / params.hop_length + run * params.run_hops;
+  const device float2* row = input + row_index * params.row_stride;
+
+  MspOutput place;
+  place.samples = output + row_index * params.length;
+  place.inverse_envelope = inverse_envelope;
+  place.envelope = envelope;
+  place.first = params.first;
+  place.keep_begin = max(run_begin * params.hop_length, params.runs_begin);
+  place.keep_end = min((run_begin + params.run_hops) * params.hop_length, params.runs_end);
+  place.paired = params.paired_output != 0;
+
+  int frame = run_begin - (MSP_REACH - 1) + slot * params.share;
+  int left = params.share;  // frames to do
+#if MSP_ADJOINT
+  int edge_frame = 0;  // slot 0's: the same for all threads, as whether there is another has to be
+  MspEdge edge;
+  edge.samples = params.length;
+  edge.pad = params.first;
+  edge.pad_mode = params.pad_mode;
+  edge.hop_length = params.hop_length;
+  if (is_edge) {
+    edge.start(params.edges, edge_index, params.frames);
+    edge.clear(place.samples, int(thread_index));
+    edge_frame = edge.first_frame;
+    frame = edge_frame + slot;
+    left = edge_frame <= edge.last_frame ? 1 : 0;
+  }
+#endif
+
+  float2 sums[MspLast::COUNT];
+#pragma unroll
+  for (int q = 0; q < MspLast::COUNT; ++q) sums[q] = float2(0.0f, 0.0f);
+
+  // A frame's spectrum is loaded while the sums of the one before it are stored.
+  float2 v[MSP_VALUES];
+  float2 middle;
+  msp_load_pairs(v, &middle, row + clamp(frame, 0, params.frames - 1) * params.frame_stride, params.bin_stride, lane);
+
+  for (int step = 0; left > 0; ++step) {
+    const bool live = frame >= 0 && frame < params.frames;
+    int next_frame = frame + 1;
+    --left;
+#if MSP_ADJOINT
+    if (is_edge) {
+      edge_frame = edge.next(edge_frame);
+      next_frame = edge_frame + slot;
+      left = edge_frame <= edge.last_frame ? 1 : 0;
+    }
+#endif
+    const device float2* next_bins = row + clamp(next_frame, 0, params.frames - 1) * params.frame_stride;
+
+    msp_pack_pairs(v, middle, pair_twiddles, lane);
+    msp_from_pairs(v, shared, lane);
+    msp_fft(v, shared, twiddles, lane);
+    msp_weigh_frame(v, window, params.win_left, params.win_length, params.paired_window != 0, scale, live, lane);
+#if MSP_ADJOINT
+    if (is_edge) {
+      edge.add(v, (threadgroup float*)exchange, (threadgroup float*)shared, place.samples,
+               (frame - slot) * params.hop_length, lane, int(thread_index));
+    }
+#endif
+#pragma unroll
+    for (int q = 0; q < MspLast::COUNT; ++q) sums[q] = sums[q] + v[q];
+    msp_load_pairs(v, &middle, next_bins, params.bin_stride, lane);
+
+    // The hop that begins here gets no more frames.
+    if (!is_edge) {
+      const int position = frame * params.hop_length;
+      const bool steady = place.steady(position, position + params.hop_length);
+#pragma unroll
+      for (int q = 0; q < MspLast::COUNT; ++q) {
+        if (q % MSP_LAST_RADIX >= MSP_SHIFT || !MspLast::active(q, lane)) continue;
+        const int pair = MspLast::index(q, lane);
+#if MSP_FRAMES > 1 && MSP_REACH > 1
+        if (slot > 0 && step < MSP_REACH - 1) {
+          waiting[(slot - 1) * MSP_WAITING + step * MSP_SHIFT * MSP_LAST_P + pair] = sums[q];
+        } else {
+          place.store(position + 2 * pair, 2 * pair, sums[q], steady);
+        }
+#else
+        place.store(position + 2 * pair, 2 * pair, sums[q], steady);
+#endif
+      }
+#pragma unroll
+      for (int q = 0; q < MspLast::COUNT; ++q) {
+        sums[q] = q % MSP_LAST_RADIX + MSP_SHIFT < MSP_LAST_RADIX ? sums[(q + MSP_SHIFT) % MspLast::COUNT]
+                                                                  : float2(0.0f, 0.0f);
+      }
+    }
+    frame = next_frame;
+  }
+
+#if MSP_ADJOINT
+  if (is_edge) edge.finish((threadgroup float*)exchange, place.samples, int(thread_index));
+#endif
+#if MSP_FRAMES > 1 && MSP_REACH > 1
+  // What is left of a slot's frames completes the hops that wait for it.
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+  if (!is_edge && slot < MSP_FRAMES - 1) {
+#pragma unroll
+    for (int b = 0; b < MspButterflies<MSP_LAST_RADIX>::COUNT; ++b) {
+#pragma unroll
+      for (int t = 0; t < (MSP_REACH - 1) * MSP_SHIFT; ++t) {
+        const int q = b * MSP_LAST_RADIX + t % MSP_LAST_RADIX;
+        if (!MspLast::active(b * MSP_LAST_RADIX, lane)) continue;
+        const int pair = MspLast::index(b * MSP_LAST_RADIX, lane) + t * MSP_LAST_P;
+        const int hop = t / MSP_SHIFT;
+        const int position = (frame + hop) * params.hop_length;
+        float2 sum = waiting[slot * MSP_WAITING + pair];
+        if (t < MSP_LAST_RADIX - MSP_SHIFT) sum = sums[q] + sum;
+        const int phase = 2 * (pair - hop * MSP_SHIFT * MSP_LAST_P);
+        place.store(position + phase, phase, sum, place.steady(position, position + params.hop_length));
+      }
+    }
+  }
+#endif
+}

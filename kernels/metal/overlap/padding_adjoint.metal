@@ -1,0 +1,112 @@
+// The ends of a row in the adjoint of stft: what the padding made of a sample is added to it again. Samples that this
+// concerns belong to threadgroups of their own, one for either end of a row, or one for all of a short row. They walk the
+// frames that reach those samples in order, MSP_FRAMES at a time, and keep the sums in the output.
+
+#include "fft/stockham.metal"
+#include "frames/padding.metal"
+
+#if MSP_ADJOINT
+#define MSP_SLOT_FLOATS (MSP_EXCHANGE_SIZE * (MSP_SPLIT ? 1 : 2))
+#define MSP_THREADS (MSP_LANES * MSP_FRAMES)
+
+struct MspEdge {
+  int samples;  // of the row
+  int pad;
+  int pad_mode;
+  int hop_length;
+  int begin;  // the samples owned; a lane keeps to its own of them
+  int end;
+  int first_frame;
+  int last_frame;
+  int skip_from;  // frames from here on,
+  int skip_to;    // up to this one, touch neither end
+  float2 outside;  // what REPLICATE adds to the first and the last sample
+
+  // edges: of this row, 1 or 2; index: 0 or 1.
+  void start(int edges, int index, int frames) {
+    begin = index == 0 ? 0 : samples - 1 - pad;
+    end = edges == 2 && index == 0 ? pad + 1 : samples;
+    first_frame = 0;
+    last_frame = frames - 1;
+    skip_from = 2 * pad / hop_length + 1;
+    const int second = samples <= MSP_N_FFT ? 0 : (samples - 1 - MSP_N_FFT) / hop_length + 1;
+    skip_to = max(skip_from, second);
+    if (edges == 2 && pad_mode != MSP_PAD_CIRCULAR) {  // one end does not concern the other
+      if (index == 0) last_frame = min(skip_from, frames) - 1;
+      else first_frame = second;
+    }
+    outside = float2(0.0f, 0.0f);
+  }
+
+  void clear(device float* output, int thread_index) const {
+    for (int t = begin + thread_index; t < end; t += MSP_THREADS) output[t] = 0.0f;
+  }
+
+  int next(int frame) const {
+    frame += MSP_FRAMES;
+    return frame >= skip_from && frame < skip_to ? skip_to : frame;
+  }
+
+  // What the step's frames, first of them at position `step`, hold at position s if it is `odd` within the frame.
+  float at(const threadgroup float* slots, int step, int odd, int s) const {
+    float sum = 0.0f;
+    for (int g = 0; g < MSP_FRAMES; ++g) {
+      const int d = s - step - g * hop_length;
+      if (d >= 0 && d < MSP_N_FFT && d % 2 == odd) sum += slots[g * MSP_SLOT_FLOATS + d / 2];
+    }
+    return sum;
+  }
+
+  // The same for all the positions that stand for sample t.
+  float all(const threadgroup float* slots, int step, int odd, int t) const {
+    float sum = at(slots, step, odd, t + pad);
+    if (pad_mode == MSP_PAD_REFLECT) {
+      if (t > 0 && t <= pad) sum += at(slots, step, odd, pad - t);
+      if (t < samples - 1 && t >= samples - 1 - pad) sum += at(slots, step, odd, pad + 2 * (samples - 1) - t);
+    } else if (pad_mode == MSP_PAD_CIRCULAR) {
+      if (t >= samples - pad) sum += at(slots, step, odd, t - (samples - pad));
+      if (t < pad) sum += at(slots, step, odd, t + samples + pad);
+    }
+    return sum;
+  }
+
+  // Adds the frames of one step, which begins at position `step`; v: a lane's windowed samples, in the layout MspLast.
+  // slots: the threadgroup's exchange memory; values: this slot's.
+  void add(
+      const thread float2* v, threadgroup float* slots, threadgroup float* values, device float* output, int step,
+      int lane, int thread_index) {
+    for (int odd = 0; odd < 2; ++odd) {
+#pragma unroll
+      for (int q = 0; q < MspLast::COUNT; ++q) {
+        if (MspLast::active(q, lane)) values[MspLast::index(q, lane)] = odd == 0 ? v[q].x : v[q].y;
+      }
+      threadgroup_barrier(mem_flags::mem_threadgroup);
+      for (int t = begin + thread_index; t < end; t += MSP_THREADS) {
+        output[t] += all(slots, step, odd, t);
+      }
+      if (pad_mode == MSP_PAD_REPLICATE) {
+        for (int i = thread_index; i < pad; i += MSP_THREADS) {
+          outside.x += at(slots, step, odd, i);
+          outside.y += at(slots, step, odd, pad + samples + i);
+        }
+      }
+      threadgroup_barrier(mem_flags::mem_threadgroup);
+    }
+  }
+
+  // REPLICATE's sums, thread by thread, in order.
+  void finish(threadgroup float* sums, device float* output, int thread_index) const {
+    for (int side = 0; side < (pad_mode == MSP_PAD_REPLICATE ? 2 : 0); ++side) {
+      sums[thread_index] = side == 0 ? outside.x : outside.y;
+      threadgroup_barrier(mem_flags::mem_threadgroup | mem_flags::mem_device);
+      if (thread_index == 0) {
+        float sum = 0.0f;
+        for (int i = 0; i < MSP_THREADS; ++i) sum += sums[i];
+        const int t = side == 0 ? 0 : samples - 1;
+        if (t >= begin && t < end) output[t] += sum;
+      }
+      threadgroup_barrier(mem_flags::mem_threadgroup);
+    }
+  }
+};
+#endif

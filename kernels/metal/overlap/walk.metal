@@ -1,0 +1,176 @@
+// The body of the kernels that overlap frames in memory, kernels/istft.metal and kernels/features_gradient.metal, which
+// differ in their arguments only.
+
+  threadgroup MSP_EXCHANGE_TYPE exchange[MSP_FRAMES * MSP_EXCHANGE_SIZE];
+#if MSP_OVERLAP == MSP_GATHER
+  threadgroup float2 ring[MSP_HALF];
+#elif MSP_OVERLAP == MSP_RING
+  threadgroup float ring[MSP_N_FFT];
+#endif
+
+  const MspEnvelope envelope = msp_envelope(params);
+
+  const int slot = int(thread_index / MSP_LANES);
+  const int lane = int(thread_index % MSP_LANES);
+  threadgroup MSP_EXCHANGE_TYPE* shared = exchange + slot * MSP_EXCHANGE_SIZE;
+
+  const int row_index = int(group) / params.groups;
+  int run = int(group) - row_index * params.groups;
+#if MSP_ADJOINT
+  const int edge_index = run;
+  const bool is_edge = run < params.edges;
+  run -= params.edges;
+#endif
+  const int run_begin = params.runs_begin / params.hop_length + run * params.run_hops;
+  const int run_end = run_begin + params.run_hops;
+  const device float2* row = input + row_index * params.row_stride;
+  device float* samples = output + row_index * params.length;
+  // The part of the untrimmed signal that this run writes.
+  const int keep_begin = max(run_begin * params.hop_length, params.runs_begin);
+  const int keep_end = min(run_end * params.hop_length, params.runs_end);
+
+  int first_frame = max(run_begin - params.halo, 0);
+  int last_frame = run_end - 1;
+#if MSP_ADJOINT
+  MspEdge edge;
+  edge.samples = params.length;
+  edge.pad = params.first;
+  edge.pad_mode = params.pad_mode;
+  edge.hop_length = params.hop_length;
+  if (is_edge) {
+    edge.start(params.edges, edge_index, params.frames);
+    edge.clear(samples, int(thread_index));
+    first_frame = edge.first_frame;
+    last_frame = edge.last_frame;
+  }
+#endif
+
+  const int reach = params.halo + 1;  // hops that a frame covers, the last perhaps in part
+  int base = 0;                // where the current step begins in the ring: a block (GATHER) or a sample (RING)
+
+  float2 v[MSP_VALUES + MSP_FEATURES];
+  float2 middle;
+#if MSP_FEATURES
+  // A frame is transformed when its turn comes.
+#define MSP_LOAD_AHEAD(BINS)
+  MspFeatureSource source;
+  source.row = signal + row_index * feature_params.signal_stride;
+  source.window = window;
+  source.twiddles = twiddles;
+  source.pair_twiddles = pair_twiddles;
+  source.gradient = gradient + row_index * feature_params.gradient_row;
+  source.gradient_feature = feature_params.gradient_feature;
+  source.gradient_frame = feature_params.gradient_frame;
+  source.gradient_frames = feature_params.gradient_frames;
+  source.samples = params.length;
+  source.pad = params.first;
+  source.pad_mode = params.pad_mode;
+  source.hop_length = params.hop_length;
+  source.win_left = params.win_left;
+  source.win_length = params.win_length;
+  source.paired_loads = feature_params.paired_loads != 0;
+  source.paired_window = params.paired_window != 0;
+  source.features = msp_wanted_features(MSP_BINS, feature_params, scaling);
+  source.bands = msp_bands(band_layout, band_weights, bin_first, bin_shares);
+#else
+  // A step's spectrum is loaded while the step before it is added up.
+#define MSP_LOAD_AHEAD(BINS) msp_load_pairs(v, &middle, BINS, params.bin_stride, lane)
+#endif
+  MSP_LOAD_AHEAD(row + min(first_frame + slot, params.frames - 1) * params.frame_stride);
+
+  for (int step_frame = first_frame; step_frame <= last_frame;) {
+    const bool live = step_frame + slot < params.frames;
+    int next_frame = step_frame + MSP_FRAMES;
+#if MSP_ADJOINT
+    if (is_edge) next_frame = edge.next(step_frame);
+#endif
+    const device float2* next_bins = row + min(next_frame + slot, params.frames - 1) * params.frame_stride;
+
+#if MSP_FEATURES
+    source.load(v, &middle, shared, min(step_frame + slot, params.frames - 1), lane);
+#endif
+    msp_pack_pairs(v, middle, pair_twiddles, lane);
+    msp_from_pairs(v, shared, lane);
+    msp_fft(v, shared, twiddles, lane);
+    // The window is read for every frame: held in registers, it costs a quarter of the resident threads.
+    msp_weigh_frame(v, window, params.win_left, params.win_length, params.paired_window != 0, scale, live, lane);
+
+    const int step_begin = step_frame * params.hop_length;  // position of this step's first sample
+#if MSP_ADJOINT
+    if (is_edge) {
+      edge.add(v, (threadgroup float*)exchange, (threadgroup float*)shared, samples, step_begin, lane,
+               int(thread_index));
+      MSP_LOAD_AHEAD(next_bins);
+      step_frame = next_frame;
+      continue;
+    }
+#endif
+#if MSP_OVERLAP == MSP_GATHER
+    threadgroup float2* frame_pairs = (threadgroup float2*)shared;
+#pragma unroll
+    for (int q = 0; q < MspLast::COUNT; ++q) {
+      if (MspLast::active(q, lane)) frame_pairs[MspLast::index(q, lane)] = v[q];
+    }
+    MSP_LOAD_AHEAD(next_bins);
+    threadgroup_barrier(mem_flags::mem_threadgroup);
+    MspStep step;
+    step.hop_length = params.hop_length;
+    step.reach = reach;
+    step.ring_block = base;
+    step.fresh = step_frame == first_frame;
+    step.begin = step_begin;
+    step.keep_begin = keep_begin;
+    step.keep_end = keep_end;
+    step.first = params.first;
+    if (params.hop_length % 2 == 0) {
+      msp_gather<float2, 2>((const threadgroup float2*)exchange, ring, samples, inverse_envelope, envelope, step,
+                            int(thread_index));
+    } else {
+      msp_gather<float, 1>((const threadgroup float*)exchange, (threadgroup float*)ring, samples, inverse_envelope,
+                           envelope, step, int(thread_index));
+    }
+    threadgroup_barrier(mem_flags::mem_threadgroup);
+    if (reach > 1) base = (base + MSP_FRAMES) % (reach - 1);
+#else
+    // A sample belongs to one lane within a frame, and frames follow each other behind a barrier.
+#pragma unroll
+    for (int q = 0; q < MspLast::COUNT; ++q) {
+      if (!MspLast::active(q, lane)) continue;
+#pragma unroll
+      for (int half_index = 0; half_index < 2; ++half_index) {
+        const int d = 2 * MspLast::index(q, lane) + half_index;
+        const int position = step_begin + d;
+        const bool fresh = d >= MSP_N_FFT - params.hop_length || step_frame == first_frame;
+        float sum = half_index == 0 ? v[q].x : v[q].y;
+#if MSP_OVERLAP == MSP_RING
+        int place = base + d;
+        if (place >= MSP_N_FFT) place -= MSP_N_FFT;
+        if (!fresh) sum += ring[place];
+        if (d >= params.hop_length) ring[place] = sum;
+        else if (position >= keep_begin && position < keep_end) {
+          samples[position - params.first] = sum * msp_inverse_envelope(inverse_envelope, envelope, position, d);
+        }
+#else
+        if (position >= keep_begin && position < keep_end) {
+          if (!fresh) sum += samples[position - params.first];
+          samples[position - params.first] =
+              d < params.hop_length ? sum * msp_inverse_envelope(inverse_envelope, envelope, position, d) : sum;
+        }
+#endif
+      }
+    }
+    MSP_LOAD_AHEAD(next_bins);
+#if MSP_OVERLAP == MSP_RING
+    threadgroup_barrier(mem_flags::mem_threadgroup);
+#else
+    threadgroup_barrier(mem_flags::mem_device);
+#endif
+    base += params.hop_length;
+    if (base >= MSP_N_FFT) base -= MSP_N_FFT;
+#endif
+    step_frame = next_frame;
+  }
+
+#if MSP_ADJOINT
+  if (is_edge) edge.finish((threadgroup float*)exchange, samples, int(thread_index));
+#endif
