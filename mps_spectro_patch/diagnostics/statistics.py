@@ -65,7 +65,8 @@ def stats() -> Stats:
     Returns:
         Stats: a dict of "stft", "istft" and the names of front ends that were called ("mel_spectrogram",
         "LogMelSpectrogramTransform", "torchaudio.MelSpectrogram", ...) -> OpStats with `fast`, `fallback` (by reason),
-        `errors`, `verified` and `differed`, all counts, and `seconds` by outcome while watch_calls() is on. Prints well.
+        `errors`, `verified` and `differed`, all counts, and `seconds` by outcome while watch_calls() is on. It prints
+        well.
 
     Example:
         >>> msp.reset_stats()
