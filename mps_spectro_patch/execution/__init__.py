@@ -10,6 +10,7 @@ __getattr__, __dir__, __all__ = attach(
             "verification",
         ),
         "launches": ("load_operators",),
+        "torch_internals": ("STOPS",),
         "tuning": ("chip",),
         "devices": ("best_device", "check_device"),
     },

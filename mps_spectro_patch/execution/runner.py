@@ -36,28 +36,26 @@ _here = threading.local()
 class Attempt:
     """One call: who wants it how, and the original that answers where the fast path does not.
 
-    original(): its result, or the one that a comparison has made already. key: of the plan that is being used; passing:
-    an error now would be no fault of the plan.
+    original(): its result, or the one that a comparison has made already; failed: it raised. key: of the plan that is
+    at work, None while no plan is to blame for an error; passing: an error would be the moment's fault.
     """
 
-    __slots__ = ("name", "options", "function", "args", "kwargs", "key", "passing", "reference", "error")
+    __slots__ = ("name", "options", "function", "args", "kwargs", "key", "passing", "reference", "failed")
 
     def __init__(self, name: str, options: Options, function: Callable, args: tuple = (), kwargs: Any = None) -> None:
         self.name, self.options = name, options
         self.function, self.args, self.kwargs = function, args, kwargs or {}
         self.key: tuple | None = None
-        self.passing = False
+        self.passing = self.failed = False
         self.reference: torch.Tensor | None = None
-        self.error: BaseException | None = None
 
     def original(self) -> torch.Tensor:
         if self.reference is not None:
             return self.reference
-        try:
-            return self.function(*self.args, **self.kwargs)
-        except BaseException as error:  # told from ours by identity
-            self.error = error
-            raise
+        self.failed = True
+        result = self.function(*self.args, **self.kwargs)
+        self.failed = False
+        return result
 
 
 def call(
@@ -82,6 +80,8 @@ def call_routed(
     try:
         return _launched(attempt, arguments, decision, {}, None)
     except Exception as error:
+        if _goes_on(attempt, error):
+            raise
         return _after_error(attempt, error)
 
 
@@ -110,7 +110,15 @@ def call_front_end(
         judge = partial(verification.judge_front_end, scale=key[0].scale)
         return _tried(attempt, key, fused, composed, judge if compares else None)
     except Exception as error:
+        if _goes_on(attempt, error):
+            raise
         return _after_error(attempt, error), False
+
+
+def warn_of_step(name: str, error: Exception) -> None:
+    """Of an error in a step of ours that is no kernel's: to the program once, to the log every time."""
+    where = _place(error)
+    _warn_once(where, f"{counters.title(name)}: a step before or behind the kernel raised {_what(error)} ({where})")
 
 
 @contextmanager
@@ -131,6 +139,8 @@ def _survived(attempt: Attempt, arguments: tuple, caller: FrameType | None, cach
     try:
         return _answer(attempt, arguments, caller, cached)
     except Exception as error:  # whatever broke in our code must not break the program that called torch
+        if _goes_on(attempt, error):
+            raise
         return _after_error(attempt, error)
 
 
@@ -231,6 +241,7 @@ def _tried(
         if told:
             verification.verified.add(way)
             counters.count_agreed(name)
+    attempt.key = None
     counters.count(name, None)
     return result, verify != "always" and not verification.is_due(verify, way)
 
@@ -243,32 +254,45 @@ def _fall_back(attempt: Attempt, reason: Reason) -> torch.Tensor | None:
     return attempt.original()
 
 
+def _goes_on(attempt: Attempt, error: Exception) -> bool:
+    """Whether an exception is for the program: the original's own, one by which torch or a person ends the call."""
+    if attempt.failed or isinstance(error, (Warning, FallbackError, *STOPS)):
+        return True
+    return attempt.options.on_error == "raise" and not isinstance(error, UseOriginal)
+
+
 def _after_error(attempt: Attempt, error: Exception) -> torch.Tensor | None:
-    """To be called where `error` is being handled: the original's result instead of ours, or its own error. (Where the
-    original fails too, the call was wrong, and not the plan.)"""
-    if error is attempt.error or isinstance(error, (Warning, FallbackError, *STOPS)):
-        raise error
+    """The original's result instead of ours. (Where the original fails too, the call was wrong, and not the plan.)"""
     if isinstance(error, UseOriginal):
         return _fall_back(attempt, error.reason)
-    if attempt.options.on_error == "raise":
-        raise error
     attempt.reference = attempt.original()
-    name = counters.title(attempt.name)
-    logger.debug("fast path of %s", name, exc_info=error)
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    what = f"{type(error).__name__}: {error}"
-    where = f"{os.path.basename(frame.filename)}:{frame.lineno} in {frame.name}"
+    logger.debug("fast path of %s", counters.title(attempt.name), exc_info=error)
     if attempt.passing or isinstance(error, torch.OutOfMemoryError):  # no reason for a quarantine
-        _warn_of_trouble(attempt.name, f"{name}: the fast path could not be taken now: {error}")
+        sentence = f"{counters.title(attempt.name)}: the fast path could not be taken now: {error}"
+        _warn_once(attempt.name, sentence)
     elif attempt.key is None:
-        _warn_of_trouble(where, f"{name}: a step before the kernel raised {what} ({where})")
+        warn_of_step(attempt.name, error)
     else:
-        _quarantine(attempt, what, f"raised {what} ({where})")
-    return _fall_back(attempt, Reason.ERROR)
+        _quarantine(attempt, _what(error), f"raised {_what(error)} ({_place(error)})")
+    try:
+        return _fall_back(attempt, Reason.ERROR)
+    except FallbackError:
+        raise
+    except Exception as counting:  # may have been the error in the first place
+        logger.debug("counting a call", exc_info=counting)
+        return attempt.reference
 
 
-def _warn_of_trouble(once: str, sentence: str) -> None:
-    """To the program once, to the log every time."""
+def _what(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def _place(error: Exception) -> str:
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{os.path.basename(frame.filename)}:{frame.lineno} in {frame.name}"
+
+
+def _warn_once(once: str, sentence: str) -> None:
     logger.warning("%s", sentence)
     with _lock:
         first = once not in _troubled

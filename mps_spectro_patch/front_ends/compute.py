@@ -18,7 +18,7 @@ from torch.compiler import is_compiling, is_dynamo_compiling
 
 from .. import active, routing
 from ..arguments import FeatureArguments
-from ..execution import call_cache, call_sites, counters, launches, load_operators, quarantine, runner
+from ..execution import STOPS, call_cache, call_sites, counters, launches, load_operators, quarantine, runner
 from ..kernels import Ready, fft
 from ..options import Options
 from ..reasons import Reason
@@ -67,21 +67,26 @@ def _eager(x, window, basis, call: FrontEnd, must: bool, name: str) -> torch.Ten
 
 def _answer(x, window, basis, call: FrontEnd, must: bool, name: str, options: Options | None) -> torch.Tensor | None:
     """By what is cached, or the whole way."""
-    entries = call_cache.entries
-    key, known = call_cache.find_front_end(name, options, x, window, basis, call)
-    if known is not None:
-        result = call_cache.launched(key, known, x, window)
-        if result is not None:
-            return result
-    return _whole_way(x, window, basis, call, True, must, name, entries)
+    entries, key = call_cache.entries, None
+    try:
+        key, known = call_cache.find_front_end(name, options, x, window, basis, call)
+        result = None if known is None else call_cache.launched(key, known, x, window)
+    except STOPS:
+        raise
+    except Exception as error:  # a look of ours is no reason for a call to fail
+        runner.warn_of_step(name, error)
+        result = None
+    if result is not None:
+        return result
+    return _whole_way(x, window, basis, call, True, must, name, None if key is None else (entries, key))
 
 
 def _whole_way(
-    x, window, basis, call: FrontEnd, use_kernels: bool, must: bool, name: str, entries: dict | None = None
+    x, window, basis, call: FrontEnd, use_kernels: bool, must: bool, name: str, place: tuple | None = None
 ) -> torch.Tensor | None:
-    """entries: of the cache, where such a call is to be remembered."""
+    """place: in the cache, where such a call is to be remembered."""
     if not must:
-        return _compute(x, window, basis, call, True, False, name, entries) if x.dim() and x.numel() else None
+        return _compute(x, window, basis, call, True, False, name, place) if x.dim() and x.numel() else None
     if not isinstance(x, torch.Tensor) or not x.is_floating_point():
         raise TypeError(f"the waveform must be a floating-point tensor, not {getattr(x, 'dtype', type(x).__name__)}")
     if x.dim() == 0:
@@ -89,14 +94,14 @@ def _whole_way(
     dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
     device = x.device
     if window.dtype != dtype or window.device != device:
-        window = window.to(device=device, dtype=dtype)
+        window, place = window.to(device=device, dtype=dtype), None
     if basis is not None and (basis.dtype != dtype or basis.device != device):
-        basis = basis.to(device=device, dtype=dtype)
-    return _compute(x, window, basis, call, use_kernels, True, name, entries)
+        basis, place = basis.to(device=device, dtype=dtype), None
+    return _compute(x, window, basis, call, use_kernels, True, name, place)
 
 
 def _compute(
-    x, window, basis, call: FrontEnd, use_kernels: bool, must: bool, name: str, entries: dict | None
+    x, window, basis, call: FrontEnd, use_kernels: bool, must: bool, name: str, place: tuple | None
 ) -> torch.Tensor | None:
     if call.window_norm:
         window = window / window.square().sum().sqrt()
@@ -113,7 +118,7 @@ def _compute(
     if use_kernels:
         reason = one.obstacle or why_composed(rows, window)
         if reason is None:
-            result = _fused(x, rows, window, basis, call, one, must, name, entries)
+            result = _fused(x, rows, window, basis, call, one, must, name, place)
         elif not is_compiling():
             counters.count(name, reason)
     if result is None and must:
@@ -232,7 +237,7 @@ _supports._dynamo_marked_constant = True  # type: ignore[attr-defined]  # a sear
 
 
 def _fused(
-    x, rows, window, basis, call: FrontEnd, one: _Resolved, must: bool, name: str, entries: dict | None
+    x, rows, window, basis, call: FrontEnd, one: _Resolved, must: bool, name: str, place: tuple | None
 ) -> torch.Tensor | None:
     """The kernels' result, or None where they are not to be trusted. rows: of the waveform x."""
     scale, arguments = call.scale, one.arguments
@@ -262,8 +267,9 @@ def _fused(
     composed = partial(_composed, rows, window, basis, scale, one)
     original = composed if must else _nothing
     result, trusted = runner.call_front_end(name, active.options_here(), key, run, composed, rows, original)
-    if trusted and launch is not None and entries is not None and not call.window_norm and not one.outer_pad:
-        _remember(entries, x, window, basis, call, name, launch, rows.shape)
+    if trusted and launch is not None and place is not None and not call.window_norm and not one.outer_pad:
+        run = launch if x.dim() == 2 else _of_batches(launch, rows.shape, x.shape[:-1])
+        call_cache.remember(*place, call_cache.Known(name, run, None, keep=call, basis=basis))
     return result
 
 
@@ -283,17 +289,9 @@ def _prepared(rows, window, basis, scale: Scale, one: _Resolved) -> Ready | None
     )  # fmt: skip
 
 
-def _remember(entries: dict, x, window, basis, call: FrontEnd, name: str, launch: Ready, flat: torch.Size) -> None:
-    """launch: of rows of the shape `flat`."""
-    key, _ = call_cache.find_front_end(name, active.options_here(), x, window, basis, call)
-    batch = x.shape[:-1]
-
-    def folded(x: torch.Tensor, window: torch.Tensor) -> torch.Tensor:
-        return _unfolded(launch(x.reshape(flat), window), batch)
-
-    if key is not None:
-        run = launch if x.dim() == 2 else folded
-        call_cache.remember(entries, key, call_cache.Known(name, run, None, keep=call, basis=basis))
+def _of_batches(launch: Ready, flat: torch.Size, batch: torch.Size) -> Ready:
+    """`launch`, which takes rows of the shape `flat`, for waveforms [*batch, time]."""
+    return lambda x, window: _unfolded(launch(x.reshape(flat), window), batch)
 
 
 def _in_two_launches(tensors: tuple, scale: Scale, one: _Resolved) -> torch.Tensor:

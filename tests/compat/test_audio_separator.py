@@ -179,8 +179,8 @@ def test_its_cache_can_be_cleared_and_looked_at_while_it_is_patched(probe):
 
 @pytest.mark.parametrize("reach", ["attribute", "dispatcher"])
 def test_an_error_of_ours_is_no_answer(monkeypatch, reach):
-    for op in ("stft", "istft"):
-        monkeypatch.setattr(transforms, op, lambda *arguments: 1 / 0)
+    for name in ("stft", "istft", "ready_stft", "ready_istft"):
+        monkeypatch.setattr(transforms, name, lambda *arguments: 1 / 0)
     msp.enable(devices=("simulator",), reach=reach, on_error="raise", on_fallback="raise")
     with pytest.raises(ZeroDivisionError):
         torch.stft(torch.ones(64), 16, window=torch.ones(16), return_complex=True)
