@@ -119,7 +119,7 @@ def starting(is_set: bool, times: int = 15) -> float:
         package = Path(folder, "mps_spectro_patch")
         package.mkdir()
         shutil.copy(ROOT / package.name / PTH, folder)
-        for name in ("__init__.py", "startup.py"):  # nothing else is imported, or this fails
+        for name in ("__init__.py", "lazy.py", "pending.py", "startup.py"):  # nothing else is imported, or it fails
             py_compile.compile(shutil.copy(ROOT / package.name / name, package), doraise=True)  # as pip does
         code = """
 import sys, time, site

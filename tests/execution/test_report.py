@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import warnings
 
 import pytest
 import torch
@@ -301,3 +302,70 @@ def test_no_module_has_the_name_of_a_public_function():
     for name in set(msp.__all__) - {"kernels", "__version__"}:
         assert importlib.util.find_spec(f"mps_spectro_patch.{name}") is None, name
         assert callable(getattr(msp, name)), name
+
+
+MEL = dict(sample_rate=16000, n_fft=400, hop_length=100, n_mels=8)
+
+
+def test_stats_count_front_ends_by_their_names_once_they_were_called(signal, on):
+    assert set(msp.stats()) == {"stft", "istft"}
+    module = msp.LogMelSpectrogramTransform(**MEL).to(signal.x.device)
+    with msp.accelerated(**on):
+        for _ in range(3):
+            module(signal.x)
+            msp.mel_spectrogram(signal.x, **MEL)
+        msp.DynamicMelSpectrogramTransform(**MEL).to(signal.x.device)(signal.x, keyshift=2.0)
+        module.double()(signal.x.double())
+    stats = msp.stats()
+    counted = {name: (one.fast, one.fallback, one.verified) for name, one in stats.items() if one.calls}
+    assert counted == {
+        "LogMelSpectrogramTransform": (3, {"dtype": 1}, 1),
+        "mel_spectrogram": (3, {}, 1),
+        "DynamicMelSpectrogramTransform": (1, {}, 1),
+    }
+    assert "mel_spectrogram: 3 calls" in str(stats) and "torch.mel" not in str(stats)
+    msp.reset_stats()
+    assert set(msp.stats()) == {"stft", "istft"}
+
+
+def test_report_tells_front_ends_by_the_line_they_came_from(signal, on):
+    module = msp.LogMelSpectrogramTransform(**MEL).to(signal.x.device)
+    with msp.accelerated(**on):
+        for _ in range(3):
+            module(signal.x)
+    if not signal.x.is_mps:
+        module(signal.x)  # not accelerated: not in the sample
+    (row,) = msp.report()
+    assert (row.op, row.calls, row.outcome) == ("LogMelSpectrogramTransform", 3, "fast")
+    assert "test_report.py:" in row.place and "2x4000 float32, n_fft=400, hop=100, win=400" in row.arguments
+
+
+def test_a_front_end_that_is_wrong_or_fails_is_counted_as_such(signal, on, monkeypatch):
+    from mps_spectro_patch.ops import features
+
+    ready = features.ready_features
+    with msp.accelerated(**on):
+        for n_fft, change in ((400, lambda y: y + 1), (512, lambda y: 1 / 0)):
+            monkeypatch.setattr(features, "ready_features", lambda *a, change=change: lambda *b: change(ready(*a)(*b)))
+            for _ in range(2):
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    msp.mel_spectrogram(signal.x, **{**MEL, "n_fft": n_fft})
+    assert msp.stats()["mel_spectrogram"].fallback == {"verification": 1, "error": 1, "quarantined": 2}
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("full")])
+def test_a_front_end_without_memory_is_composed_this_time(error, signal, on, monkeypatch):
+    from mps_spectro_patch.ops import features
+
+    def full(*_):
+        raise error
+
+    expected = msp.mel_spectrogram(signal.x, use_mps_kernels=False, **MEL)
+    with msp.accelerated(**on), monkeypatch.context() as patched:
+        patched.setattr(features, "ready_features", full)
+        with pytest.warns(RuntimeWarning, match="could not be taken now"):
+            assert torch.equal(msp.mel_spectrogram(signal.x, **MEL), expected)
+    with msp.accelerated(**on):
+        msp.mel_spectrogram(signal.x, **MEL)
+    assert msp.stats()["mel_spectrogram"].fast == 1 and not msp.status().quarantined
