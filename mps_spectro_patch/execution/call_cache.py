@@ -9,18 +9,22 @@ istft window in kernels/tables/envelope.py. Nothing here keeps a tensor of the p
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.autograd import forward_ad
 from torch.multiprocessing.reductions import StorageWeakRef
 
-from ..kernels import Ready, fft, starts_at_pair
+from .. import kernels  # whose launches are not loaded before a call needs them
+from ..kernels import fft
 from ..options import OPS, Options
 from ..reasons import Reason
 from ..tensors import PLAIN
 from . import call_sites, counters
 from .torch_internals import STOPS
+
+if TYPE_CHECKING:
+    from ..kernels import Ready
 
 LIMIT = 1024
 # Reasons that are not the arguments' own.
@@ -89,11 +93,11 @@ def find(options: Options, arguments: tuple) -> tuple[Hashable | None, Known | N
     try:
         of_window = None if window is None else (
             window.shape, window.stride(), window.dtype, window.device, window.requires_grad, window.is_conj(),
-            window.is_neg(), starts_at_pair(window),
+            window.is_neg(), kernels.starts_at_pair(window),
         )  # fmt: skip
         key = (
             options.kind, torch.is_grad_enabled(), input.shape, input.stride(), input.dtype, input.device,
-            input.requires_grad, input.is_conj(), input.is_neg(), starts_at_pair(input), of_window,
+            input.requires_grad, input.is_conj(), input.is_neg(), kernels.starts_at_pair(input), of_window,
             arguments[1:4], arguments[5:], tuple(map(type, arguments)),
         )  # fmt: skip
         return key, entries.get(key)
@@ -117,8 +121,8 @@ def find_front_end(
         )  # fmt: skip
         key = (
             name, id(call), None if options is None else options.front_ends, x.shape, x.stride(), x.dtype, x.device,
-            x.is_neg(), starts_at_pair(x), window.shape, window.stride(), window.dtype, window.device, window.is_neg(),
-            starts_at_pair(window), of_basis,
+            x.is_neg(), kernels.starts_at_pair(x), window.shape, window.stride(), window.dtype, window.device,
+            window.is_neg(), kernels.starts_at_pair(window), of_basis,
         )  # fmt: skip
         known = entries.get(key)
     except (RuntimeError, AttributeError):  # no strides, no memory; a filterbank of inference mode has no version
