@@ -20,6 +20,7 @@ THREADGROUP_BYTES = 32_768
 GROUP_THREADS = 128  # 8 simdgroups per threadgroup lost 25 to 50 % on an H100, 2 to 4 were best
 RADICES = (16, 15, 14, 12, 10, 9, 8, 7, 6, 5, 4, 3, 2)
 STAGES_MAX = 6
+_NO_RADICES = (1,) * STAGES_MAX  # the stages that a plan has not
 UNPADDED = 30  # a pad_shift that adds nothing
 REACH_MAX = 8  # hops under one frame that are overlapped in registers: with more, more waits than memory holds
 
@@ -130,10 +131,6 @@ class Plan:
         """Pairs of samples in the hops of a frame but one ("registers")."""
         return (self.reach - 1) * self.shift * (self.half // self.radices[-1])
 
-    @property
-    def mirror_radix(self) -> int:
-        return self.radices[-1] if self.mirrored else 2
-
     def describe(self) -> str:
         kind = f"istft-{self.overlap}" if self.inverse else "stft"
         stages = "x".join(map(str, self.radices))
@@ -148,10 +145,10 @@ class Plan:
             "LANES": self.lanes,
             "FRAMES": self.frames,
             "STAGES": len(self.radices),
-            **{f"RADIX_{stage}": radix for stage, radix in enumerate(self.radices)},
+            **{f"RADIX_{stage}": radix for stage, radix in enumerate((*self.radices, *_NO_RADICES)[:STAGES_MAX])},
+            "LAST_RADIX": self.radices[-1],
             "VALUES": self.values,
             "MIRRORED": int(self.mirrored),
-            "MIRROR_RADIX": self.mirror_radix,
             "OVERLAP": overlap,
             "SHIFT": self.shift,
             "SPLIT": int(self.split),

@@ -110,7 +110,7 @@ def test_a_mirrored_plan_gives_a_lane_both_bins_of_every_pair():
     mirrored = [plans.stft_plan(n) for n in SIZES if plans.stft_plan(n).mirrored]
     assert {p.n_fft for p in mirrored} >= {256, 1024, 2048, 4096}
     for plan in mirrored:
-        radix = plan.mirror_radix
+        radix = plan.radices[-1]
         assert radix % 2 == 0 and plan.half // radix == 2 * plan.lanes
         for lane in range(1, plan.lanes):
             owned = {b + j * plan.half // radix for b in (lane, 2 * plan.lanes - lane) for j in range(radix)}

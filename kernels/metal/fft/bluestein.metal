@@ -31,43 +31,6 @@ inline bool msp_is_among(int q, int lane, int count) {
 
 #if MSP_TRANSPOSED
 typedef MspFirst MspResult;
-
-// One stage of msp_fft, transposed: the twiddles come behind the butterflies.
-template <int R, int P>
-inline void msp_stage_back(thread float2* v, const device float2* table, int lane) {
-#pragma unroll
-  for (int b = 0; b < MspButterflies<R>::COUNT; ++b) {
-    if (MspButterflies<R>::RESTING && !MspStageInput<R, false>::active(b * R, lane)) continue;
-    MspRadix<R>::apply(v + b * R);
-    if (P > 1) msp_twiddle<R, P>(v + b * R, table, int(uint(msp_butterfly<R, false>(b, lane)) % P));
-  }
-}
-
-// msp_fft with everything transposed, which is the same transform: from the layout MspLast to the layout MspFirst. So it
-// starts where the way forth ends, without an exchange between them.
-inline void msp_fft_back(thread float2* v, threadgroup MSP_EXCHANGE_TYPE* shared, const device float2* table, int lane) {
-#if MSP_STAGES > 5
-  msp_stage_back<MSP_RADIX_5, MSP_P_5>(v, table + MSP_TABLE_5, lane);
-  msp_exchange<MspStageInput<MSP_RADIX_5, false>, MspStageOutput<MSP_RADIX_4, MSP_P_4, false> >(v, shared, lane);
-#endif
-#if MSP_STAGES > 4
-  msp_stage_back<MSP_RADIX_4, MSP_P_4>(v, table + MSP_TABLE_4, lane);
-  msp_exchange<MspStageInput<MSP_RADIX_4, false>, MspStageOutput<MSP_RADIX_3, MSP_P_3, false> >(v, shared, lane);
-#endif
-#if MSP_STAGES > 3
-  msp_stage_back<MSP_RADIX_3, MSP_P_3>(v, table + MSP_TABLE_3, lane);
-  msp_exchange<MspStageInput<MSP_RADIX_3, false>, MspStageOutput<MSP_RADIX_2, MSP_P_2, false> >(v, shared, lane);
-#endif
-#if MSP_STAGES > 2
-  msp_stage_back<MSP_RADIX_2, MSP_P_2>(v, table + MSP_TABLE_2, lane);
-  msp_exchange<MspStageInput<MSP_RADIX_2, false>, MspStageOutput<MSP_RADIX_1, MSP_P_1, false> >(v, shared, lane);
-#endif
-#if MSP_STAGES > 1
-  msp_stage_back<MSP_RADIX_1, MSP_P_1>(v, table + MSP_TABLE_1, lane);
-  msp_exchange<MspStageInput<MSP_RADIX_1, false>, MspStageOutput<MSP_RADIX_0, MSP_P_0, false> >(v, shared, lane);
-#endif
-  msp_stage_back<MSP_RADIX_0, MSP_P_0>(v, table, lane);
-}
 #else
 typedef MspLast MspResult;
 #endif
@@ -111,7 +74,7 @@ inline void msp_transform(
     v[q] = msp_swapped(msp_multiply(v[q], MSP_READ(chirp_spectrum, MspLast::index(q, lane))));
   }
 #if MSP_TRANSPOSED
-  msp_fft_back(v, shared, table, lane);
+  msp_fft_transposed(v, shared, table, lane);
 #else
   msp_exchange<MspLast, MspFirst>(v, shared, lane);
   msp_fft(v, shared, table, lane);

@@ -46,7 +46,7 @@ inline void msp_load_across(
     const int t = start + 2 * MspFirst::index(q, lane);
     v[q] = float2(0.0f, 0.0f);
     if (MspFirst::active(q, lane)) {
-      v[q] = float2(msp_padded_sample(row, t, samples, pad_mode), msp_padded_sample(row, t + 1, samples, pad_mode));
+      v[q] = float2(msp_padded_sample<float>(row, t, samples, pad_mode), msp_padded_sample<float>(row, t + 1, samples, pad_mode));
       v[q] = v[q] * weight[q];
     }
   }

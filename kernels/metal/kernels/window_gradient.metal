@@ -48,8 +48,8 @@ kernel void msp_window_gradient(
       for (int q = 0; q < MspLast::COUNT; ++q) {
         if (!MspLast::active(q, lane)) continue;
         const int t = start + 2 * MspLast::index(q, lane);
-        sums[q].x += v[q].y * msp_padded_sample(row, t, params.samples, params.pad_mode);
-        sums[q].y += v[q].x * msp_padded_sample(row, t + 1, params.samples, params.pad_mode);
+        sums[q].x += v[q].y * msp_padded_sample<float>(row, t, params.samples, params.pad_mode);
+        sums[q].y += v[q].x * msp_padded_sample<float>(row, t + 1, params.samples, params.pad_mode);
       }
     }
   }
