@@ -14,9 +14,8 @@ from typing import Any
 
 import torch
 
-from ..kernels import StftGeometry, feature_passes
+from ..kernels import Bands, StftGeometry, bands_of, feature_passes
 from ..kernels import features as kernels
-from ..kernels import filterbank as filterbanks
 from . import composite_features, gradients
 from .eager import Ways
 from .operators import NAMESPACE, define, namespace
@@ -105,11 +104,11 @@ def _call(
     return geometry, _features(width, power, eps, gain, scale, amin, factor, offset, dropped)
 
 
-def _bands(basis: torch.Tensor | None, geometry: StftGeometry, gradient: bool) -> tuple[filterbanks.Bands | None, bool]:
+def _bands(basis: torch.Tensor | None, geometry: StftGeometry, gradient: bool) -> tuple[Bands | None, bool]:
     """(the narrow filterbank if it is one, whether a dense product is needed)."""
     if basis is None:
         return None, False
-    bands = filterbanks.bands_of(basis, geometry.bins)
+    bands = bands_of(basis, geometry.bins)
     if bands is None or not kernels.supports_features(geometry.n_fft, bands, gradient):
         return None, True
     return bands, False

@@ -24,8 +24,8 @@
 #define MSP_EXCHANGE_TYPE float2
 #endif
 
-// Tables do not change while a kernel runs, which NVIDIA's compiler has to be told: then it reads them ahead of barriers.
-// Not in the general istft, whose two transforms and running sums leave no registers for that.
+// Tables do not change while a kernel runs. NVIDIA's compiler has to be told; then it reads them ahead of barriers.
+// Not in any_istft by Bluestein's algorithm: its two transforms and running sums leave no registers for that.
 #if defined(MSL_READ) && !(MSP_BLUESTEIN && MSP_INVERSE)
 #define MSP_READ(TABLE, INDEX) MSL_READ(TABLE, INDEX)
 #else
@@ -38,8 +38,8 @@ inline int msp_padded(int index) {  // spreads strided accesses over the banks o
 
 #define MSP_PAD_BLOCK (1 << MSP_PAD_SHIFT)
 
-// Where the element stands that is `offset` behind element `base`. SPLIT: as many spare elements lie between the two
-// whatever the base is, so the offset is a constant of the access, and all accesses of a lane share one address.
+// The place of the element `offset` behind element `base`. SPLIT: the number of spare elements between the two does not
+// depend on the base, so the offset is a constant of the access, and all accesses of a lane share one address.
 template <bool SPLIT>
 inline int msp_place(int base, int offset) {
   return SPLIT ? msp_padded(base) + msp_padded(offset) : msp_padded(base + offset);
@@ -51,8 +51,8 @@ struct MspButterflies {
   static constexpr constant int TOTAL = MSP_HALF / R;
   static constexpr constant int COUNT = (MSP_HALF / R + MSP_LANES - 1) / MSP_LANES;
   static constexpr constant bool EVEN = (MSP_HALF / R) % MSP_LANES == 0;
-  // Whole simdgroups have none, but a fourth at most: then it pays to let them rest (H100: 0.062 against 0.068 ms at
-  // n_fft 3072; 0.078 against 0.074 at 5120, where three of eight would rest).
+  // Whole simdgroups have no butterfly, but no more than a fourth of all: then it pays to let them rest (H100: 0.062
+  // against 0.068 ms at n_fft 3072; 0.078 against 0.074 at 5120, where three of eight would rest).
   static constexpr constant bool RESTING = COUNT == 1 && MSP_LANES - TOTAL >= 32 && 4 * TOTAL >= 3 * MSP_LANES;
 };
 

@@ -1,4 +1,4 @@
-// A frame of the general family on its way into registers: samples times window, in the layout MspFirst.
+// Loads a frame for the transform of any size: samples times window, in the layout MspFirst.
 //
 // MSP_SAMPLE: float, half, bfloat, or float2 (then MSP_COMPLEX_SAMPLES).
 

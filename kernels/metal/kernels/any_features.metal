@@ -1,4 +1,4 @@
-// The same as kernels/features.metal for every other n_fft: odd, prime and otherwise rough ones.
+// As kernels/features.metal, for every other n_fft: odd, prime, or half of it with a prime factor above 7.
 
 #include "features/features.metal"
 #include "frames/any.metal"
@@ -22,8 +22,8 @@ struct MspGeneralBins {
   }
 };
 
-// Of a packed frame, bins k and points - k come from the packed ones of the same numbers. Of a folded one, what comes out
-// has the magnitudes of the bins k only.
+// Of a packed frame, bins k and points - k come from the packed ones of the same numbers. Of a folded one, what comes
+// out has the magnitudes of the bins k only.
 inline void msp_split_points(
     thread float2* v, threadgroup float2* packed, const device float2* pair_twiddles, MspTransform transform,
     int lane) {

@@ -1,10 +1,11 @@
-// torch.istft, and the adjoint of torch.stft, of everything that istft.metal does not do. A slot owns a run of
-// consecutive output hops of one row and adds the frames that touch them, in order, to the output row itself; the frames
-// just before its run are transformed again, so that runs do not depend on each other.
+// torch.istft, and the adjoint of torch.stft, of everything that kernels/istft.metal does not do. A slot owns a run of
+// consecutive output hops of one row. It adds the frames that reach them, in order, to the output row itself; the
+// frames just before its run are transformed again, so that runs do not depend on each other.
 //
-// The adjoint of stft has no envelope, and what the padding made of a sample at the ends of the signal is added to it
-// again. Samples that this concerns belong to slots of their own: one for either end of a row, or one for all of a short
-// row. They walk the frames that reach those samples, in order, in threadgroups behind those of the runs.
+// The adjoint of stft has no envelope, and what the padding made of a sample is added to it again
+// (overlap/padding_adjoint.metal). The samples that the padding concerns belong to slots of their own: one for either
+// end of a row, or one for all of a short row. These slots walk the frames that reach those samples, in order. Their
+// threadgroups follow those of the runs.
 //
 // MSP_COMPLEX_OUTPUT: samples are float2. Otherwise they are the real parts of the frames.
 

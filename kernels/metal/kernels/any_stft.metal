@@ -1,5 +1,5 @@
-// torch.stft of everything that stft.metal does not do: n_fft that are odd, prime or otherwise rough, complex signals,
-// complex windows. One launch, and frames do not share transforms.
+// torch.stft of everything that kernels/stft.metal does not do: n_fft that are odd, prime, or with prime factors above
+// 7, complex signals, complex windows. One launch; each frame has a slot of its own.
 //
 // As the adjoint of istft its samples are gradients, divided by the envelope as istft divides.
 

@@ -1,5 +1,5 @@
-// Spectrogram, filterbank and scale of real frames in one launch, from samples to features in memory order (batch,
-// frame, feature). A threadgroup belongs to one row and keeps MSP_FRAMES frames in flight, for several steps.
+// Spectrogram, filterbank and scale of real frames in one launch: from samples to features in the order (batch, frame,
+// feature). A threadgroup belongs to one row and has MSP_FRAMES frames in flight, for several steps.
 
 #include "features/bins.metal"
 #include "features/features.metal"

@@ -1,12 +1,28 @@
-// torch.istft to a real signal as istft.metal, for hops that move a sample from one of a lane's registers to another of the
-// same lane: the last stage leaves samples 2 (i + t MSP_LAST_P) in a lane's value t of butterfly i, and a hop of
-// 2 MSP_SHIFT MSP_LAST_P samples makes t into t - MSP_SHIFT. So unfinished samples never leave their registers.
+// torch.istft to a real signal, as kernels/istft.metal, for hops that fit the last stage of the transform. That stage
+// leaves samples 2 (i + t P) and 2 (i + t P) + 1 in a lane's value t of butterfly i (P is MSP_LAST_P). A hop of
+// 2 SHIFT P samples turns value t into value t - SHIFT of the same lane, so unfinished samples stay in registers.
 //
-// A threadgroup owns a run of consecutive output hops of one row, and each of its slots an equal share of the frames that
-// touch them. Slots work on their own; the first hops of a slot, which lack frames of the slot before, wait in threadgroup
-// memory until that one is through. Only the frames just before a run are transformed again.
+// A threadgroup owns a run of consecutive output hops of one row. Each of its slots takes an equal share of the frames
+// that reach those hops. A slot's first hops lack the frames of the slot before: they wait in threadgroup memory until
+// that slot has finished. Only the frames just before a run are transformed twice.
 //
-// MSP_ADJOINT: as in istft.metal.
+// What one slot does, in numpy (hop = 2 SHIFT P; REACH hops lie under one frame):
+//
+//   sums = zeros(n_fft)                               # spread over the registers of the slot's lanes
+//   for step, frame in enumerate(own_frames):
+//       sums += window * irfft(X[frame])
+//       finished = sums[:hop]                         # no later frame reaches this hop
+//       sums = concatenate([sums[hop:], zeros(hop)])  # each register takes the value of another one
+//       if slot > 0 and step < REACH - 1:
+//           waiting[slot - 1, step] = finished
+//       else:
+//           y[frame * hop : (frame + 1) * hop] = finished / envelope[frame * hop : (frame + 1) * hop]
+//   barrier()
+//   for step in range(REACH - 1):                     # the hops of the next slot that wait for this one
+//       at = (own_frames[-1] + 1 + step) * hop
+//       y[at : at + hop] = (sums[step * hop : (step + 1) * hop] + waiting[slot, step]) / envelope[at : at + hop]
+//
+// MSP_ADJOINT: as in kernels/istft.metal.
 
 #include "fft/stockham.metal"
 #include "frames/bins.metal"

@@ -1,5 +1,5 @@
-// The gradient of stft or istft with respect to the window, up to a last sum: every threadgroup adds up, frame by frame,
-// the inverse transform of a spectrum times the samples under that frame, and writes one row of n_fft sums per slot.
+// The gradient of stft or istft with respect to the window, but for a last sum. Every slot adds up, over its frames,
+// the inverse transform of a frame's spectrum times the samples under that frame, and writes one row of n_fft sums.
 
 #include "fft/stockham.metal"
 #include "frames/bins.metal"
