@@ -1,8 +1,7 @@
 """enable() and disable(): who wants which functions accelerated, and that exactly those are patched.
 
-Knows nothing of FFTs. What stands at torch.stft is patching/layers.py's, early names patching/early_names.py's,
-operators patching/torch_operators.py's,
-other modules' functions patching/hooks.py's; for whom a patch acts is active.py's.
+Knows nothing of FFTs. What stands at torch.stft is in patching/layers.py, names bound before in early_names.py,
+operators in torch_operators.py, other modules' functions in hooks.py; active.py says for whom a patch acts.
 """
 
 from __future__ import annotations
@@ -45,11 +44,38 @@ def enable(
     on_error: str | None = None,
     on_fallback: str | None = None,
 ) -> Patched:
-    """Accelerates torch.stft and torch.istft in the whole process. A second call replaces the options of the first.
+    """Accelerates torch.stft and torch.istft in the whole process, until disable().
 
-    What is not given (None) comes from MPS_SPECTRO_PATCH_DEVICES, _REACH, _VERIFY, _ON_ERROR, _ON_FALLBACK, and else
-    is: devices ("mps",), ops ("stft", "istft"), reach "attribute", verify "first", on_error "fallback", on_fallback
-    "quiet". Returns what it patched and what not. Raises ValueError for a wrong value, and then changes nothing.
+    A second call replaces the options of the first. Options that are not given (None) come from the environment
+    variables MPS_SPECTRO_PATCH_DEVICES, _COMPAT, _REACH, _VERIFY, _ON_ERROR and _ON_FALLBACK, else from the defaults.
+
+    Args:
+        devices: any of "mps" (Apple GPUs), "cuda" (NVIDIA GPUs) and "simulator" (the kernels on the CPU, slow: for
+            tests). Default: ("mps",).
+        ops: any of "stft" and "istft". Default: both.
+        torchaudio: True: torchaudio's spectrograms and mel spectrograms are fused, too.
+        compat: which projects' own front ends are patched: True or None (all), False (none), or names.
+        reach: "attribute": callers that look up torch.stft. "references": names that modules bound before, too.
+            "dispatcher": torch's operators, which everything calls. Default: "attribute".
+        verify: "first": compare the first call of each kind with torch. "always": each call. "off": none. Default:
+            "first".
+        on_error: "fallback": an error of the fast path is a warning, and torch does the call. "raise": raise it.
+            Default: "fallback".
+        on_fallback: "quiet", or "raise": an error if a call on an accelerated device falls back. Default: "quiet".
+
+    Returns:
+        Patched: `options`; `patched`, what is patched; `skipped`, what is not and why. Prints well.
+
+    Raises:
+        ValueError: an option has an unknown value; nothing is changed then.
+
+    Example:
+        >>> done = msp.enable(devices=["simulator"])
+        >>> done.patched[:2]
+        ('torch.stft', 'torch.istft')
+        >>> torch.stft(torch.randn(4000), 400, window=torch.hann_window(400), return_complex=True).shape
+        torch.Size([201, 41])
+        >>> msp.disable()
     """
     options = Options.resolve(
         devices=devices,
@@ -61,48 +87,67 @@ def enable(
         on_error=on_error,
         on_fallback=on_fallback,
     )
-    _check(options)
+    _declare_projects(options)
     with _lock:
         runner.load_operators()  # before anything changes: this may fail
         if "mps" in options.devices:
             from ..execution import selftest  # with all the kernels, which importing the package does not load
 
             selftest.first(options)
-        _follow_rule(again=True)
+        _apply_tuning(again=True)
         _holders[_PROCESS] = _Holder(options, 1)
-        _apply()
+        _apply_patches()
         active.process = options
         layers.settle()
         return _patched(options)
 
 
 def disable() -> None:
-    """Ends enable(). Restores torch's functions by identity, and every name and operator that was patched besides.
+    """Ends enable(): torch's own functions are put back, the same objects as before.
 
-    Our layer is also taken out from under other people's wrappers. Where one of those cannot be changed, our layer
-    stays below it, inert: the log and status() say so.
+    Every other name and operator that was patched is restored, too. If somebody wrapped our function since, it is also
+    taken out from under their wrapper; where that is impossible it stays below, does nothing, and the log and status()
+    say so. Without an enable() this does nothing.
+
+    Example:
+        >>> original = torch.stft
+        >>> done = msp.enable(devices=["simulator"])
+        >>> msp.disable()
+        >>> torch.stft is original
+        True
     """
     with _lock:
         active.process = None
         layers.settle()
         _holders.pop(_PROCESS, None)
-        _apply()
+        _apply_patches()
 
 
 def is_enabled() -> bool:
-    """Whether calls made here are accelerated: by enable(), or by the accelerated() around this code."""
+    """Whether calls made here are accelerated: by enable(), or by the accelerated() around this code.
+
+    Returns:
+        bool.
+
+    Example:
+        >>> with msp.accelerated(devices=["simulator"]):
+        ...     print(msp.is_enabled())
+        True
+        >>> msp.is_enabled()
+        False
+    """
     return active.options_here() is not None
 
 
 def hold(owner: active.Owner, options: Options) -> None:
     """Keeps patched what `options` want until as many let_go(owner)."""
-    _check(options)
+    _declare_projects(options)
     with _lock:
         runner.load_operators()  # before anything changes: this may fail
-        _follow_rule()
+        _apply_tuning()
         count = _holders[owner].count if owner in _holders else 0
         _holders[owner] = _Holder(options, count + 1)
-        _apply()
+        _apply_patches()
 
 
 def let_go(owner: active.Owner) -> None:
@@ -110,7 +155,7 @@ def let_go(owner: active.Owner) -> None:
         held = _holders.pop(owner)
         if held.count > 1:
             _holders[owner] = _Holder(held.options, held.count - 1)
-        _apply()
+        _apply_patches()
 
 
 def is_held(op: str) -> bool:
@@ -128,7 +173,7 @@ def early_references(ops: Iterable[str] = OPS) -> list[str]:
         ops = [op for op in ops if not any(op in holder.options.dispatcher_ops for holder in _holders.values())]
     below = [layer.original for layer in layers.layers() if layer.op in ops]
     own = [{"stft": torch.functional.stft, "istft": torch._VF.istft}[op] for op in ops]
-    return [str(reference) for reference in early_names.to(*own, *below)]
+    return [str(reference) for reference in early_names.bound_to(*own, *below)]
 
 
 class _Holder(NamedTuple):
@@ -142,24 +187,21 @@ _replaced: set[str] = set()  # ops whose early references are ours now
 _lock = threading.RLock()
 
 
-def _check(options: Options) -> None:
-    if options.torchaudio:
-        from . import torchaudio_hooks  # only a program that asks for it pays for it
+def _declare_projects(options: Options) -> None:
+    wanted = (*options.projects, *(("torchaudio",) if options.torchaudio else ()))
+    if wanted:
+        from . import projects  # only a program that asks for it pays for it
 
-        torchaudio_hooks.declare()
-    if options.projects:
-        from . import projects  # likewise
-
-        projects.declare(options.projects)
+        projects.declare(wanted)
 
 
-def _follow_rule(again: bool = False) -> None:
+def _apply_tuning(again: bool = False) -> None:
     from ..execution import tuning  # nothing of it is needed before something is enabled
 
     tuning.apply(again)
 
 
-def _apply() -> None:
+def _apply_patches() -> None:
     """Patches what is held, and nothing else."""
     held = [holder.options for holder in _holders.values()]
     _restore_references({op for op in _replaced if not _wants_references(held, op)})
@@ -173,10 +215,10 @@ def _apply() -> None:
                 early_names.replace(layer.original, layer.function)
             _replaced.add(op)
     _register({(op, kind) for options in held for op in options.dispatcher_ops for kind in options.device_types})
-    hooks.want({group for options in held for group in options.groups})
+    hooks.apply_groups({group for options in held for group in options.groups})
     for name in ("class_hooks", "module_aliases"):
         if f"{__package__}.{name}" in sys.modules:
-            sys.modules[f"{__package__}.{name}"].want()
+            sys.modules[f"{__package__}.{name}"].apply_groups()
 
 
 def _wants_references(held: list[Options], op: str) -> bool:
@@ -195,25 +237,25 @@ def _active_layers(op: str) -> list[layers.Layer]:
 
 
 def _register(wanted: set[tuple[str, str]]) -> None:
-    global _dispatcher
-    if _dispatcher is None and not wanted:
+    global _operators
+    if _operators is None and not wanted:
         return  # most programs never need it
-    if _dispatcher is None:
-        from . import torch_operators as _dispatcher
-    _dispatcher.register(wanted)
+    if _operators is None:
+        from . import torch_operators as _operators
+    _operators.register(wanted)
 
 
-_dispatcher = None  # patching/torch_operators.py, once something was registered: it needs the operators
+_operators = None  # patching/torch_operators.py, once something was registered: it needs the operators
 
 
 def registered() -> list[str]:
     """What is registered on torch's operators, in words."""
-    return _dispatcher.registered() if _dispatcher else []
+    return _operators.registered() if _operators else []
 
 
 def project_states() -> dict[str, str]:
     """What became of each project of compat that is wanted."""
-    return sys.modules[f"{__package__}.projects"].state() if f"{__package__}.projects" in sys.modules else {}
+    return sys.modules[f"{__package__}.projects"].states() if f"{__package__}.projects" in sys.modules else {}
 
 
 def _patched(options: Options) -> Patched:
@@ -223,7 +265,7 @@ def _patched(options: Options) -> Patched:
         str(reference)
         for op in _replaced
         for layer in _active_layers(op)
-        for reference in early_names.to(layer.function)
+        for reference in early_names.bound_to(layer.function)
     ]
     patched += names
     if options.reach != "dispatcher":
@@ -231,7 +273,7 @@ def _patched(options: Options) -> Patched:
         if options.reach == "attribute":
             why += '; reach="references" replaces such names'
         skipped += [(name, why) for name in early_references(options.ops)]
-    for what, state in hooks.state("torchaudio").items():
+    for what, state in hooks.states("torchaudio").items():
         if state == "patched":
             patched.append(what)
         else:

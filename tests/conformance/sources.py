@@ -12,7 +12,7 @@ import importlib
 import itertools
 import pkgutil
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from types import ModuleType
@@ -46,6 +46,10 @@ def families() -> list[ModuleType]:
     return [module for module in modules if hasattr(module, "KERNELS")]
 
 
+def _own_generator(family: ModuleType) -> Callable[[ModuleType], Iterator[Generated]] | None:
+    return globals().get(f"_of_{family.__name__.rsplit('.', 1)[-1]}")
+
+
 def files(path: str) -> set[str]:
     """A Metal file and all that it includes, by their paths in the folder of the Metal files."""
     included = re.findall(r'^#include "(.+)"$', dispatch._read(path), re.MULTILINE)
@@ -61,7 +65,7 @@ def _everything() -> Iterator[Generated]:
     """Each text once: fields of a Kind that a kernel's files do not mention make no difference."""
     seen: set[tuple] = set()
     for family in families():
-        own = globals().get(f"_of_{family.__name__.rsplit('.', 1)[-1]}")
+        own = _own_generator(family)
         if own is not None:
             yield from own(family)
             continue
@@ -73,6 +77,24 @@ def _everything() -> Iterator[Generated]:
                     seen.add(key)
                     every = planned + kind.defines()
                     yield Generated(f"{label} {kind}", every, kind.name, which, (kind.name, defines), which.threads)
+
+
+def plans_of(kernel: str) -> tuple[fft.Plan, ...]:
+    """The plans of a kernel that has a Kind, as everything() has them: in less time, without texts."""
+    found: dict[fft.Plan, None] = {}
+    for family in families():
+        if _own_generator(family) is not None:
+            continue
+        seen = set()
+        for kind in kinds(family):
+            how = {name: value for name, value in vars(kind).items() if name in _DECIDES_PLANS}
+            if kind.name == kernel and (key := tuple(how.items())) not in seen:
+                seen.add(key)
+                found.update((which, None) for which, _, _ in plans(family, kind))
+    return tuple(found)
+
+
+_DECIDES_PLANS = ("name", "bluestein", "packed", "is_real", "inverse")  # the fields of a Kind that plans() looks at
 
 
 def representatives() -> list[Generated]:
@@ -159,7 +181,7 @@ def _transforms(kind) -> Iterator[tuple[fft.Plan, str, str]]:
 
 def _of_features(family: ModuleType) -> Iterator[Generated]:
     """By plan, filterbank or none, gradient, power and sample type."""
-    seen = set()
+    seen, programs = set(), set()
     for n_fft in range(2, fft.MAX_N_FFT + 1):
         if not fft.supports(n_fft):
             continue
@@ -168,6 +190,10 @@ def _of_features(family: ModuleType) -> Iterator[Generated]:
             program = family._program(n_fft, 80 if banded else 0, gradient, used)
             if program is None:
                 continue
+            how = program.how and dataclasses.replace(program.how, points=0, bins=0)  # which are no part of the text
+            if (key := (dataclasses.replace(program, how=how), banded, gradient)) in programs:
+                continue
+            programs.add(key)
             for power, dtype in itertools.product((1.0, 2.0, 1.5), sample_types(family)):
                 defines = program.defines(banded, gradient, power, dtype)
                 if defines not in seen:

@@ -45,6 +45,11 @@ def test_everything_is_many_thousand_sources_and_representatives_have_all_their_
     assert set().union(*map(sources.traits, chosen)) == set().union(*map(sources.traits, everything))
 
 
+def test_the_plans_of_a_kernel_are_those_of_all_its_sources():
+    for kernel in ("msp_stft", "msp_istft", "msp_window_gradient", "msp_any_stft", "msp_any_istft"):
+        assert set(sources.plans_of(kernel)) == {s.plan for s in sources.everything() if s.kernel == kernel}, kernel
+
+
 def test_every_metal_file_is_part_of_some_source():
     """A new family has to show its sources: a module of kernels/launch with its KERNELS, and a way into sources.py."""
     folder = Path(kernels.__file__).parent / "metal"
