@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,21 @@ def test_a_file_is_put_in_its_place_once_and_a_text_includes_nothing_but_metals_
         for path in sources.files(dispatch._files()[source.kernel]):
             first = dispatch._read(path).splitlines()[0]
             assert source.text.count(first + "\n") == 1, (source.label, path)
+
+
+@pytest.mark.parametrize("changed", ["metal/overlap/envelope.metal", "launch/params.py"])
+def test_the_digest_of_the_text_changes_with_a_file_of_any_folder_and_with_the_parameters(
+    tmp_path, monkeypatch, changed
+):
+    shutil.copytree(Path(kernels.__file__).parent, tmp_path / "kernels", ignore=shutil.ignore_patterns("*.pyc"))
+    monkeypatch.setattr(dispatch, "_METAL", tmp_path / "kernels" / "metal")
+    monkeypatch.setattr(dispatch, "__file__", str(tmp_path / "kernels" / "launch" / "dispatch.py"))
+    digest = dispatch.text_digest.__wrapped__
+    before = digest()
+    assert before == dispatch.text_digest()
+    path = tmp_path / "kernels" / changed
+    path.write_text(path.read_text() + "\n")
+    assert digest() != before
 
 
 def test_a_file_that_is_not_there_is_an_error(monkeypatch):

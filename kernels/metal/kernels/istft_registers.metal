@@ -93,6 +93,7 @@ kernel void msp_istft_registers(
   threadgroup float2 waiting[(MSP_FRAMES - 1) * MSP_WAITING];
 #endif
 
+  const int frames = params.frames;  // read here: otherwise NVIDIA's compiler spills registers
   const MspEnvelope envelope = msp_envelope(params);
 
   const int slot = int(thread_index / MSP_LANES);
@@ -130,7 +131,7 @@ kernel void msp_istft_registers(
   edge.pad_mode = params.pad_mode;
   edge.hop_length = params.hop_length;
   if (is_edge) {
-    edge.start(params.edges, edge_index, params.frames);
+    edge.start(params.edges, edge_index, frames);
     edge.clear(place.samples, int(thread_index));
     edge_frame = edge.first_frame;
     frame = edge_frame + slot;
@@ -145,10 +146,10 @@ kernel void msp_istft_registers(
   // A frame's spectrum is loaded while the sums of the one before it are stored.
   float2 v[MSP_VALUES];
   float2 middle;
-  msp_load_pairs(v, &middle, row + clamp(frame, 0, params.frames - 1) * params.frame_stride, params.bin_stride, lane);
+  msp_load_pairs(v, &middle, row + clamp(frame, 0, frames - 1) * params.frame_stride, params.bin_stride, lane);
 
   for (int step = 0; left > 0; ++step) {
-    const bool live = frame >= 0 && frame < params.frames;
+    const bool live = frame >= 0 && frame < frames;
     int next_frame = frame + 1;
     --left;
 #if MSP_ADJOINT
@@ -158,7 +159,7 @@ kernel void msp_istft_registers(
       left = edge_frame <= edge.last_frame ? 1 : 0;
     }
 #endif
-    const device float2* next_bins = row + clamp(next_frame, 0, params.frames - 1) * params.frame_stride;
+    const device float2* next_bins = row + clamp(next_frame, 0, frames - 1) * params.frame_stride;
 
     msp_pack_pairs(v, middle, pair_twiddles, lane);
     msp_from_pairs(v, shared, lane);
