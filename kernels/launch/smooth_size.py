@@ -1,7 +1,7 @@
-"""Launches of the real family: real signals, real windows, even n_fft whose half is a product of 2, 3, 5 and 7.
+"""Launches for smooth sizes: real signals, real windows, even n_fft whose half is a product of 2, 3, 5 and 7.
 
-A call is turned into a recipe once (plan, tables, run-time arguments, grid) and only executed afterwards. Arguments are
-taken as valid. Signatures as in kernels/launch/transforms.py.
+A call is turned into a recipe once (plan, tables, run-time arguments, grid) and only executed afterwards. Arguments
+must be valid. Signatures as in kernels/launch/transforms.py.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from functools import lru_cache
 import torch
 from torch.nn.functional import pad
 
-from ..plans.fft import Plan, inverse_plan, istft_plan, stft_plan
+from ..plans.fft import inverse_plan, istft_plan, stft_plan
 from ..plans.geometry import PAD_MODES, IstftGeometry, StftGeometry, padded_ends, runs_per_row
+from ..plans.plan import Plan
 from ..tables.envelope import Envelope, ends, inverse_envelope
 from ..tables.twiddles import pair_twiddles, stage_twiddles
 from . import dispatch
@@ -53,7 +54,7 @@ class Kind:
 def kernel_source(plan: Plan, kind: Kind | None = None) -> str:
     """The Metal text of a plan's kernel; of the plain stft or istft where no kind is given."""
     kind = kind or Kind("msp_istft" if plan.inverse else "msp_stft")
-    return dispatch.source(dispatch.file_of(_name(plan, kind)), plan.defines() + kind.defines())
+    return dispatch.kernel_text(_name(plan, kind), plan.defines() + kind.defines())
 
 
 def stft(signal: torch.Tensor, window: torch.Tensor, geometry: StftGeometry) -> torch.Tensor:
@@ -226,7 +227,7 @@ def _frame_products(
     )  # fmt: skip
     args = [None, None, stage_twiddles(plan, device), _pair_twiddles(plan, device), None, params, scale]
     sums = empty((groups * plan.frames, n_fft), torch.float32, device)
-    dispatch.recipe(_kernel(plan, kind, device), args, groups, plan.threads, device)(spectrum, signal, sums)
+    dispatch.recipe(kernel(plan, kind, device), args, groups, plan.threads, device)(spectrum, signal, sums)
     return sums
 
 
@@ -284,7 +285,7 @@ def _forward_recipe(
     args = [
         None, None, stage_twiddles(plan, device), _pair_twiddles(plan, device), envelope, None, params, scale,
     ]  # fmt: skip
-    return dispatch.recipe(_kernel(plan, kind, device), args, groups, plan.threads, device)
+    return dispatch.recipe(kernel(plan, kind, device), args, groups, plan.threads, device)
 
 
 @lru_cache(maxsize=1024)
@@ -307,7 +308,7 @@ def _istft_recipe(
     args = [
         None, None, stage_twiddles(plan, device), _pair_twiddles(plan, device), None, None, params, geometry.scale,
     ]  # fmt: skip
-    compiled = _kernel(plan, Kind("msp_istft"), device)
+    compiled = kernel(plan, Kind("msp_istft"), device)
     return dispatch.recipe(compiled, args, geometry.rows * runs, plan.threads, device)
 
 
@@ -322,7 +323,7 @@ def _stft_adjoint_recipe(
     # The kernel counts the bins between 0 and half twice.
     args = [None, None, stage_twiddles(plan, device), pairs, pairs, None, params, geometry.scale / 2]
     kind = Kind("msp_istft", adjoint=True, two_sided=not geometry.onesided)
-    return dispatch.recipe(_kernel(plan, kind, device), args, groups, plan.threads, device), has_gaps
+    return dispatch.recipe(kernel(plan, kind, device), args, groups, plan.threads, device), has_gaps
 
 
 def stft_adjoint_params(
@@ -390,9 +391,9 @@ def _name(plan: Plan, kind: Kind) -> str:
     return "msp_istft_registers" if plan.overlap == "registers" else kind.name
 
 
-def _kernel(plan: Plan, kind: Kind, device: torch.device):
-    name = _name(plan, kind)
-    return dispatch.kernel(name, dispatch.file_of(name), plan.defines() + kind.defines(), device.type)
+def kernel(plan: Plan, kind: Kind, device: torch.device) -> Callable[..., None]:
+    """The compiled kernel of a plan."""
+    return dispatch.kernel(_name(plan, kind), plan.defines() + kind.defines(), device.type)
 
 
 def _pair_twiddles(plan: Plan, device: torch.device) -> torch.Tensor:

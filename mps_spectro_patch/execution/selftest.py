@@ -24,7 +24,7 @@ from typing import Any
 
 import torch
 
-from ..kernels import cache_directory, dispatch, fft, read_json, write_file
+from ..kernels import cache_directory, fft, read_json, text_digest, write_file
 from ..options import ACCELERATORS, ENVIRONMENT, Options, logger
 from . import quarantine, selftest_cases
 
@@ -119,16 +119,8 @@ def environment() -> dict[str, str]:
     return {
         "mps_spectro_patch": __version__, "torch": torch.__version__, "system": system, "chip": chip,
         "fast_math": os.environ.get("PYTORCH_MPS_FAST_MATH", ""),  # another mode of Apple's compiler
-        "kernels": _kernels(),
+        "kernels": text_digest(),
     }  # fmt: skip
-
-
-@lru_cache(maxsize=1)
-def _kernels() -> str:
-    """Of the Metal text: an editable checkout changes it without a new version."""
-    folder = Path(dispatch.__file__).parents[1] / "metal"
-    text = b"".join(path.read_bytes() for path in sorted(folder.rglob("*.metal")))
-    return hashlib.sha256(text).hexdigest()[:16]
 
 
 def _check(op: str, n_fft: int, device: torch.device) -> Check:

@@ -23,7 +23,7 @@ def kernel(op: str, n_fft: int, device: torch.device) -> tuple[Any, Plan]:
     if op in FRONT_ENDS:
         return features.kernel(n_fft, _BANDS, op == "features_gradient", device)
     which = (fft.stft_plan if op == "stft" else fft.istft_plan)(n_fft)
-    return smooth_size._kernel(which, smooth_size.Kind(f"msp_{op}"), device), which
+    return smooth_size.kernel(which, smooth_size.Kind(f"msp_{op}"), device), which
 
 
 def numbers(op: str, n_fft: int, device: torch.device) -> tuple[torch.Tensor | None, torch.Tensor]:

@@ -273,5 +273,5 @@ def test_torchs_random_numbers_and_default_device_are_left_alone(mac):
 def test_the_record_lies_in_the_users_cache_directory():
     path = selftest._path(selftest.environment())
     assert path.parent == cache_directory() and path.name.startswith("selftest-")
-    assert dispatch.source  # the Metal text is part of the environment
+    assert dispatch.kernel_text  # the Metal text is part of the environment
     assert selftest.environment()["kernels"]

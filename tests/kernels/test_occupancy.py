@@ -102,7 +102,7 @@ def test_the_threadgroup_memory_of_a_row_is_that_of_the_compiled_kernel(kind, n_
         rows = (one for one in occupancy.launched() if (one.kind, one.n) == (kind, n_fft))
         one = next(one for one in rows if not shift or shift in one.shifts)
         which = one.plan
-        kernel = smooth_size._kernel(which, smooth_size.Kind("msp_stft" if kind == "stft" else "msp_istft"), device)
+        kernel = smooth_size.kernel(which, smooth_size.Kind("msp_stft" if kind == "stft" else "msp_istft"), device)
     assert (kernel.static_thread_group_memory_length, which.threads) == (one.threadgroup_bytes, one.plan.threads)
 
 
