@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from .. import autoload, compat
-from ..execution import best_device, check_device, tuning
+from ..execution import best_device, check_device, require_device, tuning
 from ..patching import disable, enable
 from . import doctor_front_ends, doctor_kernels
 from .doctor_kernels import Finding
@@ -28,8 +28,9 @@ REPORT = "mps-spectro-patch doctor --json"
 
 
 def run_doctor(device: str | None = None, as_json: bool = False, full: bool = False) -> int:
-    """The command: 0 if healthy, else 1."""
+    """The command: 0 if healthy, else 1. Raises CommandError for a device that torch does not find."""
     device = device or best_device()
+    require_device(device)
     with tuning.ignored():  # what is checked is the kernels, for small calls, too
         findings = list(examine(device, full or device != "simulator", print if not as_json else lambda _: None))
     wrong = [finding for finding in findings if finding.ok is False]
@@ -40,14 +41,17 @@ def run_doctor(device: str | None = None, as_json: bool = False, full: bool = Fa
     return 1 if wrong else 0
 
 
-def run_tuning(device: str | None, forget: bool) -> int:
+def run_tuning(device: str | None, forget: bool, as_json: bool = False) -> int:
     """`--tune`: measures and keeps the rule of which calls go to torch, or forgets it."""
     from . import doctor_tuning
 
     device = device or best_device()
     check_device(device)
-    for finding in doctor_tuning.forget_rule(device) if forget else doctor_tuning.measure_rule(device):
-        print(_line(finding))
+    findings = doctor_tuning.forget_rule(device) if forget else doctor_tuning.measure_rule(device)
+    if as_json:
+        print(json.dumps({"device": device, "findings": [vars(finding) for finding in findings]}, indent=1))
+    else:
+        print("\n".join(map(_line, findings)))
     return 0
 
 

@@ -8,6 +8,6 @@ __getattr__, __dir__, __all__ = attach(
         "": ("call_sites", "front_end_runner", "ready", "refusals", "runner", "selftest", "tuning"),
         "refusals": ("Refusal",),
         "tuning": ("chip",),
-        "devices": ("best_device", "check_device"),
+        "devices": ("best_device", "check_device", "require_device"),
     },
 )

@@ -68,8 +68,7 @@ def enable(
 
             selftest.first(options)
         _apply_tuning(again=True)
-        _holders[_PROCESS] = _Holder(options, 1)
-        _apply_patches()
+        _hold(_PROCESS, _Holder(options, 1))
         active.process = options
         layers.settle()
         return _patched(options)
@@ -100,8 +99,19 @@ def hold(owner: active.Owner, options: Options) -> None:
         runner.load_operators()  # before anything changes: this may fail
         _apply_tuning()
         count = _holders[owner].count if owner in _holders else 0
-        _holders[owner] = _Holder(options, count + 1)
+        _hold(owner, _Holder(options, count + 1))
+
+
+def _hold(owner: object, holder: _Holder) -> None:
+    before = dict(_holders)
+    _holders[owner] = holder
+    try:
         _apply_patches()
+    except BaseException:  # whatever failed, nothing has changed
+        _holders.clear()
+        _holders.update(before)
+        _apply_patches()
+        raise
 
 
 def let_go(owner: active.Owner) -> None:
