@@ -23,6 +23,7 @@ from ..patching import disable, enable
 from . import doctor_front_ends, doctor_kernels
 from .doctor_kernels import Finding
 from .patch_status import status
+from .versions import OLDEST_TORCH, is_too_old, numbers
 
 REPORT = "mps-spectro-patch doctor --json"
 
@@ -117,9 +118,9 @@ def environment() -> Iterator[Finding]:
     versions = ", ".join(f"{name} {version}" for name, version in data["versions"].items() if version)
     words = f"{system}, {data['chip']}, Python {platform.python_version()}, {versions}"
     yield Finding("environment", None, words, data)
-    new_enough = _numbers(torch.__version__) >= (2, 7)
-    needed = "" if new_enough else ", 2.7 or newer is needed"
-    yield Finding("torch", new_enough, f"torch {torch.__version__}{needed}")
+    too_old = is_too_old(torch.__version__)
+    needed = f", {OLDEST_TORCH} or newer is needed" if too_old else ""
+    yield Finding("torch", not too_old, f"torch {torch.__version__}{needed}")
 
 
 def has_device(device: str) -> Iterator[Finding]:
@@ -167,7 +168,7 @@ def projects() -> Iterator[Finding]:
     for name, (least, below) in sorted(known.items()):
         version = _version(name)
         if version is not None:
-            tested = _numbers(least) <= _numbers(version) < _numbers(below)
+            tested = numbers(least) <= numbers(version) < numbers(below)
             words = f"{version}, " + ("tested" if tested else f"not tested (from {least} on, before {below})")
             yield Finding(name, None, words, {"tested": tested})
 
@@ -205,13 +206,3 @@ def _asked(module: Any, name: str) -> Any:
         return getattr(module, name)()
     except (AttributeError, RuntimeError):  # newer than this torch, or not on this machine
         return None
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    """The leading numbers of a version, for a comparison."""
-    numbers = []
-    for part in version.split("+")[0].split("."):
-        if not part.isdigit():
-            break
-        numbers.append(int(part))
-    return tuple(numbers)

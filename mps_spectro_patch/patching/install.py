@@ -247,14 +247,14 @@ def _patched(options: Options) -> Patched:
             patched.append(f"{name}: {state}")
         else:
             skipped.append((name, state))
-    skipped += [(device, "there is no such device here") for device in options.devices if not _is_there(device)]
+    skipped += [(device, "there is no such device here") for device in missing_devices(options)]
     return Patched(options, tuple(patched), tuple(skipped))
 
 
-def _is_there(device: str) -> bool:
-    if device == "mps":
-        return torch.backends.mps.is_available()
-    return device == "simulator" or torch.cuda.is_available()
+def missing_devices(options: Options) -> list[str]:
+    """The devices among the options that torch does not find here."""
+    is_here = {"mps": torch.backends.mps.is_available, "cuda": torch.cuda.is_available, "simulator": lambda: True}
+    return [device for device in options.devices if not is_here[device]()]
 
 
 def _renew_lock() -> None:
