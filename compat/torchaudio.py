@@ -18,7 +18,7 @@ from torch.compiler import is_compiling
 
 from .. import active
 from ..execution import front_end_runner
-from ..front_ends import PAD_MODES, FrontEnd, Scale, compute, decibels
+from ..front_ends import PAD_MODES, FrontEnd, Scale, compute, decibels, remembered
 from .tools.overrides import override
 from .tools.project import Hook, Project
 
@@ -126,7 +126,7 @@ def _scaled_mel(module, waveform, scale: Scale) -> torch.Tensor | None:
     return compute.try_fused(waveform, spectrogram.window, turned, call)
 
 
-@compute.remembered
+@remembered
 def _call(
     pad, n_fft, hop_length, win_length, power, normalized, center, pad_mode, scale: Scale | None = None
 ) -> FrontEnd | None:

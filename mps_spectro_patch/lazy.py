@@ -11,7 +11,7 @@ def attach(package: str, modules: dict[str, tuple[str, ...]]):
     """`__getattr__`, `__dir__` and `__all__` for `package`.
 
     modules: submodule -> the names it gives; under "" are submodules that are offered whole. A name that its submodule
-    does not define is a submodule of that.
+    does not define is a submodule of that. dir(package) is `__all__`, to which the package may have added names.
     """
     module_of = {name: module for module, names in modules.items() for name in names}
 
@@ -27,6 +27,6 @@ def attach(package: str, modules: dict[str, tuple[str, ...]]):
         return value
 
     def __dir__() -> list[str]:
-        return sorted({*vars(import_module(package)), *module_of})
+        return sorted(getattr(import_module(package), "__all__", module_of))
 
     return __getattr__, __dir__, sorted(module_of)

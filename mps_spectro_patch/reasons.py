@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
 
+from .arguments import IstftArguments, StftArguments
+
 
 class Reason(str, Enum):
     """Why a call went to the original. Names are stable; `words` says it in a sentence."""
@@ -72,7 +74,7 @@ class FallbackError(RuntimeError):
 class Call(NamedTuple):
     """One call of an operator, and what is left to do around it."""
 
-    arguments: tuple  # the operator's, after input and window
+    arguments: StftArguments | IstftArguments  # the operator's, after input and window
     as_real: bool = False  # stft with return_complex=False: the result as pairs of real numbers
     notices: tuple[str, ...] = ()  # torch's own warnings that are due, see execution/torch_warnings.py
     plan: tuple[str, int, bool] = ("", 0, False)  # the op, n_fft, and whether samples or window are complex

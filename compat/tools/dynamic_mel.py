@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from ...front_ends import FrontEnd, Scale, functional, remembered
+from ...front_ends import FrontEnd, Scale, remembered, shifted
 
 
 @remembered
@@ -22,7 +22,7 @@ def call(
     if not all(isinstance(number, (int, float)) for number in (keyshift, speed, clamp)) or not clamp > 0:
         return None
     try:
-        sizes = functional.shifted(n_fft, hop_length, win_length, float(keyshift), float(speed))
+        sizes = shifted(n_fft, hop_length, win_length, float(keyshift), float(speed))
     except (ValueError, OverflowError):
         return None
     if round(hop_length * speed) < 1:

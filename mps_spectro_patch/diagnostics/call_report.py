@@ -13,10 +13,25 @@ if TYPE_CHECKING:
 
 
 def watch_calls(on: bool = True, trace: bool = False) -> None:
-    """Makes report() exact: from now on every call is looked at and timed, also on devices that are not accelerated.
+    """Records every call from now on, with its time, instead of a sample: report() is exact then.
 
-    That costs some microseconds per call. trace=True also keeps each call as an event, for write_trace(). Times are
-    the calling thread's: work that a GPU does after the call returned is not in them. on=False: back to a sample.
+    Calls on other devices are recorded, too. This costs some microseconds for each call. Times are those of the calling
+    thread: what a GPU does after the call returned is not included.
+
+    Args:
+        on: False: back to a sample.
+        trace: keep each call as an event, for diagnostics.write_trace().
+
+    Raises:
+        Nothing.
+
+    Example:
+        >>> msp.watch_calls()
+        >>> with msp.accelerated(devices=["simulator"], verify="off"):
+        ...     spectrum = torch.stft(torch.randn(4000), 400, window=torch.hann_window(400), return_complex=True)
+        >>> [(row.op, row.calls, row.outcome) for row in msp.report()]
+        [('torch.stft', 1, 'fast')]
+        >>> msp.watch_calls(False)
     """
     if on:
         call_sites.start(trace)
@@ -26,9 +41,19 @@ def watch_calls(on: bool = True, trace: bool = False) -> None:
 
 
 def report() -> Table:
-    """Calls by the line they came from, what arguments they had, and which way they went, the most frequent first.
+    """Calls by the line that made them, with arguments, device and outcome, the most frequent first.
 
-    Unless watch_calls() was on, from a sample of the calls on accelerated devices; counts with ~ are estimates then.
+    By default the calls on accelerated devices are sampled, and counts with ~ are estimates. After watch_calls() every
+    call is in the table.
+
+    Returns:
+        Table of rows, each with `place`, `function`, `op`, `arguments`, `device`, `outcome` ("fast" or the reason for
+        the fallback), `calls`, `estimated` and `seconds`. Prints well.
+
+    Example:
+        >>> msp.reset_stats()
+        >>> len(msp.report())
+        0
     """
     from .call_table import Row, Table
 

@@ -63,10 +63,31 @@ class Explanation(Route):
 
 
 def explain(function: Callable, *args: Any, **kwargs: Any) -> Explanation:
-    """How this call of torch.stft or torch.istft (or of the Tensor methods) would go, with the options that hold here.
+    """What would happen to one call of torch.stft or torch.istft, with the options that hold here. Runs nothing.
 
-    Where nothing is enabled, with the options that enable() would take; the route's note says so. Runs nothing. Raises
-    ValueError for any other function.
+    If nothing is enabled, the options are those that enable() would take, and the note says so.
+
+    Args:
+        function: torch.stft, torch.istft, or the Tensor method of that name.
+        args: the call's arguments.
+        kwargs: the call's keyword arguments.
+
+    Returns:
+        Explanation: `fast`; then `arguments`, `plan` and `work` (launches, bytes, threads), or `reason` and `advice`
+        (what would have to change). Prints well.
+
+    Raises:
+        ValueError: any other function.
+
+    Example:
+        >>> x, window = torch.randn(4000), torch.hann_window(400)
+        >>> with msp.accelerated(devices=["simulator"]):
+        ...     answer = msp.explain(torch.stft, x, 400, window=window, return_complex=True)
+        ...     refused = msp.explain(torch.stft, x.double(), 400, window=window, return_complex=True)
+        >>> answer.fast, answer.work.launches
+        (True, 1)
+        >>> print(refused.reason)
+        dtype
     """
     op, function, args = _which(function, args)
     options = options_here()

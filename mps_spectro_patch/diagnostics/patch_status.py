@@ -45,7 +45,21 @@ class Status:
 
 
 def status() -> Status:
-    """What is patched here and now. Looks through all modules for early references, which takes some milliseconds."""
+    """What is patched here and now, with which options and versions.
+
+    Looks through all modules for names that were bound before enable(), which takes some milliseconds.
+
+    Returns:
+        Status: `enabled`, `options`, `patched`, `projects`, `registered`, `early_references` (callers that are missed),
+        `quarantined` (kernels that are not used any more, and why) and `versions`. Prints well.
+
+    Example:
+        >>> msp.status().enabled
+        False
+        >>> with msp.accelerated(devices=["simulator"]):
+        ...     print(msp.status().patched["stft"])
+        patched
+    """
     import platform
 
     from ..version import __version__

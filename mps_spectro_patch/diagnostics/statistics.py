@@ -58,7 +58,21 @@ class Stats(dict):
 
 
 def stats() -> Stats:
-    """Counts of eager calls since the start or reset_stats(). Calls from compiled code are not counted."""
+    """Counts of eager calls of torch.stft and torch.istft since the start or reset_stats().
+
+    Calls from compiled code are not counted.
+
+    Returns:
+        Stats: a dict of "stft" and "istft" -> OpStats with `fast`, `fallback` (by reason), `errors`, `verified` and
+        `differed`, all counts, and `seconds` by outcome while watch_calls() is on. Prints well.
+
+    Example:
+        >>> msp.reset_stats()
+        >>> with msp.accelerated(devices=["simulator"], verify="off"):
+        ...     spectrum = torch.stft(torch.randn(4000), 400, window=torch.hann_window(400), return_complex=True)
+        >>> msp.stats()["stft"].fast, msp.stats()["istft"].calls
+        (1, 0)
+    """
     counts, agreed = runner.counts(), runner.agreed()
     seconds: dict[str, dict[str, float]] = {op: {} for op in OPS}
     for site, tally in call_sites.sites().items():
@@ -79,7 +93,15 @@ def stats() -> Stats:
 
 
 def reset_stats() -> None:
-    """Forgets counts, call sites and times. What is not used any more (see status()) stays so."""
+    """Sets the counts of stats() and the calls and times of report() to zero.
+
+    Kernels that are not used any more (see status()) stay unused.
+
+    Example:
+        >>> msp.reset_stats()
+        >>> msp.stats()["stft"].calls
+        0
+    """
     runner.counts(reset=True)
     runner.agreed(reset=True)
     call_sites.reset()

@@ -1,15 +1,12 @@
 """From a waveform to features: one resolved call of a front end, and how it is run: fused where there are kernels,
 else composed of torch's own functions, with the same numbers.
 
-Fused are signals on Apple GPUs, always, and those on devices that enable() or accelerated() name. What the arguments of
-the public functions mean is decided in front_ends/functional.py and transforms/; here they are plain data.
+Fused are signals on Apple GPUs, always, and those on devices that enable() or accelerated() name. What such a
+call is, is described in spec.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import lru_cache, wraps
 from math import prod
 from typing import Any, NamedTuple
 
@@ -19,70 +16,13 @@ from torch.autograd import forward_ad
 from torch.compiler import is_compiling, is_dynamo_compiling
 
 from .. import active, routing
+from ..arguments import FeatureArguments
 from ..execution import front_end_runner, ready
-from ..kernels import fft, hashed_once
-
-
-def remembered(function: Callable) -> Callable:
-    """`function` with a cache, which compiled code does not see: dynamo warns of caches, and folds constants anyway."""
-    cached = lru_cache(maxsize=1024)(function)
-
-    @wraps(function)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        return function(*args, **kwargs) if is_compiling() else cached(*args, **kwargs)
-
-    return call
-
+from ..kernels import fft
+from .spec import FrontEnd, Scale, remembered
 
 _FUSED_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 ops: Any = None  # mps_spectro_patch.ops once something is computed; importing the package registers no operators
-
-
-@hashed_once
-@dataclass(frozen=True)
-class Scale:
-    """From bands to output: the values themselves ("linear"), or factor * log(...) + offset of max(v, amin) ("clamp"),
-    v + amin ("add") or 1 + v / amin ("log1p").
-
-    below: then nothing is lower than this below the largest value of all rows of the last batch dimension ("batch", as
-    torchaudio has it), of every row ("item") or of everything ("all"); then times after_factor, plus after_offset.
-    deviation_eps: then less the mean over time and divided by the deviation plus this, feature by feature.
-    """
-
-    scale: str = "linear"
-    amin: float = 1.0
-    factor: float = 1.0
-    offset: float = 0.0
-    below: float | None = None
-    scope: str = "batch"
-    after_factor: float = 1.0
-    after_offset: float = 0.0
-    deviation_eps: float | None = None
-
-
-@hashed_once
-@dataclass(frozen=True)
-class FrontEnd:
-    """Everything of a call but its tensors.
-
-    pad: zeros added to both ends first; window_norm: the spectrum is divided by the root of the window's energy;
-    width: bins that are kept or filled up with zeros, where there is no filterbank (None: all); dropped: frames at the
-    end that are left out. eps and gain: (|X|^power + eps) * gain, eps under the root of power 1.
-    """
-
-    n_fft: int
-    hop_length: int
-    win_length: int
-    center: bool = True
-    pad_mode: str = "reflect"
-    pad: int = 0
-    power: float = 2.0
-    eps: float = 0.0
-    gain: float = 1.0
-    window_norm: bool = False
-    width: int | None = None
-    dropped: int = 0
-    scale: Scale = Scale()
 
 
 def compute(
@@ -138,7 +78,7 @@ def _compute(x, window, basis, call: FrontEnd, use_kernels: bool, must: bool) ->
     if one.outer_pad and (must or one.has_kernels):
         rows = torch.nn.functional.pad(rows, (one.outer_pad, one.outer_pad))
     if not rows.shape[0]:
-        values = rows.new_zeros((0, max(0, one.frames), one.arguments[5]), dtype=window.dtype).transpose(1, 2)
+        values = rows.new_zeros((0, max(0, one.frames), one.arguments.width), dtype=window.dtype).transpose(1, 2)
         return _unfolded(values, shape[:-1])
     result = None
     if use_kernels and one.has_kernels and is_fused(rows, window):
@@ -153,7 +93,7 @@ def _compute(x, window, basis, call: FrontEnd, use_kernels: bool, must: bool) ->
 class _Resolved(NamedTuple):
     """What follows from a call and the sizes of its tensors."""
 
-    arguments: tuple  # of the operator, behind its tensors
+    arguments: FeatureArguments  # of the operator, behind its tensors
     frames: int
     rows_per_item: int
     outer_pad: int  # zeros that a copy of the waveform gets first
@@ -172,19 +112,13 @@ def _resolved(call: FrontEnd, shape: torch.Size, window: int, bands: int | None)
     elif call.pad:
         outer_pad = call.pad
         samples += 2 * outer_pad
-    bins = call.n_fft // 2 + 1
-    width = bands if bands is not None else bins if call.width is None else call.width
-    scale = call.scale
-    arguments = (
-        call.n_fft, call.hop_length, call.win_length, pad, pad_mode, width, call.dropped, float(call.power),
-        float(call.eps), float(call.gain), scale.scale, float(scale.amin), float(scale.factor), float(scale.offset),
-    )  # fmt: skip
-    if scale.scope == "all":
+    arguments = call.arguments(bands, pad, pad_mode)
+    if call.scale.scope == "all":
         rows_per_item = rows
     else:
-        rows_per_item = 1 if scale.scope == "item" or not batch else batch[-1]
+        rows_per_item = 1 if call.scale.scope == "item" or not batch else batch[-1]
     frames = 1 + (samples + 2 * pad - call.n_fft) // call.hop_length - call.dropped
-    return _Resolved(arguments, frames, rows_per_item, outer_pad, _has_kernels(rows, samples, window, *arguments[:6]))
+    return _Resolved(arguments, frames, rows_per_item, outer_pad, _has_kernels(rows, samples, window, arguments))
 
 
 def is_accelerated(x: torch.Tensor) -> bool:
@@ -233,11 +167,9 @@ def is_fused(rows: torch.Tensor, window: torch.Tensor) -> bool:
     return routing.surroundings(rows, window, routing.active_transforms()) is None
 
 
-def _has_kernels(
-    rows: int, samples: int, window: int, n_fft: int, hop_length: int, win_length: int, pad: int, pad_mode: str,
-    width: int,
-) -> bool:  # fmt: skip
+def _has_kernels(rows: int, samples: int, window: int, call: FeatureArguments) -> bool:
     """Whether torch would compute this call, and the kernels can."""
+    n_fft, hop_length, win_length, pad, pad_mode, *_ = call
     if n_fft < 2 or hop_length < 1 or not 0 < win_length <= n_fft or window != win_length or not _supports(n_fft):
         return False
     padded = samples + 2 * pad
@@ -246,7 +178,7 @@ def _has_kernels(
     if (pad_mode == "reflect" and pad >= samples) or (pad_mode == "circular" and pad > samples):
         return False
     frames = 1 + (padded - n_fft) // hop_length
-    largest = max(width, n_fft // 2 + 1)  # a backward pass has the bins in memory
+    largest = max(call.width, n_fft // 2 + 1)  # a backward pass has the bins in memory
     return (
         padded < routing.SAMPLES_MAX
         and rows * padded < routing.ELEMENTS_MAX

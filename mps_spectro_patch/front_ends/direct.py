@@ -1,7 +1,7 @@
-"""msp.stft and msp.istft: called by name, with mps-spectro's arguments, on the kernels of the patched functions.
+"""msp.stft and msp.istft: functions with mps-spectro's arguments, on the same kernels as the patched functions.
 
-They differ from torch's where mps-spectro does: everything is a keyword, a missing window is a periodic Hann window,
-and istft forgives a window whose envelope vanishes unless `torch_like`. Results are laid out as torch's.
+They differ from torch's where mps-spectro does: all options are keywords, a missing window is a periodic Hann window,
+and istft accepts windows whose envelope is zero somewhere unless `torch_like`.
 """
 
 from __future__ import annotations
@@ -36,8 +36,31 @@ def stft(
     onesided: bool = True,
     pad_mode: str = "reflect",
 ) -> torch.Tensor:
-    """[bins, frames] or [batch, bins, frames] complex of x [time] or [batch, time]; hop_length (n_fft // 4) and
-    win_length (n_fft) in samples. Half and double precision become float32. Errors are torch.stft's.
+    """Short-time Fourier transform with mps-spectro's arguments: torch.stft, with a periodic Hann window by default.
+
+    Runs on the kernels on Apple GPUs, and where enable() or accelerated() name the device; elsewhere it is torch.stft.
+
+    Args:
+        x: signal [time] or [batch, time], floating point or complex. Computed in single precision.
+        n_fft: size of the transform, samples.
+        hop_length: samples from one frame to the next. None: n_fft // 4.
+        win_length: samples of the window, at most n_fft. None: n_fft.
+        window: [win_length], converted to float32. None: a periodic Hann window.
+        center: pad both ends by n_fft // 2 samples, so that frame t is centred on sample t * hop_length.
+        normalized: divide by sqrt(n_fft).
+        onesided: only the n_fft // 2 + 1 bins from 0 on.
+        pad_mode: what center pads with: "reflect", "constant" (zeros), "replicate" or "circular".
+
+    Returns:
+        complex64 [bins, frames] or [batch, bins, frames], in torch.stft's memory order.
+
+    Raises:
+        TypeError: x is no floating-point or complex tensor.
+        RuntimeError: what torch.stft refuses; the error is torch.stft's.
+
+    Example:
+        >>> msp.stft(torch.randn(2, 16_000), n_fft=1024).shape
+        torch.Size([2, 513, 63])
     """
     x = _single(x)
     win_length = n_fft if win_length is None else win_length
@@ -66,14 +89,39 @@ def istft(
     kernel_dtype: str = "float32",
     kernel_layout: str = "auto",
 ) -> torch.Tensor:
-    """[time] or [batch, time] of spec [bins, frames] or [batch, bins, frames] complex. n_fft: from the bins if None.
+    """Inverse of stft, with mps-spectro's arguments.
 
-    torch_like: raise where the window's envelope is zero in the output, as torch.istft does, unless safety is "off";
-    without it such samples are left undivided, as mps-spectro leaves them. ("always" and "auto" are the same here: the
-    check costs nothing.) allow_fused=False: torch's own function. long_mode_strategy "torch_fallback": torch's own
-    function where `length` reaches beyond the last frame; "custom": zeros there. kernel_dtype and kernel_layout are
-    taken for compatibility and change nothing: no frame is ever in memory, neither in half precision nor in an order,
-    and sums are float32. Raises ValueError for other values.
+    Where the envelope of the windows is zero, samples are left undivided (as in mps-spectro), unless torch_like is set.
+
+    Args:
+        spec: complex [bins, frames] or [batch, bins, frames]. Computed as complex64.
+        n_fft: size of the transform, samples. None: the even size that fits the bins.
+        hop_length: samples from one frame to the next. None: n_fft // 4.
+        win_length: samples of the window, at most n_fft. None: n_fft.
+        window: [win_length], converted to float32. None: a periodic Hann window.
+        center: the signal was padded by n_fft // 2 samples at both ends, which are cut off.
+        normalized: the spectrum was divided by sqrt(n_fft).
+        onesided: spec has the n_fft // 2 + 1 bins from 0 on, else all n_fft.
+        length: samples of the result. None: as far as the frames reach.
+        torch_like: raise torch.istft's error where the envelope is zero.
+        safety: "off" cancels torch_like. "auto" and "always" are the same here, because the check costs nothing.
+        allow_fused: False: torch's own function.
+        long_mode_strategy: beyond the last frame, "custom" writes zeros; "torch_fallback" uses torch's own function.
+        kernel_dtype: "float32", "float16" or "mixed". Without effect: frames are never in memory, sums are float32.
+        kernel_layout: "auto", "native" or "transposed". Without effect, likewise.
+
+    Returns:
+        float32 [time] or [batch, time].
+
+    Raises:
+        ValueError: spec is no complex tensor of 2 or 3 dimensions, or an option has an unknown value.
+        RuntimeError: what torch.istft refuses; the error is torch.istft's.
+
+    Example:
+        >>> x = torch.randn(2, 16_000)
+        >>> y = msp.istft(msp.stft(x, n_fft=1024), length=16_000)
+        >>> y.shape, torch.allclose(x, y, atol=1e-5)
+        (torch.Size([2, 16000]), True)
     """
     for name, value, allowed in (
         ("safety", safety, SAFETY), ("long_mode_strategy", long_mode_strategy, LONG_MODES),
@@ -111,7 +159,7 @@ def istft(
 
 
 def _run(op: str, arguments: tuple, original) -> torch.Tensor:
-    """By the kernels on Apple GPUs and where enable() or accelerated() say so."""
+    """On the kernels on Apple GPUs, and where enable() or accelerated() name the device."""
     options = active.options_here() or _DEFAULTS
     input = arguments[0]
     flags = options.flags if "is_mps" in options.flags else (*options.flags, "is_mps")
@@ -123,7 +171,7 @@ def _run(op: str, arguments: tuple, original) -> torch.Tensor:
 
 
 def _forgiving(spec, n_fft, hop_length, win_length, window, center, normalized, onesided, length, _) -> torch.Tensor:
-    """istft with samples left as they are where no window reaches, of torch's own functions."""
+    """istft made of torch's own functions; samples that no window reaches are left undivided."""
     batch = spec if spec.dim() == 3 else spec.unsqueeze(0)
     scale = n_fft**0.5 if normalized else 1.0
     inverse = torch.fft.irfft if onesided else torch.fft.ifft
@@ -162,12 +210,12 @@ _hanns: dict[tuple[int, torch.device], torch.Tensor] = {}
 
 
 def _hann(win_length: int, device: torch.device) -> torch.Tensor:
-    """Always the same tensor for a size: istft knows its envelope again."""
+    """Always the same tensor for a size, so that istft finds its envelope in the cache."""
     known = _hanns.get((win_length, device))
     if known is None:
         with torch.inference_mode(False), torch.no_grad():
             known = make_window(torch.hann_window, win_length).float().to(device)
-        if type(known) is FakeTensor:  # is nothing for calls outside of its mode
+        if type(known) is FakeTensor:  # of no use outside of its mode
             return known
         if len(_hanns) >= 256:
             _hanns.clear()

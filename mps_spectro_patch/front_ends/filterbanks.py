@@ -1,14 +1,11 @@
-"""Filterbanks on the mel scale, and the cosine transform of MFCC: made once in float64, on the CPU, then rounded.
-
-Formulas: O'Shaughnessy's mel scale ("htk": m = 2595 log10(1 + f / 700)) and Slaney's Auditory Toolbox (linear below
-1 kHz, 27 steps per factor 6.4 above), as torchaudio and librosa have them.
-"""
+"""Filterbanks on the mel scale, and the cosine transform of MFCC: made once in float64, on the CPU, then rounded."""
 
 from __future__ import annotations
 
 import math
 import warnings
 from functools import lru_cache
+from typing import NamedTuple
 
 import torch
 
@@ -32,57 +29,102 @@ def melscale_fbanks(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> torch.Tensor:
-    """[n_mels, n_freqs]: triangles that are equally wide and spaced in mel, over bins from 0 to half the sample rate.
+    """Triangular filters, equally spaced in mel, over n_freqs bins from 0 Hz to half the sample rate.
 
-    f_min, f_max: Hz. norm "slaney": each triangle is divided by half its width in Hz, so that all have the same area.
-    (torchaudio.functional.melscale_fbanks is the transpose of this.) Raises ValueError for arguments that make no
-    filterbank; warns as torchaudio does where a band is empty.
+    "htk" is the scale of the HTK Book (O'Shaughnessy, 1987): 2595 log10(1 + f / 700). "slaney" is that of Slaney's
+    Auditory Toolbox (1998): linear below 1 kHz, logarithmic above (27 bands per factor 6.4). Values are those of
+    torchaudio.functional.melscale_fbanks, transposed, and of librosa.filters.mel.
+
+    Args:
+        n_freqs: number of bins, n_fft // 2 + 1.
+        f_min: lowest frequency, Hz.
+        f_max: highest frequency, Hz; at most half the sample rate.
+        n_mels: number of bands.
+        sample_rate: Hz.
+        norm: None, or "slaney": each band is divided by half its width in Hz, so that all have the same area.
+        mel_scale: "htk" or "slaney".
+        device: where the result is.
+        dtype: of the result; computed in float64.
+
+    Returns:
+        [n_mels, n_freqs]. If a band has no bin, there is a warning, as in torchaudio.
+
+    Raises:
+        ValueError: the arguments describe no filterbank.
+
+    Example:
+        >>> msp.melscale_fbanks(n_freqs=513, f_min=0, f_max=8000, n_mels=80, sample_rate=16_000).shape
+        torch.Size([80, 513])
     """
-    check_mel(n_freqs, f_min, f_max, n_mels, sample_rate, norm, mel_scale)
-    values = _mel_basis(int(n_freqs), float(f_min), float(f_max), int(n_mels), float(sample_rate), norm, mel_scale)
-    if not bool((values > 0).any(1).all()):
-        warnings.warn(
-            "At least one mel filterbank has all zero values. "
-            f"The value for `n_mels` ({n_mels}) may be set too high. "
-            f"Or, the value for `n_freqs` ({n_freqs}) may be set too low.",
-            stacklevel=2,
-        )
-    return values.to(dtype).to(device, copy=True)
+    bands = MelBands(n_freqs, f_min, f_max, n_mels, sample_rate, norm, mel_scale)
+    bands.check()
+    return bands.basis(device, dtype)
 
 
-def check_mel(
-    n_freqs: int, f_min: float, f_max: float, n_mels: int, sample_rate: float, norm: str | None, mel_scale: str
-) -> None:
-    """Raises ValueError for what makes no mel filterbank."""
-    if mel_scale not in MEL_SCALES:
-        raise ValueError(f'mel_scale={mel_scale!r}: expected "htk" or "slaney"')
-    if norm not in NORMS:
-        raise ValueError(f'norm={norm!r}: expected None or "slaney"')
-    if n_mels < 1 or n_freqs < 1:
-        raise ValueError(f"a filterbank needs at least one band and one bin, not n_mels={n_mels}, n_freqs={n_freqs}")
-    if not sample_rate > 0:
-        raise ValueError(f"sample_rate={sample_rate}: expected a positive number of Hz")
-    if not 0 <= f_min < f_max:
-        raise ValueError(f"Require f_min: {f_min} <= f_max: {f_max}, both from 0 Hz on and different")
-    if f_max > sample_rate / 2:
-        raise ValueError(f"f_max={f_max} Hz lies above half the sample rate ({sample_rate / 2} Hz): no bin is there")
+class MelBands(NamedTuple):
+    """The arguments of melscale_fbanks. f_min, f_max, sample_rate: Hz."""
+
+    n_freqs: int
+    f_min: float
+    f_max: float
+    n_mels: int
+    sample_rate: float
+    norm: str | None
+    mel_scale: str
+
+    def check(self) -> None:
+        """Raises ValueError if they describe no filterbank."""
+        if self.mel_scale not in MEL_SCALES:
+            raise ValueError(f'mel_scale={self.mel_scale!r}: expected "htk" or "slaney"')
+        if self.norm not in NORMS:
+            raise ValueError(f'norm={self.norm!r}: expected None or "slaney"')
+        if self.n_mels < 1 or self.n_freqs < 1:
+            sizes = f"n_mels={self.n_mels}, n_freqs={self.n_freqs}"
+            raise ValueError(f"a filterbank needs at least one band and one bin, not {sizes}")
+        if not self.sample_rate > 0:
+            raise ValueError(f"sample_rate={self.sample_rate}: expected a positive number of Hz")
+        if not 0 <= self.f_min < self.f_max:
+            raise ValueError(f"Require f_min: {self.f_min} <= f_max: {self.f_max}, both from 0 Hz on and different")
+        half = self.sample_rate / 2
+        if self.f_max > half:
+            raise ValueError(f"f_max={self.f_max} Hz lies above half the sample rate ({half} Hz): no bin is there")
+
+    def basis(self, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> torch.Tensor:
+        """[n_mels, n_freqs], a tensor of its own. Warns of empty bands."""
+        values = _mel_basis(self)
+        if not bool((values > 0).any(1).all()):
+            warnings.warn(
+                "At least one mel filterbank has all zero values. "
+                f"The value for `n_mels` ({self.n_mels}) may be set too high. "
+                f"Or, the value for `n_freqs` ({self.n_freqs}) may be set too low.",
+                stacklevel=3,
+            )
+        return values.to(dtype).to(device, copy=True)
+
+
+def mel_bands(
+    n_fft: int, sample_rate: float, n_mels: int, f_min: float, f_max: float | None, norm: str | None, mel_scale: str
+) -> MelBands:
+    """Bands over the bins of n_fft. f_max: None is half the sample rate. Raises ValueError."""
+    top = sample_rate / 2 if f_max is None else f_max
+    bands = MelBands(n_fft // 2 + 1, f_min, top, n_mels, sample_rate, norm, mel_scale)
+    bands.check()
+    return bands
 
 
 @lru_cache(maxsize=128)
-def _mel_basis(
-    n_freqs: int, f_min: float, f_max: float, n_mels: int, sample_rate: float, norm: str | None, mel_scale: str
-) -> torch.Tensor:
-    """melscale_fbanks in float64. Shared: never handed out."""
+def _mel_basis(bands: MelBands) -> torch.Tensor:
+    """melscale_fbanks in float64. Cached, so it is only copied from."""
     with torch.inference_mode(False), torch.no_grad():
         options = dict(dtype=torch.float64, device="cpu")
-        frequency = torch.linspace(0, sample_rate / 2, n_freqs, **options)
-        mels = torch.linspace(hz_to_mel(f_min, mel_scale), hz_to_mel(f_max, mel_scale), n_mels + 2, **options)
-        edges = _mel_to_hz(mels, mel_scale)
+        frequency = torch.linspace(0, bands.sample_rate / 2, int(bands.n_freqs), **options)
+        low, high = (hz_to_mel(float(edge), bands.mel_scale) for edge in (bands.f_min, bands.f_max))
+        edges = _mel_to_hz(torch.linspace(low, high, int(bands.n_mels) + 2, **options), bands.mel_scale)
         left, middle, right = edges[:-2, None], edges[1:-1, None], edges[2:, None]
         rising = (frequency - left) / (middle - left)
         falling = (right - frequency) / (right - middle)
         basis = torch.minimum(rising, falling).clamp(min=0)
-        return basis * (2.0 / (right - left)) if norm == "slaney" else basis
+        return basis * (2.0 / (right - left)) if bands.norm == "slaney" else basis
 
 
 def hz_to_mel(frequency: float, mel_scale: str) -> float:
@@ -102,10 +144,11 @@ def _mel_to_hz(mels: torch.Tensor, mel_scale: str) -> torch.Tensor:
 
 
 def kaldi_mel_fbanks(n_mels: int, n_fft: int, sample_rate: float, low_freq: float, high_freq: float) -> torch.Tensor:
-    """[n_mels, n_fft // 2 + 1] float32: Kaldi's triangles, straight in mel (1127 ln(1 + f / 700)) rather than in Hz,
-    which leave the last bin out. high_freq <= 0 counts from half the sample rate down.
+    """[n_mels, n_fft // 2 + 1] float32: Kaldi's filters (feat/mel-computations.cc, MelBanks; torchaudio's
+    compliance.kaldi.get_mel_banks).
 
-    Raises ValueError for frequencies that make no filterbank.
+    They are triangles in mel, 1127 ln(1 + f / 700), not in Hz, and leave the last bin out. high_freq <= 0 counts down
+    from half the sample rate. Raises ValueError for frequencies that make no filterbank.
     """
     nyquist = sample_rate / 2
     high = high_freq if high_freq > 0 else high_freq + nyquist
@@ -124,8 +167,8 @@ def kaldi_mel_fbanks(n_mels: int, n_fft: int, sample_rate: float, low_freq: floa
 
 
 def cosine_transform(n_mfcc: int, n_mels: int, norm: str | None) -> torch.Tensor:
-    """[n_mels, n_mfcc] float32: the DCT-II (times 2), or the orthonormal one for norm "ortho"; as torchaudio's
-    create_dct. Raises ValueError for another norm."""
+    """[n_mels, n_mfcc] float32: the DCT-II times 2, or the orthonormal DCT-II for norm "ortho", as
+    torchaudio.functional.create_dct. Raises ValueError for another norm."""
     if norm not in (None, "ortho"):
         raise ValueError('norm must be either "ortho" or None')
     position = torch.arange(n_mels, dtype=torch.float64, device="cpu")[:, None]

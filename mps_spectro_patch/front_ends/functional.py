@@ -1,26 +1,18 @@
-"""Spectrograms and mel spectrograms as functions: mps-spectro's names, arguments and defaults, on the fused path.
+"""Spectrograms and mel spectrograms as functions, with mps-spectro's names, arguments and defaults.
 
-One launch from waveform to (log-)mel where there are kernels, the same numbers from torch's own functions elsewhere.
-Waveforms are floating point [..., time] (float64 is computed in float64, everything else in float32); results are
-[..., features, frames], frame by frame in memory as torchaudio has them.
+Where there are kernels, one launch goes from the waveform to (log-)mel; elsewhere torch's functions give the same
+numbers. Results are laid out frame by frame in memory, as torchaudio's.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from functools import lru_cache
 
 import torch
 
 from . import compute, filterbanks
-from .compute import FrontEnd, Scale, remembered
-
-OUTPUT_SCALES = ("linear", "log", "db")
-LOG_MODES = ("clamp", "add", "log1p")
-PAD_MODES = ("constant", "reflect", "replicate", "circular")
-SCOPES = ("batch", "item")
-DB_AMIN = 1e-10
+from .spec import FrontEnd, check_top_db, dynamic, resolve, resolve_scale
 
 
 def amplitude_to_db(
@@ -31,10 +23,27 @@ def amplitude_to_db(
     amin: float = 1e-10,
     top_db_scope: str = "batch",
 ) -> torch.Tensor:
-    """Decibels of x [..., bands, frames]: 10 log10(max(x, amin)), or 20 log10(...) where stype is "magnitude".
+    """Decibels: 10 log10(max(x, amin)) of powers, 20 log10(max(x, amin)) of magnitudes.
 
-    top_db: nothing stays lower than this many dB below the loudest value, of the last three dimensions as torchaudio
-    has it ("batch"), or of the last two ("item"). Raises ValueError for unknown modes and negative top_db.
+    The formula is that of torchaudio.functional.amplitude_to_DB, relative to 1.
+
+    Args:
+        x: powers or magnitudes, floating point [..., bands, frames].
+        stype: "power" or "magnitude": what x is.
+        top_db: no value is more than this many dB below the loudest. None: no such limit.
+        amin: smallest value before the logarithm.
+        top_db_scope: the loudest of the last three dimensions ("batch", as torchaudio) or the last two ("item").
+
+    Returns:
+        Tensor with the shape and dtype of x, dB.
+
+    Raises:
+        ValueError: unknown stype or top_db_scope, negative top_db, or amin that is not positive.
+
+    Example:
+        >>> msp.amplitude_to_db(torch.tensor([[1.0, 0.1], [0.01, 0.0]]), top_db=40.0)
+        tensor([[  0., -10.],
+                [-20., -40.]])
     """
     if stype not in ("power", "magnitude"):
         raise ValueError(f'stype={stype!r}: expected "power" or "magnitude"')
@@ -74,24 +83,55 @@ def mel_spectrogram(
     use_mps_kernels: bool = True,
     top_db_scope: str = "batch",
 ) -> torch.Tensor:
-    """[..., n_mels, frames] of x [..., time].
+    """Mel spectrogram, linear, logarithmic or in decibels: scale(filterbank @ |stft(x)|^power).
 
-    n_fft, hop_length, win_length (None: n_fft), pad (zeros at both ends, before centring): samples; f_min, f_max (None:
-    half the sample rate): Hz. window: [win_length], else window_fn(win_length). power: of the magnitude, any positive
-    number. normalized: True or "frame_length" divides the spectrum by sqrt(n_fft), "window" by the root of the window's
-    energy (which is what True means to torchaudio). output_scale "log": log(max(v, log_amin)), log(v + log_amin) or
-    log1p(v / log_amin) by log_mode; "db": amplitude_to_db of magnitudes where power is 1, else of powers, with top_db.
-    use_mps_kernels=False composes torch's functions everywhere. Raises ValueError for arguments that make no sense, and
-    torch.stft's errors for signals that are too short.
+    Decibels are those of amplitude_to_db: of magnitudes if power is 1, else of powers.
+
+    Args:
+        x: waveform [..., time], floating point. float64 is computed in float64, all others in float32.
+        sample_rate: Hz.
+        n_fft: size of the transform, samples.
+        hop_length: samples from one frame to the next.
+        win_length: samples of the window, at most n_fft. None: n_fft.
+        window: floating point [win_length]. None: window_fn(win_length).
+        pad: zeros added to both ends of the waveform first, samples.
+        center: pad both ends by n_fft // 2 samples, so that frame t is centred on sample t * hop_length.
+        pad_mode: what center pads with: "constant" (zeros), "reflect", "replicate" or "circular".
+        power: exponent of the magnitude: 1 for magnitudes, 2 for powers, or any other positive number.
+        normalized: True or "frame_length": spectrum over sqrt(n_fft). "window": over the root of the window's energy.
+        n_mels: number of bands.
+        f_min: lowest frequency, Hz.
+        f_max: highest frequency, Hz. None: half the sample rate.
+        norm: None, or "slaney": each band is divided by half its width in Hz.
+        mel_scale: "htk" or "slaney", see melscale_fbanks.
+        output_scale: "linear", "log" (natural logarithm) or "db" (decibels).
+        log_amin: smallest value v of "log", see log_mode.
+        log_mode: "clamp": log(max(v, log_amin)). "add": log(v + log_amin). "log1p": log(1 + v / log_amin).
+        top_db: with "db": no value is more than this many dB below the loudest. None: no such limit.
+        window_fn: makes the window from its length, as torch.hann_window does.
+        use_mps_kernels: False: torch's own functions on every device.
+        top_db_scope: the loudest of the last batch dimension ("batch", as torchaudio) or of each waveform ("item").
+
+    Returns:
+        [..., n_mels, frames], float32 (float64 for float64).
+
+    Raises:
+        TypeError: x is no floating-point tensor.
+        ValueError: the arguments describe no front end, or x has no dimension.
+        RuntimeError: x is too short for n_fft or for its padding; the error is torch.stft's.
+
+    Example:
+        >>> x = torch.randn(2, 16_000)
+        >>> msp.mel_spectrogram(x, sample_rate=16_000, n_fft=1024, hop_length=256, n_mels=80).shape
+        torch.Size([2, 80, 63])
     """
-    f_max = sample_rate / 2 if f_max is None else f_max
-    filterbanks.check_mel(n_fft // 2 + 1, f_min, f_max, n_mels, sample_rate, norm, mel_scale)
+    bands = filterbanks.mel_bands(n_fft, sample_rate, n_mels, f_min, f_max, norm, mel_scale)
     call = resolve(
         n_fft, hop_length, win_length, pad=pad, center=center, pad_mode=pad_mode, power=power, normalized=normalized,
         scale=resolve_scale(output_scale, log_mode, log_amin, power, top_db, top_db_scope),
     )  # fmt: skip
     window = window_of(window, window_fn, call.win_length, x)
-    basis = _mel_basis(n_fft // 2 + 1, f_min, f_max, n_mels, sample_rate, norm, mel_scale, x.device, _dtype(x))
+    basis = _mel_basis(bands, x.device, _dtype(x))
     return compute.compute(x, window, basis, call, use_mps_kernels)
 
 
@@ -114,21 +154,49 @@ def dynamic_spectrogram(
     window_fn: Callable[..., torch.Tensor] = torch.hann_window,
     use_mps_kernels: bool = True,
 ) -> torch.Tensor:
-    """[..., bins, frames] of x [..., time], for a pitch shifted by `keyshift` semitones: n_fft and win_length are times
-    2^(keyshift / 12), hop_length times speed, all rounded. (As RMVPE and torchfcpe do it.)
+    """Spectrogram of a pitch shifted by some semitones and a speed changed by a factor, by other sizes of frames.
 
-    window: of the shifted win_length. magnitude_eps: under the root of power 1, else added to the power.
-    target_n_freqs: bins that are kept, or filled up with zeros; then the result is also scaled by win_length over the
-    shifted one. use_public_stft: through torch.stft, whatever stands there. For the rest see mel_spectrogram.
+    n_fft and win_length are multiplied by 2^(keyshift / 12) and hop_length by speed; all are rounded. With
+    target_n_freqs the result is also multiplied by win_length over the shifted win_length. The formulas are those of
+    MelSpectrogram.forward in RMVPE (rmvpe.py) and of torchfcpe's mel_extractor.
+
+    Args:
+        x: waveform [..., time], floating point. float64 is computed in float64, all others in float32.
+        n_fft: size of the transform before the shift, samples.
+        hop_length: samples from one frame to the next, before speed.
+        win_length: samples of the window before the shift. None: n_fft.
+        window: floating point, as long as the shifted win_length. None: made by window_fn.
+        center: pad both ends by half the shifted n_fft.
+        pad_mode: what center pads with: "constant" (zeros), "reflect", "replicate" or "circular".
+        power: exponent of the magnitude: 1 for magnitudes, 2 for powers, or any other positive number.
+        normalized: True or "frame_length": spectrum over sqrt(n_fft). "window": over the root of the window's energy.
+        keyshift: pitch shift, semitones.
+        speed: factor on hop_length.
+        target_n_freqs: number of bins: the rest is cut off or filled with zeros. None: all bins, and no scaling.
+        magnitude_eps: added to the power under the root if power is 1, else to |X|^power.
+        use_public_stft: call torch.stft as it stands, for comparisons.
+        window_fn: makes the window from its length, as torch.hann_window does.
+        use_mps_kernels: False: torch's own functions on every device.
+
+    Returns:
+        [..., bins, frames], float32 (float64 for float64).
+
+    Raises:
+        TypeError: x is no floating-point tensor.
+        ValueError: the arguments describe no front end, or x has no dimension.
+        RuntimeError: x is too short for n_fft or for its padding; the error is torch.stft's.
+
+    Example:
+        >>> x = torch.randn(16_000)
+        >>> msp.dynamic_spectrogram(x, n_fft=1024, hop_length=160, keyshift=3, target_n_freqs=513).shape
+        torch.Size([513, 101])
     """
     call = dynamic(
-        n_fft, hop_length, win_length, keyshift, speed, center, pad_mode, power, normalized, magnitude_eps,
-        target_n_freqs, Scale(),
+        n_fft, hop_length, win_length, keyshift, speed, center=center, pad_mode=pad_mode, power=power,
+        normalized=normalized, eps=magnitude_eps, width=target_n_freqs,
     )  # fmt: skip
     window = window_of(window, window_fn, call.win_length, x)
-    if use_public_stft:
-        return _by_public_stft(x, window, None, call)
-    return compute.compute(x, window, None, call, use_mps_kernels)
+    return run_dynamic(x, window, None, call, use_public_stft, use_mps_kernels)
 
 
 def dynamic_mel_spectrogram(
@@ -160,84 +228,71 @@ def dynamic_mel_spectrogram(
     use_mps_kernels: bool = True,
     top_db_scope: str = "batch",
 ) -> torch.Tensor:
-    """[..., n_mels, frames]: a filterbank over dynamic_spectrogram(target_n_freqs=n_fft // 2 + 1).
+    """Mel spectrogram of a shifted pitch: a filterbank over the n_fft // 2 + 1 bins of dynamic_spectrogram.
 
-    mel_basis: [n_mels, n_fft // 2 + 1], instead of the one that the mel arguments describe.
+    Args:
+        x: waveform [..., time], floating point. float64 is computed in float64, all others in float32.
+        sample_rate: Hz.
+        n_fft: size of the transform before the shift, samples.
+        hop_length: samples from one frame to the next, before speed.
+        win_length: samples of the window before the shift. None: n_fft.
+        center: pad both ends by half the shifted n_fft.
+        pad_mode: what center pads with: "constant" (zeros), "reflect", "replicate" or "circular".
+        power: exponent of the magnitude: 1 for magnitudes, 2 for powers, or any other positive number.
+        normalized: True or "frame_length": spectrum over sqrt(n_fft). "window": over the root of the window's energy.
+        n_mels: number of bands.
+        f_min: lowest frequency, Hz.
+        f_max: highest frequency, Hz. None: half the sample rate.
+        norm: None, or "slaney": each band is divided by half its width in Hz.
+        mel_scale: "htk" or "slaney", see melscale_fbanks.
+        output_scale: "linear", "log" (natural logarithm) or "db" (decibels).
+        log_amin: smallest value v of "log", see log_mode.
+        log_mode: "clamp": log(max(v, log_amin)). "add": log(v + log_amin). "log1p": log(1 + v / log_amin).
+        top_db: with "db": no value is more than this many dB below the loudest. None: no such limit.
+        keyshift: pitch shift, semitones.
+        speed: factor on hop_length.
+        mel_basis: floating point [n_mels, n_fft // 2 + 1]. None: the filterbank of the mel arguments.
+        magnitude_eps: added to the power under the root if power is 1, else to |X|^power.
+        use_public_stft: call torch.stft as it stands, for comparisons.
+        window_fn: makes the window from its length, as torch.hann_window does.
+        use_mps_kernels: False: torch's own functions on every device.
+        top_db_scope: the loudest of the last batch dimension ("batch", as torchaudio) or of each waveform ("item").
+
+    Returns:
+        [..., n_mels, frames], float32 (float64 for float64).
+
+    Raises:
+        TypeError: x is no floating-point tensor.
+        ValueError: the arguments describe no front end, mel_basis has another shape, or x has no dimension.
+        RuntimeError: x is too short for n_fft or for its padding; the error is torch.stft's.
+
+    Example:
+        >>> x = torch.randn(16_000)
+        >>> msp.dynamic_mel_spectrogram(x, sample_rate=16_000, n_fft=1024, hop_length=160, keyshift=-2.5).shape
+        torch.Size([128, 101])
     """
     scale = resolve_scale(output_scale, log_mode, log_amin, power, top_db, top_db_scope)
     call = dynamic(
-        n_fft, hop_length, win_length, keyshift, speed, center, pad_mode, power, normalized, magnitude_eps,
-        n_fft // 2 + 1, scale,
+        n_fft, hop_length, win_length, keyshift, speed, center=center, pad_mode=pad_mode, power=power,
+        normalized=normalized, eps=magnitude_eps, width=n_fft // 2 + 1, scale=scale,
     )  # fmt: skip
     if mel_basis is None:
-        f_max = sample_rate / 2 if f_max is None else f_max
-        filterbanks.check_mel(n_fft // 2 + 1, f_min, f_max, n_mels, sample_rate, norm, mel_scale)
-        mel_basis = _mel_basis(n_fft // 2 + 1, f_min, f_max, n_mels, sample_rate, norm, mel_scale, x.device, _dtype(x))
+        bands = filterbanks.mel_bands(n_fft, sample_rate, n_mels, f_min, f_max, norm, mel_scale)
+        mel_basis = _mel_basis(bands, x.device, _dtype(x))
     else:
         check_basis(mel_basis, n_fft)
     window = window_of(None, window_fn, call.win_length, x)
+    return run_dynamic(x, window, mel_basis, call, use_public_stft, use_mps_kernels)
+
+
+def run_dynamic(
+    x: torch.Tensor, window: torch.Tensor, basis: torch.Tensor | None, call: FrontEnd, use_public_stft: bool,
+    use_mps_kernels: bool,
+) -> torch.Tensor:  # fmt: skip
+    """The last step of the two functions above and of DynamicMelSpectrogramTransform."""
     if use_public_stft:
-        return _by_public_stft(x, window, mel_basis, call)
-    return compute.compute(x, window, mel_basis, call, use_mps_kernels)
-
-
-@remembered
-def resolve(
-    n_fft: int, hop_length: int, win_length: int | None, *, center: bool = True, pad_mode: str = "reflect",
-    pad: int = 0, power: float = 2.0, normalized: bool | str = False, scale: Scale | None = None, eps: float = 0.0,
-    gain: float = 1.0, width: int | None = None, dropped: int = 0,
-) -> FrontEnd:  # fmt: skip
-    """The call these arguments describe. Raises ValueError where they describe none."""
-    win_length = int(win_length or n_fft)
-    n_fft, hop_length, pad, power = int(n_fft), int(hop_length), int(pad), float(power)
-    if n_fft < 1 or hop_length < 1 or pad < 0:
-        raise ValueError(f"n_fft={n_fft}, hop_length={hop_length}, pad={pad}: expected positive sizes, pad from 0 on")
-    if not 0 < win_length <= n_fft:
-        raise ValueError(f"win_length={win_length}: expected 1 to n_fft={n_fft}")
-    if pad_mode not in PAD_MODES:
-        raise ValueError(f"pad_mode={pad_mode!r}: expected one of {', '.join(map(repr, PAD_MODES))}")
-    if not (power > 0 and math.isfinite(power)):
-        raise ValueError(f"power={power}: expected a positive number")
-    if normalized not in (False, True, "frame_length", "window"):
-        raise ValueError(f'normalized={normalized!r}: expected True, False, "frame_length" or "window"')
-    if eps < 0:
-        raise ValueError(f"magnitude_eps={eps}: expected 0 or a positive number")
-    if normalized in (True, "frame_length"):
-        gain = gain * n_fft ** (-power / 2)
-    return FrontEnd(
-        n_fft, hop_length, win_length, bool(center), pad_mode, pad, power, float(eps), gain, normalized == "window",
-        width, dropped, scale or Scale(),
-    )  # fmt: skip
-
-
-@remembered
-def resolve_scale(
-    output_scale: str, log_mode: str, log_amin: float, power: float, top_db: float | None, top_db_scope: str = "batch"
-) -> Scale:
-    """The Scale of output_scale "linear", "log" or "db". Raises ValueError for everything else."""
-    if output_scale not in OUTPUT_SCALES:
-        raise ValueError(f'output_scale={output_scale!r}: expected "linear", "log" or "db"')
-    if log_mode not in LOG_MODES:
-        raise ValueError(f'log_mode={log_mode!r}: expected "clamp", "add" or "log1p"')
-    if output_scale == "linear":
-        return Scale()
-    if output_scale == "log":
-        if not log_amin > 0:
-            raise ValueError(f"log_amin={log_amin}: expected a positive number")
-        return Scale(log_mode, float(log_amin))
-    check_top_db(top_db, top_db_scope)
-    return decibels(20.0 if power == 1 else 10.0, top_db, top_db_scope)
-
-
-def decibels(multiplier: float, top_db: float | None, scope: str = "batch", amin: float = DB_AMIN) -> Scale:
-    return Scale("clamp", amin, multiplier / math.log(10), below=None if top_db is None else float(top_db), scope=scope)
-
-
-def check_top_db(top_db: float | None, scope: str) -> None:
-    if top_db is not None and not top_db >= 0:
-        raise ValueError(f"top_db={top_db}: must be positive, or None")
-    if scope not in SCOPES:
-        raise ValueError(f'top_db_scope={scope!r}: expected "batch" or "item"')
+        return _by_public_stft(x, window, basis, call)
+    return compute.compute(x, window, basis, call, use_mps_kernels)
 
 
 def check_basis(basis: torch.Tensor, n_fft: int) -> None:
@@ -250,43 +305,15 @@ def check_basis(basis: torch.Tensor, n_fft: int) -> None:
 
 
 def make_window(window_fn: Callable[..., torch.Tensor], win_length: int) -> torch.Tensor:
-    """window_fn(win_length), on the CPU and in float64 where it can be told so, to be rounded and moved later."""
+    """window_fn(win_length), in float64 on the CPU if it accepts dtype and device; to be rounded and moved later."""
     try:
         return window_fn(win_length, dtype=torch.float64, device="cpu")
     except TypeError:
         return window_fn(win_length)
 
 
-def shifted(n_fft: int, hop_length: int, win_length: int, keyshift: float, speed: float) -> tuple[int, int, int]:
-    """n_fft, hop_length and win_length for a shift of `keyshift` semitones and a hop `speed` times as long."""
-    if not speed > 0 or not math.isfinite(speed) or not math.isfinite(keyshift):
-        raise ValueError(f"keyshift={keyshift}, speed={speed}: expected finite numbers, speed positive")
-    factor = 2.0 ** (keyshift / 12)
-    return (
-        max(1, round(n_fft * factor)),
-        max(1, round(hop_length * speed)),
-        max(1, round(win_length * factor)),
-    )
-
-
-@remembered
-def dynamic(
-    n_fft, hop_length, win_length, keyshift, speed, center, pad_mode, power, normalized, eps, target, scale
-) -> FrontEnd:
-    """The call of dynamic_spectrogram."""
-    base = int(win_length or n_fft)
-    n_fft, hop_length, win_length = shifted(int(n_fft), int(hop_length), base, float(keyshift), float(speed))
-    if target is not None and target < 1:
-        raise ValueError(f"target_n_freqs={target}: expected at least one bin")
-    gain = 1.0 if target is None or win_length == base else base / win_length
-    return resolve(
-        n_fft, hop_length, min(win_length, n_fft), center=center, pad_mode=pad_mode, power=power,
-        normalized=normalized, scale=scale, eps=eps, gain=gain, width=target,
-    )  # fmt: skip
-
-
 def _by_public_stft(x: torch.Tensor, window: torch.Tensor, basis: torch.Tensor | None, call: FrontEnd) -> torch.Tensor:
-    """front_end.compute through torch.stft as it stands, for comparisons."""
+    """compute.compute through torch.stft as it stands, for comparisons."""
     from ..ops import composite_features
 
     window = window.to(device=x.device, dtype=_dtype(x))
@@ -297,13 +324,9 @@ def _by_public_stft(x: torch.Tensor, window: torch.Tensor, basis: torch.Tensor |
     rows = x.reshape(-1, x.shape[-1]).to(window.dtype)
     spectrum = torch.stft(rows, call.n_fft, call.hop_length, call.win_length, window, call.center, call.pad_mode,
                           return_complex=True)  # fmt: skip
-    scale = call.scale
-    width = call.n_fft // 2 + 1 if call.width is None else call.width
-    values = composite_features.of_spectrum(
-        spectrum, basis, width, call.dropped, call.power, call.eps, call.gain, scale.scale, scale.amin, scale.factor,
-        scale.offset,
-    )  # fmt: skip
-    values = compute.finished(values, scale, batch[-1] if batch and scale.scope == "batch" else 1)
+    arguments = call.arguments(None if basis is None else basis.shape[0], 0, call.pad_mode)
+    values = composite_features.of_spectrum(spectrum, basis, arguments)
+    values = compute.finished(values, call.scale, batch[-1] if batch and call.scale.scope == "batch" else 1)
     return values.reshape(*batch, *values.shape[1:])
 
 
@@ -327,11 +350,11 @@ KNOWN_WINDOWS = (torch.hann_window, torch.hamming_window, torch.blackman_window,
 
 
 def _once(function: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
-    """`function` with a cache. Compiled code breaks its graph here: modules, which hold their tensors, do not."""
+    """`function` with a cache. torch.compile breaks the graph here; modules hold their tensors and do not call it."""
     cached = lru_cache(maxsize=256)(function)
 
     def call(*args):
-        if torch._C._len_torch_dispatch_stack():  # what a mode makes, fake tensors say, is nothing for calls without it
+        if torch._C._len_torch_dispatch_stack():  # a mode's tensors, fake ones for example, are of no use outside of it
             return function(*args)
         return cached(*args)
 
@@ -341,15 +364,12 @@ def _once(function: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
 
 @_once
 def _known_window(window_fn, win_length: int, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
-    with torch.inference_mode(False), torch.no_grad():  # it may be saved for a backward pass
+    with torch.inference_mode(False), torch.no_grad():  # a backward pass may need to save it
         return make_window(window_fn, win_length).to(dtype).to(device)
 
 
 @_once
-def _mel_basis(n_freqs, f_min, f_max, n_mels, sample_rate, norm, mel_scale, device, dtype) -> torch.Tensor:
-    """melscale_fbanks, warned about and made once."""
+def _mel_basis(bands: filterbanks.MelBands, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
+    """The filterbank, made once: empty bands are warned about once."""
     with torch.inference_mode(False), torch.no_grad():
-        return filterbanks.melscale_fbanks(
-            n_freqs=n_freqs, f_min=f_min, f_max=f_max, n_mels=n_mels, sample_rate=sample_rate, norm=norm,
-            mel_scale=mel_scale, device=device, dtype=dtype,
-        )  # fmt: skip
+        return bands.basis(device, dtype)

@@ -5,6 +5,6 @@ from .gradients import eager_istft, eager_stft
 from .operators import istft, stft
 
 __all__ = [
-    "composite", "composite_features", "eager_istft", "eager_stft", "features", "istft", "known", "operators",
+    "composite", "composite_features", "eager_istft", "eager_stft", "features", "istft", "operators", "replay",
     "stft",
 ]  # fmt: skip

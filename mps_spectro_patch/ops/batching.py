@@ -1,4 +1,4 @@
-"""torch.func.vmap over the operators: one more batch dimension is more rows; what cannot be rows is done one by one."""
+"""torch.func.vmap over the operators: a batch dimension becomes more rows. Batched windows are computed one by one."""
 
 from __future__ import annotations
 

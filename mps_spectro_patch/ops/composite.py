@@ -1,7 +1,7 @@
-"""The operators made of torch's own functions, where there is no kernel, or no second derivative.
+"""The operators made of torch's own functions: for calls without a kernel, and for second derivatives.
 
-Only functions that are never patched are used here, and is_running() tells a kernel of ours on one of torch's
-operators, which may have been registered beneath them, not to answer.
+Only functions that are never patched are used here. With reach="dispatcher" our kernels are registered on torch's own
+operators; is_running() tells them to leave the calls made here to torch.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -20,20 +21,20 @@ def is_running() -> bool:
     return getattr(_here, "depth", 0) > 0
 
 
-def stft(input, window, n_fft, hop_length, win_length, pad, pad_mode, normalized, onesided) -> torch.Tensor:
+def stft(input: torch.Tensor, window: torch.Tensor, *arguments: Any) -> torch.Tensor:
     """[rows, samples] to [rows, bins, frames], as operators.run_stft."""
+    n_fft, hop_length, win_length, pad, pad_mode, normalized, onesided = arguments
     if pad:
         input = torch.nn.functional.pad(input.unsqueeze(0), (pad, pad), pad_mode).squeeze(0)
     with _running():
         return torch._VF.stft(input, n_fft, hop_length, win_length, window, normalized, onesided, True)
 
 
-def istft(input, window, n_fft, hop_length, win_length, center, normalized, onesided, length, return_complex):
-    """[rows, bins, frames] to [rows, length], as operators.run_istft, or torch's error where that is impossible."""
+def istft(input: torch.Tensor, window: torch.Tensor, *arguments: Any) -> torch.Tensor:
+    """[rows, bins, frames] to [rows, length], as operators.run_istft. Raises torch's error where that is impossible."""
+    n_fft, hop_length, win_length, *rest = arguments
     with _running():
-        return torch._VF.istft(
-            input, n_fft, hop_length, win_length, window, center, normalized, onesided, length, return_complex
-        )
+        return torch._VF.istft(input, n_fft, hop_length, win_length, window, *rest)
 
 
 @contextmanager

@@ -1,36 +1,37 @@
-"""The operator of the front ends made of torch's own functions, on any device and in any precision: where there is no
-kernel, for second derivatives, and what tests compare with. Only functions that are never patched are used here."""
+"""The operator of the front ends made of torch's own functions, on any device and in any precision: for calls without
+a kernel, for second derivatives, and as the reference of verification. Only functions that are never patched are used.
+"""
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
+from ..arguments import FeatureArguments
 from . import composite
 
 
-def features(
-    input, window, basis, n_fft, hop_length, win_length, pad, pad_mode, width, dropped, power, eps, gain, scale, amin,
-    factor, offset,
-) -> torch.Tensor:  # fmt: skip
-    """[rows, samples] to [rows, width, frames], as ops.features."""
-    spectrum = composite.stft(input, window, n_fft, hop_length, win_length, pad, pad_mode, False, True)
-    return of_spectrum(spectrum, basis, width, dropped, power, eps, gain, scale, amin, factor, offset)
+def features(input: torch.Tensor, window: torch.Tensor, basis: torch.Tensor | None, *arguments: Any) -> torch.Tensor:
+    """[rows, samples] to [rows, width, frames], as ops.features. arguments: FeatureArguments."""
+    call = FeatureArguments(*arguments)
+    return of_spectrum(composite.stft(input, window, *call.stft()), basis, call)
 
 
-def of_spectrum(spectrum, basis, width, dropped, power, eps, gain, scale, amin, factor, offset) -> torch.Tensor:
-    """The same from [rows, bins, frames] complex."""
-    if dropped:
-        spectrum = spectrum[..., : spectrum.shape[-1] - dropped]
-    values = powers(spectrum, power, eps, gain)
+def of_spectrum(spectrum: torch.Tensor, basis: torch.Tensor | None, call: FeatureArguments) -> torch.Tensor:
+    """The same, from the spectrum: complex [rows, bins, frames]."""
+    if call.dropped:
+        spectrum = spectrum[..., : spectrum.shape[-1] - call.dropped]
+    values = powers(spectrum, *call.powers())
     if basis is None:
-        values = resized(values, width)
+        values = resized(values, call.width)
     else:
         values = product(basis, resized(values, basis.shape[1]))
-    return scaled(values, scale, amin, factor, offset)
+    return scaled(values, *call.scaling())
 
 
 def powers(spectrum: torch.Tensor, power: float, eps: float, gain: float) -> torch.Tensor:
-    """(|X|^power + eps) * gain; eps under the root of power 1."""
+    """(|X|^power + eps) * gain; with power 1, sqrt(|X|^2 + eps) * gain."""
     if power == 2:
         value = spectrum.real.square() + spectrum.imag.square()
     elif power == 1 and eps:
@@ -45,7 +46,7 @@ def powers(spectrum: torch.Tensor, power: float, eps: float, gain: float) -> tor
 def powers_gradient(
     spectrum: torch.Tensor, gradient: torch.Tensor, power: float, eps: float, gain: float
 ) -> torch.Tensor:
-    """The gradient of the spectrum, in torch's convention, for that of powers(): zero where the spectrum is."""
+    """From the gradient of powers() to that of the spectrum, in torch's convention; zero where the spectrum is zero."""
     if power == 2:
         return spectrum * (2 * gain * gradient)
     if power == 1:
@@ -56,7 +57,7 @@ def powers_gradient(
 
 
 def resized(values: torch.Tensor, bins: int) -> torch.Tensor:
-    """[rows, bins, frames]: cut, or with zeros behind."""
+    """[rows, bins, frames]: further bins are cut off, missing ones are zeros."""
     have = values.shape[-2]
     if have > bins:
         return values[..., :bins, :]
@@ -64,12 +65,12 @@ def resized(values: torch.Tensor, bins: int) -> torch.Tensor:
 
 
 def product(basis: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-    """basis [bands, freqs] times [rows, bins <= freqs, frames], frame by frame in memory as torchaudio has it."""
+    """basis [bands, freqs] @ values [rows, bins <= freqs, frames], laid out frame by frame, as torchaudio's."""
     return torch.matmul(values.transpose(-1, -2), basis[:, : values.shape[-2]].t()).transpose(-1, -2)
 
 
 def scaled(values: torch.Tensor, scale: str, amin: float, factor: float, offset: float) -> torch.Tensor:
-    """Features from values: as they are, or factor * log(...) + offset."""
+    """Features from values: the values themselves, or factor * log(...) + offset."""
     if scale == "linear":
         return values
     if scale == "clamp":
@@ -84,9 +85,9 @@ def scaled(values: torch.Tensor, scale: str, amin: float, factor: float, offset:
 
 
 def scaled_gradient(
-    values: torch.Tensor, gradient: torch.Tensor, scale: str, amin: float, factor: float
+    values: torch.Tensor, gradient: torch.Tensor, scale: str, amin: float, factor: float, offset: float
 ) -> torch.Tensor:
-    """The gradient of the values for that of scaled()."""
+    """From the gradient of scaled() to that of the values. The offset does not matter."""
     if scale == "linear":
         return gradient
     if scale == "clamp":

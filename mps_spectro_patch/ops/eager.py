@@ -1,7 +1,8 @@
-"""The ways into an operator that spare the dispatcher, which costs as much as the operator's body.
+"""Calling an operator without torch's dispatcher, which costs as much as the operator's body.
 
-Beside the body there are two autograd.Functions: one that functorch accepts, and one for eager mode alone, which costs
-half as much (with setup_context, torch looks up the signature of forward in every call). torch.compile gets operators.
+Instead, eager calls use the body itself or one of two autograd.Functions: one that functorch accepts, and one for eager
+mode only, which costs half as much (with setup_context, torch looks up the signature of forward in each call).
+torch.compile gets the operators.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ from torch.autograd import forward_ad
 
 
 class Ways:
-    """The ways into one operator.
+    """How one operator is called: forward() in a forward pass, backward() in a backward pass.
 
-    operator: as the dispatcher knows it. body: what it does, of the same arguments: at most three tensors, first.
-    setup, backward: as autograd.Function has them. vmap: makes the batching rule in terms of a function one level
-    below.
+    operator: the dispatcher's. body: the same as a Python function; the first arguments are tensors, at most three.
+    setup, backward: setup_context and backward of autograd.Function. vmap: makes the batching rule from the function
+    that is called one level below.
     """
 
     def __init__(
@@ -30,7 +31,7 @@ class Ways:
         self.eager = _named(_eager(self, setup, backward), name, body)
 
     def forward(self, *arguments: Any) -> torch.Tensor:
-        """While nothing is traced or compiled, of plain tensors or functorch's."""
+        """For plain tensors or functorch's, while nothing is traced or compiled."""
         if is_transformed():
             return self.functional.apply(*arguments)
         if torch.is_grad_enabled() and any(isinstance(a, torch.Tensor) and a.requires_grad for a in arguments[:3]):
@@ -38,7 +39,7 @@ class Ways:
         return self.body(*arguments)
 
     def backward(self, *arguments: Any) -> torch.Tensor:
-        """In a backward pass, which may itself be compiled, watched, batched, transformed or recorded."""
+        """In a backward pass, which may itself be compiled, batched, transformed, recorded or seen by a mode."""
         if is_watched(arguments[0]):
             return self.operator(*arguments)
         if is_transformed():
@@ -49,8 +50,8 @@ class Ways:
 
 
 def is_watched(gradient: Any) -> bool:
-    """Whether a backward pass is compiled, seen by a mode or a subclass, or batched by torch.autograd.grad itself
-    (is_grads_batched): all of which know operators only."""
+    """Whether a backward pass is compiled, seen by a mode or a tensor subclass, or batched by torch.autograd.grad
+    (is_grads_batched). All of these know operators only."""
     return (
         torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0
         or type(gradient) is not torch.Tensor or torch._C._functorch.is_legacy_batchedtensor(gradient)
@@ -58,14 +59,14 @@ def is_watched(gradient: Any) -> bool:
 
 
 def is_transformed() -> bool:
-    """Whether a transform of functorch, or forward differentiation, is going on."""
+    """Whether a transform of functorch, or forward-mode differentiation, is active."""
     return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
 
 
 def _functional(
     ways: Ways, setup: Callable, backward: Callable, vmap: Callable[[Callable], Callable]
 ) -> type[torch.autograd.Function]:
-    """Its forward looks the body up in `ways` when it is called, as all ways do."""
+    """The body is looked up in `ways` when it is called, so that tests can replace it."""
 
     class Function(torch.autograd.Function):
         @staticmethod

@@ -1,64 +1,62 @@
 """The operator of the front ends: spectrogram, filterbank and scale of real signals, with derivatives and batching.
 
 features(x, window, basis) = factor * log(...) or itself of basis @ ((|stft(x)|^power + eps) * gain), see
-kernels/launch/features.py. Its gradients take the fused way where there is a kernel; second derivatives are made of
-torch's
-own functions.
+kernels/launch/features.py. Gradients are fused too where there is a kernel; second derivatives are made of torch's own
+functions.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields
 from functools import lru_cache, partial
 from typing import Any
 
 import torch
 
+from ..arguments import FeatureArguments, schema
 from ..kernels import StftGeometry, feature_passes
 from ..kernels import features as kernels
 from ..kernels import filterbank as filterbanks
 from . import composite_features, gradients
 from .eager import Ways
-from .operators import NAMESPACE, namespace
+from .operators import NAMESPACE, define, namespace
 
-ARGUMENTS = (
-    "SymInt n_fft, SymInt hop_length, SymInt win_length, SymInt pad, str pad_mode, SymInt width, SymInt dropped, "
-    "float power, float eps, float gain, str scale, float amin, float factor, float offset"
-)
-
-_geometry = lru_cache(maxsize=1024)(StftGeometry)
-_features = lru_cache(maxsize=1024)(kernels.Features)
+_SCHEMA = schema(FeatureArguments)
+_FIELDS = tuple(field.name for field in fields(kernels.Features))
 
 
 def run_features(
     input: torch.Tensor, window: torch.Tensor, basis: torch.Tensor | None, *arguments: Any
 ) -> torch.Tensor:
-    """[rows, samples] to [rows, width, frames], frame by frame in memory: one launch, or with a basis that is not
-    banded one launch and a product."""
+    """[rows, samples] to [rows, width, frames], frame by frame in memory. arguments: FeatureArguments.
+
+    One launch; with a basis that is not banded, one launch and a matrix product.
+    """
     geometry, wanted = _call(input, *arguments)
     bands, dense = _bands(basis, geometry, False)
     input, window = input.resolve_neg(), window.resolve_neg()  # the kernels read memory
     if not dense:
         return kernels.features(input, window, geometry, wanted, bands)
-    power = run_features(input, window, None, *_linear(arguments, _columns(basis, geometry)))
-    return composite_features.scaled(composite_features.product(basis, power), *arguments[10:])
+    call = FeatureArguments(*arguments)
+    power = run_features(input, window, None, *call.linear(_columns(basis, geometry)))
+    return composite_features.scaled(composite_features.product(basis, power), *call.scaling())
 
 
 def run_features_gradient(
     gradient: torch.Tensor, input: torch.Tensor, window: torch.Tensor, basis: torch.Tensor | None, *arguments: Any
 ) -> torch.Tensor:
-    """The gradient [rows, samples] of the input, for that of the features."""
+    """From the gradient of the features to that of the input, [rows, samples]. arguments: FeatureArguments."""
     geometry, wanted = _call(input, *arguments)
     bands, dense = _bands(basis, geometry, True)
     input, window, gradient = input.resolve_neg(), window.resolve_neg(), gradient.resolve_neg()
     if dense:
-        columns = _columns(basis, geometry)
-        power = run_features(input, window, None, *_linear(arguments, columns))
-        value = composite_features.product(basis, power)
-        gradient = composite_features.scaled_gradient(value, gradient, *arguments[10:13])
+        call, columns = FeatureArguments(*arguments), _columns(basis, geometry)
+        linear = call.linear(columns)
+        value = composite_features.product(basis, run_features(input, window, None, *linear))
+        gradient = composite_features.scaled_gradient(value, gradient, *call.scaling())
         gradient = composite_features.product(basis[:, :columns].t(), gradient)
-        arguments = _linear(arguments, columns)
-        wanted = _call(input, *arguments)[1]
+        wanted = _call(input, *linear)[1]
     return kernels.features_gradient(gradient, input, window, geometry, wanted, bands)
 
 
@@ -66,7 +64,7 @@ def run_limited_features(
     input: torch.Tensor, window: torch.Tensor, basis: torch.Tensor | None, rows_per_item: int, below: float,
     factor: float, offset: float, *arguments: Any,
 ) -> torch.Tensor | None:  # fmt: skip
-    """features() with a floor under the largest of every item in a second launch; None where a product makes them."""
+    """features() and, in a second launch, a floor below the largest of each item. None: the basis is not banded."""
     geometry, wanted = _call(input, *arguments)
     bands, dense = _bands(basis, geometry, False)
     if dense:
@@ -80,7 +78,7 @@ def ready_features(
     input: torch.Tensor, window: torch.Tensor, basis: torch.Tensor | None, rows_per_item: int, below: float | None,
     factor: float, offset: float, deviation_eps: float | None, *arguments: Any,
 ) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None:  # fmt: skip
-    """A function of input and window that launches again what they would be launched with, or None."""
+    """The same as a function of input and window alone, for tensors with this layout. None: the basis is not banded."""
     geometry, wanted = _call(input, *arguments)
     bands, dense = _bands(basis, geometry, False)
     if dense:
@@ -97,16 +95,19 @@ def ready_features(
     return standardised
 
 
-def _call(
-    input, n_fft, hop_length, win_length, pad, pad_mode, width, dropped, power, eps, gain, scale, amin, factor, offset
-) -> tuple[StftGeometry, kernels.Features]:
-    rows, samples = input.shape
-    geometry = _geometry(rows, samples, n_fft, hop_length, win_length, pad, pad_mode, False)
-    return geometry, _features(width, power, eps, gain, scale, amin, factor, offset, dropped)
+def _call(input: torch.Tensor, *arguments: Any) -> tuple[StftGeometry, kernels.Features]:
+    return _described(*input.shape, *arguments)
+
+
+@lru_cache(maxsize=1024)
+def _described(rows: int, samples: int, *arguments: Any) -> tuple[StftGeometry, kernels.Features]:
+    call = FeatureArguments(*arguments)
+    wanted = kernels.Features(**{name: getattr(call, name) for name in _FIELDS})
+    return StftGeometry(rows, samples, *call.stft()), wanted
 
 
 def _bands(basis: torch.Tensor | None, geometry: StftGeometry, gradient: bool) -> tuple[filterbanks.Bands | None, bool]:
-    """(the narrow filterbank if it is one, whether a dense product is needed)."""
+    """(the banded filterbank, if the kernels can use it; whether a matrix product is needed instead)."""
     if basis is None:
         return None, False
     bands = filterbanks.bands_of(basis, geometry.bins)
@@ -119,15 +120,11 @@ def _columns(basis: torch.Tensor, geometry: StftGeometry) -> int:
     return min(basis.shape[1], geometry.bins)
 
 
-def _linear(arguments: tuple, width: int) -> tuple:
-    """The same call for `width` bins of the spectrogram as they are."""
-    return *arguments[:5], width, *arguments[6:10], "linear", 1.0, 1.0, 0.0
-
-
-def _fake_features(input, window, basis, n_fft, hop_length, win_length, pad, pad_mode, width, dropped, *rest):
-    frames = 1 + (input.shape[1] + 2 * pad - n_fft) // hop_length - dropped
-    shape = input.shape[0], width, frames
-    return input.new_empty_strided(shape, (frames * width, 1, width), dtype=torch.float32)
+def _fake_features(input, window, basis, *arguments):
+    call = FeatureArguments(*arguments)
+    frames = 1 + (input.shape[1] + 2 * call.pad - call.n_fft) // call.hop_length - call.dropped
+    shape = input.shape[0], call.width, frames
+    return input.new_empty_strided(shape, (frames * call.width, 1, call.width), dtype=torch.float32)
 
 
 def _fake_features_gradient(gradient, input, window, basis, *rest):
@@ -135,44 +132,43 @@ def _fake_features_gradient(gradient, input, window, basis, *rest):
 
 
 _BODIES = {
-    "features": (run_features, _fake_features, f"(Tensor input, Tensor window, Tensor? basis, {ARGUMENTS})"),
+    "features": (run_features, _fake_features, f"(Tensor input, Tensor window, Tensor? basis, {_SCHEMA})"),
     "features_gradient": (
         run_features_gradient, _fake_features_gradient,
-        f"(Tensor gradient, Tensor input, Tensor window, Tensor? basis, {ARGUMENTS})",
+        f"(Tensor gradient, Tensor input, Tensor window, Tensor? basis, {_SCHEMA})",
     ),
 }  # fmt: skip
 for _name, (_body, _fake, _inputs) in _BODIES.items():
-    namespace.define(f"{_name}{_inputs} -> Tensor")
+    define(f"{_name}{_inputs} -> Tensor")
     namespace.impl(_name, _body, "CompositeExplicitAutograd")
     torch.library.register_fake(f"{NAMESPACE}::{_name}", _fake, lib=namespace)
 
 
 def _setup(ctx, inputs, output) -> None:
-    input, window, basis, *ctx.arguments = inputs
-    ctx.dtype = input.dtype
+    input, window, basis, *arguments = inputs
+    ctx.call, ctx.dtype = FeatureArguments(*arguments), input.dtype
     ctx.save_for_backward(input, window, basis)
 
 
 def _backward(ctx, gradient):
     input, window, basis = ctx.saved_tensors
-    arguments = tuple(ctx.arguments)
     results = [None, None, None]
     if ctx.needs_input_grad[0]:
-        results[0] = WAYS["features_gradient"].backward(gradient, input, window, basis, *arguments).to(ctx.dtype)
+        results[0] = WAYS["features_gradient"].backward(gradient, input, window, basis, *ctx.call).to(ctx.dtype)
     if ctx.needs_input_grad[1] or ctx.needs_input_grad[2]:
-        results[1:] = _other_gradients(ctx, gradient, input, window, basis, arguments)
-    return *results, *[None] * len(arguments)
+        results[1:] = _other_gradients(ctx, gradient, input, window, basis)
+    return *results, *[None] * len(ctx.call)
 
 
-def _other_gradients(ctx, gradient, input, window, basis, arguments):
-    """Of window and basis, which are seldom learned: from a spectrum in memory, in differentiable pieces."""
-    n_fft, hop_length, win_length, pad, pad_mode, width, dropped, power, eps, gain, scale, amin, factor, _ = arguments
-    spectrum = gradients.run("stft", input, window, n_fft, hop_length, win_length, pad, pad_mode, False, True)
-    kept = spectrum[..., : spectrum.shape[-1] - dropped]
-    columns = width if basis is None else basis.shape[1]
-    powers = composite_features.resized(composite_features.powers(kept, power, eps, gain), columns)
+def _other_gradients(ctx, gradient, input, window, basis):
+    """Gradients of window and basis, which are seldom learned: by differentiable steps, with a spectrum in memory."""
+    call = ctx.call
+    spectrum = gradients.run("stft", input, window, *call.stft())
+    kept = spectrum[..., : spectrum.shape[-1] - call.dropped]
+    columns = call.width if basis is None else basis.shape[1]
+    powers = composite_features.resized(composite_features.powers(kept, *call.powers()), columns)
     value = powers if basis is None else composite_features.product(basis, powers)
-    gradient = composite_features.scaled_gradient(value, gradient, scale, amin, factor)
+    gradient = composite_features.scaled_gradient(value, gradient, *call.scaling())
     results = [None, None]
     if ctx.needs_input_grad[2]:
         results[1] = torch.einsum("rbf,rkf->bk", gradient, powers)
@@ -180,11 +176,9 @@ def _other_gradients(ctx, gradient, input, window, basis, arguments):
         if basis is not None:
             gradient = composite_features.product(basis.t(), gradient)
         gradient = composite_features.resized(gradient, spectrum.shape[1])
-        gradient = torch.nn.functional.pad(gradient, (0, dropped))
-        gradient = composite_features.powers_gradient(spectrum, gradient, power, eps, gain)
-        results[0] = gradients.run(
-            "stft_window_gradient", gradient, input, window, n_fft, hop_length, win_length, pad, pad_mode, False, True
-        )
+        gradient = torch.nn.functional.pad(gradient, (0, call.dropped))
+        gradient = composite_features.powers_gradient(spectrum, gradient, *call.powers())
+        results[0] = gradients.run("stft_window_gradient", gradient, input, window, *call.stft())
     return results
 
 
@@ -194,7 +188,7 @@ def _setup_gradient(ctx, inputs, output) -> None:
 
 
 def _backward_gradient(ctx, cotangent):
-    """By torch's own functions and torch.func, which works inside other transforms and under any further derivative."""
+    """By torch's own functions and torch.func, so that transforms and further derivatives work."""
     gradient, input, window, basis = ctx.saved_tensors
     tensors = [gradient, input.to(torch.float32), window, *([] if basis is None else [basis])]
 
@@ -210,8 +204,10 @@ def _backward_gradient(ctx, cotangent):
 
 
 def _vmap(function: Any, count: int) -> Any:
-    """The rule of torch.func.vmap: a batch is more rows, unless window or basis differ within it. count: tensors that
-    have rows."""
+    """The rule of torch.func.vmap: a batch is more rows, unless window or basis is batched.
+
+    count: the number of tensors that have rows.
+    """
 
     def rule(info: Any, in_dims: tuple, *arguments: Any):
         if any(dim is not None for dim in in_dims[count:]):

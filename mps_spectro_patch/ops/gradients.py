@@ -1,9 +1,9 @@
-"""Derivatives of the operators, to any order, and the ways into them in eager mode and under functorch.
+"""Derivatives of the operators, to any order, and how they are called in eager mode and under functorch.
 
 For a real inner product <a, b> = Re sum(conj(a) b), stft gives the form F(x, w, G) = <G, stft(x, w)>, which is linear
 in each argument. Its three partial gradients are three operators, stft (in G), stft_adjoint (in x) and
 stft_window_gradient (in w), and so the derivatives of each of them are the other two. The same holds for istft in the
-spectrum and G; the window stands in its envelope as well, and second derivatives there are left to torch.
+spectrum and G. The window is also in the envelope; second derivatives of that are left to torch.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from ..arguments import StftArguments
 from . import batching, composite, operators
 from .eager import Ways, is_transformed
 from .operators import NAMESPACE
@@ -24,13 +25,13 @@ def run(name: str, *arguments: Any) -> torch.Tensor:
 
 
 def _save(ctx: Any, first: torch.Tensor, second: torch.Tensor) -> None:
-    """Of two factors those that the other's gradient needs."""
+    """Of two factors, each is saved if the gradient of the other is needed."""
     needs_first, needs_second = ctx.needs_input_grad[:2]
     ctx.save_for_backward(first if needs_second else None, second if needs_first else None)
 
 
 def _like_window(ctx: Any, window: torch.Tensor | None, gradient: torch.Tensor) -> torch.Tensor:
-    """The window, or a tensor in its place where only its kind matters."""
+    """The window, or zeros of its type and length where its values do not matter."""
     return gradient.new_zeros(ctx.win_length, dtype=ctx.window_dtype) if window is None else window
 
 
@@ -126,7 +127,7 @@ def _istft_window_gradient_setup(ctx, inputs, output) -> None:
 
 
 def _istft_window_gradient_backward(ctx, cotangent):
-    """By torch's own functions and torch.func, which works inside other transforms and under any further derivative."""
+    """By torch's own functions and torch.func, so that transforms and further derivatives work."""
     gradient = ctx.saved_tensors[0]
     length, is_complex = gradient.shape[1], gradient.is_complex()
 
@@ -155,14 +156,14 @@ for _name in operators.NAMES:
 
 
 def eager_stft(input: torch.Tensor, window: torch.Tensor, *arguments: Any) -> torch.Tensor:
-    """stft while nothing is traced or compiled, of plain tensors or functorch's. arguments: as the operator's."""
-    if arguments[3] and _learns(window):
+    """stft of plain tensors or functorch's, while nothing is traced or compiled. arguments: StftArguments."""
+    if _learns(window) and StftArguments(*arguments).pad:
         input = input.clone()  # torch keeps the padded signal, so the program may change its own in place
     return WAYS["stft"].forward(input, window, *arguments)
 
 
 def eager_istft(input: torch.Tensor, window: torch.Tensor, *arguments: Any) -> torch.Tensor:
-    """istft likewise. Raises UseOriginal where torch must decide whether it can be inverted."""
+    """istft likewise. arguments: IstftArguments. Raises UseOriginal if torch must decide whether it can be inverted."""
     if _learns(window):
         input = input.clone()  # torch keeps what it made of the spectrum
     return WAYS["istft"].forward(input, window, *arguments)

@@ -1,162 +1,103 @@
 """The torch.library operators: schemas, bodies and fake kernels.
 
-Arguments are taken as valid: routing has made sure of that, for direct callers too. Batches are rows: inputs are
-[rows, samples], spectra [rows, bins, frames]. Gradients are those of torch's convention for complex numbers.
+Arguments are valid: routing has checked them, for direct callers too. Batches are rows: inputs are [rows, samples],
+spectra [rows, bins, frames]. Gradients follow torch's convention for complex numbers.
 """
 
 from __future__ import annotations
 
 from functools import lru_cache, partial
+from typing import Any
 
 import torch
 
+from ..arguments import ISTFT_SHARED, IstftArguments, StftArguments, schema
 from ..kernels import IstftGeometry, Ready, StftGeometry, transforms
 from ..reasons import Reason, UseOriginal
 from . import composite
 
 NAMESPACE = "mps_spectro_patch"
 
-stft_geometry = lru_cache(maxsize=1024)(StftGeometry)  # made once per signature: a call is mostly overhead
+stft_geometry = lru_cache(maxsize=1024)(StftGeometry)  # cached, because small calls are mostly overhead
 istft_geometry = lru_cache(maxsize=1024)(IstftGeometry)
 
-_STFT = "SymInt n_fft, SymInt hop_length, SymInt win_length, SymInt pad, str pad_mode, bool normalized, bool onesided"
-_ISTFT = "SymInt n_fft, SymInt hop_length, SymInt win_length, bool center, bool normalized, bool onesided"
+_STFT, _ISTFT, _SHARED = schema(StftArguments), schema(IstftArguments), schema(IstftArguments, ISTFT_SHARED)
 SCHEMAS = (
     f"stft(Tensor input, Tensor window, {_STFT}) -> Tensor",
     f"stft_adjoint(Tensor gradient, Tensor window, SymInt samples, {_STFT}, bool complex_input) -> Tensor",
     f"stft_window_gradient(Tensor gradient, Tensor input, Tensor window, {_STFT}) -> Tensor",
-    f"istft(Tensor input, Tensor window, {_ISTFT}, SymInt length, bool return_complex) -> Tensor",
-    f"istft_adjoint(Tensor gradient, Tensor window, SymInt frames, {_ISTFT}) -> Tensor",
-    f"istft_window_gradient(Tensor gradient, Tensor input, Tensor window, {_ISTFT}) -> Tensor",
+    f"istft(Tensor input, Tensor window, {_ISTFT}) -> Tensor",
+    f"istft_adjoint(Tensor gradient, Tensor window, SymInt frames, {_SHARED}) -> Tensor",
+    f"istft_window_gradient(Tensor gradient, Tensor input, Tensor window, {_SHARED}) -> Tensor",
 )
 
 
-def run_stft(
-    input: torch.Tensor,
-    window: torch.Tensor,
-    n_fft: int,
-    hop_length: int,
-    win_length: int,
-    pad: int,
-    pad_mode: str,
-    normalized: bool,
-    onesided: bool,
-) -> torch.Tensor:
-    """[rows, samples] to [rows, bins, frames] complex64, in torch's memory order."""
-    rows, samples = input.shape
-    geometry = stft_geometry(rows, samples, n_fft, hop_length, win_length, pad, pad_mode, normalized, onesided)
+def run_stft(input: torch.Tensor, window: torch.Tensor, *arguments: Any) -> torch.Tensor:
+    """[rows, samples] to [rows, bins, frames] complex64, in torch's memory order. arguments: StftArguments."""
+    geometry = stft_geometry(*input.shape, *arguments)
     return transforms.stft(_resolved(input), _resolved(window), geometry)
 
 
-def run_stft_adjoint(
-    gradient: torch.Tensor,
-    window: torch.Tensor,
-    samples: int,
-    n_fft: int,
-    hop_length: int,
-    win_length: int,
-    pad: int,
-    pad_mode: str,
-    normalized: bool,
-    onesided: bool,
-    complex_input: bool,
-) -> torch.Tensor:
-    """The gradient [rows, samples] of stft's input, for that of its output."""
-    rows = gradient.shape[0]
-    geometry = stft_geometry(rows, samples, n_fft, hop_length, win_length, pad, pad_mode, normalized, onesided)
+def run_stft_adjoint(gradient: torch.Tensor, window: torch.Tensor, samples: int, *arguments: Any) -> torch.Tensor:
+    """The gradient [rows, samples] of stft's input, for that of its output. arguments: StftArguments, complex_input."""
+    *arguments, complex_input = arguments
+    geometry = stft_geometry(gradient.shape[0], samples, *arguments)
     return transforms.stft_adjoint(_resolved(gradient), _resolved(window), geometry, complex_input)
 
 
 def run_stft_window_gradient(
-    gradient: torch.Tensor,
-    input: torch.Tensor,
-    window: torch.Tensor,
-    n_fft: int,
-    hop_length: int,
-    win_length: int,
-    pad: int,
-    pad_mode: str,
-    normalized: bool,
-    onesided: bool,
+    gradient: torch.Tensor, input: torch.Tensor, window: torch.Tensor, *arguments: Any
 ) -> torch.Tensor:
-    """The gradient [win_length] of stft's window, for that of its output."""
-    geometry = stft_geometry(*input.shape, n_fft, hop_length, win_length, pad, pad_mode, normalized, onesided)
+    """The gradient [win_length] of stft's window, for that of its output. arguments: StftArguments."""
+    geometry = stft_geometry(*input.shape, *arguments)
     return transforms.stft_window_gradient(_resolved(gradient), _resolved(input), window, geometry)
 
 
-def run_istft(
-    input: torch.Tensor,
-    window: torch.Tensor,
-    n_fft: int,
-    hop_length: int,
-    win_length: int,
-    center: bool,
-    normalized: bool,
-    onesided: bool,
-    length: int,
-    return_complex: bool,
-    strict: bool = True,
-) -> torch.Tensor:
-    """[rows, bins, frames] to [rows, length]. strict: UseOriginal where torch must decide if it can be inverted."""
+def run_istft(input: torch.Tensor, window: torch.Tensor, *arguments: Any, strict: bool = True) -> torch.Tensor:
+    """[rows, bins, frames] to [rows, length]. arguments: IstftArguments.
+
+    strict: raise UseOriginal where torch must decide whether the spectrum can be inverted.
+    """
     rows, _, frames = input.shape
-    geometry = istft_geometry(rows, frames, n_fft, hop_length, win_length, center, normalized, onesided, length)
+    *overlap, return_complex = arguments
+    geometry = istft_geometry(rows, frames, *overlap)
     signal = transforms.istft(_resolved(input), _resolved(window), geometry, return_complex)
     if signal is not None:
         return signal
     if strict:
         raise UseOriginal(Reason.NOLA)
-    # Inside a compiled graph nobody can fall back for us; torch's own function raises torch's own error.
-    return composite.istft(
-        input, window, n_fft, hop_length, win_length, center, normalized, onesided, length, return_complex
-    )
+    # In a compiled graph there is no falling back later: torch's function is called here, and raises torch's error.
+    return composite.istft(input, window, *arguments)
 
 
 def ready(op: str, input: torch.Tensor, window: torch.Tensor, arguments: tuple) -> Ready | None:
-    """run_stft or run_istft of plain tensors as a function of input and window alone, or None where there is none."""
+    """run_stft or run_istft as a function of input and window alone, for plain tensors. None: there is none."""
     if op == "stft":
         return transforms.ready_stft(input, window, stft_geometry(*input.shape, *arguments))
-    geometry = istft_geometry(input.shape[0], input.shape[2], *arguments[:-1])
-    return transforms.ready_istft(input, window, geometry, arguments[-1])
+    *overlap, return_complex = arguments
+    geometry = istft_geometry(input.shape[0], input.shape[2], *overlap)
+    return transforms.ready_istft(input, window, geometry, return_complex)
 
 
-def run_istft_adjoint(
-    gradient: torch.Tensor,
-    window: torch.Tensor,
-    frames: int,
-    n_fft: int,
-    hop_length: int,
-    win_length: int,
-    center: bool,
-    normalized: bool,
-    onesided: bool,
-) -> torch.Tensor:
-    """The gradient [rows, bins, frames] of istft's input, for that of its output."""
+def run_istft_adjoint(gradient: torch.Tensor, window: torch.Tensor, frames: int, *shared: Any) -> torch.Tensor:
+    """The gradient [rows, bins, frames] of istft's input, for that of its output. shared: of IstftArguments."""
     rows, length = gradient.shape
-    geometry = istft_geometry(rows, frames, n_fft, hop_length, win_length, center, normalized, onesided, length)
+    geometry = istft_geometry(rows, frames, *shared, length)
     return _invertible(transforms.istft_adjoint(_resolved(gradient), _resolved(window), geometry))
 
 
 def run_istft_window_gradient(
-    gradient: torch.Tensor,
-    input: torch.Tensor,
-    window: torch.Tensor,
-    n_fft: int,
-    hop_length: int,
-    win_length: int,
-    center: bool,
-    normalized: bool,
-    onesided: bool,
+    gradient: torch.Tensor, input: torch.Tensor, window: torch.Tensor, *shared: Any
 ) -> torch.Tensor:
-    """The gradient [win_length] of istft's window, for that of its output."""
+    """The gradient [win_length] of istft's window, for that of its output. shared: of IstftArguments."""
     rows, _, frames = input.shape
-    length = gradient.shape[1]
-    geometry = istft_geometry(rows, frames, n_fft, hop_length, win_length, center, normalized, onesided, length)
+    geometry = istft_geometry(rows, frames, *shared, gradient.shape[1])
     gradient, input, window = map(_resolved, (gradient, input, window))
     return _invertible(transforms.istft_window_gradient(gradient, input, window, geometry))
 
 
 def _resolved(tensor: torch.Tensor) -> torch.Tensor:
-    """Without the bits by which torch remembers conjugation and negation: the kernels read memory."""
+    """Without lazy conjugation and negation: the kernels read memory."""
     return tensor.resolve_conj().resolve_neg()
 
 
@@ -166,29 +107,33 @@ def _invertible(result: torch.Tensor | None) -> torch.Tensor:
     return result
 
 
-def _fake_stft(input, window, n_fft, hop_length, win_length, pad, pad_mode, normalized, onesided):
-    frames = 1 + (input.shape[1] + 2 * pad - n_fft) // hop_length
-    return _fake_spectrum(input, n_fft, frames, onesided)
+def _fake_stft(input, window, *arguments):
+    call = StftArguments(*arguments)
+    frames = 1 + (input.shape[1] + 2 * call.pad - call.n_fft) // call.hop_length
+    return _fake_spectrum(input, call.n_fft, frames, call.onesided)
 
 
-def _fake_stft_adjoint(
-    gradient, window, samples, n_fft, hop_length, win_length, pad, pad_mode, normalized, onesided, complex_input
-):
-    dtype = torch.complex64 if complex_input else torch.float32
-    return gradient.new_empty((gradient.shape[0], samples), dtype=dtype)
+def _fake_stft_adjoint(gradient, window, samples, *arguments):
+    *_, complex_input = arguments
+    return _fake_signal(gradient, samples, complex_input)
 
 
 def _fake_window_gradient(gradient, input, window, *arguments):
     return window.new_empty(window.shape)
 
 
-def _fake_istft(input, window, n_fft, hop_length, win_length, center, normalized, onesided, length, return_complex):
-    dtype = torch.complex64 if return_complex else torch.float32
-    return input.new_empty((input.shape[0], length), dtype=dtype)
+def _fake_istft(input, window, *arguments):
+    call = IstftArguments(*arguments)
+    return _fake_signal(input, call.length, call.return_complex)
 
 
-def _fake_istft_adjoint(gradient, window, frames, n_fft, hop_length, win_length, center, normalized, onesided):
+def _fake_istft_adjoint(gradient, window, frames, *shared):
+    n_fft, *_, onesided = shared
     return _fake_spectrum(gradient, n_fft, frames, onesided)
+
+
+def _fake_signal(tensor, samples, is_complex):
+    return tensor.new_empty((tensor.shape[0], samples), dtype=torch.complex64 if is_complex else torch.float32)
 
 
 def _fake_spectrum(tensor, n_fft, frames, onesided):
@@ -208,11 +153,11 @@ _BODIES = {
 
 
 def _own_namespace(attempts: int = 9) -> torch.library.Library:
-    """The namespace of that name, or one with a number where another copy of this package was faster."""
+    """The namespace of that name, or one with a number, if another copy of this package has defined it."""
     for number in range(1, attempts):
         try:
             return torch.library.Library(NAMESPACE if number == 1 else f"{NAMESPACE}_{number}", "DEF")
-        except RuntimeError:  # torch lets each namespace be defined once
+        except RuntimeError:  # a namespace can be defined once
             continue
     return torch.library.Library(NAMESPACE, "DEF")
 
@@ -220,10 +165,18 @@ def _own_namespace(attempts: int = 9) -> torch.library.Library:
 NAMES = tuple(_BODIES)
 namespace = _own_namespace()
 NAMESPACE = namespace.ns
+
+
+def define(schema: str) -> None:
+    """An operator of ours. Every one takes tensors of any strides and says so: else inductor copies them to the strides
+    of eager mode, by a kernel of its own, and on a GPU those know no complex numbers."""
+    namespace.define(schema, tags=torch.Tag.flexible_layout)
+
+
 for _schema in SCHEMAS:
-    namespace.define(_schema)
+    define(_schema)
 for _name, (_body, _fake) in _BODIES.items():
-    # One registration for every backend: the kernels pick the compiler by the tensor's device.
+    # One registration for all backends: the kernels choose their compiler by the tensor's device.
     namespace.impl(_name, _body if _name != "istft" else partial(run_istft, strict=False), "CompositeExplicitAutograd")
     torch.library.register_fake(f"{NAMESPACE}::{_name}", _fake, lib=namespace)
 

@@ -1,8 +1,7 @@
-"""Calls with a gradient that were made before (see execution/ready.py): both passes are launched by what is known of
-them.
+"""Repeated calls with a gradient (see execution/ready.py): the launches of both passes are cached.
 
-For the gradient of the signal or the spectrum. Where the backward pass is recorded, transformed or watched itself, it
-takes the operators' own way.
+Only for the gradient of the signal or the spectrum. A backward pass that is itself recorded, transformed or seen by a
+mode uses the operators.
 """
 
 from __future__ import annotations
@@ -16,12 +15,12 @@ from ..kernels import Ready, starts_at_pair, transforms
 from . import gradients, operators
 from .eager import is_transformed, is_watched
 
-_LIMIT = 8  # layouts of gradients that are remembered per call
+_LIMIT = 8  # layouts of gradients that are cached for each call
 
 
 class Known:
-    """What is known of one call. run: its forward pass; adjoint: the operator of the backward pass, and its arguments
-    behind gradient and window; make: finds the launch of that for one layout of gradients."""
+    """The cached launches of one call. run: the forward pass. adjoint: the operator of the backward pass, with its
+    arguments after gradient and window. make: finds the launch of that for one layout of gradients."""
 
     __slots__ = ("run", "adjoint", "arguments", "make", "launches")
 
@@ -61,8 +60,10 @@ class _Recorded(torch.autograd.Function):
 
 
 def known(op: str, input: torch.Tensor, window: torch.Tensor, arguments: tuple) -> Known | None:
-    """A call of stft or istft with a gradient of its input as a function of input and window alone, or None. window:
-    without gaps or bits. arguments: the operator's."""
+    """stft or istft, with the gradient of its input, as a function of input and window alone. None: there is none.
+
+    window: contiguous, without lazy conjugation or negation. arguments: the operator's.
+    """
     run = operators.ready(op, input, window, arguments)
     if run is None:
         return None
@@ -78,7 +79,7 @@ def known(op: str, input: torch.Tensor, window: torch.Tensor, arguments: tuple) 
 
 
 def _is_plain(gradient: Any) -> bool:
-    """Whether the gradient is what it seems, in memory too, and nobody wants to know how it is made."""
+    """Whether it is a plain tensor without lazy conjugation or negation, and the backward pass is not observed."""
     return not (
         is_watched(gradient) or is_transformed() or torch.is_grad_enabled() or gradient.is_conj() or gradient.is_neg()
     )

@@ -1,7 +1,7 @@
 """enable() and disable(): who wants which functions accelerated, and that exactly those are patched.
 
-Knows nothing of FFTs. layers.py has what stands at torch.stft, early_names.py names that were bound earlier,
-torch_operators.py the operators, hooks.py the functions of other modules; active.py says for which code a patch acts.
+Knows nothing of FFTs. What stands at torch.stft is in patching/layers.py, names bound before in early_names.py,
+operators in torch_operators.py, other modules' functions in hooks.py; active.py says for whom a patch acts.
 """
 
 from __future__ import annotations
@@ -44,11 +44,38 @@ def enable(
     on_error: str | None = None,
     on_fallback: str | None = None,
 ) -> Patched:
-    """Accelerates torch.stft and torch.istft in the whole process. A second call replaces the options of the first.
+    """Accelerates torch.stft and torch.istft in the whole process, until disable().
 
-    What is not given (None) comes from MPS_SPECTRO_PATCH_DEVICES, _REACH, _VERIFY, _ON_ERROR, _ON_FALLBACK, and else
-    is: devices ("mps",), ops ("stft", "istft"), reach "attribute", verify "first", on_error "fallback", on_fallback
-    "quiet". Returns what it patched and what not. Raises ValueError for a wrong value, and then changes nothing.
+    A second call replaces the options of the first. Options that are not given (None) come from the environment
+    variables MPS_SPECTRO_PATCH_DEVICES, _COMPAT, _REACH, _VERIFY, _ON_ERROR and _ON_FALLBACK, else from the defaults.
+
+    Args:
+        devices: any of "mps" (Apple GPUs), "cuda" (NVIDIA GPUs) and "simulator" (the kernels on the CPU, slow: for
+            tests). Default: ("mps",).
+        ops: any of "stft" and "istft". Default: both.
+        torchaudio: True: torchaudio's spectrograms and mel spectrograms are fused, too.
+        compat: which projects' own front ends are patched: True or None (all), False (none), or names.
+        reach: "attribute": callers that look up torch.stft. "references": names that modules bound before, too.
+            "dispatcher": torch's operators, which everything calls. Default: "attribute".
+        verify: "first": compare the first call of each kind with torch. "always": each call. "off": none. Default:
+            "first".
+        on_error: "fallback": an error of the fast path is a warning, and torch does the call. "raise": raise it.
+            Default: "fallback".
+        on_fallback: "quiet", or "raise": an error if a call on an accelerated device falls back. Default: "quiet".
+
+    Returns:
+        Patched: `options`; `patched`, what is patched; `skipped`, what is not and why. Prints well.
+
+    Raises:
+        ValueError: an option has an unknown value; nothing is changed then.
+
+    Example:
+        >>> done = msp.enable(devices=["simulator"])
+        >>> done.patched[:2]
+        ('torch.stft', 'torch.istft')
+        >>> torch.stft(torch.randn(4000), 400, window=torch.hann_window(400), return_complex=True).shape
+        torch.Size([201, 41])
+        >>> msp.disable()
     """
     options = Options.resolve(
         devices=devices,
@@ -75,10 +102,18 @@ def enable(
 
 
 def disable() -> None:
-    """Ends enable(). Restores torch's functions by identity, and every name and operator that was patched besides.
+    """Ends enable(): torch's own functions are put back, the same objects as before.
 
-    Our layer is also taken out from under other people's wrappers. Where one of those cannot be changed, our layer
-    stays below it, inert: the log and status() say so.
+    Every other name and operator that was patched is restored, too. If somebody wrapped our function since, it is also
+    taken out from under their wrapper; where that is impossible it stays below, does nothing, and the log and status()
+    say so. Without an enable() this does nothing.
+
+    Example:
+        >>> original = torch.stft
+        >>> done = msp.enable(devices=["simulator"])
+        >>> msp.disable()
+        >>> torch.stft is original
+        True
     """
     with _lock:
         active.process = None
@@ -88,7 +123,18 @@ def disable() -> None:
 
 
 def is_enabled() -> bool:
-    """Whether calls made here are accelerated: by enable(), or by the accelerated() around this code."""
+    """Whether calls made here are accelerated: by enable(), or by the accelerated() around this code.
+
+    Returns:
+        bool.
+
+    Example:
+        >>> with msp.accelerated(devices=["simulator"]):
+        ...     print(msp.is_enabled())
+        True
+        >>> msp.is_enabled()
+        False
+    """
     return active.options_here() is not None
 
 

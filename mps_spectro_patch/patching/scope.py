@@ -15,11 +15,35 @@ from . import install
 
 
 class accelerated:
-    """`with accelerated(): ...` or `@accelerated()`: the options of enable(), for the code inside only.
+    """The options of enable() for some code only: `with accelerated(): ...`, or `@accelerated()` before a function.
 
-    That is this thread and the tasks and contexts it starts, not other threads. Nests; the innermost counts. One object
-    may be entered many times. Compiled functions follow enable() alone: torch.compile cannot see a context. Raises what
-    enable() raises, wrong values when it is made.
+    They hold for this thread and for the asyncio tasks and contexts that it starts, not for other threads. Scopes nest,
+    the innermost counts, and one object may be entered many times. Functions compiled by torch.compile follow enable()
+    only, because torch.compile cannot see a context.
+
+    Args:
+        devices: any of "mps" (Apple GPUs), "cuda" (NVIDIA GPUs) and "simulator" (the kernels on the CPU, slow: for
+            tests). Default: ("mps",).
+        ops: any of "stft" and "istft". Default: both.
+        torchaudio: True: torchaudio's spectrograms and mel spectrograms are fused, too.
+        compat: which projects' own front ends are patched: True or None (all), False (none), or names.
+        reach: "attribute": callers that look up torch.stft. "references": names that modules bound before, too.
+            "dispatcher": torch's operators, which everything calls. Default: "attribute".
+        verify: "first": compare the first call of each kind with torch. "always": each call. "off": none. Default:
+            "first".
+        on_error: "fallback": an error of the fast path is a warning, and torch does the call. "raise": raise it.
+            Default: "fallback".
+        on_fallback: "quiet", or "raise": an error if a call on an accelerated device falls back. Default: "quiet".
+
+    Raises:
+        ValueError: an option has an unknown value.
+        TypeError: as a decorator, of something that is no function.
+
+    Example:
+        >>> x, window = torch.randn(2, 4000), torch.hann_window(400)
+        >>> with msp.accelerated(devices=["simulator"], on_fallback="raise"):
+        ...     torch.stft(x, 400, window=window, return_complex=True).shape
+        torch.Size([2, 201, 41])
     """
 
     def __init__(

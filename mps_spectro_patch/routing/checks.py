@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch._subclasses.fake_tensor import FakeTensor
 
+from ..arguments import IstftArguments, StftArguments
 from ..kernels import fft
 from ..reasons import Call, Reason
 
@@ -35,8 +36,7 @@ def check_stft(
     align_to_window,
     copies=1,
 ) -> Call | Reason:
-    """The call of (n_fft, hop_length, win_length, pad, pad_mode, normalized, onesided), or why not. copies: of the
-    call, done at once. Traceable by torch.compile."""
+    """The call of stft, or why not. copies: of the call, done at once. Traceable by torch.compile."""
     common = _check_common(input, n_fft, hop_length, win_length, window, center, normalized, onesided)
     if isinstance(common, Reason):
         return common
@@ -100,14 +100,14 @@ def check_stft(
         notices = (*notices, "real_output")
     way = hop % 2, _shift(n_fft, hop), win == n_fft, sided, input.dtype, pad_mode
     plan_key = "stft", n_fft, complex_valued
-    return Call((n_fft, hop, win, pad, pad_mode, normalized, sided), return_complex is False, notices, plan_key, way)
+    call = StftArguments(n_fft, hop, win, pad, pad_mode, normalized, sided)
+    return Call(call, return_complex is False, notices, plan_key, way)
 
 
 def check_istft(
     input, n_fft, hop_length, win_length, window, center, normalized, onesided, length, return_complex, copies=1
 ) -> Call | Reason:
-    """The call of (n_fft, hop_length, win_length, center, normalized, onesided, length, return_complex), or why not.
-    copies: of the call, done at once. Traceable by torch.compile."""
+    """The call of istft, or why not. copies: of the call, done at once. Traceable by torch.compile."""
     common = _check_common(input, n_fft, hop_length, win_length, window, center, normalized, onesided)
     if isinstance(common, Reason):
         return common
@@ -152,7 +152,8 @@ def check_istft(
         notices = (*notices, "length")
     way = hop % 2, _shift(n_fft, hop), win == n_fft, sided, window is not None and window.is_complex()
     plan_key = "istft", n_fft, return_complex
-    return Call((n_fft, hop, win, center, normalized, sided, samples, return_complex), False, notices, plan_key, way)
+    call = IstftArguments(n_fft, hop, win, center, normalized, sided, samples, return_complex)
+    return Call(call, False, notices, plan_key, way)
 
 
 def _span(input) -> int:

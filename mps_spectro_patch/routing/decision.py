@@ -12,6 +12,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.autograd import forward_ad
 
+from ..arguments import IstftArguments
 from ..kernels import fft
 from ..reasons import Call, Reason, Route
 from .checks import TENSORS, check_istft, check_stft
@@ -81,7 +82,7 @@ def dressed(op: str, decision: Call | Reason, input) -> Route:
     device = str(getattr(input, "device", ""))
     if isinstance(decision, Reason):
         return Route(op, decision, device=device)
-    return Route(op, None, decision.arguments, device, fft.describe(*decision.plan, decision.arguments[1]))
+    return Route(op, None, decision.arguments, device, fft.describe(*decision.plan, decision.arguments.hop_length))
 
 
 def decide(op: str, flags: tuple[str, ...], arguments: tuple) -> Call | Reason:
@@ -162,12 +163,11 @@ def set_rule(least_work: Callable[[str, torch.device], int] | None) -> bool:
 
 def _work(input: torch.Tensor, call: Call) -> int:
     """rows * frames * n_fft of a call that check_stft() or check_istft() let pass."""
-    op, n_fft, _ = call.plan
-    if op == "istft":
-        return (input.shape[0] if input.dim() == 3 else 1) * input.shape[-1] * n_fft
-    _, hop, _, pad, *_ = call.arguments
+    wanted = call.arguments
+    if isinstance(wanted, IstftArguments):
+        return (input.shape[0] if input.dim() == 3 else 1) * input.shape[-1] * wanted.n_fft
     rows = input.shape[0] if input.dim() == 2 else 1
-    return rows * (1 + (input.shape[-1] + 2 * pad - n_fft) // hop) * n_fft
+    return rows * (1 + (input.shape[-1] + 2 * wanted.pad - wanted.n_fft) // wanted.hop_length) * wanted.n_fft
 
 
 def _wants_gradient(input: torch.Tensor, window: torch.Tensor | None) -> bool:

@@ -38,11 +38,11 @@ def test_every_file_of_a_mapped_folder_is_in_the_wheel(wheel, part):
 @pytest.mark.parametrize(
     "name",
     [
-        "kernels/stft.metal",
-        "kernels/istft.metal",
+        "kernels/metal/kernels/stft.metal",
+        "kernels/metal/fft/stockham.metal",
         "bench/seed_approach.metal",
-        "kernels/cxx/metal_stdlib",
-        "kernels/cxx/simulator.cpp",
+        "kernels/compilers/cxx/metal_stdlib",
+        "kernels/compilers/cxx/simulator.cpp",
         "examples/denoise.py",
         "examples/audio/guitar_on_vinyl.wav",
         "examples/audio/README.md",

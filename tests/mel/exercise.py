@@ -16,7 +16,7 @@ import torch
 
 import mps_spectro_patch as msp
 from mps_spectro_patch.front_ends import compute
-from mps_spectro_patch.front_ends.compute import FrontEnd, Scale
+from mps_spectro_patch.front_ends.spec import FrontEnd, Scale
 
 # Parts of a simdgroup, odd half, several simdgroups, all three overlaps; odd and smooth, Bluestein odd and packed.
 SIZES = (50, 400, 1024, 2048, 4096, 6144, 8192, 15, 813, 1054, 1218, 1367, 1933)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 import mps_spectro_patch as msp
-from mps_spectro_patch.front_ends.functional import shifted
+from mps_spectro_patch.front_ends.spec import shifted
 from mps_spectro_patch.kernels.launch import dispatch
 
 from .reference import (

@@ -5,6 +5,7 @@ import torch
 
 import mps_spectro_patch as msp
 from mps_spectro_patch.front_ends import compute
+from mps_spectro_patch.front_ends.spec import FrontEnd, Scale
 from mps_spectro_patch.kernels.compilers import simulator
 from mps_spectro_patch.kernels.launch import transforms
 from mps_spectro_patch.kernels.launch.features import supports_features
@@ -14,8 +15,8 @@ from .reference import GRADIENT_REL_L2, mel64, relative
 from .test_feature_kernels import random_basis
 
 SCALES = (
-    compute.Scale(), compute.Scale("clamp", 2.0, 3.0, 1.0), compute.Scale("add", 2.0),
-    compute.Scale("log1p", 2.0),
+    Scale(), Scale("clamp", 2.0, 3.0, 1.0), Scale("add", 2.0),
+    Scale("log1p", 2.0),
 )  # fmt: skip
 
 
@@ -41,14 +42,14 @@ def check(x, window, basis, call, device, learn=(True, False, False), bound=GRAD
 
 
 def front(n_fft=400, hop_length=160, **options):
-    return compute.FrontEnd(n_fft, hop_length, options.pop("win_length", n_fft), **options)
+    return FrontEnd(n_fft, hop_length, options.pop("win_length", n_fft), **options)
 
 
 # All three overlaps of the adjoint, and one and two launches.
 @pytest.mark.parametrize("n_fft", [50, 400, 2048, 4096, 8192, 15, 813, 1218])
 def test_the_waveform_of_either_family(n_fft, torch_device, fused):
     basis = random_basis(min(40, n_fft // 2), n_fft // 2 + 1)
-    call = front(n_fft, n_fft // 4 + 1, scale=compute.Scale("add", 0.1 * n_fft))
+    call = front(n_fft, n_fft // 4 + 1, scale=Scale("add", 0.1 * n_fft))
     check(torch.randn(2, 3 * n_fft + 1), torch.rand(n_fft) + 0.1, basis, call, torch_device)
 
 
@@ -71,12 +72,12 @@ def test_every_padding(pad_mode, n_fft, torch_device, fused):
 def test_spectrograms_dropped_frames_and_other_widths(torch_device, fused):
     for width in (None, 150, 230):
         for power in (1.0, 2.0):
-            call = front(width=width, power=power, dropped=2, center=False, scale=compute.Scale("clamp", 0.5))
+            call = front(width=width, power=power, dropped=2, center=False, scale=Scale("clamp", 0.5))
             check(torch.randn(2, 2000), torch.rand(400), None, call, torch_device, bound=4e-6)
 
 
 def test_a_basis_that_is_not_banded(torch_device, fused):
-    call = front(scale=compute.Scale("clamp", 1e-3))
+    call = front(scale=Scale("clamp", 1e-3))
     check(torch.randn(2, 2000), torch.rand(400), torch.rand(17, 201), call, torch_device, (True, True, True))
 
 
@@ -114,8 +115,8 @@ def test_bins_of_no_magnitude_give_torchs_value(power, n_fft, torch_device, fuse
 def test_top_db_and_normalisation_have_gradients(torch_device, fused):
     basis = mel64(201, 0, 8000, 20, 16000).float()
     for scale in (
-        compute.Scale("clamp", 1e-10, 4.34, below=15.0, after_factor=0.5, after_offset=1.0),
-        compute.Scale("clamp", 1e-5, deviation_eps=1e-5),
+        Scale("clamp", 1e-10, 4.34, below=15.0, after_factor=0.5, after_offset=1.0),
+        Scale("clamp", 1e-5, deviation_eps=1e-5),
     ):
         check(torch.randn(2, 3000), torch.hann_window(400), basis, front(scale=scale), torch_device, bound=1e-4)
 
@@ -123,7 +124,7 @@ def test_top_db_and_normalisation_have_gradients(torch_device, fused):
 @pytest.mark.parametrize("n_fft", [50, 400, 2048, 4096, 8192, 813])
 def test_results_do_not_depend_on_the_order_of_threads(n_fft, fused):
     basis, window = random_basis(12, n_fft // 2 + 1), torch.rand(n_fft)
-    call = front(n_fft, n_fft // 3, scale=compute.Scale("add", 0.1 * n_fft))
+    call = front(n_fft, n_fft // 3, scale=Scale("add", 0.1 * n_fft))
     x = torch.randn(2, 5 * n_fft)
 
     def gradient():
@@ -167,7 +168,7 @@ def test_half_waveforms_have_half_gradients(dtype, torch_device, fused):
 
 def test_second_derivatives(torch_device, fused):
     basis, window = mel64(201, 0, 8000, 12, 16000).float(), torch.rand(400) + 0.1
-    call = front(hop_length=200, scale=compute.Scale("add", 0.1))
+    call = front(hop_length=200, scale=Scale("add", 0.1))
     x, direction = torch.randn(1, 900), torch.randn(1, 900)
     results = []
     for cast, use in ((lambda t: t.to(torch_device), True), (lambda t: t.double(), False)):
@@ -184,7 +185,7 @@ def test_vmap_and_grad_of_functorch(torch_device, fused):
     basis, window = mel64(201, 0, 8000, 12, 16000).float().to(torch_device), torch.rand(400, device=torch_device)
 
     def loss(signal):
-        return compute.compute(signal, window, basis, front(scale=compute.Scale("add", 0.1))).square().sum()
+        return compute.compute(signal, window, basis, front(scale=Scale("add", 0.1))).square().sum()
 
     together = torch.func.vmap(torch.func.grad(loss))(x)
     one_by_one = torch.stack([torch.func.grad(loss)(signal) for signal in x])

@@ -12,14 +12,15 @@ from torch import func
 
 import mps_spectro_patch as msp
 from mps_spectro_patch.front_ends import compute
+from mps_spectro_patch.front_ends.spec import FrontEnd, Scale
 
 from .reference import mel64, relative
 
 SAMPLES, N_FFT = 24, 16
 CALLS = {
-    "log": compute.FrontEnd(N_FFT, 8, N_FFT, scale=compute.Scale("add", 0.1)),
-    "power 1": compute.FrontEnd(N_FFT, 8, N_FFT, power=1.0, eps=1e-3),
-    "floor": compute.FrontEnd(N_FFT, 8, N_FFT, scale=compute.Scale("clamp", 1e-5, below=2.0)),
+    "log": FrontEnd(N_FFT, 8, N_FFT, scale=Scale("add", 0.1)),
+    "power 1": FrontEnd(N_FFT, 8, N_FFT, power=1.0, eps=1e-3),
+    "floor": FrontEnd(N_FFT, 8, N_FFT, scale=Scale("clamp", 1e-5, below=2.0)),
 }
 
 
@@ -115,7 +116,7 @@ def test_they_are_torchs(way, name, tensors, scope, torch_device):
 def test_half_waveforms_and_spectrograms_have_them(tensors, scope, torch_device):
     x, window, _ = tensors
     for dtype, bound in ((torch.float32, 5e-5), (torch.bfloat16, 0.05)):
-        call = compute.FrontEnd(N_FFT, 8, N_FFT, scale=compute.Scale("add", 0.1))
+        call = FrontEnd(N_FFT, 8, N_FFT, scale=Scale("add", 0.1))
         x = x.to(dtype)
         expected = of_grad_of_grad_of_the_waveform(loss(call, False), (x.double(), window.double(), None), [x.double()])
         with scope():

@@ -7,6 +7,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 import mps_spectro_patch as msp
+from mps_spectro_patch import routing
 from mps_spectro_patch.execution import call_sites, refusals
 from mps_spectro_patch.kernels.plans import fft
 from mps_spectro_patch.reasons import FallbackError
@@ -28,8 +29,8 @@ def at_once(monkeypatch):
 @pytest.fixture
 def asked(monkeypatch):
     """The calls for which an answer was looked for."""
-    calls, real = [], decision.look_up
-    monkeypatch.setattr(decision, "look_up", lambda arguments: calls.append(arguments) or real(arguments))
+    calls, real = [], routing.look_up
+    monkeypatch.setattr(routing, "look_up", lambda arguments: calls.append(arguments) or real(arguments))
     return calls
 
 

@@ -1,4 +1,4 @@
-"""What the front ends have in common as modules: two buffers, one resolved call, and a form that TorchScript takes."""
+"""What front ends have in common as modules: two buffers, one FrontEnd, and a form that TorchScript compiles."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import torch
 from torch.compiler import is_dynamo_compiling
 
 from .. import compute
-from ..compute import FrontEnd
+from ..spec import FrontEnd
 
 
 class ExactBuffers(torch.nn.Module):
-    """A module whose own buffers .half() and .bfloat16() move and leave as exact as they are: a rounded window would
-    spoil every bin."""
+    """A module whose own buffers keep their precision in .half() and .bfloat16(), which only move them: with a rounded
+    window every bin would be less accurate."""
 
     def _own(self, name: str) -> torch.Tensor:
-        """The buffer, which `self.name` takes ten times as long to find; or what somebody put in its place."""
+        """The buffer, found ten times faster than by `self.name`; or what somebody put in its place."""
         if not is_dynamo_compiling() and name in self._buffers:
             return self._buffers[name]
         return getattr(self, name)
@@ -30,12 +30,11 @@ class ExactBuffers(torch.nn.Module):
 
 
 class FrontEndModule(ExactBuffers):
-    """[..., time] to [..., features, frames] through front_end.compute.
+    """[..., time] to [..., features, frames] through compute.compute.
 
-    Buffers `window` [win_length] and `basis` [features, n_fft // 2 + 1] (float32, or float64 after .double(); .half()
-    moves them and leaves them float32). They are left out of the state_dict unless `persistent` is true: everything in
-    them follows from the arguments. Scripted (torch.jit.script) it is made of torch's own functions, with the same
-    numbers: the fused kernels are launched from Python.
+    Buffers are `window` [win_length] and `basis` [features, n_fft // 2 + 1], float32 (float64 after .double(); .half()
+    leaves them float32). They follow from the arguments, so they are in the state_dict only if `persistent` is true.
+    torch.jit.script makes the module of torch's own functions, because the kernels are launched from Python.
     """
 
     def __init__(
@@ -52,11 +51,11 @@ class FrontEndModule(ExactBuffers):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if torch.jit.is_scripting():
             return self._composed(x)
-        else:  # TorchScript compiles one branch only where it is spelt like this
+        else:  # TorchScript skips the other branch only if it is written like this
             return compute.compute(x, self._own("window"), self._own("basis"), self.call, self.use_mps_kernels)
 
     def _follow(self, call: FrontEnd) -> None:
-        """Takes the call, and takes it apart for TorchScript, which knows no dataclasses."""
+        """Keeps the description, also as single attributes for TorchScript, which knows no dataclasses."""
         self.call = call
         self.n_fft, self.hop_length, self.win_length = call.n_fft, call.hop_length, call.win_length
         self.center, self.pad_mode, self.pad, self.dropped = call.center, call.pad_mode, call.pad, call.dropped
@@ -76,7 +75,7 @@ class FrontEndModule(ExactBuffers):
         )
 
     def _composed(self, x: torch.Tensor) -> torch.Tensor:
-        """front_end.compute in the words of TorchScript, in the precision of the buffers."""
+        """compute.compute written for TorchScript, in the precision of the buffers."""
         window = self.window
         if self.window_norm:
             window = window / window.square().sum().sqrt()

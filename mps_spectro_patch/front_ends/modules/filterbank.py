@@ -8,16 +8,50 @@ from dataclasses import replace
 import torch
 
 from .. import functional
+from ..spec import resolve, resolve_scale
 from .base import FrontEndModule
 
 
 class FilterbankSpectrogramTransform(FrontEndModule):
-    """[..., time] to [..., n_bands, frames]: scale(filterbank @ |stft|^power).
+    """Any filterbank over a spectrogram: scale(filterbank @ |stft(x)|^power).
 
-    filterbank: [n_bands, n_fft // 2 + 1], which also gives n_fft unless that is odd. Narrow bands are summed up in the
-    kernel, in one launch; others take one launch for the spectrogram and one product. learnable: the filterbank is a
-    parameter. normalize "per_feature": features less their mean over time, divided by their deviation plus 1e-5, as
-    NeMo does it. For the rest see functional.mel_spectrogram. Raises ValueError for a filterbank of another shape.
+    Narrow bands are summed in the kernel: one launch. For other filterbanks, the spectrogram is one launch and the
+    filterbank torch's matrix product.
+
+    Args:
+        filterbank: floating point [n_bands, n_fft // 2 + 1].
+        hop_length: samples from one frame to the next.
+        n_fft: size of the transform, samples. None: the even size that fits the filterbank.
+        win_length: samples of the window, at most n_fft. None: n_fft.
+        pad: zeros added to both ends of the waveform first, samples.
+        center: pad both ends by n_fft // 2 samples, so that frame t is centred on sample t * hop_length.
+        pad_mode: what center pads with: "constant" (zeros), "reflect", "replicate" or "circular".
+        power: exponent of the magnitude: 1 for magnitudes, 2 for powers, or any other positive number.
+        normalized: True or "frame_length": spectrum over sqrt(n_fft). "window": over the root of the window's energy.
+        magnitude_eps: added to the power under the root if power is 1, else to |X|^power.
+        output_scale: "linear", "log" (natural logarithm) or "db" (decibels).
+        log_amin: smallest value v of "log", see log_mode.
+        log_mode: "clamp": log(max(v, log_amin)). "add": log(v + log_amin). "log1p": log(1 + v / log_amin).
+        top_db: with "db": no value is more than this many dB below the loudest. None: no such limit.
+        top_db_scope: the loudest of the last batch dimension ("batch", as torchaudio) or of each waveform ("item").
+        normalize: None, or "per_feature": minus the mean over time, over deviation + 1e-5 (NeMo's normalize_batch).
+        window_fn: makes the window from its length, as torch.hann_window does.
+        use_mps_kernels: False: torch's own functions on every device.
+        persistent: whether the buffers are in the state_dict.
+        learnable: the filterbank is a parameter, not a buffer.
+
+    Shape:
+        Input [..., time], floating point. Output [..., n_bands, frames], float32 (float64 after .double()).
+
+    Raises:
+        TypeError: when called, the input is no floating-point tensor.
+        ValueError: the arguments describe no front end, or the filterbank has another shape.
+        RuntimeError: when called, the input is too short; the error is torch.stft's.
+
+    Example:
+        >>> bands = msp.FilterbankSpectrogramTransform(filterbank=torch.rand(12, 201), hop_length=160)
+        >>> bands(torch.randn(2, 16_000)).shape
+        torch.Size([2, 12, 101])
     """
 
     def __init__(
@@ -50,9 +84,9 @@ class FilterbankSpectrogramTransform(FrontEndModule):
         functional.check_basis(filterbank, n_fft)
         if normalize not in (None, "per_feature"):
             raise ValueError(f'normalize={normalize!r}: expected None or "per_feature"')
-        scale = functional.resolve_scale(output_scale, log_mode, log_amin, power, top_db, top_db_scope)
+        scale = resolve_scale(output_scale, log_mode, log_amin, power, top_db, top_db_scope)
         scale = replace(scale, deviation_eps=None if normalize is None else 1e-5)
-        call = functional.resolve(
+        call = resolve(
             n_fft, hop_length, win_length, center=center, pad_mode=pad_mode, pad=pad, power=power,
             normalized=normalized, scale=scale, eps=magnitude_eps,
         )  # fmt: skip

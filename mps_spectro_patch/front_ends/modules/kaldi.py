@@ -1,23 +1,50 @@
-"""Kaldi's log filterbank energies, as far as a front end without work inside a frame expresses them."""
+"""Kaldi's log filterbank energies, without the options that change single frames."""
 
 from __future__ import annotations
 
 import torch
 
-from .. import compute, filterbanks, functional
-from ..compute import Scale
+from .. import compute, filterbanks
+from ..spec import Scale, resolve
 from .base import FrontEndModule
 
 LOG_FLOOR = torch.finfo(torch.float32).eps  # Kaldi's floor of an energy
 
 
 class KaldiFbankTransform(FrontEndModule):
-    """[..., time] to [..., num_mel_bins, frames], as torchaudio.compliance.kaldi.fbank with snip_edges=True, dither=0,
-    remove_dc_offset=False and use_energy=False (there: [frames, num_mel_bins]).
+    """Kaldi's log filterbank energies: compute-fbank-feats, as torchaudio.compliance.kaldi.fbank has it.
 
-    frame_length, frame_shift: milliseconds. A frame's own mean cannot be taken away here, nor noise added: these
-    options of Kaldi are not expressible. Pre-emphasis is, by one more pass over the waveform: windows that are zero at
-    their first sample ("povey", "hanning") do not see that Kaldi starts it anew in every frame.
+    The numbers are those of snip_edges=True, dither=0, remove_dc_offset=False and use_energy=False (torchaudio's result
+    is [frames, num_mel_bins]). Subtracting a frame's mean and adding noise are steps inside a frame: not supported.
+    Pre-emphasis is one more pass over the waveform. Kaldi starts it anew in each frame; "povey" and "hanning" windows
+    are zero at that sample, so the result is the same.
+
+    Args:
+        num_mel_bins: number of bands.
+        sample_frequency: Hz.
+        frame_length: milliseconds.
+        frame_shift: milliseconds from one frame to the next.
+        low_freq: lowest frequency, Hz.
+        high_freq: highest frequency, Hz. 0 or less: counted down from half the sample rate.
+        preemphasis_coefficient: x[t] - coefficient * x[t - 1], 0 to 1.
+        window_type: "povey" or "hanning".
+        use_power: powers, else magnitudes.
+        use_log_fbank: natural logarithm, of at least the float32 epsilon; else the values themselves.
+        use_mps_kernels: False: torch's own functions on every device.
+        persistent: whether the buffers are in the state_dict.
+
+    Shape:
+        Input [..., time], floating point. Output [..., num_mel_bins, frames], float32 (float64 after .double()).
+
+    Raises:
+        TypeError: when called, the input is no floating-point tensor.
+        ValueError: the arguments describe no front end, or frame_length is an odd number of samples.
+        RuntimeError: when called, the input is too short; the error is torch.stft's.
+
+    Example:
+        >>> fbank = msp.KaldiFbankTransform(num_mel_bins=80)
+        >>> fbank(torch.randn(2, 16_000)).shape
+        torch.Size([2, 80, 98])
     """
 
     def __init__(
@@ -48,7 +75,7 @@ class KaldiFbankTransform(FrontEndModule):
         if window_type == "povey":
             window = window**0.85
         scale = Scale("clamp", LOG_FLOOR) if use_log_fbank else Scale()
-        call = functional.resolve(
+        call = resolve(
             n_fft, int(sample_frequency * frame_shift * 0.001), win_length, center=False, pad_mode="constant",
             pad=(n_fft - win_length) // 2, power=2.0 if use_power else 1.0, scale=scale,
         )  # fmt: skip

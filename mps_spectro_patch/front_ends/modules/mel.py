@@ -9,17 +9,52 @@ from torch.compiler import is_dynamo_compiling
 
 from ... import routing
 from .. import compute, filterbanks, functional
-from ..compute import FrontEnd
+from ..spec import FrontEnd, dynamic, resolve, resolve_scale
 from .base import ExactBuffers, FrontEndModule
 
-_KEPT_MAX = 64  # calls of one module
+_KEPT_MAX = 64  # kinds of calls that a module caches
 
 
 class MelSpectrogramTransform(FrontEndModule):
-    """functional.mel_spectrogram as a module: [..., time] to [..., n_mels, frames].
+    """mel_spectrogram as a module, with its window and filterbank as buffers.
 
-    Arguments as there. top_db_scope: "batch" (torchaudio) or "item". persistent: see FrontEndModule. Raises ValueError
-    where the arguments make no front end.
+    Args:
+        sample_rate: Hz.
+        n_fft: size of the transform, samples.
+        hop_length: samples from one frame to the next.
+        win_length: samples of the window, at most n_fft. None: n_fft.
+        n_mels: number of bands.
+        f_min: lowest frequency, Hz.
+        f_max: highest frequency, Hz. None: half the sample rate.
+        center: pad both ends by n_fft // 2 samples, so that frame t is centred on sample t * hop_length.
+        pad_mode: what center pads with: "constant" (zeros), "reflect", "replicate" or "circular".
+        power: exponent of the magnitude: 1 for magnitudes, 2 for powers, or any other positive number.
+        norm: None, or "slaney": each band is divided by half its width in Hz.
+        mel_scale: "htk" or "slaney", see melscale_fbanks.
+        output_scale: "linear", "log" (natural logarithm) or "db" (decibels).
+        log_amin: smallest value v of "log", see log_mode.
+        log_mode: "clamp": log(max(v, log_amin)). "add": log(v + log_amin). "log1p": log(1 + v / log_amin).
+        top_db: with "db": no value is more than this many dB below the loudest. None: no such limit.
+        window_fn: makes the window from its length, as torch.hann_window does.
+        use_mps_kernels: False: torch's own functions on every device.
+        top_db_scope: the loudest of the last batch dimension ("batch", as torchaudio) or of each waveform ("item").
+        persistent: whether the buffers are in the state_dict.
+        pad: zeros added to both ends of the waveform first, samples. Default: 0.
+        normalized: as in mel_spectrogram. Default: False.
+        eps: added to the power under the root if power is 1, else to |X|^power. Default: 0.
+
+    Shape:
+        Input [..., time], floating point. Output [..., n_mels, frames], float32 (float64 after .double()).
+
+    Raises:
+        TypeError: an unknown argument, or (when called) an input that is no floating-point tensor.
+        ValueError: the arguments describe no front end.
+        RuntimeError: when called, the input is too short; the error is torch.stft's.
+
+    Example:
+        >>> mel = msp.MelSpectrogramTransform(sample_rate=16_000, n_fft=1024, hop_length=256, n_mels=80)
+        >>> mel(torch.randn(2, 16_000)).shape
+        torch.Size([2, 80, 63])
     """
 
     def __init__(
@@ -50,14 +85,11 @@ class MelSpectrogramTransform(FrontEndModule):
         unknown = set(more) - {"pad", "normalized", "eps", "deviation_eps"}
         if unknown:
             raise TypeError(f"{type(self).__name__} got unexpected keyword arguments {', '.join(sorted(unknown))}")
-        self_scale = functional.resolve_scale(output_scale, log_mode, log_amin, power, top_db, top_db_scope)
-        call = functional.resolve(
-            n_fft, hop_length, win_length, center=center, pad_mode=pad_mode, power=power, scale=self_scale, **more
+        scale = resolve_scale(output_scale, log_mode, log_amin, power, top_db, top_db_scope)
+        call = resolve(
+            n_fft, hop_length, win_length, center=center, pad_mode=pad_mode, power=power, scale=scale, **more
         )
-        basis = filterbanks.melscale_fbanks(
-            n_freqs=call.n_fft // 2 + 1, f_min=f_min, f_max=sample_rate / 2 if f_max is None else f_max, n_mels=n_mels,
-            sample_rate=sample_rate, norm=norm, mel_scale=mel_scale,
-        )  # fmt: skip
+        basis = filterbanks.mel_bands(call.n_fft, sample_rate, n_mels, f_min, f_max, norm, mel_scale).basis()
         window = functional.make_window(window_fn, call.win_length)
         super().__init__(call, window, basis, use_mps_kernels, persistent)
 
@@ -68,7 +100,40 @@ class MelSpectrogramTransform(FrontEndModule):
 
 
 class LogMelSpectrogramTransform(MelSpectrogramTransform):
-    """MelSpectrogramTransform of magnitudes with output_scale="log"."""
+    """MelSpectrogramTransform of magnitudes with output_scale="log": natural logarithm.
+
+    Args:
+        sample_rate: Hz.
+        n_fft: size of the transform, samples.
+        hop_length: samples from one frame to the next.
+        win_length: samples of the window, at most n_fft. None: n_fft.
+        n_mels: number of bands.
+        f_min: lowest frequency, Hz.
+        f_max: highest frequency, Hz. None: half the sample rate.
+        center: pad both ends by n_fft // 2 samples, so that frame t is centred on sample t * hop_length.
+        pad_mode: what center pads with: "constant" (zeros), "reflect", "replicate" or "circular".
+        power: exponent of the magnitude: 1 for magnitudes, 2 for powers, or any other positive number.
+        norm: None, or "slaney": each band is divided by half its width in Hz.
+        mel_scale: "htk" or "slaney", see melscale_fbanks.
+        log_amin: smallest value v of "log", see log_mode.
+        log_mode: "clamp": log(max(v, log_amin)). "add": log(v + log_amin). "log1p": log(1 + v / log_amin).
+        window_fn: makes the window from its length, as torch.hann_window does.
+        use_mps_kernels: False: torch's own functions on every device.
+        persistent: whether the buffers are in the state_dict.
+
+    Shape:
+        Input [..., time], floating point. Output [..., n_mels, frames], float32 (float64 after .double()).
+
+    Raises:
+        TypeError: when called, the input is no floating-point tensor.
+        ValueError: the arguments describe no front end.
+        RuntimeError: when called, the input is too short; the error is torch.stft's.
+
+    Example:
+        >>> log_mel = msp.LogMelSpectrogramTransform(sample_rate=16_000, n_fft=1024, hop_length=256, n_mels=80)
+        >>> log_mel(torch.randn(2, 16_000)).shape
+        torch.Size([2, 80, 63])
+    """
 
     def __init__(
         self,
@@ -100,9 +165,44 @@ class LogMelSpectrogramTransform(MelSpectrogramTransform):
 
 
 class CompatMelSpectrogramTransform(MelSpectrogramTransform):
-    """torchaudio.transforms.MelSpectrogram's arguments and numbers, with the output scales of this package.
+    """torchaudio.transforms.MelSpectrogram: its arguments, defaults and numbers, and this package's output scales.
 
-    normalized=True means torchaudio's: divided by the root of the window's energy.
+    Args:
+        sample_rate: Hz.
+        n_fft: size of the transform, samples.
+        win_length: samples of the window, at most n_fft. None: n_fft.
+        hop_length: samples from one frame to the next. None: n_fft // 2.
+        f_min: lowest frequency, Hz.
+        f_max: highest frequency, Hz. None: half the sample rate.
+        pad: zeros added to both ends of the waveform first, samples.
+        n_mels: number of bands.
+        window_fn: makes the window from its length, as torch.hann_window does.
+        power: exponent of the magnitude: 1 for magnitudes, 2 for powers, or any other positive number.
+        normalized: True or "window": spectrum over the root of the window's energy. "frame_length": over sqrt(n_fft).
+        center: pad both ends by n_fft // 2 samples, so that frame t is centred on sample t * hop_length.
+        pad_mode: what center pads with: "constant" (zeros), "reflect", "replicate" or "circular".
+        norm: None, or "slaney": each band is divided by half its width in Hz.
+        mel_scale: "htk" or "slaney", see melscale_fbanks.
+        output_scale: "linear", "log" (natural logarithm) or "db" (decibels).
+        log_amin: smallest value v of "log", see log_mode.
+        log_mode: "clamp": log(max(v, log_amin)). "add": log(v + log_amin). "log1p": log(1 + v / log_amin).
+        top_db: with "db": no value is more than this many dB below the loudest. None: no such limit.
+        use_mps_kernels: False: torch's own functions on every device.
+        top_db_scope: the loudest of the last batch dimension ("batch", as torchaudio) or of each waveform ("item").
+        persistent: whether the buffers are in the state_dict.
+
+    Shape:
+        Input [..., time], floating point. Output [..., n_mels, frames], float32 (float64 after .double()).
+
+    Raises:
+        TypeError: when called, the input is no floating-point tensor.
+        ValueError: the arguments describe no front end.
+        RuntimeError: when called, the input is too short; the error is torch.stft's.
+
+    Example:
+        >>> mel = msp.CompatMelSpectrogramTransform(n_mels=64)
+        >>> mel(torch.randn(2, 16_000)).shape
+        torch.Size([2, 64, 81])
     """
 
     def __init__(
@@ -142,11 +242,50 @@ class CompatMelSpectrogramTransform(MelSpectrogramTransform):
 
 
 class DynamicMelSpectrogramTransform(ExactBuffers):
-    """functional.dynamic_mel_spectrogram as a module, with a pitch shift and speed per call.
+    """dynamic_mel_spectrogram as a module: pitch shift and speed are arguments of each call.
 
-    mel_basis: [n_mels, n_fft // 2 + 1], instead of the one that the arguments describe. Buffer: `basis`, not in the
-    state_dict unless `persistent`. Windows depend on the call and are kept per size. Not scriptable: the FFT size
-    follows from an argument of forward().
+    Its filterbank is the buffer `basis`. Windows depend on the call and are cached. It cannot be scripted,
+    because the size of the transform follows from an argument of forward().
+
+    Args:
+        sample_rate: Hz.
+        n_fft: size of the transform before the shift, samples.
+        hop_length: samples from one frame to the next, before speed.
+        win_length: samples of the window before the shift. None: n_fft.
+        n_mels: number of bands.
+        f_min: lowest frequency, Hz.
+        f_max: highest frequency, Hz. None: half the sample rate.
+        center: pad both ends by half the shifted n_fft; a call may say otherwise.
+        pad_mode: what center pads with: "constant" (zeros), "reflect", "replicate" or "circular".
+        power: exponent of the magnitude: 1 for magnitudes, 2 for powers, or any other positive number.
+        norm: None, or "slaney": each band is divided by half its width in Hz.
+        mel_scale: "htk" or "slaney", see melscale_fbanks.
+        output_scale: "linear", "log" (natural logarithm) or "db" (decibels).
+        log_amin: smallest value v of "log", see log_mode.
+        log_mode: "clamp": log(max(v, log_amin)). "add": log(v + log_amin). "log1p": log(1 + v / log_amin).
+        top_db: with "db": no value is more than this many dB below the loudest. None: no such limit.
+        mel_basis: floating point [n_mels, n_fft // 2 + 1]. None: the filterbank of the mel arguments.
+        magnitude_eps: added to the power under the root if power is 1, else to |X|^power.
+        normalized: True or "frame_length": spectrum over sqrt(n_fft). "window": over the root of the window's energy.
+        use_public_stft: call torch.stft as it stands, for comparisons.
+        window_fn: makes the window from its length, as torch.hann_window does.
+        use_mps_kernels: False: torch's own functions on every device.
+        top_db_scope: the loudest of the last batch dimension ("batch", as torchaudio) or of each waveform ("item").
+        persistent: whether the buffers are in the state_dict.
+
+    Shape:
+        Input [..., time], floating point. Output [..., n_mels, frames], float32 (float64 for float64).
+
+    Raises:
+        TypeError: when called, the input is no floating-point tensor.
+        ValueError: the arguments describe no front end, or mel_basis has another shape.
+        RuntimeError: when called, the input is too short; the error is torch.stft's.
+        NotImplementedError: torch.jit.script() of the module.
+
+    Example:
+        >>> mel = msp.DynamicMelSpectrogramTransform(sample_rate=16_000, n_fft=1024, hop_length=160)
+        >>> mel(torch.randn(16_000), keyshift=-2.5, speed=1.2).shape
+        torch.Size([128, 84])
     """
 
     def __init__(
@@ -180,55 +319,58 @@ class DynamicMelSpectrogramTransform(ExactBuffers):
         super().__init__()
         compute.load_operators()
         if mel_basis is None:
-            mel_basis = filterbanks.melscale_fbanks(
-                n_freqs=n_fft // 2 + 1, f_min=f_min, f_max=sample_rate / 2 if f_max is None else f_max, n_mels=n_mels,
-                sample_rate=sample_rate, norm=norm, mel_scale=mel_scale,
-            )  # fmt: skip
+            mel_basis = filterbanks.mel_bands(n_fft, sample_rate, n_mels, f_min, f_max, norm, mel_scale).basis()
         else:
             functional.check_basis(mel_basis, n_fft)
         self.register_buffer("basis", mel_basis.detach().to(torch.float32), persistent=persistent)
-        self._arguments = dict(
-            sample_rate=sample_rate, n_fft=n_fft, hop_length=hop_length, win_length=win_length, pad_mode=pad_mode,
-            power=power, output_scale=output_scale, log_amin=log_amin, log_mode=log_mode, top_db=top_db,
-            magnitude_eps=magnitude_eps, normalized=normalized, use_public_stft=use_public_stft, window_fn=window_fn,
-            use_mps_kernels=use_mps_kernels, top_db_scope=top_db_scope,
+        scale = resolve_scale(output_scale, log_mode, log_amin, power, top_db, top_db_scope)
+        self._given = dict(
+            n_fft=n_fft, hop_length=hop_length, win_length=win_length, pad_mode=pad_mode, power=power,
+            normalized=normalized, eps=magnitude_eps, scale=scale,
         )  # fmt: skip
-        self.center = bool(center)
-        functional.resolve(n_fft, hop_length, win_length, pad_mode=pad_mode, power=power, normalized=normalized,
-                           eps=magnitude_eps)  # fmt: skip
-        scale = functional.resolve_scale(output_scale, log_mode, log_amin, power, top_db, top_db_scope)
-        self._sizes = n_fft, hop_length, win_length
-        self._rest = pad_mode, power, normalized, magnitude_eps, n_fft // 2 + 1, scale
+        resolve(**self._given)  # before any call, the arguments are checked
+        self.center, self.n_fft = bool(center), n_fft
+        self.use_public_stft, self.window_fn, self.use_mps_kernels = use_public_stft, window_fn, use_mps_kernels
         self._keeps = use_mps_kernels and not use_public_stft and window_fn in functional.KNOWN_WINDOWS
         self._kept: dict[tuple, tuple[torch.Tensor, FrontEnd]] = {}
 
     def forward(
         self, x: torch.Tensor, *, keyshift: float = 0.0, speed: float = 1.0, center: bool | None = None
     ) -> torch.Tensor:
-        """[..., n_mels, frames] of x [..., time]; keyshift in semitones; center: of this call (None: the module's)."""
+        """[..., n_mels, frames] of x [..., time].
+
+        Args:
+            x: waveform, floating point [..., time].
+            keyshift: pitch shift, semitones.
+            speed: factor on hop_length.
+            center: as the module's argument. None: the module's.
+        """
         center, basis = self.center if center is None else center, self._own("basis")
         if is_dynamo_compiling() or not self._keeps:
-            return self._whole(x, basis, keyshift, speed, center)
+            return self._whole(x, basis, *self._described(x, keyshift, speed, center))
         key = keyshift, speed, center, x.dtype, x.device
         kept = self._kept.get(key)
         if kept is not None and (result := compute.again(x, kept[0], basis, kept[1])) is not None:
             return result
-        result = self._whole(x, basis, keyshift, speed, center)
+        described = kept or self._described(x, keyshift, speed, center)
+        result = self._whole(x, basis, *described)
         if kept is None and routing.is_plain_eager():
             if len(self._kept) >= _KEPT_MAX:
                 self._kept.clear()
-            call = functional.dynamic(*self._sizes, keyshift, speed, center, *self._rest)
-            window_fn = self._arguments["window_fn"]
-            self._kept[key] = functional.window_of(None, window_fn, call.win_length, x), call
+            self._kept[key] = described
         return result
 
-    def _whole(self, x: torch.Tensor, basis: torch.Tensor, keyshift: float, speed: float, center: bool) -> torch.Tensor:
-        return functional.dynamic_mel_spectrogram(
-            x, keyshift=keyshift, speed=speed, center=center, mel_basis=basis, **self._arguments
-        )
+    def _described(self, x: torch.Tensor, keyshift: float, speed: float, center: bool) -> tuple[torch.Tensor, FrontEnd]:
+        width = self.n_fft // 2 + 1
+        call = dynamic(keyshift=keyshift, speed=speed, center=center, width=width, **self._given)
+        return functional.window_of(None, self.window_fn, call.win_length, x), call
+
+    def _whole(self, x: torch.Tensor, basis: torch.Tensor, window: torch.Tensor, call: FrontEnd) -> torch.Tensor:
+        functional.check_basis(basis, self.n_fft)  # somebody may have put another in its place
+        return functional.run_dynamic(x, window, basis, call, self.use_public_stft, self.use_mps_kernels)
 
     def __getstate__(self):
-        return {**self.__dict__, "_kept": {}}  # on devices that may not be where it is read
+        return {**self.__dict__, "_kept": {}}  # windows may be on a device that is missing where it is loaded
 
     def __prepare_scriptable__(self):
         """What torch.jit.script() asks first."""

@@ -1,0 +1,80 @@
+"""The operators' arguments behind their tensors, each list written once.
+
+Names, types and order stand here only: schemas, the operators' Python bodies, the geometry in kernels and the answers
+of routing follow them. NamedTuples are tuples, which operators take one by one and torch.compile traces. Imports no
+torch.
+"""
+
+from typing import NamedTuple
+
+_SCHEMA_TYPES = {int: "SymInt", float: "float", str: "str", bool: "bool"}
+
+
+class StftArguments(NamedTuple):
+    """Of stft and its gradients. pad: samples added to each end, filled by pad_mode."""
+
+    n_fft: int
+    hop_length: int
+    win_length: int
+    pad: int
+    pad_mode: str
+    normalized: bool
+    onesided: bool
+
+
+class IstftArguments(NamedTuple):
+    """Of istft. Its gradients take the first six: how long the signal is, and of which type, they see."""
+
+    n_fft: int
+    hop_length: int
+    win_length: int
+    center: bool
+    normalized: bool
+    onesided: bool
+    length: int
+    return_complex: bool
+
+
+ISTFT_SHARED = 6  # so many fields of IstftArguments
+
+
+class FeatureArguments(NamedTuple):
+    """Of the features of front ends and their gradients: framing, powers (|X|^power + eps) * gain, scale.
+
+    width: features per frame. dropped: frames at the end that are left out. The scale: see kernels' Features.
+    """
+
+    n_fft: int
+    hop_length: int
+    win_length: int
+    pad: int
+    pad_mode: str
+    width: int
+    dropped: int
+    power: float
+    eps: float
+    gain: float
+    scale: str
+    amin: float
+    factor: float
+    offset: float
+
+    def stft(self) -> StftArguments:
+        """Of the spectrum that the features are made of."""
+        return StftArguments(self.n_fft, self.hop_length, self.win_length, self.pad, self.pad_mode, False, True)
+
+    def powers(self) -> tuple[float, float, float]:
+        return self.power, self.eps, self.gain
+
+    def scaling(self) -> tuple[str, float, float, float]:
+        return self.scale, self.amin, self.factor, self.offset
+
+    def linear(self, width: int) -> "FeatureArguments":
+        """The same call for `width` bins of the powers as they are."""
+        return self._replace(width=width, scale="linear", amin=1.0, factor=1.0, offset=0.0)
+
+
+def schema(arguments: type, count: int | None = None) -> str:
+    """The first `count` fields (None: all) as an operator's schema has them: "SymInt n_fft, SymInt hop_length, ..."."""
+    fields = list(arguments.__annotations__.items())[:count]
+    return ", ".join(f"{_SCHEMA_TYPES[kind]} {name}" for name, kind in fields)

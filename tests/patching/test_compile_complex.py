@@ -1,0 +1,153 @@
+"""Complex numbers in code compiled by inductor: its own kernels know none, so torch's operators and ours do all of it.
+
+Programs are drawn: a chain of steps from spectrum to spectrum behind stft, then an end. On a GPU a complex number in a
+kernel of inductor's is an error while compiling; on the CPU it shows in the text of the kernel.
+"""
+
+import random
+
+import pytest
+
+PROGRAMS = """
+import random
+from torch._inductor.utils import run_and_get_code
+
+warnings.simplefilter("ignore")
+
+STEPS = {
+    "masked": lambda s: s * torch.sigmoid(s.abs()),
+    "of its parts": lambda s: torch.complex(s.real.tanh(), s.imag),
+    "of pairs": lambda s: torch.view_as_complex(torch.view_as_real(s) * 2),
+    "of stacked parts": lambda s: torch.view_as_complex(torch.stack([s.imag, s.real], -1)),
+    "polar": lambda s: torch.polar(s.abs(), s.angle()),
+    "product": lambda s: s * s / (1 + s.abs()),
+    "sum with conjugate": lambda s: s + 0.5 * s.conj(),
+    "frame by frame": lambda s: torch.complex(s.imag.transpose(1, 2), s.real.transpose(1, 2) * 2).transpose(1, 2),
+    "turned round": lambda s: s.flip(0) + s,
+    "shifted by a bin": lambda s: torch.cat([torch.zeros_like(s[..., :1, :]), s[..., :-1, :]], -2),
+    "rotated": lambda s: s * torch.polar(torch.ones_like(s.real), s.real),
+    "without the last frame": lambda s: s[..., :-1],
+    "contiguous": lambda s: s.contiguous(),
+}
+def inverse(s, window):
+    return torch.istft(s, 400, 100, 400, window)
+
+ENDS = {
+    "magnitude": lambda s, w: torch.sqrt(torch.clamp(s.real**2 + s.imag**2, min=1e-8)),
+    "absolute": lambda s, w: s.abs(),
+    "logarithm": lambda s, w: torch.log(s.abs() + 1),
+    "phase": lambda s, w: s.angle().cos() * s.abs(),
+    "power": lambda s, w: torch.view_as_real(s).square().sum(-1),
+    "real product": lambda s, w: (s * s.conj()).real,
+    "real part": lambda s, w: s.real * 2,
+    "spectrum": lambda s, w: s * 2,
+    "signal": inverse,
+    "spectrum of the signal": lambda s, w: torch.stft(inverse(s, w), 400, 100, 400, w, return_complex=True).abs(),
+}
+
+def draw(seed):
+    # Every step and every end at least once.
+    choice = random.Random(seed)
+    steps, ends = list(STEPS), list(ENDS)
+    choice.shuffle(steps)
+    choice.shuffle(ends)
+    programs = [([], end) for end in ends[:3]]
+    while steps:
+        many = choice.randint(1, 3)
+        chain, steps = steps[:many], steps[many:]
+        programs.append((chain, choice.choice(ends[3:])))
+    return programs + [([choice.choice(list(STEPS))], end) for end in ends[3:]]
+
+def built(programs, first=lambda x, w: torch.stft(x, 400, 100, 400, w, return_complex=True)):
+    def function(given, window):
+        spectrum, results = first(given, window), []
+        for chain, end in programs:
+            value = spectrum
+            for step in chain:
+                value = STEPS[step](value)
+            results.append(ENDS[end](value, window))
+        return results
+    return function
+
+def gradients(function, *inputs):
+    inputs = [value.detach().requires_grad_() for value in inputs]
+    results = function(*inputs)
+    results = [torch.view_as_real(one) if one.is_complex() else one for one in results]
+    generator = torch.Generator().manual_seed(1)
+    total = sum((one * torch.randn(one.shape, generator=generator).to(one)).sum() for one in results)
+    return [*results, *torch.autograd.grad(total, inputs)]
+
+def wide(value):
+    return value.detach().cpu().to(torch.complex128 if value.is_complex() else torch.float64)
+
+def agree(function, *inputs, dynamic=None):
+    msp.disable()
+    want = gradients(function, *map(wide, inputs))
+    msp.enable(devices=devices, on_error="raise")
+    torch._dynamo.reset()
+    compiled = torch.compile(function, fullgraph=True, dynamic=dynamic)
+    got, texts = run_and_get_code(gradients, compiled, *inputs)
+    assert len(texts) == 2, len(texts)  # forward and backward
+    assert any("mps_spectro_patch.stft_adjoint" in text or "mps_spectro_patch.istft_adjoint" in text for text in texts)
+    copies = [line for text in texts for line in text.splitlines() if "complex<" in line]
+    assert not copies, copies
+    for number, (one, other) in enumerate(zip(got, want)):
+        assert one.shape == other.shape, (number, one.shape, other.shape)
+        error = float((wide(one) - other).norm() / other.norm())
+        assert error < 1e-5, (number, error)
+"""
+
+
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_programs_on_spectra_compile_without_complex_kernels(dynamic, run_compiled):
+    seed = random.randrange(2**31)
+    run_compiled(
+        PROGRAMS
+        + f"""
+programs = draw({seed})
+print(programs)
+agree(built(programs), x, window, dynamic={dynamic})
+"""
+    )
+
+
+def test_programs_that_are_given_spectra_compile_without_complex_kernels(run_compiled):
+    run_compiled(
+        PROGRAMS
+        + f"""
+spectrum = torch.stft(x, 400, 100, 400, window, return_complex=True)
+for made in (spectrum, spectrum.contiguous(), spectrum.transpose(1, 2).contiguous().transpose(1, 2)):
+    programs = [(chain, "signal") for chain, _ in draw({random.randrange(2**31)})]
+    agree(built(programs, lambda s, w: s), made, window)
+pairs = torch.view_as_real(spectrum).contiguous()
+for first in (
+    lambda p, w: torch.view_as_complex(p),
+    lambda p, w: torch.complex(p[..., 0], p[..., 1].tanh()),
+    lambda p, w: torch.view_as_complex(p.permute(1, 2, 0, 3).contiguous()).permute(2, 0, 1),
+    lambda p, w: torch.view_as_complex(p.tanh().transpose(1, 2).contiguous()).transpose(1, 2),
+):
+    agree(built([([], "signal")], first), pairs, window)
+"""
+    )
+
+
+def test_a_loss_of_several_resolutions_compiles(run_compiled):
+    run_compiled(
+        PROGRAMS
+        + """
+def magnitudes(signal, n_fft, window):
+    s = torch.stft(signal, n_fft, n_fft // 4, n_fft, window, return_complex=True)
+    return torch.sqrt(torch.clamp(s.real**2 + s.imag**2, min=1e-8))
+
+def loss(output, target):
+    total = 0
+    for n_fft in (256, 400, 512, 602):
+        window = torch.hann_window(n_fft, device=output.device, dtype=output.dtype)
+        a, b = magnitudes(output, n_fft, window), magnitudes(target, n_fft, window)
+        convergence = torch.norm(b - a, p="fro") / torch.norm(b, p="fro")
+        total = total + convergence + torch.nn.functional.l1_loss(a.log(), b.log())
+    return [total]
+
+agree(loss, x, torch.randn_like(x))
+"""
+    )
