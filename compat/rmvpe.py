@@ -1,9 +1,9 @@
 """RMVPE (also "RVMPE"), the pitch estimator of RVC, Applio, so-vits-svc, w-okada's voice changer and many more: its
 log-mel front end in one launch.
 
-The class is copied from project to project, under any module name, so it is known by its look: by what its `forward` is
-made of. Relatives with other formulas (windows of convolutions, sizes that are cut off instead of rounded, other
-padding) are made of something else, and are left alone.
+The class is copied from project to project, under any module name, so it is recognised by its structure: the names and
+constants in its `forward`. Variants that compute something else (windows made by convolutions, truncated sizes, other
+padding) are not patched.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _NEEDED = {"np", "round", "n_fft", "win_length", "hop_length", "hann_window", "s
 _KNOWN = _NEEDED | {
     "int", "str", "device", "torch", "to", "real", "imag", "pow", "sqrt", "abs", "size", "F", "nn", "functional", "pad",
     "matmul", "is_half", "half",
-    "hasattr", "STFT", "transform",  # by which some leave torch.stft on DirectML
+    "hasattr", "STFT", "transform",  # some use these instead of torch.stft on DirectML
 }  # fmt: skip
 _KEYWORDS = {
     "n_fft", "hop_length", "win_length", "window", "center", "return_complex", "min", "filter_length",

@@ -1,7 +1,7 @@
 """torchfcpe, a pitch estimator: its log-mel front end in one launch, after torch's padding.
 
-The original prints a line if the audio leaves -1 to 1, and waits for the device twice to know. Here it waits once: both
-ends are asked for together. Audio that does leave is the original's, with its own words.
+The original prints a line if the audio exceeds -1 to 1, and waits for the device twice to find out. Here minimum and
+maximum are read together, with one wait. Louder audio is passed to the original, which prints its own message.
 """
 
 from __future__ import annotations

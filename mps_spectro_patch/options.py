@@ -164,3 +164,15 @@ def _log_to_stderr(level: str) -> None:
 
 if os.environ.get(f"{ENVIRONMENT}_LOG", "").strip():
     _log_to_stderr(os.environ[f"{ENVIRONMENT}_LOG"].strip().upper())
+
+
+def _warn_of_unknown_variables() -> None:
+    """A misspelt variable would be ignored without a word."""
+    known = {f"{ENVIRONMENT}_{name.upper()}" for name in (*_FROM_ENVIRONMENT, "cache", "log", "selftest", "tuned")}
+    unknown = sorted(name for name in os.environ if name.startswith(f"{ENVIRONMENT}_") and name not in known)
+    if unknown:
+        text = f"{', '.join(unknown)}: no such environment variable; there are {', '.join(sorted(known))}"
+        warnings.warn(text, RuntimeWarning, stacklevel=3)
+
+
+_warn_of_unknown_variables()

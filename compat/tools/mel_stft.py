@@ -1,4 +1,4 @@
-"""MelSTFT, the front end that MusicFM has and MuQ took over: torchaudio's MelSpectrogram, and decibels of it."""
+"""MelSTFT, the front end of MusicFM and MuQ: torchaudio's MelSpectrogram, and decibels of it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""reach="dispatcher": kernels of ours on the operators aten::stft and aten::istft themselves, for some devices only.
+"""reach="dispatcher": our implementations of the operators aten::stft and aten::istft, for some devices only.
 
-So TorchScript, C++ callers and names bound early arrive; calls on other devices never come near Python. It sees what
-torch.stft has padded already, and leaves code that torch.compile traces to torch.
+They also get the calls of TorchScript, of C++ and of names bound early; calls on other devices do not reach Python. The
+input is already padded by torch.stft. Code that torch.compile traces is left to torch.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ _OPERATORS = {"stft": "stft.center", "istft": "istft"}  # aten::stft without cen
 
 _libraries: dict[tuple[str, str], torch.library.Library] = {}  # by op and device type
 _wanted: set[tuple[str, str]] = set()
-# torch frees a kernel when it is taken out, even while a thread that is on its way into it waits for the interpreter.
-# So they are kept, until no thread can have waited that long. Before torch 2.9 there was no way to do that.
+# torch frees a kernel when it is removed, even while a thread that is about to enter it waits for the interpreter. So
+# they are kept until no thread can have waited that long. Before torch 2.9 there was no way to do that.
 _get_kernel = getattr(torch.library, "get_kernel", None)
 _kept: deque[object] = deque(maxlen=4096)
 
@@ -50,9 +50,9 @@ def register(wanted: Iterable[tuple[str, str]]) -> None:
                 library.impl(_OPERATORS[op], _KERNELS[op], key)
                 if _get_kernel is not None:
                     _kept.append(_get_kernel(f"aten::{_OPERATORS[op]}", key))
-        except Exception:
+        except Exception as error:  # before torch 2.11: where somebody else has registered one
             library._destroy()
-            raise
+            raise RuntimeError(f"reach='dispatcher' is not possible on {device_type}: {error}") from error
         _libraries[op, device_type] = library
 
 

@@ -263,6 +263,14 @@ def test_doctor_tune_measures_keeps_and_tells(cache, signal, device_name, monkey
     assert json.loads((cache / "tuned.json").read_text()) == [] and "there is none in" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("tune", ["measure", "off"])
+def test_doctor_tune_as_json_is_json(tune, cache, device_name, monkeypatch, capsys):
+    monkeypatch.setattr(sweep, "measure", losing_below(900))
+    assert commands.main(["doctor", "--device", device_name, "--json", "--tune", tune]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert data["device"] == device_name and data["findings"][-1]["check"] == "rule"
+
+
 def test_doctor_tune_with_real_measurements(cache, device_name, capsys):
     assert commands.main(["doctor", "--device", device_name, "--tune"]) == 0
     assert "rule for istft" in capsys.readouterr().out and (cache / "tuned.json").exists()

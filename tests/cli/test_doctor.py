@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 import types
 
@@ -155,10 +156,47 @@ def test_an_accelerator_that_is_slower_than_torch_is_not_healthy(monkeypatch, de
     assert [finding.ok for finding in doctor_kernels.is_fast(device_name)] == [expected] * 2
 
 
-def test_a_device_that_is_not_there_ends_it(capsys):
-    missing = next(name for name in ("mps", "cuda") if doctor.best_device() != name)
-    assert commands.main(["doctor", "--device", missing]) == 1
-    assert f"NOT healthy: device: {missing} cannot be used here" in capsys.readouterr().out
+def missing_device() -> str:
+    return next(name for name in ("mps", "cuda") if doctor.best_device() != name)
+
+
+@pytest.mark.parametrize("tune", [[], ["--tune"]])
+def test_a_device_that_is_not_there_is_a_sentence_and_exit_status_2(tune, capsys):
+    assert commands.main(["doctor", "--device", missing_device(), *tune]) == 2
+    output, errors = capsys.readouterr()
+    assert not output and f"({missing_device()}) here" in errors and "bug report" not in errors
+
+
+@pytest.mark.parametrize("command", [["doctor"], ["doctor", "--tune"], ["demo"], ["bench", "--quick"]])
+def test_a_wrong_value_in_the_environment_is_a_sentence_and_exit_status_2(command, capsys, monkeypatch):
+    monkeypatch.setenv("MPS_SPECTRO_PATCH_DEVICES", "gpu")
+    assert commands.main(command) == 2
+    output, errors = capsys.readouterr()
+    assert not output and "MPS_SPECTRO_PATCH_DEVICES: devices: 'gpu' is not one of" in errors
+
+
+def test_a_device_that_cannot_compile_ends_it(run, only, monkeypatch):
+    only()
+    monkeypatch.setattr(doctor, "has_device", lambda device: iter([doctor.Finding("device", False, "no compiler")]))
+    code, output = run()
+    assert code == 1 and output.splitlines()[-1].startswith("NOT healthy: device: no compiler")
+
+
+def test_ctrl_c_is_one_word_and_exit_status_130(monkeypatch, device_name, capsys):
+    def interrupt(*_: object):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(doctor, "examine", interrupt)
+    assert commands.main(["doctor", "--device", device_name]) == 130
+    assert capsys.readouterr().err == "mps-spectro-patch: interrupted\n"
+
+
+def test_a_reader_that_stops_reading_is_no_error():
+    process = subprocess.Popen([sys.executable, "-m", "mps_spectro_patch", "bench", "--predict"],
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
+    process.stdout.close()
+    errors = process.stderr.read()
+    assert (process.wait(), errors) == (141, b"")
 
 
 def test_a_plan_that_failed_in_this_process_is_told(run, only):

@@ -95,7 +95,7 @@ def test_windows_and_padding_crossed_over_at_every_call_where_spectra_did_not(pr
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_where_torch_has_no_complex_operations_all_goes_over_the_cpu_as_before(since_046, fake_mps, monkeypatch, name):
-    monkeypatch.setattr(complex_support, "_answers", {torch.device("mps:0"): False})
+    monkeypatch.setattr(complex_support, "_supported", {torch.device("mps:0"): False})
     with fake_mps:
         if since_046:
             assert not _module("device_utils")._supports_complex_spectral_ops("mps", 0)
