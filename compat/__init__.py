@@ -1,19 +1,15 @@
-"""One small module per downstream project, each with a `PROJECT` in it (tools/project.py says what that is).
-
-TESTED: distributions that need no module of their own -> (the least version that was tested, the first that was not).
-`doctor` tells what is here, of these and of the projects.
-"""
+"""One small module per downstream project, each with a `PROJECT` in it (tools/project.py says what that is)."""
 
 from __future__ import annotations
 
 import importlib
 
-from ..options import PROJECTS as NAMES
-from .tools.project import Alias, Hook, Look, Project
+from ..options import PROJECTS
+from .tools.project import Alias, ClassHook, Hook, Project
 
-__all__ = ["NAMES", "TESTED", "Alias", "Hook", "Look", "Project", "load"]
+__all__ = ["NAMES", "Alias", "ClassHook", "Hook", "Project", "load"]
 
-TESTED: dict[str, tuple[str, str]] = {"torchaudio": ("2.11", "2.12")}
+NAMES = (*PROJECTS, "torchaudio")  # of the modules; the option `compat` names the first ones, torchaudio has its own
 
 
 def load(name: str) -> Project:

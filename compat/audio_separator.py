@@ -22,7 +22,7 @@ _LIBRARY = "audio_separator.separator.uvr_lib_v5"
 _NAMES = {"msp_stays": stays, "msp_copied": copied, "msp_made": made}
 
 
-def _probe(original: Callable, is_active: Callable) -> Callable:
+def _probe(original: Callable, active_options: Callable) -> Callable:
     """_supports_complex_spectral_ops(device_type, device_index), which keeps its answers.
 
     Ours are asked anew: one given before the patch does not count, and none given under it stays behind.
@@ -30,7 +30,7 @@ def _probe(original: Callable, is_active: Callable) -> Callable:
 
     @functools.wraps(original)
     def supports(device_type: str, device_index: int) -> bool:
-        options = is_active()
+        options = active_options()
         if options is None or device_type not in options.device_types:
             return original(device_type, device_index)
         return stays(torch.device(device_type, device_index) if device_index >= 0 else torch.device(device_type))

@@ -15,9 +15,9 @@ import torch
 from torch.compiler import is_compiling
 
 from . import torchaudio
-from .tools.overrides import asked_first
+from .tools.overrides import override
 from .tools.project import Hook, Project
-from .tools.structure import made_of
+from .tools.structure import structure_of
 
 
 class _StandIn:
@@ -42,7 +42,7 @@ class _StandIn:
         setattr(self._encoder, name, value)
 
 
-def _make(original: Callable, is_active: Callable) -> Callable:
+def _make(original: Callable, active_options: Callable) -> Callable:
     def encode(encoder, x) -> torch.Tensor | None:
         if is_compiling():  # dynamo would have to look through the stand-in
             return None
@@ -57,22 +57,22 @@ def _make(original: Callable, is_active: Callable) -> Callable:
                 raise
             return None
 
-    return asked_first(encode)(original, is_active)
+    return override(encode)(original, active_options)
 
 
 def _is_linkseg(module: ModuleType) -> bool:
     forward = vars(getattr(module, "FrameEncoder", object)).get("forward")
     if forward is None:
         return False
-    made = made_of(forward)
+    structure = structure_of(forward)
     return (
-        made.names[:2] == ("spec", "amplitude_to_db")
-        and len(made.parameters) == 2
-        and "super" not in made.names  # which would not know the stand-in
+        structure.names[:2] == ("spec", "amplitude_to_db")
+        and len(structure.parameters) == 2
+        and "super" not in structure.names  # which would not know the stand-in
     )
 
 
 PROJECT = Project(
     "linkseg",
-    hooks=tuple(Hook(name, "FrameEncoder.forward", _make, concerns=_is_linkseg) for name in ("models", "src.models")),
+    hooks=tuple(Hook(name, "FrameEncoder.forward", _make, applies_to=_is_linkseg) for name in ("models", "src.models")),
 )

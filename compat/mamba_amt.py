@@ -8,9 +8,9 @@ import torch
 
 from ..front_ends import Scale
 from . import torchaudio
-from .tools.overrides import asked_first
+from .tools.overrides import override
 from .tools.project import Hook, Project
-from .tools.structure import made_of
+from .tools.structure import structure_of
 
 _CLAMP = 1e-5
 
@@ -23,7 +23,7 @@ def _lacks(module: ModuleType) -> str | None:
     cls = getattr(module, "MelSpectrogram", None)
     if "forward" not in vars(cls or object):
         return "it has no MelSpectrogram.forward"
-    forward = made_of(vars(cls)["forward"])
+    forward = structure_of(vars(cls)["forward"])
     other = sorted({"mel_transform", "torch", "clamp", "log"} ^ set(forward.names))
     if other:
         return f"MelSpectrogram.forward {'uses' if other[0] in forward.names else 'has no'} {other[0]}"
@@ -32,6 +32,6 @@ def _lacks(module: ModuleType) -> str | None:
 
 PROJECT = Project(
     "mamba_amt",
-    hooks=(Hook("mamba_amt.data.mel", "MelSpectrogram.forward", asked_first(_log_mel), _lacks),),
+    hooks=(Hook("mamba_amt.data.mel", "MelSpectrogram.forward", override(_log_mel), _lacks),),
     packages=("mamba_amt",),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import ModuleType
 
 from .tools import mel_stft
-from .tools.overrides import asked_first
+from .tools.overrides import override
 from .tools.project import Hook, Project
 
 
@@ -15,7 +15,7 @@ def _lacks(module: ModuleType) -> str | None:
 
 PROJECT = Project(
     "muq",
-    hooks=(Hook("muq.muq.modules.features", "MelSTFT.__call__", asked_first(mel_stft.features), _lacks),),
+    hooks=(Hook("muq.muq.modules.features", "MelSTFT.__call__", override(mel_stft.features), _lacks),),
     distribution="muq",
     packages=("muq",),
     tested=("0.1", "0.2"),

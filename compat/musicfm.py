@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import ModuleType
 
 from .tools import mel_stft
-from .tools.overrides import asked_first
+from .tools.overrides import override
 from .tools.project import Hook, Project
 
 
@@ -18,7 +18,7 @@ def _is_musicfm(module: ModuleType) -> bool:
     return hasattr(module, "MelSTFT")
 
 
-_FORWARD = asked_first(mel_stft.features)
+_FORWARD = override(mel_stft.features)
 
 PROJECT = Project(
     "musicfm",

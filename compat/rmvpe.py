@@ -13,9 +13,9 @@ from torch.compiler import is_compiling
 
 from ..front_ends import compute
 from .tools import dynamic_mel
-from .tools.overrides import asked_first
-from .tools.project import Look, Project
-from .tools.structure import made_of
+from .tools.overrides import override
+from .tools.project import ClassHook, Project
+from .tools.structure import structure_of
 
 _NEEDED = {"np", "round", "n_fft", "win_length", "hop_length", "hann_window", "stft", "mel_basis", "clamp", "log"}
 _KNOWN = _NEEDED | {
@@ -50,7 +50,7 @@ def _mel(mel, audio, keyshift=0, speed=1, center=True) -> torch.Tensor | None:
 def _recognises(cls: type) -> bool:
     if not issubclass(cls, torch.nn.Module) or "forward" not in vars(cls):
         return False
-    forward = made_of(vars(cls)["forward"])
+    forward = structure_of(vars(cls)["forward"])
     return (
         forward.parameters[2:] == ("keyshift", "speed", "center")
         and _NEEDED <= set(forward.names) <= _KNOWN
@@ -59,4 +59,4 @@ def _recognises(cls: type) -> bool:
     )
 
 
-PROJECT = Project("rmvpe", hooks=(Look("MelSpectrogram", "forward", asked_first(_mel), _recognises),))
+PROJECT = Project("rmvpe", hooks=(ClassHook("MelSpectrogram", "forward", override(_mel), _recognises),))

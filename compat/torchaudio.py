@@ -1,8 +1,8 @@
-"""torchaudio's spectrogram, mel, MFCC and decibel calls on the fused path, for enable(torchaudio=True).
+"""torchaudio: its spectrogram, mel, MFCC and decibel calls in one launch each, for enable(torchaudio=True).
 
-Calls are patched, never submodules swapped: torchaudio's buffers are in people's checkpoints. (The complex spectrogram,
-inverse_spectrogram and griffinlim call torch.stft and torch.istft, and arrive through those.) What a wrapper cannot do
-exactly as torchaudio would, it hands to torchaudio.
+Calls are patched, submodules stay: their buffers are in people's checkpoints. The complex spectrogram,
+inverse_spectrogram and griffinlim call torch.stft and torch.istft, so they are accelerated without a patch here. Calls
+that cannot give exactly torchaudio's result are passed to torchaudio.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ from torch.compiler import is_compiling
 from .. import active
 from ..execution import front_end_runner
 from ..front_ends import PAD_MODES, FrontEnd, Scale, compute, decibels, remembered
-from .tools.overrides import asked_first
+from .tools.overrides import override
+from .tools.project import Hook, Project
 
-TRANSFORMS = "torchaudio.transforms._transforms"
+_FUNCTIONS, _TRANSFORMS = "torchaudio.functional.functional", "torchaudio.transforms._transforms"
 
 
 def _spectrogram(
@@ -35,18 +36,18 @@ def _spectrogram(
 
 
 def _mel_spectrogram(module, waveform) -> torch.Tensor | None:
-    return scaled_mel(module, waveform, Scale())
+    return _scaled_mel(module, waveform, Scale())
 
 
 def _mfcc(module, waveform) -> torch.Tensor | None:
-    types = sys.modules[TRANSFORMS]
+    types = sys.modules[_TRANSFORMS]
     db = module.amplitude_to_DB
     scale = Scale("add", 1e-6) if module.log_mels else _scale_of(db)
     if scale is None or not _is_itself(module.MelSpectrogram, types.MelSpectrogram):
         return None
     if module.dct_mat.dtype is not torch.float32:
         return None
-    mel = scaled_mel(module.MelSpectrogram, waveform, scale)
+    mel = _scaled_mel(module.MelSpectrogram, waveform, scale)
     return None if mel is None else torch.matmul(mel.transpose(-1, -2), module.dct_mat).transpose(-1, -2)
 
 
@@ -65,7 +66,7 @@ def _amplitude_to_db(x, multiplier, amin, db_multiplier, top_db=None) -> torch.T
     scale = _decibel_scale(multiplier, amin, db_multiplier, top_db)
     compute.load_operators()
 
-    def run() -> torch.Tensor:
+    def fused() -> torch.Tensor:
         limits = compute.ops.features.feature_passes
         return limits.decibels(x, items, scale.amin, scale.factor, scale.offset, scale.below)
 
@@ -77,19 +78,15 @@ def _amplitude_to_db(x, multiplier, amin, db_multiplier, top_db=None) -> torch.T
         return torch.maximum(db, db.amax((1, 2, 3), keepdim=True) - top_db).reshape(x.shape)
 
     key = FrontEnd(1, 1, 1, scale=scale), None, x.dtype, x.device, False
-    return front_end_runner.run(key, active.options_here(), run, composed, x)
-
-
-spectrogram, amplitude_to_db = asked_first(_spectrogram), asked_first(_amplitude_to_db)
-mel_spectrogram, mfcc = asked_first(_mel_spectrogram), asked_first(_mfcc)
+    return front_end_runner.run(key, active.options_here(), fused, composed, x)
 
 
 def mel(module, waveform, scale: Scale) -> torch.Tensor | None:
     """scale of a call of `module`, if that is torchaudio's MelSpectrogram and nobody listens in between."""
-    types = sys.modules.get(TRANSFORMS)
+    types = sys.modules.get(_TRANSFORMS)
     if types is None or not _is_itself(module, types.MelSpectrogram):
         return None
-    return scaled_mel(module, waveform, scale)
+    return _scaled_mel(module, waveform, scale)
 
 
 def mel_decibels(module, db, waveform) -> torch.Tensor | None:
@@ -99,15 +96,15 @@ def mel_decibels(module, db, waveform) -> torch.Tensor | None:
 
 
 def _scale_of(db) -> Scale | None:
-    types = sys.modules.get(TRANSFORMS)
+    types = sys.modules.get(_TRANSFORMS)
     if types is None or not _is_itself(db, types.AmplitudeToDB) or not db.amin > 0:
         return None
     return _decibel_scale(db.multiplier, db.amin, db.db_multiplier, db.top_db)
 
 
-def scaled_mel(module, waveform, scale: Scale) -> torch.Tensor | None:
+def _scaled_mel(module, waveform, scale: Scale) -> torch.Tensor | None:
     """A MelSpectrogram in one launch, if it consists of what torchaudio makes it of, and nobody listens in between."""
-    types = sys.modules[TRANSFORMS]
+    types = sys.modules[_TRANSFORMS]
     spectrogram, mel_scale = module.spectrogram, module.mel_scale
     if not _is_itself(spectrogram, types.Spectrogram) or not _is_itself(mel_scale, types.MelScale):
         return None
@@ -176,3 +173,22 @@ def _transposed(basis: torch.Tensor) -> torch.Tensor:
     if version >= 0:
         _turned[key] = weakref.ref(basis, lambda _: _turned.pop(key, None)), version, address, turned
     return turned
+
+
+_SPECTROGRAM, _AMPLITUDE_TO_DB = override(_spectrogram), override(_amplitude_to_db)
+
+PROJECT = Project(
+    "torchaudio",
+    hooks=(
+        Hook(_FUNCTIONS, "spectrogram", _SPECTROGRAM),
+        Hook("torchaudio.functional", "spectrogram", _SPECTROGRAM),
+        Hook(_FUNCTIONS, "amplitude_to_DB", _AMPLITUDE_TO_DB),
+        Hook("torchaudio.functional", "amplitude_to_DB", _AMPLITUDE_TO_DB),
+        Hook(_TRANSFORMS, "MelSpectrogram.forward", override(_mel_spectrogram)),
+        Hook(_TRANSFORMS, "MFCC.forward", override(_mfcc)),
+    ),
+    distribution="torchaudio",
+    packages=("torchaudio",),
+    tested=("2.11", "2.12"),
+    has_own_option=True,
+)

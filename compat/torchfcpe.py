@@ -16,9 +16,9 @@ from torch.compiler import is_compiling
 
 from ..front_ends import FrontEnd, compute
 from .tools import dynamic_mel
-from .tools.overrides import asked_first
+from .tools.overrides import override
 from .tools.project import Hook, Project
-from .tools.structure import made_of
+from .tools.structure import structure_of
 
 _MODULE = "torchfcpe.mel_extractor"
 _EPS = 1e-9  # under the root
@@ -98,8 +98,10 @@ def _lacks(name: str) -> Callable[[ModuleType], str | None]:
         cls = getattr(module, name, None)
         if "__call__" not in vars(cls or object):
             return f"it has no {name}.__call__"
-        made = made_of(vars(cls)["__call__"])
-        missing = sorted(_NEEDED - set(made.names)) or sorted({_EPS, "reflect", "constant"} - made.constants, key=str)
+        structure = structure_of(vars(cls)["__call__"])
+        missing = sorted(_NEEDED - set(structure.names)) or sorted(
+            {_EPS, "reflect", "constant"} - structure.constants, key=str
+        )
         return f"{name}.__call__ has no {missing[0]}" if missing else None
 
     return lacks
@@ -112,8 +114,8 @@ def _has_modules(module: ModuleType) -> bool:
 PROJECT = Project(
     "torchfcpe",
     hooks=(
-        Hook(_MODULE, "MelModule.__call__", asked_first(_of_module), _lacks("MelModule"), _has_modules),
-        Hook(_MODULE, "MelExtractor.__call__", asked_first(_of_extractor), _lacks("MelExtractor")),
+        Hook(_MODULE, "MelModule.__call__", override(_of_module), _lacks("MelModule"), _has_modules),
+        Hook(_MODULE, "MelExtractor.__call__", override(_of_extractor), _lacks("MelExtractor")),
     ),
     distribution="torchfcpe",
     packages=("torchfcpe",),

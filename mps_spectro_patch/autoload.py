@@ -19,7 +19,7 @@ NAME = "mps_spectro_patch_autoload.pth"
 SOURCE = Path(__file__).with_name(NAME)
 
 
-def run(action: str) -> int:
+def run_autoload(action: str) -> int:
     """The command. Raises CommandError where the file cannot be written or removed."""
     {"on": on, "off": off, "status": lambda: None}[action]()
     print(status())

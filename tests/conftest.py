@@ -21,6 +21,7 @@ import mps_spectro_patch as msp
 from mps_spectro_patch import active
 from mps_spectro_patch.execution import front_end_runner, ready, runner
 from mps_spectro_patch.patching import install
+from tests import forked
 
 # Looks at every launch that a test makes.
 from tests.conformance import recording
@@ -67,6 +68,14 @@ def device_name() -> str:
 def torch_device(device_name: str) -> torch.device:
     """Where the tensors of that device live."""
     return torch.device(TORCH_DEVICES[device_name])
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _headers_are_precompiled(device_name: str) -> None:
+    """In the usual cache, before a test chooses a cache of its own."""
+    if device_name == "simulator":
+        simulator = importlib.import_module("mps_spectro_patch.kernels.compilers.simulator")
+        simulator._precompiled(*simulator._compiler())
 
 
 @pytest.fixture(autouse=True)
@@ -120,12 +129,28 @@ def run_python(device_name: str, torch_device: torch.device):
         return torch.stft(signal, 400, 160, 400, window, return_complex=True).abs()
     """
 
-    def run(code: str, prelude: str = prelude, **environment: str) -> str:
+    def run(code: str, prelude: str = prelude, forker: forked.Forker | None = None, **environment: str) -> str:
+        """forker: the process is a fork of one that has torch's compiler imported, which a new one has not."""
         program = textwrap.dedent(prelude) + textwrap.dedent(code)
         environment = {**os.environ, **environment}
-        command = [sys.executable, "-c", program]
-        result = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
-        assert result.returncode == 0, result.stdout + result.stderr[-4000:]
-        return result.stdout + result.stderr
+        if forker is not None:
+            exit_code, output, errors = forker.run(program, environment, timeout=300)
+        else:
+            command = [sys.executable, "-c", program]
+            result = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
+            exit_code, output, errors = result.returncode, result.stdout, result.stderr
+        assert exit_code == 0, output + errors[-4000:]
+        return output + errors
 
     return run
+
+
+@pytest.fixture(scope="session")
+def forker(device_name: str):
+    """None where a process that has used an accelerator's libraries cannot be forked."""
+    if sys.platform != "linux" or device_name != "simulator":
+        yield None
+        return
+    forker = forked.Forker()
+    yield forker
+    forker.close()

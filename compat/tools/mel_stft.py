@@ -8,7 +8,7 @@ import torch
 
 from ...front_ends import Scale
 from .. import torchaudio
-from .structure import made_of
+from .structure import structure_of
 
 
 def features(front, waveform) -> torch.Tensor | None:
@@ -23,7 +23,7 @@ def lacks(module: ModuleType, method: str) -> str | None:
     cls = getattr(module, "MelSTFT", None)
     if method not in vars(cls or object):
         return f"it has no MelSTFT.{method}"
-    names = made_of(vars(cls)[method]).names
+    names = structure_of(vars(cls)[method]).names
     missing = sorted({"is_db", "mel_stft", "amplitude_to_db"} ^ set(names))
     if missing:
         return f"MelSTFT.{method} {'uses' if missing[0] in names else 'has no'} {missing[0]}"

@@ -1,4 +1,4 @@
-"""A function of somebody else's with an answer of ours asked first: what torchaudio's hooks and compat are made of."""
+"""Replaces somebody else's function with one of ours for the calls that ours does; the original gets all others."""
 
 from __future__ import annotations
 
@@ -10,33 +10,35 @@ from typing import Any
 
 import torch
 
-Answer = Callable[..., "torch.Tensor | None"]
+Replacement = Callable[..., "torch.Tensor | None"]
 
 
-def asked_first(answer: Answer) -> Callable[[Callable, Callable], Callable]:
-    """A maker for patching/hooks.py. answer(*the call's arguments) is asked if the call's first tensor is on an
-    accelerated
-    device of the code that calls; where it gives None, the original answers. TorchScript sees the original."""
-    return lambda original, is_active: _wrapper(original, is_active, answer)
+def override(replacement: Replacement) -> Callable[[Callable, Callable], Callable]:
+    """A maker for patching/hooks.py.
+
+    replacement(*the call's arguments) is called if the first tensor among them is on an accelerated device of the code
+    that calls. Where it returns None the original runs. TorchScript sees the original.
+    """
+    return lambda original, active_options: _wrapper(original, active_options, replacement)
 
 
-def _wrapper(original: Callable, is_active: Callable, answer: Answer) -> Callable:
-    def asked(*args: Any, **kwargs: Any) -> torch.Tensor | None:
-        options = is_active()
+def _wrapper(original: Callable, active_options: Callable, replacement: Replacement) -> Callable:
+    def replaced(*args: Any, **kwargs: Any) -> torch.Tensor | None:
+        options = active_options()
         if options is None or torch._C._get_tracing_state() is not None:
             return None
         signal = next((value for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor)), None)
         if signal is None or signal.device.type not in options.device_types:
             return None
         try:
-            return answer(*args, **kwargs)
+            return replacement(*args, **kwargs)
         except TypeError:
-            if _binds(answer, args, kwargs):
+            if _binds(replacement, args, kwargs):
                 raise
             return None  # wrong arguments: the original says so in its own words
 
     def wrapper(*args, **kwargs):
-        result = asked(*args, **kwargs)
+        result = replaced(*args, **kwargs)
         return original(*args, **kwargs) if result is None else result
 
     # TorchScript reads a function's globals as well as its source.

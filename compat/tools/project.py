@@ -15,22 +15,22 @@ from typing import NamedTuple
 
 
 class Hook(NamedTuple):
-    """`attribute` of `module` is replaced by what make(original, is_active) returns, once the module is imported.
+    """`attribute` of `module` is replaced by what make(original, active_options) returns, once the module is imported.
 
-    fits(module) is the feature test: what a version that we do not know lacks, in words, or nothing if all is there.
-    Then nothing is patched. (That the attribute itself is missing needs no test.) concerns(module): False for somebody
-    else's module of that name, and for versions that are known to do without the attribute: nothing is said of those.
+    lacks(module) is the feature test: it says in words what an unknown version lacks, and then nothing is patched; or
+    it returns None. (A missing attribute needs no test.) applies_to(module): False for another project's module of that
+    name, and for versions that are known to work without the patch. Those are skipped silently.
     """
 
     module: str
     attribute: str
     make: Callable
-    fits: Callable[[ModuleType], str | None] | None = None
-    concerns: Callable[[ModuleType], bool] | None = None
+    lacks: Callable[[ModuleType], str | None] | None = None
+    applies_to: Callable[[ModuleType], bool] | None = None
 
 
-class Look(NamedTuple):
-    """A class of this name under any module, known by its look: recognises(cls)."""
+class ClassHook(NamedTuple):
+    """`attribute` of classes of this name, in any module, that recognises(cls) knows by their structure."""
 
     class_name: str
     attribute: str
@@ -52,16 +52,23 @@ class Alias(NamedTuple):
 class Project:
     """A downstream project.
 
-    packages: what is imported, "" if that can be anything. tested: (the first version that was tested, the first that
-    was not); they are told, and decide nothing: the feature tests do. note: what a user should know.
+    distribution: its name on PyPI. packages: what is imported; empty if that can be anything. tested: the first version
+    that was tested and the first that was not; they are only shown, the feature tests decide. note: what a user should
+    know. has_own_option: enable() has an option of this name, off unless it is given; all others are part of compat.
     """
 
     name: str
-    hooks: tuple[Hook | Look | Alias, ...]
+    hooks: tuple[Hook | ClassHook | Alias, ...]
     distribution: str | None = None
     packages: tuple[str, ...] = ()
     tested: tuple[str, str] | None = None
     note: str = ""
+    has_own_option: bool = False
+
+    @property
+    def group(self) -> str:
+        """The name of its patches in Options.groups."""
+        return self.name if self.has_own_option else f"compat.{self.name}"
 
     def version(self) -> str | None:
         try:

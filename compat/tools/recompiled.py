@@ -16,7 +16,7 @@ from functools import reduce
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
-from .overrides import asked_first
+from .overrides import override
 from .project import Hook
 
 Version = Mapping[str, str]  # fragment of the source -> what it becomes
@@ -36,11 +36,11 @@ class Recompiled:
     def hook(self, module: str, attribute: str) -> Hook:
         return Hook(module, attribute, self.make, functools.partial(self.lacks, attribute))
 
-    def make(self, original: Callable, is_active: Callable) -> Callable:
+    def make(self, original: Callable, active_options: Callable) -> Callable:
         version = self._version(original)
         if all(old == new for old, new in version.items()):
             return original
-        ours = asked_first(_compiled(original, version, self.names))(original, is_active)
+        ours = override(_compiled(original, version, self.names))(original, active_options)
         _originals[ours] = original
         return ours
 

@@ -1,4 +1,4 @@
-"""What a function is made of, read from its code: for feature tests that must tell a formula from its relatives."""
+"""The names and constants in a function's code: for feature tests that must tell a formula from similar ones."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from types import CodeType
 from typing import Any, NamedTuple
 
 
-class Made(NamedTuple):
+class Structure(NamedTuple):
     """names: globals and attributes, in the order of their first use. keywords: names of keyword arguments of calls.
     constants: numbers and texts, less the docstring. (Python may keep small integers out of the latter.)"""
 
@@ -18,15 +18,15 @@ class Made(NamedTuple):
     constants: frozenset[Any]
 
 
-def made_of(function: Callable) -> Made:
-    """Of the function below all decorators; of nothing, if that is not written in Python."""
+def structure_of(function: Callable) -> Structure:
+    """The structure of the function below all decorators; empty if it is not written in Python."""
     inner = inspect.unwrap(function)
     code = getattr(inner, "__code__", None)
     if not isinstance(code, CodeType):
-        return Made((), (), frozenset(), frozenset())
+        return Structure((), (), frozenset(), frozenset())
     texts = [constant for constant in code.co_consts if isinstance(constant, tuple)]
     constants = frozenset(_single(code.co_consts)) - {inner.__doc__}
-    return Made(
+    return Structure(
         code.co_varnames[: code.co_argcount],
         code.co_names,
         frozenset(text for one in texts for text in one if isinstance(text, str)),

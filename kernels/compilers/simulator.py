@@ -206,7 +206,8 @@ def _build(source: str) -> tuple[Path, list[list[Any]]]:
     if found is None:
         translation = translate.translate(preprocess(_embed_headers(source)), "host")
         names = [[kernel.name, _reach(kernel)] for kernel in translation.kernels]
-        library = _compile(entry_points.host_unit(translation.text, translation.kernels), _kernel_flags())
+        unit = entry_points.host_unit(translation.text, translation.kernels)
+        library = _compile(unit, _kernel_flags(), _precompiled(*compiler))
         found = cache_folder.keep_library(key, library, names)
     return found
 
@@ -247,27 +248,64 @@ def _simulator() -> _Simulator:
     return _Simulator(found[0])
 
 
-def _compile(text: str, flags: list[str]) -> bytes:
+def _compile(text: str, flags: list[str], header: Path | None = None) -> bytes:
+    """header: <metal_stdlib> as _precompiled() has it. What the compiler cannot do with it, it does without."""
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "library.so"
+        using: list[str] = []
+        if header is not None and "clang" in _compiler()[1]:
+            using = ["-include-pch", str(header)]
+        elif header is not None:  # g++ looks for it beside every folder's metal_stdlib, under this name
+            Path(folder, "metal_stdlib.gch").symlink_to(header)
+            using = [f"-I{folder}"]
         command = [
             *_compiler_command(),
+            *using,
             "-x",
             "c++",
-            "-std=c++17",
-            "-fPIC",
             "-shared",
-            "-w",
-            f"-I{_CXX}",
+            *_common_flags(),
             "-o",
             str(output),
             "-",
             *flags,
         ]
         done = subprocess.run(command, input=text.encode(), capture_output=True)
-        if done.returncode:
-            raise SyntaxError(done.stderr.decode(errors="replace"))
-        return output.read_bytes()
+        if not done.returncode:
+            return output.read_bytes()
+    if header is not None:
+        return _compile(text, flags)
+    raise SyntaxError(done.stderr.decode(errors="replace"))
+
+
+@lru_cache
+def _precompiled(command: str, version: str) -> Path | None:
+    """<metal_stdlib> made ready for this compiler: reading its text takes most of a small kernel's compile time. None
+    where that cannot be done."""
+    headers = [path for path in sorted(_CXX.iterdir()) if path.suffix in ("", ".h")]
+    seen = (f"{path} {path.stat().st_mtime_ns} {path.read_text()}" for path in headers)  # clang looks at times
+    flags = [*_common_flags(), *_kernel_flags()]
+    key = f"stdlib-{_digest(*seen, *flags, command, version)}"
+    with contextlib.suppress(OSError, ImportError), tempfile.TemporaryDirectory() as folder:
+        import fcntl
+
+        locked = os.open(cache_folder.cache_directory(), os.O_RDONLY)
+        try:
+            fcntl.flock(locked, fcntl.LOCK_EX)  # of processes that need it at once, one makes it
+            found = cache_folder.find_library(key)
+            if found is not None:
+                return found[0]
+            output = Path(folder) / "header"
+            make = [*_compiler_command(), "-x", "c++-header", *flags, str(_CXX / "metal_stdlib"), "-o", str(output)]
+            if subprocess.run(make, capture_output=True).returncode == 0:
+                return cache_folder.keep_library(key, output.read_bytes(), None)[0]
+        finally:
+            os.close(locked)
+    return None
+
+
+def _common_flags() -> list[str]:
+    return ["-std=c++17", "-fPIC", "-w", f"-I{_CXX}"]
 
 
 def _kernel_flags() -> list[str]:

@@ -18,13 +18,9 @@ from ..tables.envelope import Envelope, inverse_envelope
 from ..tables.twiddles import chirp_tables, pair_twiddles, stage_twiddles
 from . import dispatch
 from .dispatch import RESIDENT_THREADS, Recipe, empty
+from .params import AnyIstftParams, AnyStftParams
 
-_COMMON = ("complex", "fft", "envelope", "padding", "bluestein")
-_PARTS = {
-    "msp_general_stft": (*_COMMON, "general_framing", "general_stft"),
-    "msp_general_istft": (*_COMMON, "general_istft"),
-}
-_SAMPLES = {torch.float32: "float", torch.float16: "half", torch.bfloat16: "bfloat", torch.complex64: "float2"}
+KERNELS = ("msp_any_stft", "msp_any_istft")
 
 
 @dataclass(frozen=True)
@@ -40,7 +36,7 @@ class Kind:
 
     @property
     def inverse(self) -> bool:
-        return self.name == "msp_general_istft"
+        return self.name == "msp_any_istft"
 
     @property
     def is_real(self) -> bool:
@@ -55,7 +51,7 @@ class Kind:
             "REAL": int(self.is_real),
             "INVERSE": int(self.inverse),
             "COMPLEX_WINDOW": int(self.complex_window),
-            "SAMPLE": _SAMPLES[self.sample],
+            "SAMPLE": dispatch.SAMPLE_TYPES[self.sample],
             "COMPLEX_SAMPLES": int(self.sample is torch.complex64),
             "COMPLEX_OUTPUT": int(self.complex_output),
         }
@@ -65,7 +61,7 @@ class Kind:
 def kernel_source(n_fft: int, complex_valued: bool, kind: Kind) -> str:
     """The Metal text of a kernel."""
     how = transform(n_fft, complex_valued, kind.inverse)
-    return dispatch.source(_PARTS[kind.name], how.defines() + kind.defines())
+    return dispatch.source(dispatch.file_of(kind.name), how.defines() + kind.defines())
 
 
 def stft(signal: torch.Tensor, window: torch.Tensor, geometry: StftGeometry) -> torch.Tensor:
@@ -245,14 +241,16 @@ def _forward_recipe(
     how = transform(call.n_fft, not is_real)
     plan = how.plan
     total = call.rows * call.frames
-    params = [
-        call.samples, row_stride, call.frames, total, call.hop_length, call.pad, PAD_MODES[call.pad_mode],
-        (call.n_fft - call.win_length) // 2, call.win_length, call.n_fft, how.points, call.bins,
-        int(adjoint and is_real), int(is_real), int(adjoint), call.head, call.tail, call.end, how.bins,
-    ]  # fmt: skip
+    params = AnyStftParams(
+        samples=call.samples, row_stride=row_stride, frames=call.frames, total_frames=total,
+        hop_length=call.hop_length, pad=call.pad, pad_mode=PAD_MODES[call.pad_mode],
+        win_left=(call.n_fft - call.win_length) // 2, win_length=call.win_length, n_fft=call.n_fft,
+        points=how.points, bins=how.bins, stored=call.bins, zero_above=adjoint and is_real, real_at_ends=is_real,
+        adjoint=adjoint, envelope_head=call.head, envelope_tail=call.tail, envelope_end=call.end,
+    )  # fmt: skip
     inner_weight = 2.0 if adjoint and is_real else 1.0
     args = [None, None, *_tables(call.n_fft, how, False, device), None, None, params, call.scale, inner_weight]
-    kind = Kind("msp_general_stft", how.bluestein, how.packed, complex_window, dtype)
+    kind = Kind("msp_any_stft", how.bluestein, how.packed, complex_window, dtype)
     assert kind.is_real == is_real
     return dispatch.recipe(_kernel(how, kind, device), args, -(-total // plan.frames), plan.threads, device)
 
@@ -287,7 +285,7 @@ def _inverse_recipe(
     device: torch.device,
 ) -> Recipe:  # fmt: skip
     how = transform(call.n_fft, complex_valued, inverse=True)
-    kind = Kind("msp_general_istft", how.bluestein, how.packed, complex_window, complex_output=complex_output)
+    kind = Kind("msp_any_istft", how.bluestein, how.packed, complex_window, complex_output=complex_output)
     assert kind.is_real != complex_valued
     plan = how.plan
     halo = -(-call.n_fft // call.hop_length) - 1
@@ -299,13 +297,17 @@ def _inverse_recipe(
     run_groups, edge_groups = -(-call.rows * runs // plan.frames), -(-call.rows * ends.edges // plan.frames)
     # A packed frame takes mirror images for granted; of other frames the real part is taken, which halves what is one.
     weight = 1.0 if complex_valued else call.weight if how.packed else 2 * call.weight
-    params = [
-        *strides, call.frames, call.hop_length, (call.n_fft - call.win_length) // 2, call.win_length, call.first,
-        call.length, runs, call.rows, run_hops, halo, call.n_fft, how.points, call.loaded,
-        int(call.real_at_ends), int(call.both_sides and kind.is_real), int(bool(call.pad_mode)), call.head, call.tail,
-        call.end, ends.runs_begin, ends.runs_end, ends.edges, run_groups, ends.steps, ends.split, ends.jump,
-        PAD_MODES.get(call.pad_mode, 0), how.bins,
-    ]  # fmt: skip
+    row_stride, bin_stride, frame_stride = strides
+    params = AnyIstftParams(
+        row_stride=row_stride, bin_stride=bin_stride, frame_stride=frame_stride, frames=call.frames,
+        hop_length=call.hop_length, win_left=(call.n_fft - call.win_length) // 2, win_length=call.win_length,
+        first=call.first, length=call.length, rows=call.rows, runs=runs, run_hops=run_hops, halo=halo,
+        runs_begin=ends.runs_begin, runs_end=ends.runs_end, n_fft=call.n_fft, points=how.points, bins=how.bins,
+        loaded=call.loaded, real_at_ends=call.real_at_ends, both_sides=call.both_sides and kind.is_real,
+        adjoint=bool(call.pad_mode), envelope_head=call.head, envelope_tail=call.tail, envelope_end=call.end,
+        pad_mode=PAD_MODES.get(call.pad_mode, 0), edges=ends.edges, run_groups=run_groups, edge_steps=ends.steps,
+        edge_split=ends.split, edge_jump=ends.jump,
+    )  # fmt: skip
     args = [None, None, *_tables(call.n_fft, how, True, device), None, None, params, call.scale, weight]
     return dispatch.recipe(_kernel(how, kind, device), args, run_groups + edge_groups, plan.threads, device)
 
@@ -320,7 +322,7 @@ def _tables(n_fft: int, how: Transform, inverse: bool, device: torch.device) -> 
 
 
 def _kernel(how: Transform, kind: Kind, device: torch.device):
-    return dispatch.kernel(kind.name, _PARTS[kind.name], how.defines() + kind.defines(), device.type)
+    return dispatch.kernel(kind.name, dispatch.file_of(kind.name), how.defines() + kind.defines(), device.type)
 
 
 def _inverse_envelope(window: torch.Tensor, geometry: IstftGeometry) -> tuple[torch.Tensor, int, int] | None:

@@ -6,6 +6,7 @@ and `kernels/launch/any_size.py`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -15,7 +16,10 @@ from typing import Any
 import torch
 
 from .. import compile_shader
+from .params import Params, declarations
 
+_METAL = Path(__file__).parents[1] / "metal"
+_INCLUDE = re.compile(r'^#include "(.+)"\n', re.MULTILINE)
 _DEVICE_NAMES = {"cpu": "simulator", "cuda": "cuda", "mps": "mps"}
 
 # Threads that a device keeps resident at the kernels' 128 registers each (H100: 132 x 512; Apple: a guess for a Max,
@@ -28,22 +32,33 @@ Recipe = Callable[..., None]
 # A call that is known but for the samples and the values of its window. None: torch must decide about that window.
 Ready = Callable[[torch.Tensor, torch.Tensor], torch.Tensor | None]
 
+# Types of samples, as Metal has them.
+SAMPLE_TYPES = {torch.float32: "float", torch.float16: "half", torch.bfloat16: "bfloat", torch.complex64: "float2"}
+
 _poison = False
 
 
-def source(parts: tuple[str, ...], defines: str) -> str:
-    """The Metal text of a kernel, as given to every compiler: `defines` in front of the files named by `parts`."""
-    return "#include <metal_stdlib>\nusing namespace metal;\n\n" + defines + "\n" + "\n".join(map(_read, parts))
+def source(file: str, defines: str) -> str:
+    """The Metal text of kernels/metal/kernels/`file`.metal, as given to every compiler: the structs of its parameters,
+    `defines`, then the file with every file that it includes in its place, once."""
+    text = _inlined(f"kernels/{file}.metal", set())
+    return f"#include <metal_stdlib>\nusing namespace metal;\n\n{declarations(text)}\n{defines}\n{text}"
+
+
+def file_of(name: str) -> str:
+    """The file of a kernel that has one for itself."""
+    return name.removeprefix("msp_")
 
 
 @cache
-def kernel(name: str, parts: tuple[str, ...], defines: str, device_type: str) -> Callable[..., None]:
+def kernel(name: str, file: str, defines: str, device_type: str) -> Callable[..., None]:
     """The compiled kernel `name` of that source on a device type ("cpu" runs the simulator)."""
-    return getattr(compile_shader(source(parts, defines), _DEVICE_NAMES[device_type]), name)
+    return getattr(compile_shader(source(file, defines), _DEVICE_NAMES[device_type]), name)
 
 
 def recipe(compiled: Callable[..., None], args: list[Any], groups: int, threads: int, device: torch.device) -> Recipe:
-    """A launch of `groups` threadgroups of `threads`. args: None for each tensor that a call brings; lists."""
+    """A launch of `groups` threadgroups of `threads`. args: None for each tensor that a call brings."""
+    args = [arg.packed() if isinstance(arg, Params) else arg for arg in args]
     integers = (position for position, arg in enumerate(args) if isinstance(arg, list) and type(arg[0]) is int)
     casts = dict.fromkeys(integers, "int32")
     options: dict[str, Any] = dict(threads=groups * threads, group_size=threads, arg_casts=casts)
@@ -86,6 +101,11 @@ def poisoned_outputs() -> Iterator[None]:
         _poison = before
 
 
+def _inlined(path: str, seen: set[str]) -> str:
+    seen.add(path)
+    return _INCLUDE.sub(lambda found: "" if found[1] in seen else _inlined(found[1], seen), _read(path))
+
+
 @cache
-def _read(part: str) -> str:
-    return (Path(__file__).parents[1] / "metal" / f"{part}.metal").read_text(encoding="ascii")
+def _read(path: str) -> str:
+    return (_METAL / path).read_text(encoding="ascii")

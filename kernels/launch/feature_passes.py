@@ -9,9 +9,11 @@ import torch
 
 from . import dispatch
 from .dispatch import RESIDENT_THREADS, Recipe, empty
+from .params import DecibelParams, DecibelScale, LimitParams, LimitScale, StandardiseParams
 
-_PARTS = ("feature_limits",)
-_THREADS = 256  # as in feature_limits.metal
+KERNELS = ("msp_decibels", "msp_limit", "msp_standardise")
+FILE = "feature_passes"
+THREADS = 256  # as in feature_passes.metal
 _COLUMNS = 8
 
 
@@ -58,7 +60,7 @@ def decibels(
 
 def _groups(items: int, count: int, device: torch.device) -> int:
     """Threadgroups per item."""
-    return min(-(-count // _THREADS), max(1, 2 * RESIDENT_THREADS[device.type] // _THREADS // items))
+    return min(-(-count // THREADS), max(1, 2 * RESIDENT_THREADS[device.type] // THREADS // items))
 
 
 @lru_cache(maxsize=256)
@@ -66,21 +68,24 @@ def _limit(
     items: int, count: int, listed: int, below: float, factor: float, offset: float, device: torch.device
 ) -> Recipe:
     groups = _groups(items, count, device)
-    args = [None, None, [count, listed, groups], [float(below), float(factor), float(offset)]]
-    kernel = dispatch.kernel("msp_limit", _PARTS, "", device.type)
-    return dispatch.recipe(kernel, args, items * groups, _THREADS, device)
+    params = LimitParams(count=count, listed=listed, groups=groups)
+    args = [None, None, params, LimitScale(below=below, factor=factor, offset=offset)]
+    kernel = dispatch.kernel("msp_limit", FILE, "", device.type)
+    return dispatch.recipe(kernel, args, items * groups, THREADS, device)
 
 
 @lru_cache(maxsize=256)
 def _decibels(items: int, count: int, amin: float, factor: float, offset: float, device: torch.device) -> Recipe:
     groups = _groups(items, count, device)
-    args = [None, None, None, [count, groups], [float(amin), float(factor), float(offset)]]
-    kernel = dispatch.kernel("msp_decibels", _PARTS, "", device.type)
-    return dispatch.recipe(kernel, args, items * groups, _THREADS, device)
+    scale = DecibelScale(amin=amin, factor=factor, offset=offset)
+    args = [None, None, None, DecibelParams(count=count, groups=groups), scale]
+    kernel = dispatch.kernel("msp_decibels", FILE, "", device.type)
+    return dispatch.recipe(kernel, args, items * groups, THREADS, device)
 
 
 @lru_cache(maxsize=256)
 def _standard(rows: int, width: int, frames: int, eps: float, device: torch.device) -> Recipe:
     groups = -(-width // _COLUMNS)
-    kernel = dispatch.kernel("msp_standardise", _PARTS, "", device.type)
-    return dispatch.recipe(kernel, [None, [width, frames, groups], [float(eps)]], rows * groups, _THREADS, device)
+    kernel = dispatch.kernel("msp_standardise", FILE, "", device.type)
+    args = [None, StandardiseParams(width=width, frames=frames, groups=groups), float(eps)]
+    return dispatch.recipe(kernel, args, rows * groups, THREADS, device)

@@ -18,29 +18,12 @@ from ..tables.twiddles import chirp_tables, pair_twiddles, stage_twiddles
 from . import dispatch, feature_passes
 from . import transforms as library
 from .dispatch import RESIDENT_THREADS, Ready, Recipe, empty, starts_at_pair
-from .smooth_size import Kind, stft_adjoint_params
+from .params import AnyFeatureParams, FeatureGradientParams, FeatureParams, FeatureScale
+from .smooth_size import Kind, are_paired, stft_adjoint_params
 
 SCALES = {"linear": 0, "clamp": 1, "add": 2, "log1p": 3}
 
-_COMMON = ("complex", "fft", "envelope", "padding")
-_PARTS = {
-    "msp_real_features": (*_COMMON, "framing", "features", "real_bins", "real_features"),
-    "msp_general_features": (*_COMMON, "bluestein", "general_framing", "features", "general_features"),
-    "msp_istft": (
-        *_COMMON,
-        "inverse",
-        "framing",
-        "features",
-        "real_bins",
-        "feature_source",
-        "edges",
-        "istft",
-        "istft_head",
-        "feature_arguments",
-        "istft_body",
-    ),
-}
-_SAMPLES = {torch.float32: "float", torch.float16: "half", torch.bfloat16: "bfloat"}
+KERNELS = ("msp_features", "msp_any_features", "msp_features_gradient")
 _WAVES = 4  # as in kernels/launch/smooth_size.py
 _STEPS_MAX = 4
 _BAND_ROOM = 64  # bands' gradients get room in multiples of this: another number of bands is no other kernel
@@ -161,13 +144,13 @@ def kernel_source(
 ) -> str:
     """The Metal text of a kernel."""
     name, defines, _ = launched(n_fft, int(banded), gradient, power, used=used)
-    return dispatch.source(_PARTS[name], defines)
+    return dispatch.source(dispatch.file_of(name), defines)
 
 
 def kernel(n_fft: int, bands: int, gradient: bool, device: torch.device) -> tuple[Callable[..., None], Plan]:
     """What a call of power 2 launches first, and the plan that it launches it by. bands: 0 for a spectrogram."""
     name, defines, plan = launched(n_fft, bands, gradient)
-    return dispatch.kernel(name, _PARTS[name], defines, device.type), plan
+    return dispatch.kernel(name, dispatch.file_of(name), defines, device.type), plan
 
 
 def launched(
@@ -177,7 +160,7 @@ def launched(
     """(name, defines, plan) of the kernel for a size that supports_features() allows."""
     if gradient and _fits_adjoint(n_fft, bands or None):
         plan = istft_plan(n_fft)
-        return "msp_istft", _adjoint_defines(plan, bool(bands), power, dtype), plan
+        return "msp_features_gradient", _adjoint_defines(plan, bool(bands), power, dtype), plan
     program = _program(n_fft, bands, gradient, used)
     assert program is not None
     return program.name, program.defines(bool(bands), gradient, power, dtype), program.plan
@@ -199,7 +182,7 @@ class _Program:
             "REAL": 1,
             "COMPLEX_WINDOW": 0,
             "COMPLEX_SAMPLES": 0,
-            "SAMPLE": _SAMPLES[dtype],
+            "SAMPLE": dispatch.SAMPLE_TYPES[dtype],
             "WIDE_SAMPLES": int(dtype is torch.float32),
             "BANDED": int(banded),
             "GRADIENT": int(gradient),
@@ -230,7 +213,7 @@ def _program(n_fft: int, bands: int, gradient: bool, used: int | None = None) ->
         if plan.frames == 1:
             return None
         plan = replace(plan, frames=plan.frames // 2)
-    return _Program("msp_real_features" if how is None else "msp_general_features", plan, how, slot_pairs)
+    return _Program("msp_features" if how is None else "msp_any_features", plan, how, slot_pairs)
 
 
 def _prepared(signal: torch.Tensor) -> torch.Tensor:
@@ -260,7 +243,7 @@ def _recipe(
     total = geometry.rows * frames
     steps = min(_STEPS_MAX, max(1, total * plan.lanes // (_WAVES * RESIDENT_THREADS[device.type])))
     groups = -(-frames // (plan.frames * steps))
-    paired_loads = _are_paired(geometry, row_stride, paired[0])
+    paired_loads = paired[0] and are_paired(geometry.hop_length, geometry.pad, row_stride, geometry.rows)
     stages = stage_twiddles(plan, device)
     layout, weights, first, shares, rounds, reach = stages, stages, stages, stages, 0, 0
     if bands is not None:
@@ -268,26 +251,43 @@ def _recipe(
         if gradient is not None:
             first, shares = bands.backward_tables(device)
             reach = bands.reach
-    params = [
-        geometry.samples, row_stride, frames, geometry.hop_length, geometry.pad, PAD_MODES[geometry.pad_mode],
-        geometry.win_left, geometry.win_length, groups, steps, int(paired_loads), int(paired[1]), int(wants_maxima),
-        kept, *(gradient or (0, 0, 0)), wanted.width, rounds, reach, SCALES[wanted.scale],
-    ]  # fmt: skip
+    gradient_row, gradient_feature, gradient_frame = gradient or (0, 0, 0)
+    values = dict(
+        samples=geometry.samples, row_stride=row_stride, frames=frames, hop_length=geometry.hop_length,
+        pad=geometry.pad, pad_mode=PAD_MODES[geometry.pad_mode], win_left=geometry.win_left,
+        win_length=geometry.win_length, groups=groups, steps=steps, paired_loads=paired_loads,
+        paired_window=paired[1], wants_maxima=wants_maxima, gradient_frames=kept, gradient_row=gradient_row,
+        gradient_feature=gradient_feature, gradient_frame=gradient_frame, width=wanted.width, rounds=rounds,
+        reach=reach, scale=SCALES[wanted.scale],
+    )  # fmt: skip
     if how is None:
+        params = FeatureParams(**values)
         transforms = [stages, pair_twiddles(plan.n_fft, plan.pair_bins, device)]
     else:
-        params += [geometry.n_fft, how.points, how.bins]
+        params = AnyFeatureParams(**values, n_fft=geometry.n_fft, points=how.points, bins=how.bins)
         transforms = [stages, stages, stages, stages]
         if how.packed:
             transforms[1] = pair_twiddles(geometry.n_fft, how.points, device)
         if how.bluestein:
             transforms[2:] = chirp_tables(how, False, device)
     defines = program.defines(bands is not None, gradient is not None, wanted.power, dtype)
-    kernel = dispatch.kernel(program.name, _PARTS[program.name], defines, device.type)
-    reals = _reals(geometry, wanted)
+    kernel = dispatch.kernel(program.name, dispatch.file_of(program.name), defines, device.type)
     given = stages if gradient is None else None  # something with an address, not looked at
     maxima = None if wants_maxima and frames else stages
-    args = [None, None, *transforms, layout, weights, first, shares, given, None, maxima, params, reals]
+    args = [
+        None,
+        None,
+        *transforms,
+        layout,
+        weights,
+        first,
+        shares,
+        given,
+        None,
+        maxima,
+        params,
+        _scale(geometry, wanted),
+    ]
     slots = geometry.rows * groups * plan.frames
     return dispatch.recipe(kernel, args, geometry.rows * groups, plan.threads, device), slots
 
@@ -303,7 +303,7 @@ def _fits_adjoint(n_fft: int, bands: int | None) -> bool:
 
 
 def _adjoint_defines(plan: Plan, banded: bool, power: float, dtype: torch.dtype) -> str:
-    values = dict(FEATURES=1, GRADIENT=1, BANDED=int(banded), POWER=int(power) if power in (1.0, 2.0) else 0)
+    values = dict(BANDED=int(banded), POWER=int(power) if power in (1.0, 2.0) else 0)
     more = "".join(f"#define MSP_{name} {value}\n" for name, value in values.items())
     return plan.defines() + Kind("msp_istft", adjoint=True, dtype=dtype).defines() + more
 
@@ -324,26 +324,25 @@ def _adjoint_recipe(
         reach = bands.reach
     row, feature, frame = gradient
     kept = geometry.frames - wanted.dropped
-    paired_loads = _are_paired(geometry, row_stride, paired[0])
-    feature_params = [
-        row_stride, row, feature, frame, kept, int(paired_loads), wanted.width, rounds, reach, SCALES[wanted.scale]
-    ]  # fmt: skip
+    paired_loads = paired[0] and are_paired(geometry.hop_length, geometry.pad, row_stride, geometry.rows)
+    feature_params = FeatureGradientParams(
+        signal_stride=row_stride, gradient_row=row, gradient_feature=feature, gradient_frame=frame,
+        gradient_frames=kept, paired_loads=paired_loads, width=wanted.width, rounds=rounds, reach=reach,
+        scale=SCALES[wanted.scale],
+    )  # fmt: skip
     defines = _adjoint_defines(plan, bands is not None, wanted.power, dtype)
-    kernel = dispatch.kernel("msp_istft", _PARTS["msp_istft"], defines, device.type)
+    kernel = dispatch.kernel("msp_features_gradient", "features_gradient", defines, device.type)
     # What would be the spectrum and the envelope is not read. The kernel counts the bins between 0 and half twice.
     args = [
         pairs, None, stages, pairs, pairs, None, params, 0.5, None, layout, weights, first, shares, None,
-        feature_params, _reals(geometry, wanted),
+        feature_params, _scale(geometry, wanted),
     ]  # fmt: skip
     return dispatch.recipe(kernel, args, groups, plan.threads, device), has_gaps
 
 
-def _are_paired(geometry: StftGeometry, row_stride: int, starts: bool) -> bool:
-    """Whether every frame starts where two samples may be read at once."""
-    even = geometry.hop_length % 2 == 0 and geometry.pad % 2 == 0
-    return starts and even and (row_stride % 2 == 0 or geometry.rows == 1)
-
-
-def _reals(geometry: StftGeometry, wanted: Features) -> list[float]:
+def _scale(geometry: StftGeometry, wanted: Features) -> FeatureScale:
     gain = wanted.gain * geometry.scale**wanted.power
-    return [float(x) for x in (wanted.power / 2, wanted.eps, gain, wanted.amin, wanted.factor, wanted.offset)]
+    return FeatureScale(
+        exponent=wanted.power / 2, eps=wanted.eps, gain=gain, amin=wanted.amin, factor=wanted.factor,
+        offset=wanted.offset,
+    )  # fmt: skip

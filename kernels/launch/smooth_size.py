@@ -14,20 +14,14 @@ import torch
 from torch.nn.functional import pad
 
 from ..plans.fft import Plan, inverse_plan, istft_plan, stft_plan
-from ..plans.geometry import PAD_MODES, IstftGeometry, StftGeometry, runs_per_row
+from ..plans.geometry import PAD_MODES, IstftGeometry, StftGeometry, padded_ends, runs_per_row
 from ..tables.envelope import Envelope, ends, inverse_envelope
 from ..tables.twiddles import pair_twiddles, stage_twiddles
 from . import dispatch
 from .dispatch import RESIDENT_THREADS, Ready, Recipe, empty, starts_at_pair
+from .params import IstftParams, StftParams, WindowGradientParams
 
-_COMMON = ("complex", "fft", "envelope", "padding")
-_PARTS = {
-    "msp_stft": (*_COMMON, "framing", "stft"),
-    "msp_istft": (*_COMMON, "inverse", "edges", "istft", "istft_head", "istft_body"),
-    "msp_istft in registers": (*_COMMON, "inverse", "edges", "istft_registers"),
-    "msp_window_gradient": (*_COMMON, "inverse", "window_gradient"),
-}
-_SAMPLES = {torch.float32: "float", torch.float16: "half", torch.bfloat16: "bfloat"}
+KERNELS = ("msp_stft", "msp_istft", "msp_istft_registers", "msp_window_gradient")
 
 # stft gives a threadgroup several frames, so that a lane's constants are loaded once, while that leaves _WAVES times as
 # many threads as are resident; istft runs are as long as one wave of threadgroups allows, so that fewer frames are
@@ -50,7 +44,7 @@ class Kind:
         values = {
             "ADJOINT": int(self.adjoint),
             "TWO_SIDED": int(self.two_sided),
-            "SAMPLE": _SAMPLES[self.dtype],
+            "SAMPLE": dispatch.SAMPLE_TYPES[self.dtype],
             "WIDE_SAMPLES": int(self.dtype is torch.float32),
         }
         return "".join(f"#define MSP_{name} {value}\n" for name, value in values.items())
@@ -59,7 +53,7 @@ class Kind:
 def kernel_source(plan: Plan, kind: Kind | None = None) -> str:
     """The Metal text of a plan's kernel; of the plain stft or istft where no kind is given."""
     kind = kind or Kind("msp_istft" if plan.inverse else "msp_stft")
-    return dispatch.source(_parts(plan, kind), plan.defines() + kind.defines())
+    return dispatch.source(dispatch.file_of(_name(plan, kind)), plan.defines() + kind.defines())
 
 
 def stft(signal: torch.Tensor, window: torch.Tensor, geometry: StftGeometry) -> torch.Tensor:
@@ -224,10 +218,12 @@ def _frame_products(
     groups = min(-(-total // plan.frames), max(1, RESIDENT_THREADS[device.type] // plan.threads))
     steps = -(-total // (groups * plan.frames))
     groups = -(-total // (steps * plan.frames))
-    params = [
-        *spectrum.stride(), frames, total, hop_length, signal.stride(0), signal.shape[1], pad, PAD_MODES[pad_mode],
-        steps,
-    ]  # fmt: skip
+    row_stride, bin_stride, frame_stride = spectrum.stride()
+    params = WindowGradientParams(
+        row_stride=row_stride, bin_stride=bin_stride, frame_stride=frame_stride, frames=frames, total_frames=total,
+        hop_length=hop_length, signal_stride=signal.stride(0), samples=signal.shape[1], pad=pad,
+        pad_mode=PAD_MODES[pad_mode], steps=steps,
+    )  # fmt: skip
     args = [None, None, stage_twiddles(plan, device), _pair_twiddles(plan, device), None, params, scale]
     sums = empty((groups * plan.frames, n_fft), torch.float32, device)
     dispatch.recipe(_kernel(plan, kind, device), args, groups, plan.threads, device)(spectrum, signal, sums)
@@ -241,12 +237,16 @@ def _stft_recipe(
 ) -> Recipe:  # fmt: skip
     kind = Kind("msp_stft", two_sided=not geometry.onesided, dtype=dtype)
     plan = stft_plan(geometry.n_fft)
-    params = [
-        geometry.samples, row_stride, geometry.frames, geometry.rows * geometry.frames, geometry.hop_length,
-        geometry.pad, PAD_MODES[geometry.pad_mode], geometry.win_left, geometry.win_length,
-    ]  # fmt: skip
+    total = geometry.rows * geometry.frames
+    params = StftParams(
+        samples=geometry.samples, row_stride=row_stride, frames=geometry.frames, total_frames=total,
+        hop_length=geometry.hop_length, pad=geometry.pad, pad_mode=PAD_MODES[geometry.pad_mode],
+        win_left=geometry.win_left, win_length=geometry.win_length, steps=_steps(plan, total, device),
+        paired_loads=paired and are_paired(geometry.hop_length, geometry.pad, row_stride, geometry.rows),
+        paired_window=paired_window,
+    )  # fmt: skip
     unused = _pair_twiddles(plan, device)  # every argument needs an address
-    return _forward_recipe(plan, kind, params, [paired, paired_window], geometry.scale, device, unused)
+    return _forward_recipe(plan, kind, params, geometry.scale, device, unused)
 
 
 @lru_cache(maxsize=1024)
@@ -255,25 +255,32 @@ def _istft_adjoint_recipe(
 ) -> Recipe:
     kind = Kind("msp_stft", adjoint=True, two_sided=not geometry.onesided)
     plan = stft_plan(geometry.n_fft)
-    params = [
-        geometry.reached, row_stride, geometry.frames, geometry.rows * geometry.frames, geometry.hop_length,
-        geometry.first, PAD_MODES["constant"], geometry.win_left, geometry.win_length,
-    ]  # fmt: skip
-    flags = [paired, paired_window, *_ends(geometry), geometry.untrimmed]
-    return _forward_recipe(plan, kind, params, flags, geometry.scale, device, None)
+    total = geometry.rows * geometry.frames
+    head, tail = _ends(geometry)
+    params = StftParams(
+        samples=geometry.reached, row_stride=row_stride, frames=geometry.frames, total_frames=total,
+        hop_length=geometry.hop_length, pad=geometry.first, pad_mode=PAD_MODES["constant"],
+        win_left=geometry.win_left, win_length=geometry.win_length, steps=_steps(plan, total, device),
+        paired_loads=paired and are_paired(geometry.hop_length, geometry.first, row_stride, geometry.rows),
+        paired_window=paired_window, envelope_head=head, envelope_tail=tail, envelope_end=geometry.untrimmed,
+    )  # fmt: skip
+    return _forward_recipe(plan, kind, params, geometry.scale, device, None)
+
+
+def _steps(plan: Plan, frames: int, device: torch.device) -> int:
+    """How many frames each slot takes, of `frames` altogether."""
+    return min(_STEPS_MAX, max(1, frames * plan.lanes // (_WAVES * RESIDENT_THREADS[device.type])))
+
+
+def are_paired(hop_length: int, pad: int, row_stride: int, rows: int) -> bool:
+    """Whether every frame starts where two samples may be read at once, if the first row does."""
+    return hop_length % 2 == 0 and pad % 2 == 0 and (row_stride % 2 == 0 or rows == 1)
 
 
 def _forward_recipe(
-    plan: Plan, kind: Kind, params: list[int], flags: list[int], scale: float, device: torch.device,
-    envelope: torch.Tensor | None,
-) -> Recipe:  # fmt: skip
-    _, row_stride, frames, total, hop_length, offset = params[:6]
-    steps = min(_STEPS_MAX, max(1, total * plan.lanes // (_WAVES * RESIDENT_THREADS[device.type])))
-    groups = -(-total // (plan.frames * steps))
-    # Two samples are read as one float2 where every frame starts on such a boundary.
-    paired, *rest = flags
-    paired = paired and hop_length % 2 == 0 and offset % 2 == 0 and (row_stride % 2 == 0 or total == frames)
-    params = [*params, steps, int(paired), *map(int, rest)]
+    plan: Plan, kind: Kind, params: StftParams, scale: float, device: torch.device, envelope: torch.Tensor | None
+) -> Recipe:
+    groups = -(-params.total_frames // (plan.frames * params.steps))
     args = [
         None, None, stage_twiddles(plan, device), _pair_twiddles(plan, device), envelope, None, params, scale,
     ]  # fmt: skip
@@ -287,12 +294,16 @@ def _istft_recipe(
     plan = inverse_plan(geometry.n_fft, geometry.hop_length)
     begin, end = geometry.first, geometry.first + geometry.length
     runs, run_hops, share = _runs(plan, geometry.rows, geometry.hop_length, begin, end, device)
-    params = [
-        *strides, geometry.frames, geometry.hop_length, geometry.win_left, geometry.win_length, geometry.first,
-        geometry.length, runs, run_hops, _halo(plan.n_fft, geometry.hop_length), begin, end, int(paired_window),
-        *_ends(geometry), geometry.untrimmed, 0, 0, share,
-        _paired_output(geometry.rows, geometry.length, geometry.first),
-    ]  # fmt: skip
+    row_stride, bin_stride, frame_stride = strides
+    head, tail = _ends(geometry)
+    params = IstftParams(
+        row_stride=row_stride, bin_stride=bin_stride, frame_stride=frame_stride, frames=geometry.frames,
+        hop_length=geometry.hop_length, win_left=geometry.win_left, win_length=geometry.win_length,
+        first=geometry.first, length=geometry.length, groups=runs, run_hops=run_hops,
+        halo=_halo(plan.n_fft, geometry.hop_length), runs_begin=begin, runs_end=end, paired_window=paired_window,
+        envelope_head=head, envelope_tail=tail, envelope_end=geometry.untrimmed, pad_mode=0, edges=0, share=share,
+        paired_output=_paired_output(geometry.rows, geometry.length, geometry.first),
+    )  # fmt: skip
     args = [
         None, None, stage_twiddles(plan, device), _pair_twiddles(plan, device), None, None, params, geometry.scale,
     ]  # fmt: skip
@@ -316,23 +327,25 @@ def _stft_adjoint_recipe(
 
 def stft_adjoint_params(
     plan: Plan, geometry: StftGeometry, strides: tuple[int, ...], paired_window: bool, device: torch.device
-) -> tuple[list[int], int, bool]:
-    """(the kernel's integers, threadgroups, and whether samples that lie under no frame stay unwritten)."""
-    samples, offset = geometry.samples, geometry.pad
-    has_edge = offset > 0 and geometry.pad_mode != "constant"
-    begin, end = (2 * offset + 1, samples - 1) if has_edge else (offset, offset + samples)
+) -> tuple[IstftParams, int, bool]:
+    """(the kernel's parameters, threadgroups, and whether samples that lie under no frame stay unwritten)."""
+    n_fft, hop_length, frames = geometry.n_fft, geometry.hop_length, geometry.frames
+    ends = padded_ends(geometry.pad, geometry.samples, geometry.pad_mode, n_fft, hop_length, frames)
+    begin, end = ends.runs_begin, ends.runs_end
     runs, run_hops, share = 0, 1, 1
     if begin < end:
-        runs, run_hops, share = _runs(plan, geometry.rows, geometry.hop_length, begin, end, device)
-    edges = 0 if not has_edge else 1 if samples < 2 * offset + 2 else 2
-    groups = runs + edges
-    params = [
-        *strides, geometry.frames, geometry.hop_length, geometry.win_left, geometry.win_length, offset, samples,
-        groups, run_hops, _halo(plan.n_fft, geometry.hop_length), begin, end, int(paired_window), 0, _FAR, _FAR,
-        PAD_MODES[geometry.pad_mode], edges, share, _paired_output(geometry.rows, samples, offset),
-    ]  # fmt: skip
-    has_gaps = geometry.hop_length > geometry.n_fft and plan.overlap in ("ring", "device")
-    return params, geometry.rows * groups, has_gaps
+        runs, run_hops, share = _runs(plan, geometry.rows, hop_length, begin, end, device)
+    row_stride, bin_stride, frame_stride = strides
+    params = IstftParams(
+        row_stride=row_stride, bin_stride=bin_stride, frame_stride=frame_stride, frames=frames, hop_length=hop_length,
+        win_left=geometry.win_left, win_length=geometry.win_length, first=geometry.pad, length=geometry.samples,
+        groups=runs + ends.edges, run_hops=run_hops, halo=_halo(n_fft, hop_length), runs_begin=begin, runs_end=end,
+        paired_window=paired_window, envelope_head=0, envelope_tail=_FAR, envelope_end=_FAR,
+        pad_mode=PAD_MODES[geometry.pad_mode], edges=ends.edges, share=share,
+        paired_output=_paired_output(geometry.rows, geometry.samples, geometry.pad),
+    )  # fmt: skip
+    has_gaps = hop_length > n_fft and plan.overlap in ("ring", "device")
+    return params, geometry.rows * params.groups, has_gaps
 
 
 def _runs(plan: Plan, rows: int, hop_length: int, begin: int, end: int, device: torch.device) -> tuple[int, int, int]:
@@ -368,17 +381,18 @@ def _ends(geometry: IstftGeometry) -> tuple[int, int]:
     return ends(geometry.n_fft, geometry.hop_length, geometry.frames)
 
 
-def _paired_output(rows: int, length: int, first: int) -> int:
+def _paired_output(rows: int, length: int, first: int) -> bool:
     """Whether even positions of every row are at 8-byte boundaries of the output."""
-    return int(first % 2 == 0 and (length % 2 == 0 or rows == 1))
+    return first % 2 == 0 and (length % 2 == 0 or rows == 1)
 
 
-def _parts(plan: Plan, kind: Kind) -> tuple[str, ...]:
-    return _PARTS[f"{kind.name} in registers" if plan.overlap == "registers" else kind.name]
+def _name(plan: Plan, kind: Kind) -> str:
+    return "msp_istft_registers" if plan.overlap == "registers" else kind.name
 
 
 def _kernel(plan: Plan, kind: Kind, device: torch.device):
-    return dispatch.kernel(kind.name, _parts(plan, kind), plan.defines() + kind.defines(), device.type)
+    name = _name(plan, kind)
+    return dispatch.kernel(name, dispatch.file_of(name), plan.defines() + kind.defines(), device.type)
 
 
 def _pair_twiddles(plan: Plan, device: torch.device) -> torch.Tensor:

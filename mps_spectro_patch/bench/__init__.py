@@ -1,9 +1,17 @@
 """`mps-spectro-patch bench`: this package, torch and peers timed side by side on the device that is there.
 
 cases.py says what is timed, contestants.py by whom, timing.py how; measuring.py does it, the rest shows what came of
-it. Nothing outside of this folder imports it but the command line.
+it. Only the command line and `doctor --tune` use it.
 """
 
 from ..lazy import attach
 
-__getattr__, __dir__, __all__ = attach(__name__, {"": ("tune",), "command": ("run",)})
+__getattr__, __dir__, __all__ = attach(
+    __name__,
+    {
+        "": ("contestants", "sweep", "timing"),
+        "accelerator": ("Accelerator",),
+        "command": ("run_bench",),
+        "progress": ("Progress",),
+    },
+)

@@ -20,7 +20,7 @@ from .contestants import IMPORTED, OURS, Contestant, contestants, why_not
 from .progress import Progress
 
 
-def run(options: argparse.Namespace) -> int:
+def run_bench(options: argparse.Namespace) -> int:
     """0, or 1 if something of ours failed. Raises CommandError for what a person can put right."""
     if options.compare:
         print(compare.table(*map(compare.load, options.compare)))

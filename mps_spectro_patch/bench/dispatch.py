@@ -2,7 +2,7 @@
 
 host: microseconds until the call returns, with nothing waited for, over small inputs. routing: of that, the decision
 which way it goes. launches: kernels and memory operations per call where the profiler tells (CUDA); elsewhere torch's
-operators, and for this package the launches that explain() names.
+operators, and for this package the one launch of a fast call.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from .. import routing
-from ..diagnostics import explain
+from ..reasons import Call, Reason
 from . import front_ends, timing
 from .accelerator import Accelerator
 from .cases import GRADIENTS, ROUND_TRIP, Case
@@ -80,10 +80,7 @@ def _asked(name: str, case: Case, call: Callable[[], None], given: tuple, window
     if name == OURS:
         if case.op not in ("stft", "istft"):
             return None  # docs/mel.md tells; nothing counts them where there is no profiler
-        function = getattr(torch, case.op)
-        extra = {"return_complex": True} if case.op == "stft" else {"length": case.samples}
-        work = explain(function, given[0], case.n_fft, case.hop_length, window=window, **extra).work
-        return None if work is None else work.launches
+        return 1 if isinstance(_decision(case, given, window, accelerator), Call) else None
     if name != TORCH:
         return None
     with _Counting() as counting:
@@ -103,12 +100,16 @@ class _Counting(TorchDispatchMode):
 
 def _routing(case: Case, given: tuple, window: torch.Tensor, accelerator: Accelerator) -> float | None:
     """Microseconds of the decision, for the two functions that are routed."""
+    if case.op not in ("stft", "istft"):
+        return None
+    decide = partial(_decision, case, given, window, accelerator)
+    return min(timeit.repeat(decide, number=200, repeat=5)) / 200 * 1e6
+
+
+def _decision(case: Case, given: tuple, window: torch.Tensor, accelerator: Accelerator) -> Call | Reason:
     options = (case.n_fft, case.hop_length, None, window, True)
     if case.op == "stft":
         arguments = (given[0], *options, "reflect", False, None, True, None)
-    elif case.op == "istft":
-        arguments = (given[0], *options, False, None, case.samples, False)
     else:
-        return None
-    flags = (f"is_{accelerator.place}",)
-    return min(timeit.repeat(lambda: routing.decide(case.op, flags, arguments), number=200, repeat=5)) / 200 * 1e6
+        arguments = (given[0], *options, False, None, case.samples, False)
+    return routing.decide(case.op, (f"is_{accelerator.place}",), arguments)

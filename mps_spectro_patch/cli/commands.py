@@ -47,9 +47,10 @@ def _add_run(commands: argparse._SubParsersAction) -> None:
         "run",
         help="run an unmodified program, accelerated",
         description=text,
-        usage="%(prog)s [options] (script.py | -m module | program) [arguments ...]",
+        usage="%(prog)s [options] (script.py | -m module | -c code | - | program) [arguments ...]",
     )
     run.add_argument("-m", dest="is_module", action="store_true", help="what follows is a module, as after `python -m`")
+    run.add_argument("-c", dest="is_code", action="store_true", help="what follows is code, as after `python -c`")
     run.add_argument("--devices", help="any of mps, cuda, simulator, with commas (default: mps)")
     run.add_argument("--reach", help="attribute, references or dispatcher (default: attribute)")
     run.add_argument("--verify", help="first, always or off (default: first)")
@@ -60,10 +61,19 @@ def _add_run(commands: argparse._SubParsersAction) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from .running import Request, run
+    from .running import Request, run_program
 
-    return run(Request(options.command_line, options.is_module, options.devices, options.reach, options.verify,
-                       options.stats, options.trace))  # fmt: skip
+    request = Request(
+        options.command_line,
+        options.is_module,
+        options.is_code,
+        options.devices,
+        options.reach,
+        options.verify,
+        options.stats,
+        options.trace,
+    )
+    return run_program(request)
 
 
 def _add_status(commands: argparse._SubParsersAction) -> None:
@@ -101,11 +111,11 @@ def _add_doctor(commands: argparse._SubParsersAction) -> None:
 
 
 def _doctor(options: argparse.Namespace) -> int:
-    from ..diagnostics import run, tune
+    from ..diagnostics import run_doctor, run_tuning
 
     if options.tune:
-        return tune(options.device, options.tune == "off")
-    return run(options.device, options.json, options.full)
+        return run_tuning(options.device, options.tune == "off")
+    return run_doctor(options.device, options.json, options.full)
 
 
 def _add_autoload(commands: argparse._SubParsersAction) -> None:
@@ -121,9 +131,9 @@ def _add_autoload(commands: argparse._SubParsersAction) -> None:
 
 
 def _autoload(options: argparse.Namespace) -> int:
-    from ..autoload import run
+    from ..autoload import run_autoload
 
-    return run(options.action)
+    return run_autoload(options.action)
 
 
 def _add_demo(commands: argparse._SubParsersAction) -> None:
@@ -141,9 +151,9 @@ def _add_demo(commands: argparse._SubParsersAction) -> None:
 
 
 def _demo(options: argparse.Namespace) -> int:
-    from .demo import run
+    from .demo import run_demo
 
-    return run(options.audio, options.out, options.device)
+    return run_demo(options.audio, options.out, options.device)
 
 
 def _add_bench(commands: argparse._SubParsersAction) -> None:
@@ -175,6 +185,6 @@ def _add_bench(commands: argparse._SubParsersAction) -> None:
 
 
 def _bench(options: argparse.Namespace) -> int:
-    from ..bench import run
+    from ..bench import run_bench
 
-    return run(options)
+    return run_bench(options)

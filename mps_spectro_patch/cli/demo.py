@@ -47,7 +47,7 @@ EXPECTATION = {
 }
 
 
-def run(audio: Path | None, out: Path, device: str | None) -> int:
+def run_demo(audio: Path | None, out: Path, device: str | None) -> int:
     """The command: 0, or 1 if a kernel failed. Raises CommandError for what a person can put right."""
     audio = audio or AUDIO
     device = device or best_device()

@@ -1,7 +1,7 @@
 """`mps-spectro-patch run [options] PROGRAM arguments`: an unchanged program, accelerated, and what came of it.
 
 The program runs in this process, as Python would have run it. Its child processes inherit the options by environment
-variables; they act on them where the .pth file is installed (autoload.py), and are not in the report.
+variables. They are accelerated where the .pth file is installed (autoload.py), and are not in the report.
 """
 
 from __future__ import annotations
@@ -11,10 +11,12 @@ import os
 import runpy
 import shutil
 import sys
+import sysconfig
 import types
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import CodeType, TracebackType
 
 from .. import startup
 from ..errors import CommandError
@@ -22,10 +24,12 @@ from ..errors import CommandError
 
 @dataclass(frozen=True)
 class Request:
-    """What to run, and how. command: the program's own command line; is_module: as after `python -m`."""
+    """What to run, and how. command: the program's own command line; is_module and is_code: as after `python -m` and
+    `python -c`."""
 
     command: Sequence[str]
     is_module: bool = False
+    is_code: bool = False
     devices: str | None = None
     reach: str | None = None
     verify: str | None = None
@@ -33,29 +37,58 @@ class Request:
     trace: Path | None = None
 
 
-def run(request: Request) -> int:
+def run_program(request: Request) -> int:
     """The command: the program's exit status. Raises CommandError for what a person can put right."""
     if not request.command:
         raise CommandError("what shall be run? A script, -m and a module, or a program on PATH")
     _check_options(request)
-    found = None if request.is_module else _find(request.command[0])
+    is_file = not (request.is_module or request.is_code or request.command[0] == "-")
+    found = _find(request.command[0]) if is_file else ""
+    if request.trace:
+        request = replace(request, trace=request.trace.absolute())  # the program may change the folder
     _set_environment(request)
     if found and not _is_ours_to_run(found):
         if request.stats or request.trace:
             print(f"mps-spectro-patch: {found} is no program of this Python: --stats and --trace cannot look inside",
                   file=sys.stderr)  # fmt: skip
+        elif "python" in os.path.basename(_interpreter(found)):
+            print(f"mps-spectro-patch: {found} is a program of another Python, {_interpreter(found)}: "
+                  "it is accelerated only if this package is installed there", file=sys.stderr)  # fmt: skip
         os.execv(found, [*request.command])
     startup.when_torch_is_imported(then=lambda: _begin(request))
     process = os.getpid()
     try:
-        if request.is_module:
-            _run_module(*request.command)
-        else:
-            _run_script(found, request.command[1:])
+        return _run_as_python_does(request, found)
     finally:
         if os.getpid() == process:  # a fork of the program may come by here, too
             _end(request)
+
+
+def _run_as_python_does(request: Request, found: str) -> int:
+    """An exception that the program does not catch is shown as `python` shows it, without our functions."""
+    first, arguments = request.command[0], request.command[1:]
+    try:
+        if request.is_module:
+            _run_module(first, *arguments)
+        elif request.is_code:
+            _run_code(compile(first, "<string>", "exec", dont_inherit=True), "-c", arguments)
+        elif first == "-":
+            _run_code(compile(sys.stdin.buffer.read(), "<stdin>", "exec", dont_inherit=True), "-", arguments)
+        else:
+            _run_file(found, arguments)
+    except (SystemExit, KeyboardInterrupt, CommandError):
+        raise
+    except BaseException as error:
+        error = error.with_traceback(_without_ours(error.__traceback__))
+        sys.excepthook(type(error), error, error.__traceback__)
+        return 1
     return 0
+
+
+def _without_ours(traceback: TracebackType | None) -> TracebackType | None:
+    while traceback is not None and traceback.tb_frame.f_globals is globals():
+        traceback = traceback.tb_next
+    return traceback
 
 
 def _check_options(request: Request) -> None:
@@ -76,9 +109,11 @@ def _set_environment(request: Request) -> None:
 
 
 def _find(name: str) -> str:
+    """The file of that name, or the program: one of this Python before those on PATH, which may be another's."""
     if os.path.exists(name):
         return name
-    found = shutil.which(name)
+    folders = [os.path.dirname(sys.executable), sysconfig.get_path("scripts")]
+    found = shutil.which(name, path=os.pathsep.join(folders)) or shutil.which(name)
     if found is None:
         raise CommandError(f"{name}: no such file, and no such program on PATH")
     return found
@@ -86,21 +121,29 @@ def _find(name: str) -> str:
 
 def _is_ours_to_run(path: str) -> bool:
     """Whether this very Python would run it: a script, or a program that was installed beside this interpreter."""
-    if os.path.isdir(path) or path.endswith((".py", ".pyw", ".pyz")):
+    if os.path.isdir(path) or path.endswith((".py", ".pyw", ".pyz", ".pyc")):
         return True
+    interpreter = _interpreter(path)
+    if not interpreter:
+        return not os.access(path, os.X_OK)
+    if interpreter == "/usr/bin/env python":
+        return True
+    return "python" in os.path.basename(interpreter) and os.path.dirname(interpreter) == os.path.dirname(sys.executable)
+
+
+def _interpreter(path: str) -> str:
+    """What the first line of a program names, or nothing."""
     with open(path, "rb") as file:
         first = file.readline(512)
-    if not first.startswith(b"#!"):
-        return not os.access(path, os.X_OK)
-    interpreter = first[2:].split()[0].decode(errors="replace") if first[2:].split() else ""
-    if interpreter.endswith("/env"):
-        return b"python" in first
-    return "python" in os.path.basename(interpreter) and os.path.dirname(interpreter) == os.path.dirname(sys.executable)
+    words = first[2:].split() if first.startswith(b"#!") else []
+    if words and words[0].endswith(b"/env"):
+        return "/usr/bin/env python" if b"python" in first else "/usr/bin/env"
+    return words[0].decode(errors="replace") if words else ""
 
 
 def _run_module(name: str, *arguments: str) -> None:
     sys.argv = [name, *arguments]
-    sys.path[0] = os.getcwd()
+    _put_first_on_path(os.getcwd())
     try:
         runpy.run_module(name, run_name="__main__", alter_sys=True)
     except ImportError as error:
@@ -109,23 +152,44 @@ def _run_module(name: str, *arguments: str) -> None:
         raise
 
 
-def _run_script(path: str, arguments: Sequence[str]) -> None:
-    sys.argv = [path, *arguments]
+def _run_file(path: str, arguments: Sequence[str]) -> None:
     if os.path.isdir(path) or path.endswith(".pyz"):
+        sys.argv = [path, *arguments]
+        _put_first_on_path(None)  # runpy adds the folder
         runpy.run_path(path, run_name="__main__")
         return
-    sys.path[0] = os.path.dirname(os.path.abspath(path))
+    file = os.path.abspath(path)
+    loader: importlib.machinery.SourceFileLoader | importlib.machinery.SourcelessFileLoader
     try:
-        code = Path(path).read_bytes()
+        if path.endswith(".pyc"):
+            loader = importlib.machinery.SourcelessFileLoader("__main__", file)
+            code = loader.get_code("__main__")
+        else:
+            loader = importlib.machinery.SourceFileLoader("__main__", file)
+            code = compile(Path(file).read_bytes(), file, "exec", dont_inherit=True)
     except OSError as error:
         raise CommandError(f"cannot read {path}: {error.strerror}") from None
-    # In a module that stays: what the program leaves behind (threads, exit handlers, pickles) still finds its names.
+    _run_code(code, path, arguments, loader)
+
+
+def _run_code(code: CodeType, name: str, arguments: Sequence[str], loader=None) -> None:
+    """In a module that stays: threads, exit handlers and pickles that the program leaves still find its names."""
+    sys.argv = [name, *arguments]
+    _put_first_on_path(os.path.dirname(os.path.realpath(loader.path)) if loader else "")
     module = types.ModuleType("__main__")
-    module.__file__, module.__builtins__ = path, __builtins__
-    module.__loader__ = importlib.machinery.SourceFileLoader("__main__", path)
+    module.__builtins__ = __builtins__
+    if loader or name == "-":
+        module.__file__ = loader.path if loader else code.co_filename
+    module.__loader__ = loader or importlib.machinery.BuiltinImporter
     module.__spec__ = module.__package__ = None
     sys.modules["__main__"] = module
-    exec(compile(code, path, "exec", dont_inherit=True), module.__dict__)
+    exec(code, module.__dict__)
+
+
+def _put_first_on_path(folder: str | None) -> None:
+    """In place of what Python put there for us; with PYTHONSAFEPATH it puts nothing there."""
+    if not getattr(sys.flags, "safe_path", False):
+        sys.path[:1] = [] if folder is None else [folder]
 
 
 def _begin(request: Request) -> None:

@@ -1,8 +1,7 @@
 """`mps-spectro-patch doctor`: is everything well here? Ends in one line, healthy or exactly what is wrong.
 
-Collects what diagnostics/doctor_kernels.py and diagnostics/doctor_front_ends.py find about the device, and what the
-environment is. The JSON is for
-bug reports.
+Collects what doctor_kernels.py and doctor_front_ends.py find about the device, and what the environment is. The JSON is
+for bug reports.
 """
 
 from __future__ import annotations
@@ -23,12 +22,12 @@ from ..execution import best_device, check_device, tuning
 from ..patching import disable, enable
 from . import doctor_front_ends, doctor_kernels
 from .doctor_kernels import Finding
-from .reporting import status
+from .patch_status import status
 
 REPORT = "mps-spectro-patch doctor --json"
 
 
-def run(device: str | None = None, as_json: bool = False, full: bool = False) -> int:
+def run_doctor(device: str | None = None, as_json: bool = False, full: bool = False) -> int:
     """The command: 0 if healthy, else 1."""
     device = device or best_device()
     with tuning.ignored():  # what is checked is the kernels, for small calls, too
@@ -41,13 +40,13 @@ def run(device: str | None = None, as_json: bool = False, full: bool = False) ->
     return 1 if wrong else 0
 
 
-def tune(device: str | None, forget: bool) -> int:
+def run_tuning(device: str | None, forget: bool) -> int:
     """`--tune`: measures and keeps the rule of which calls go to torch, or forgets it."""
-    from ..bench import tune as rule
+    from . import doctor_tuning
 
     device = device or best_device()
     check_device(device)
-    for finding in rule.forget(device) if forget else rule.run(device):
+    for finding in doctor_tuning.forget_rule(device) if forget else doctor_tuning.measure_rule(device):
         print(_line(finding))
     return 0
 
@@ -156,10 +155,11 @@ def patches() -> Iterator[Finding]:
 
 def projects() -> Iterator[Finding]:
     """Installed projects against the versions that were tested."""
-    known = dict(compat.TESTED)
-    for project in map(compat.load, compat.NAMES):
-        if project.distribution and project.tested:
-            known[project.distribution] = project.tested
+    known = {
+        project.distribution: project.tested
+        for project in map(compat.load, compat.NAMES)
+        if project.distribution and project.tested
+    }
     for name, (least, below) in sorted(known.items()):
         version = _version(name)
         if version is not None:

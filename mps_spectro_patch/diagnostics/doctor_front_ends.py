@@ -36,9 +36,9 @@ def sources(full: bool) -> Iterator[tuple[str, str, str, int]]:
             for kind, (gradient, used) in kinds.items():
                 name, defines, plan = features.launched(n_fft, bands, gradient, used=used)
                 label = f"features n_fft={n_fft} bands={bands}{kind}"
-                yield label, name, dispatch.source(features._PARTS[name], defines), plan.threads
-    for name in ("msp_decibels", "msp_limit", "msp_standardise"):
-        yield name, name, dispatch.source(feature_passes._PARTS, ""), feature_passes._THREADS
+                yield label, name, dispatch.source(dispatch.file_of(name), defines), plan.threads
+    for name in feature_passes.KERNELS:
+        yield name, name, dispatch.source(feature_passes.FILE, ""), feature_passes.THREADS
 
 
 def are_right(device: str, full: bool) -> Iterator[Finding]:

@@ -134,10 +134,10 @@ def sources(full: bool) -> Iterator[tuple[str, str, str, int]]:
             sample = torch.complex64 if complex_valued else torch.float32
             for inverse in (False, True):
                 how = fft.transform(n_fft, complex_valued, inverse)
-                kind = any_size.Kind("msp_general_stft", how.bluestein, how.packed, complex_valued, sample)
+                kind = any_size.Kind("msp_any_stft", how.bluestein, how.packed, complex_valued, sample)
                 if inverse:
                     kind = any_size.Kind(
-                        "msp_general_istft", how.bluestein, how.packed, complex_valued, complex_output=complex_valued
+                        "msp_any_istft", how.bluestein, how.packed, complex_valued, complex_output=complex_valued
                     )
                 source = any_size.kernel_source(n_fft, complex_valued, kind)
                 yield f"general {kind} n_fft={n_fft}", kind.name, source, how.plan.threads

@@ -1,45 +1,41 @@
-"""Patches of classes that are known by their look, wherever they are: copies of one class live in many projects, under
-any module name, and may be loaded from a file that no import hook sees.
+"""Patches classes that are recognised by their structure. One class is copied into many projects, under any module
+name, and may be loaded from a file that no import hook sees.
 
-They are found among the imported modules when their group is wanted, and later when a method of theirs first calls
+They are found among the imported modules when their group is wanted, and later when one of their methods first calls
 torch.stft on an accelerated device.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from types import FrameType
 from typing import NamedTuple
 
+from ..compat import ClassHook
 from ..execution import call_sites
 from ..options import logger
 from . import hooks
 
 
-class Lookalike(NamedTuple):
-    """Classes of this name that `recognises` knows: their `attribute` is patched by `make`, as in patching/hooks.py."""
-
+class _Declared(NamedTuple):
     group: str
-    class_name: str
-    attribute: str
-    make: hooks.Maker
-    recognises: Callable[[type], bool]
+    hook: ClassHook
 
 
-_declared: dict[Lookalike, None] = {}
+_declared: dict[_Declared, None] = {}
 
 
-def declare(lookalike: Lookalike) -> None:
-    _declared[lookalike] = None
+def declare(group: str, hook: ClassHook) -> None:
+    _declared[_Declared(group, hook)] = None
 
 
-def want() -> None:
-    """Patches the classes that are there, of the groups that extras.want() was told, and waits for others to show."""
+def apply_groups() -> None:
+    """Patches the classes that are imported, of the groups that hooks.apply_groups() was told, and waits for others."""
     wanted = [one for one in _declared if hooks.is_wanted(one.group)]
     call_sites.observer = _look_at_caller if wanted else None
     if wanted:
-        for cls in _imported({one.class_name for one in wanted}):
+        for cls in _imported({one.hook.class_name for one in wanted}):
             _look_at(cls)
 
 
@@ -63,11 +59,11 @@ def _look_at_caller(frame: FrameType) -> None:
 
 
 def _look_at(cls: type) -> None:
-    for one in list(_declared):
-        if cls.__name__ == one.class_name and hooks.is_wanted(one.group):
+    for group, hook in list(_declared):
+        if cls.__name__ == hook.class_name and hooks.is_wanted(group):
             try:
-                if one.recognises(cls):
-                    name = f"{cls.__qualname__}.{one.attribute}"
-                    hooks.apply_when_imported(hooks.declare(one.group, cls.__module__, name, one.make, owner=cls))
+                if hook.recognises(cls):
+                    name = f"{cls.__qualname__}.{hook.attribute}"
+                    hooks.apply_when_imported(hooks.declare(group, cls.__module__, name, hook.make, owner=cls))
             except Exception as error:  # somebody else's class: whatever it does, the program goes on
                 logger.warning("%s.%s could not be patched: %r", cls.__module__, cls.__qualname__, error)

@@ -23,7 +23,7 @@ class Reference(NamedTuple):
         return f"{self.module}.{self.name}"
 
 
-def to(*functions: Callable) -> list[Reference]:
+def bound_to(*functions: Callable) -> list[Reference]:
     """Every module-level name outside of torch and this package that is bound to one of the functions."""
     return [
         Reference(module, name, value)
@@ -35,7 +35,7 @@ def to(*functions: Callable) -> list[Reference]:
 
 def replace(original: Callable, ours: Callable) -> list[Reference]:
     """Binds every name that is bound to `original` to `ours`. Returns what was replaced."""
-    found = to(original)
+    found = bound_to(original)
     for reference in found:
         _bind(reference, original, ours)
     return found
@@ -44,7 +44,7 @@ def replace(original: Callable, ours: Callable) -> list[Reference]:
 def restore(original: Callable, ours: Callable) -> list[Reference]:
     """The reverse, also for names that were bound to `ours` by the modules themselves, meanwhile. By identity: names
     that are bound to something else by now are left alone."""
-    found = to(ours)
+    found = bound_to(ours)
     for reference in found:
         _bind(reference, ours, original)
     return found

@@ -87,16 +87,16 @@ def enable(
         on_error=on_error,
         on_fallback=on_fallback,
     )
-    _check(options)
+    _declare_projects(options)
     with _lock:
         runner.load_operators()  # before anything changes: this may fail
         if "mps" in options.devices:
             from ..execution import selftest  # with all the kernels, which importing the package does not load
 
             selftest.first(options)
-        _follow_rule(again=True)
+        _apply_tuning(again=True)
         _holders[_PROCESS] = _Holder(options, 1)
-        _apply()
+        _apply_patches()
         active.process = options
         layers.settle()
         return _patched(options)
@@ -120,7 +120,7 @@ def disable() -> None:
         active.process = None
         layers.settle()
         _holders.pop(_PROCESS, None)
-        _apply()
+        _apply_patches()
 
 
 def is_enabled() -> bool:
@@ -141,13 +141,13 @@ def is_enabled() -> bool:
 
 def hold(owner: active.Owner, options: Options) -> None:
     """Keeps patched what `options` want until as many let_go(owner)."""
-    _check(options)
+    _declare_projects(options)
     with _lock:
         runner.load_operators()  # before anything changes: this may fail
-        _follow_rule()
+        _apply_tuning()
         count = _holders[owner].count if owner in _holders else 0
         _holders[owner] = _Holder(options, count + 1)
-        _apply()
+        _apply_patches()
 
 
 def let_go(owner: active.Owner) -> None:
@@ -155,7 +155,7 @@ def let_go(owner: active.Owner) -> None:
         held = _holders.pop(owner)
         if held.count > 1:
             _holders[owner] = _Holder(held.options, held.count - 1)
-        _apply()
+        _apply_patches()
 
 
 def is_held(op: str) -> bool:
@@ -173,7 +173,7 @@ def early_references(ops: Iterable[str] = OPS) -> list[str]:
         ops = [op for op in ops if not any(op in holder.options.dispatcher_ops for holder in _holders.values())]
     below = [layer.original for layer in layers.layers() if layer.op in ops]
     own = [{"stft": torch.functional.stft, "istft": torch._VF.istft}[op] for op in ops]
-    return [str(reference) for reference in early_names.to(*own, *below)]
+    return [str(reference) for reference in early_names.bound_to(*own, *below)]
 
 
 class _Holder(NamedTuple):
@@ -187,24 +187,21 @@ _replaced: set[str] = set()  # ops whose early references are ours now
 _lock = threading.RLock()
 
 
-def _check(options: Options) -> None:
-    if options.torchaudio:
-        from . import torchaudio_hooks  # only a program that asks for it pays for it
+def _declare_projects(options: Options) -> None:
+    wanted = (*options.projects, *(("torchaudio",) if options.torchaudio else ()))
+    if wanted:
+        from . import projects  # only a program that asks for it pays for it
 
-        torchaudio_hooks.declare()
-    if options.projects:
-        from . import projects  # likewise
-
-        projects.declare(options.projects)
+        projects.declare(wanted)
 
 
-def _follow_rule(again: bool = False) -> None:
+def _apply_tuning(again: bool = False) -> None:
     from ..execution import tuning  # nothing of it is needed before something is enabled
 
     tuning.apply(again)
 
 
-def _apply() -> None:
+def _apply_patches() -> None:
     """Patches what is held, and nothing else."""
     held = [holder.options for holder in _holders.values()]
     _restore_references({op for op in _replaced if not _wants_references(held, op)})
@@ -218,10 +215,10 @@ def _apply() -> None:
                 early_names.replace(layer.original, layer.function)
             _replaced.add(op)
     _register({(op, kind) for options in held for op in options.dispatcher_ops for kind in options.device_types})
-    hooks.want({group for options in held for group in options.groups})
+    hooks.apply_groups({group for options in held for group in options.groups})
     for name in ("class_hooks", "module_aliases"):
         if f"{__package__}.{name}" in sys.modules:
-            sys.modules[f"{__package__}.{name}"].want()
+            sys.modules[f"{__package__}.{name}"].apply_groups()
 
 
 def _wants_references(held: list[Options], op: str) -> bool:
@@ -240,25 +237,25 @@ def _active_layers(op: str) -> list[layers.Layer]:
 
 
 def _register(wanted: set[tuple[str, str]]) -> None:
-    global _dispatcher
-    if _dispatcher is None and not wanted:
+    global _operators
+    if _operators is None and not wanted:
         return  # most programs never need it
-    if _dispatcher is None:
-        from . import torch_operators as _dispatcher
-    _dispatcher.register(wanted)
+    if _operators is None:
+        from . import torch_operators as _operators
+    _operators.register(wanted)
 
 
-_dispatcher = None  # patching/torch_operators.py, once something was registered: it needs the operators
+_operators = None  # patching/torch_operators.py, once something was registered: it needs the operators
 
 
 def registered() -> list[str]:
     """What is registered on torch's operators, in words."""
-    return _dispatcher.registered() if _dispatcher else []
+    return _operators.registered() if _operators else []
 
 
 def project_states() -> dict[str, str]:
     """What became of each project of compat that is wanted."""
-    return sys.modules[f"{__package__}.projects"].state() if f"{__package__}.projects" in sys.modules else {}
+    return sys.modules[f"{__package__}.projects"].states() if f"{__package__}.projects" in sys.modules else {}
 
 
 def _patched(options: Options) -> Patched:
@@ -268,7 +265,7 @@ def _patched(options: Options) -> Patched:
         str(reference)
         for op in _replaced
         for layer in _active_layers(op)
-        for reference in early_names.to(layer.function)
+        for reference in early_names.bound_to(layer.function)
     ]
     patched += names
     if options.reach != "dispatcher":
@@ -276,7 +273,7 @@ def _patched(options: Options) -> Patched:
         if options.reach == "attribute":
             why += '; reach="references" replaces such names'
         skipped += [(name, why) for name in early_references(options.ops)]
-    for what, state in hooks.state("torchaudio").items():
+    for what, state in hooks.states("torchaudio").items():
         if state == "patched":
             patched.append(what)
         else:

@@ -29,8 +29,8 @@ def declare(group: str, name: str, names: dict[str, str]) -> None:
     _declared[name] = _Alias(group, names)
 
 
-def want() -> None:
-    """Gives the modules of the groups that extras.want() was told, and takes back those of others."""
+def apply_groups() -> None:
+    """Offers the modules of the groups that hooks.apply_groups() was told, and removes those of others."""
     for name in [name for name in _given if not _is_wanted(name)]:
         module = _given.pop(name)
         if sys.modules.get(name) is module:
@@ -41,7 +41,7 @@ def want() -> None:
         sys.meta_path.append(_Finder())  # the last again: others may have been added since
 
 
-def state(group: str) -> dict[str, str]:
+def states(group: str) -> dict[str, str]:
     """ "import name" -> "patched", or why not, of each that is wanted and is not within another."""
     return {
         f"import {name}": "not needed: it is installed" if _is_installed(name) else "patched"

@@ -6,15 +6,15 @@ wrapt keeps the hooks. It is imported only here, when a hook is needed: that tak
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from types import ModuleType
 
 from ..options import logger
 
-_awaited: set[tuple[str, str]] = set()  # wrapt cannot take a hook back, so none is given twice
+_awaited: set[tuple[str, Hashable]] = set()  # wrapt cannot take a hook back, so none is given twice
 
 
-def when_imported(name: str, action: Callable[[ModuleType], object], key: str) -> None:
+def when_imported(name: str, action: Callable[[ModuleType], object], key: Hashable) -> None:
     """Calls action(module) now if module `name` is imported, else once it is. A second call of the same (name, key)
     while the first still waits does nothing. Exceptions of `action` are logged: raised in a hook, they would make the
     import fail for the program."""

@@ -1,4 +1,4 @@
-"""What of compat is wanted: declares the hooks of its projects, and says in a line each what became of them."""
+"""The projects of compat: declares their hooks, and says in a line each what became of them."""
 
 from __future__ import annotations
 
@@ -8,34 +8,38 @@ from .. import compat
 from ..compat import Alias, Hook, Project
 from . import class_hooks, hooks, module_aliases
 
-_declared: set[str] = set()
-
-
-def group(name: str) -> str:
-    """The group in patching/hooks.py of a project."""
-    return f"compat.{name}"
+_declared: dict[str, Project] = {}
 
 
 def declare(names: Iterable[str]) -> None:
-    """Twice is once."""
+    """Declaring a project twice has no further effect."""
     for name in names:
-        _declared.add(name)
-        for hook in compat.load(name).hooks:
+        project = _declared[name] = compat.load(name)
+        for hook in project.hooks:
             if isinstance(hook, Hook):
-                hooks.declare(group(name), hook.module, hook.attribute, hook.make, hook.fits, concerns=hook.concerns)
+                hooks.declare(
+                    project.group, hook.module, hook.attribute, hook.make, hook.lacks, applies_to=hook.applies_to
+                )
             elif isinstance(hook, Alias):
-                module_aliases.declare(group(name), *hook)
+                module_aliases.declare(project.group, *hook)
             else:
-                class_hooks.declare(class_hooks.Lookalike(group(name), *hook))
+                class_hooks.declare(project.group, hook)
 
 
-def state() -> dict[str, str]:
-    """Project -> "applied: ...", "waits for its import", "not installed", or why it is installed and not patched."""
-    return {name: _state(compat.load(name)) for name in sorted(_declared) if hooks.is_wanted(group(name))}
+def states() -> dict[str, str]:
+    """Project -> "applied: ...", "waits for its import", "not installed", or why it is installed and not patched.
+
+    Only those that the option `compat` asks for: the functions of the others are told one by one, by hooks.states().
+    """
+    return {
+        name: _state(project)
+        for name, project in sorted(_declared.items())
+        if not project.has_own_option and hooks.is_wanted(project.group)
+    }
 
 
 def _state(project: Project) -> str:
-    states = {**hooks.state(group(project.name)), **module_aliases.state(group(project.name))}
+    states = {**hooks.states(project.group), **module_aliases.states(project.group)}
     applied = [what for what, state in states.items() if state == "patched"]
     refused = {what: state.removeprefix("not patched: ") for what, state in states.items() if ": unknown" in state}
     version = project.version()

@@ -10,9 +10,10 @@ import pytest
 import torch
 
 import mps_spectro_patch as msp
-from mps_spectro_patch.bench import sweep, timing, tune
+from mps_spectro_patch.bench import sweep, timing
 from mps_spectro_patch.bench.cases import Case
 from mps_spectro_patch.cli import commands
+from mps_spectro_patch.diagnostics import doctor_tuning
 from mps_spectro_patch.execution import call_sites, tuning
 from mps_spectro_patch.reasons import Reason
 from mps_spectro_patch.routing import decision
@@ -48,7 +49,7 @@ def row(n_fft: int, frames: int, below: str = "") -> dict:
     ],
 )  # fmt: skip
 def test_the_rule_is_the_least_work_that_is_worth_a_kernel(rows, least):
-    assert tune.least_work(rows) == least
+    assert doctor_tuning.least_work(rows) == least
 
 
 def test_the_sweep_goes_from_one_frame_to_100_mb():
@@ -284,5 +285,5 @@ def test_doctor_checks_the_kernels_whatever_the_rule(tuned, device_name, monkeyp
     for name in ("compiles", "is_fast"):
         monkeypatch.setattr(doctor_kernels, name, lambda *_: iter(()))
     monkeypatch.setattr(doctor_kernels, "is_right", lambda *_: seen.append(decision._least_work) or iter(()))
-    assert doctor.run(device_name) == 0
+    assert doctor.run_doctor(device_name) == 0
     assert seen == [None] and decision._least_work is not None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+import types
 
 import pytest
 import torch
@@ -195,7 +197,10 @@ def test_the_projects_of_compat_are_among_them(run, only, monkeypatch):
 @pytest.mark.parametrize(("tested", "words"), [(("0.1", "99"), ", tested"), (("98", "99"), "not tested (from 98")])
 def test_installed_projects_are_compared_with_the_versions_that_were_tested(tested, words, run, only, monkeypatch):
     only()
-    monkeypatch.setattr(compat, "TESTED", {"pytest": tested, "not-installed": ("1", "2")})
+    for name, versions in (("pytest", tested), ("not-installed", ("1", "2"))):
+        project = compat.Project(name, (), distribution=name, tested=versions)
+        monkeypatch.setitem(sys.modules, f"{compat.__name__}.{name}", types.SimpleNamespace(PROJECT=project))
+    monkeypatch.setattr(compat, "NAMES", (*compat.NAMES, "pytest", "not-installed"))
     code, output = run()
     assert code == 0 and f"pytest: {pytest.__version__}" in output and words in output
     assert "not-installed" not in output

@@ -38,8 +38,8 @@ def test_every_file_of_a_mapped_folder_is_in_the_wheel(wheel, part):
 @pytest.mark.parametrize(
     "name",
     [
-        "kernels/metal/stft.metal",
-        "kernels/metal/istft.metal",
+        "kernels/metal/kernels/stft.metal",
+        "kernels/metal/fft/stockham.metal",
         "bench/seed_approach.metal",
         "kernels/compilers/cxx/metal_stdlib",
         "kernels/compilers/cxx/simulator.cpp",

@@ -5,19 +5,22 @@ from __future__ import annotations
 import ast
 import json
 import os
+import py_compile
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from mps_spectro_patch.cli import commands
+from mps_spectro_patch.cli import commands, running
 
 SEES = """
 import sys, os
 def annotated(x: undefined_unless_annotations_are_inherited = None): pass
 if __name__ == "__main__":
-    print([sys.argv, __name__, os.path.basename(__file__), __spec__ and __spec__.name, sys.path[0]])
+    os.chdir("/")
+    file = globals().get("__file__")
+    print([sys.argv, __name__, file, file and os.path.exists(file), __spec__ and __spec__.name, sys.path[:2]])
     sys.exit(7)
 """
 PROGRAM = """
@@ -43,9 +46,11 @@ atexit.register(lambda: print("left", Mine.__name__))
 def run(tmp_path):
     """Runs the command in a new process; returns its result."""
 
-    def run(*arguments: object, **variables: str) -> subprocess.CompletedProcess:
+    def run(*arguments: object, stdin: str | None = None, **variables: str) -> subprocess.CompletedProcess:
         command = [sys.executable, "-m", "mps_spectro_patch", "run", *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env={**os.environ, **variables})
+        return subprocess.run(
+            command, capture_output=True, text=True, cwd=tmp_path, input=stdin, env={**os.environ, **variables}
+        )
 
     return run
 
@@ -55,14 +60,29 @@ def write(path: Path, text: str) -> Path:
     return path
 
 
-@pytest.mark.parametrize("kind", ["script", "module", "program", "folder"])
-def test_a_program_sees_what_it_sees_under_python(kind, run, tmp_path):
+@pytest.mark.parametrize("safe", ["", "1"])
+@pytest.mark.parametrize(
+    "kind", ["script", "relative", "link", "compiled", "module", "code", "stdin", "program", "folder"]
+)
+def test_a_program_sees_what_it_sees_under_python(kind, safe, run, tmp_path):
     text = SEES.replace("undefined_unless_annotations_are_inherited", "int")
     folder = tmp_path / "bin"
     folder.mkdir()
     arguments = ["--stats", "-m", "--devices"]
     if kind == "script":
         command = [write(folder / "sees.py", text)]
+    elif kind == "relative":
+        command = [write(folder / "sees.py", text).relative_to(tmp_path)]
+    elif kind == "link":
+        (tmp_path / "link.py").symlink_to(write(folder / "sees.py", text))
+        command = ["link.py"]
+    elif kind == "compiled":
+        py_compile.compile(str(write(folder / "sees.py", text)), str(folder / "sees.pyc"))
+        command = [folder / "sees.pyc"]
+    elif kind == "code":
+        command = ["-c", text]
+    elif kind == "stdin":
+        command = ["-"]
     elif kind == "module":
         write(tmp_path / "sees.py", text)
         command = ["-m", "sees"]
@@ -73,16 +93,66 @@ def test_a_program_sees_what_it_sees_under_python(kind, run, tmp_path):
         program = write(folder / "sees", f"#!{sys.executable}\n{text}")
         program.chmod(0o755)
         command = ["sees"]
-    result = run(*command, *arguments, PATH=f"{folder}{os.pathsep}{os.environ['PATH']}")
+    given = text if kind == "stdin" else None
+    variables = {"PATH": f"{folder}{os.pathsep}{os.environ['PATH']}", "PYTHONSAFEPATH": safe}
+    if safe and kind == "module":
+        variables["PYTHONPATH"] = str(tmp_path)
+    result = run(*command, *arguments, stdin=given, **variables)
     python = [folder / "sees"] if kind == "program" else command
     expected = subprocess.run([sys.executable, *map(str, python), *arguments], cwd=tmp_path, capture_output=True,
-                              text=True)  # fmt: skip
+                              text=True, input=given, env={**os.environ, **variables})  # fmt: skip
     assert (result.stdout, result.returncode, result.stderr) == (expected.stdout, 7, ""), (result, expected)
 
 
 def test_annotations_are_not_inherited_from_us_and_errors_are_the_programs(run, tmp_path):
     result = run(write(tmp_path / "sees.py", SEES))
     assert result.returncode == 1 and "NameError: name 'undefined_unless" in result.stderr
+
+
+FAILS = """
+import sys
+def inner():
+    raise ValueError("of the program")
+try:
+    inner()
+except ValueError:
+    pass
+{hook}
+inner()
+"""
+
+
+@pytest.mark.parametrize("hook", ["", "sys.excepthook = lambda kind, error, tb: print(tb.tb_frame.f_code.co_filename)"])
+@pytest.mark.parametrize("kind", ["script", "module", "code", "broken"])
+def test_an_error_is_shown_as_python_shows_it(kind, hook, run, tmp_path):
+    text = FAILS.format(hook=hook) if kind != "broken" else "x = = 1"
+    file = write(tmp_path / "fails.py", text)
+    command = {"module": ["-m", "fails"], "code": ["-c", text]}.get(kind, [str(file)])
+    result = run(*command)
+    expected = subprocess.run([sys.executable, *command], cwd=tmp_path, capture_output=True, text=True)
+    assert (result.returncode, result.stdout) == (1, expected.stdout)
+    if kind == "module":  # Python goes through runpy as well, by another door
+        assert "mps_spectro_patch" not in result.stderr and result.stderr[-200:] == expected.stderr[-200:]
+    else:
+        assert result.stderr == expected.stderr
+
+
+def test_a_program_of_this_python_comes_before_anothers(tmp_path, monkeypatch):
+    for folder in ("this", "other"):
+        (tmp_path / folder).mkdir()
+        write(tmp_path / folder / "tool", f"#!/opt/{folder}/bin/python\n").chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "this" / "python"))
+    monkeypatch.setenv("PATH", str(tmp_path / "other"))
+    assert running._find("tool") == str(tmp_path / "this" / "tool")
+
+
+def test_a_program_of_another_python_says_so(run, tmp_path):
+    other = tmp_path / "python-of-others"
+    other.symlink_to("/bin/cat")
+    program = write(tmp_path / "theirs", f"#!{other}\n")
+    program.chmod(0o755)
+    result = run(program)
+    assert result.stdout.startswith("#!") and f"another Python, {other}" in result.stderr
 
 
 def test_torch_is_not_imported_for_it(run, tmp_path):
@@ -140,6 +210,13 @@ def test_what_a_person_can_put_right_is_a_sentence_and_exit_status_2(arguments, 
 def test_a_trace_that_cannot_be_written_does_not_hide_the_programs_end(run, tmp_path):
     result = run("--trace", tmp_path / "no" / "folder", write(tmp_path / "a.py", "import torch; raise SystemExit(5)"))
     assert result.returncode == 5 and "cannot write" in result.stderr
+
+
+def test_a_trace_is_written_where_it_was_asked_for_whatever_the_program_does(run, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    program = write(tmp_path / "a.py", "import os, torch; os.chdir('elsewhere')")
+    assert run("--trace", "trace.json", program).returncode == 0
+    assert (tmp_path / "trace.json").exists()
 
 
 def test_status_tells_the_patch_and_the_autoload(capsys):

@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from mps_spectro_patch.kernels.launch.params import Params
+
 from .signatures import Buffer, Signature
 
 _FLOAT2 = "float __attribute__((ext_vector_type(2)))"
@@ -56,6 +58,10 @@ def _argument(buffer: Buffer, value: Any, cast: str) -> str:
         if value.is_conj() or value.is_neg():
             return "a tensor whose conjugate or negative bit is not seen by a kernel"
         return ""
+    if isinstance(value, Params):
+        if tuple(value.members().items()) != buffer.members:
+            return f"{type(value).__name__} with the members {value.members()}, declared as {buffer.members}"
+        value = value.packed()
     is_list = isinstance(value, (list, tuple))
     first = value[0] if is_list and value else value
     if is_list and not value or not isinstance(first, (int, float)):
@@ -66,12 +72,14 @@ def _argument(buffer: Buffer, value: Any, cast: str) -> str:
         return "a bool, which is passed as a 64-bit integer: say int()"
     if buffer.space != "constant":
         return f"inline data, declared as {declared}"
-    if is_list == buffer.reference:
+    if is_list == (buffer.reference and not buffer.members):
         return f"a {'list' if is_list else 'number'}, declared as {declared}"
     passed = _CASTS.get(cast, "?") if cast else "float" if isinstance(first, float) else "long"
-    if passed != buffer.type:
-        return f"passed as {passed}, declared as {declared}"
     count = len(value) if is_list else 1
+    if buffer.members and (count != len(buffer.members) or any(type != passed for _, type in buffer.members)):
+        return f"{count} numbers are passed as {passed}, declared as {declared} with the members {buffer.members}"
+    if not buffer.members and passed != buffer.type:
+        return f"passed as {passed}, declared as {declared}"
     if is_list and count < buffer.reads:
         return f"{count} numbers are passed, {buffer.reads} are read"
     if count * _SIZES[passed] > MAX_INLINE:

@@ -22,25 +22,25 @@ import pytest
 import torch
 
 from mps_spectro_patch.kernels.launch import dispatch
+from mps_spectro_patch.kernels.launch.params import Params
 from mps_spectro_patch.kernels.plans import fft
 
 KERNELS = Path(dispatch.__file__).parent
-_PLAN_DEFINES = {line.split()[1] for line in fft.stft_plan(16).defines().splitlines()}
 
 sites: set[str] = set()  # "kernels/launch/smooth_size.py:163", where a launch was made
-_sources: dict[int, tuple[Any, str, tuple[str, ...], str]] = {}  # by id: the kernel (kept), its name, parts, defines
+_sources: dict[int, tuple[Any, str, str, str]] = {}  # by id: the kernel (kept), its name, file, defines
 _fitting: set[tuple] = set()
 
 
 @dataclass
 class _Kernels:
-    """Stands where launch.kernel stood, and remembers what each kernel was made of."""
+    """Stands where dispatch.kernel stood, and remembers what each kernel was made of."""
 
     original: Any
 
-    def __call__(self, name: str, parts: tuple[str, ...], defines: str, device_type: str) -> Any:
-        compiled = self.original(name, parts, defines, device_type)
-        _sources[id(compiled)] = compiled, name, parts, defines
+    def __call__(self, name: str, file: str, defines: str, device_type: str) -> Any:
+        compiled = self.original(name, file, defines, device_type)
+        _sources[id(compiled)] = compiled, name, file, defines
         return compiled
 
     def cache_clear(self) -> None:
@@ -48,13 +48,20 @@ class _Kernels:
 
 
 class _Recorder:
-    """Stands for a kernel: looks at a call, and makes it."""
+    """Stands for a kernel: looks at a call, and makes it. given: the arguments of the launch, parameters by name."""
 
-    def __init__(self, compiled: Any, made_of: tuple) -> None:
-        self._compiled, self._made_of = compiled, made_of
+    def __init__(self, compiled: Any, made_of: tuple, given: list[Any]) -> None:
+        self._compiled, self._made_of, self._given = compiled, made_of, given
+
+    def _look(self, args: list[Any], options: dict[str, Any]) -> None:
+        for position, arg in enumerate(self._given):
+            if isinstance(arg, Params):
+                assert args[position] == arg.packed()
+                args[position] = arg
+        judge(self._made_of, args, **options)
 
     def __call__(self, *args: Any, **options: Any) -> None:
-        judge(self._made_of, list(args), **options)
+        self._look(list(args), options)
         self._compiled(*args, **options)
 
     def __getattr__(self, name: str) -> Any:
@@ -67,7 +74,7 @@ class _Recorder:
 
             def run(*tensors: torch.Tensor) -> None:
                 brought = iter(tensors)
-                judge(self._made_of, [next(brought) if arg is None else arg for arg in args], **options)
+                self._look([next(brought) if arg is None else arg for arg in args], options)
                 prepared(*tensors)
 
             return run
@@ -81,39 +88,43 @@ def judge(made_of: tuple, args: list[Any], threads: Any = None, group_size: Any 
     shape = (*made_of, threads, group_size, repr(arg_casts), *map(_shape, args))
     if shape in _fitting:
         return
-    name, parts, defines = made_of
-    found = mismatches(signature_of(name, parts, defines), args, threads, group_size, arg_casts)
+    name, file, defines = made_of
+    found = mismatches(signature_of(name, file, defines), args, threads, group_size, arg_casts)
     assert not found, f"a launch of {name} does not fit it: {found}"
     _fitting.add(shape)
 
 
-def signature_of(name: str, parts: tuple[str, ...], defines: str) -> Any:
-    """The kernel's signature; parsed once for all plans, but for the limit of the threads."""
-    kind = "".join(line for line in defines.splitlines(True) if line.split()[1] not in _PLAN_DEFINES)
-    values = dict(line.split()[1:3] for line in defines.splitlines() if line.split()[1] in ("MSP_LANES", "MSP_FRAMES"))
-    parsed = _parsed(name, parts, kind, defines if not values else None, defines)
-    if not values:
+def signature_of(name: str, file: str, defines: str) -> Any:
+    """The kernel's signature; parsed once for all sizes, whose numbers do not change a parameter, but for the limit of
+    the threads."""
+    given = dict(line.split()[1:3] for line in defines.splitlines())
+    usual = _usual(name) if given else {}
+    text = "".join(f"#define {word} {usual.get(word, value)}\n" for word, value in given.items())
+    parsed = _signature(name, file, text) or _signature(name, file, defines)
+    if not given:
         return parsed
-    return type(parsed)(parsed.kernel, parsed.buffers, int(values["MSP_LANES"]) * int(values["MSP_FRAMES"]))
-
-
-_texts: dict[tuple, str] = {}
-
-
-def _parsed(name: str, parts: tuple[str, ...], kind: str, whole: str | None, defines: str) -> Any:
-    key = name, parts, kind, whole
-    if key not in _texts:
-        # A plan that every kernel has: its numbers do not change a parameter.
-        some = fft.istft_plan(16) if "istft" in name or "window_gradient" in name else fft.stft_plan(16)
-        _texts[key] = dispatch.source(parts, whole if whole is not None else some.defines() + kind)
-    return _signature(_texts[key], name) or _signature(dispatch.source(parts, defines), name)
+    return type(parsed)(parsed.kernel, parsed.buffers, int(given["MSP_LANES"]) * int(given["MSP_FRAMES"]))
 
 
 @cache
-def _signature(text: str, name: str) -> Any:
+def _usual(name: str) -> dict[str, str]:
+    """What another size changes in the defines of a kernel, as one size has it."""
+    if "any" in name:
+        plan: Any = fft.transform(7, False, "istft" in name)
+    elif "registers" in name:
+        plan = fft.registers_plan(16, 4)
+    else:
+        plan = fft.istft_plan(16) if "istft" in name or "gradient" in name else fft.stft_plan(16)
+    values = dict(line.split()[1:3] for line in plan.defines().splitlines())
+    return values | {"MSP_SLOT_PAIRS": "64"}
+
+
+@cache
+def _signature(name: str, file: str, defines: str) -> Any:
     from .checker import check
 
-    return next((s for s in check(text, deep=False).signatures if s.kernel == name), None)
+    parsed = check(dispatch.source(file, defines), deep=False)
+    return next((s for s in parsed.signatures if s.kernel == name), None)
 
 
 def _shape(arg: Any) -> tuple:
@@ -132,28 +143,29 @@ def forget() -> None:
             if name.startswith("_") and hasattr(value, "cache_clear"):
                 value.cache_clear()
     _fitting.clear()
-    _texts.clear()
+    _signature.cache_clear()
 
 
 def wrap_recipe(original: Any) -> Any:
-    def recipe(compiled: Any, *rest: Any, **options: Any) -> Any:
+    def recipe(compiled: Any, args: list[Any], *rest: Any, **options: Any) -> Any:
         caller = sys._getframe(1)
         sites.add(f"{Path(caller.f_code.co_filename).name}:{caller.f_lineno}")
         made_of = _sources.get(id(compiled))
-        return original(compiled if made_of is None else _Recorder(compiled, made_of[1:]), *rest, **options)
+        looking = compiled if made_of is None else _Recorder(compiled, made_of[1:], args)
+        return original(looking, args, *rest, **options)
 
     recipe.__wrapped__ = original
     return recipe
 
 
 def sites_not_in(seen: set[str]) -> set[str]:
-    """The calls of launch.recipe in the code none of whose lines was seen, by their first lines."""
+    """The calls of dispatch.recipe in the code none of whose lines was seen, by their first lines."""
     missing = set()
     for path in KERNELS.glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "recipe":
                 lines = {f"{path.name}:{line}" for line in range(node.lineno, node.end_lineno + 1)}
-                if isinstance(node.func.value, ast.Name) and node.func.value.id == "launch" and not lines & seen:
+                if isinstance(node.func.value, ast.Name) and node.func.value.id == "dispatch" and not lines & seen:
                     missing.add(f"{path.name}:{node.lineno}")
     return missing
 

@@ -39,6 +39,7 @@ class Buffer:
     type: str  # of what it points to, canonical: "float", "int", "vec<float, 2>", ...
     const: bool
     reads: int = 0  # elements, by the largest index that is a number
+    members: tuple[tuple[str, str], ...] = ()  # of a struct: name and canonical type
 
 
 @dataclass(frozen=True)
@@ -152,7 +153,9 @@ def _buffer(cursor: Cursor, attributes: dict[str, str], position: int, object_to
     while pointee.kind is TypeKind.CONSTANTARRAY:
         pointee = pointee.element_type
     text = re.sub(r"\b(const|volatile|__global|__constant|__private)\b ?", "", pointee.get_canonical().spelling).strip()
-    return Buffer(index, name, space, type.kind is TypeKind.LVALUEREFERENCE, text, pointee.is_const_qualified())
+    members = tuple((f.spelling, f.type.get_canonical().spelling) for f in pointee.get_canonical().get_fields())
+    is_reference = type.kind is TypeKind.LVALUEREFERENCE
+    return Buffer(index, name, space, is_reference, text, pointee.is_const_qualified(), members=members)
 
 
 def _width(type: Type) -> int | None:

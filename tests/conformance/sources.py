@@ -1,8 +1,8 @@
 """Every Metal source that the package can generate, from the plans and the families' Kind dataclasses: none by hand.
 
-A family is a module of kernels/ with `_PARTS`, the files of its kernels. Most have a `Kind`, a dataclass whose fields
-say which kernel: they are taken through all their values, whether or not a launch asks for that combination today. A
-family that chooses its kernels in another way has a generator of its own at the end of this file.
+A family is a module of kernels/launch with `KERNELS`, the names of its kernels. Most have a `Kind`, a dataclass whose
+fields say which kernel: they are taken through all their values, whether or not a launch asks for that combination.
+A family that chooses its kernels in another way has a generator of its own at the end of this file.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ import importlib
 import itertools
 import pkgutil
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from types import ModuleType
 
-from mps_spectro_patch import kernels
+from mps_spectro_patch.kernels import launch
 from mps_spectro_patch.kernels.launch import dispatch
 from mps_spectro_patch.kernels.plans import fft
 
@@ -27,7 +27,7 @@ class Generated:
     """One source: what it is, its text, the kernel in it, and the plan that says how it is launched."""
 
     label: str
-    parts: tuple[str, ...]
+    file: str
     defines: str
     kernel: str
     plan: fft.Plan | None
@@ -37,21 +37,24 @@ class Generated:
 
     @property
     def text(self) -> str:
-        return dispatch.source(self.parts, self.defines)
+        return dispatch.source(self.file, self.defines)
 
 
 def families() -> list[ModuleType]:
     modules = (
-        importlib.import_module(f"{kernels.__name__}.{info.name}")
-        for info in pkgutil.iter_modules(kernels.__path__)
-        if info.name not in ("cuda", "mps")
+        importlib.import_module(f"{launch.__name__}.{info.name}") for info in pkgutil.iter_modules(launch.__path__)
     )
-    return [module for module in modules if hasattr(module, "_PARTS")]
+    return [module for module in modules if hasattr(module, "KERNELS")]
 
 
-def files(family: ModuleType) -> set[str]:
-    parts = family._PARTS
-    return {part for some in (parts.values() if isinstance(parts, dict) else [parts]) for part in some}
+def _own_generator(family: ModuleType) -> Callable[[ModuleType], Iterator[Generated]] | None:
+    return globals().get(f"_of_{family.__name__.rsplit('.', 1)[-1]}")
+
+
+def files(path: str) -> set[str]:
+    """A Metal file and all that it includes, by their paths in the folder of the Metal files."""
+    included = re.findall(r'^#include "(.+)"$', dispatch._read(path), re.MULTILINE)
+    return {path}.union(*map(files, included))
 
 
 @cache
@@ -63,20 +66,37 @@ def _everything() -> Iterator[Generated]:
     """Each text once: fields of a Kind that a kernel's files do not mention make no difference."""
     seen: set[tuple] = set()
     for family in families():
-        own = globals().get(f"_of_{family.__name__.rsplit('.', 1)[-1]}")
+        own = _own_generator(family)
         if own is not None:
             yield from own(family)
             continue
         for kind in kinds(family):
-            parts = family._PARTS[kind.name]
-            mentioned = set(re.findall(r"\bMSP_\w+", dispatch.source(parts, "")))
+            file = dispatch.file_of(kind.name)
+            mentioned = set(re.findall(r"\bMSP_\w+", dispatch.source(file, "")))
             defines = "".join(line for line in kind.defines().splitlines(True) if line.split()[1] in mentioned)
             for which, planned, label in plans(family, kind):
-                if (key := (parts, which, defines)) not in seen:
+                if (key := (file, which, defines)) not in seen:
                     seen.add(key)
                     every = planned + kind.defines()
-                    name = kind.name.split()[0]  # a kernel may have several texts: "msp_istft in registers"
-                    yield Generated(f"{label} {kind}", parts, every, name, which, (parts, defines), which.threads)
+                    yield Generated(f"{label} {kind}", file, every, kind.name, which, (file, defines), which.threads)
+
+
+def plans_of(kernel: str) -> tuple[fft.Plan, ...]:
+    """The plans of a kernel that has a Kind, as everything() has them: in less time, without texts."""
+    found: dict[fft.Plan, None] = {}
+    for family in families():
+        if _own_generator(family) is not None:
+            continue
+        seen = set()
+        for kind in kinds(family):
+            how = {name: value for name, value in vars(kind).items() if name in _DECIDES_PLANS}
+            if kind.name == kernel and (key := tuple(how.items())) not in seen:
+                seen.add(key)
+                found.update((which, None) for which, _, _ in plans(family, kind))
+    return tuple(found)
+
+
+_DECIDES_PLANS = ("name", "bluestein", "packed", "is_real", "inverse")  # the fields of a Kind that plans() looks at
 
 
 def representatives() -> list[Generated]:
@@ -110,15 +130,20 @@ def kinds(family: ModuleType) -> Iterator:
     values = []
     for field in fields:
         if field.name == "name":
-            values.append(list(family._PARTS))
+            values.append(list(family.KERNELS))
         elif field.type in ("bool", bool):
             values.append([False, True])
         elif "dtype" in str(field.type):
-            values.append(list(family._SAMPLES))
+            values.append(sample_types(family))
         else:
             raise TypeError(f"{family.__name__}.Kind.{field.name} is a {field.type}: say here which values it takes")
     for combination in itertools.product(*values):
         yield family.Kind(**dict(zip((field.name for field in fields), combination, strict=True)))
+
+
+def sample_types(family: ModuleType) -> list:
+    """Of signals that its kernels read: complex ones have kernels of any size only."""
+    return [dtype for dtype in dispatch.SAMPLE_TYPES if not dtype.is_complex or "any_size" in family.__name__]
 
 
 def plans(family: ModuleType, kind) -> Iterator[tuple[fft.Plan, str, str]]:
@@ -127,7 +152,7 @@ def plans(family: ModuleType, kind) -> Iterator[tuple[fft.Plan, str, str]]:
         if kind.is_real or not kind.packed:
             yield from _transforms(kind)
         return
-    if kind.name.endswith("in registers"):
+    if kind.name == "msp_istft_registers":
         for n_fft in fft.supported_sizes():
             for radix in set(fft.stft_plan(n_fft).radices):
                 for shift in range(1, radix + 1):
@@ -158,7 +183,7 @@ def _transforms(kind) -> Iterator[tuple[fft.Plan, str, str]]:
 
 def _of_features(family: ModuleType) -> Iterator[Generated]:
     """By plan, filterbank or none, gradient, power and sample type."""
-    seen = set()
+    seen, programs = set(), set()
     for n_fft in range(2, fft.MAX_N_FFT + 1):
         if not fft.supports(n_fft):
             continue
@@ -167,7 +192,11 @@ def _of_features(family: ModuleType) -> Iterator[Generated]:
             program = family._program(n_fft, 80 if banded else 0, gradient, used)
             if program is None:
                 continue
-            for power, dtype in itertools.product((1.0, 2.0, 1.5), family._SAMPLES):
+            how = program.how and dataclasses.replace(program.how, points=0, bins=0)  # which are no part of the text
+            if (key := (dataclasses.replace(program, how=how), banded, gradient)) in programs:
+                continue
+            programs.add(key)
+            for power, dtype in itertools.product((1.0, 2.0, 1.5), sample_types(family)):
                 defines = program.defines(banded, gradient, power, dtype)
                 if defines not in seen:
                     seen.add(defines)
@@ -176,7 +205,7 @@ def _of_features(family: ModuleType) -> Iterator[Generated]:
                     also = (program.name, power), (program.name, dtype)
                     yield Generated(
                         f"n_fft={n_fft} {kind} {also}",
-                        family._PARTS[program.name],
+                        dispatch.file_of(program.name),
                         defines,
                         program.name,
                         program.plan,
@@ -187,15 +216,15 @@ def _of_features(family: ModuleType) -> Iterator[Generated]:
 
     for n_fft in fft.supported_sizes():  # the gradient in one launch
         which = fft.istft_plan(n_fft)
-        for banded, power, dtype in itertools.product((False, True), (1.0, 2.0, 1.5), family._SAMPLES):
+        for banded, power, dtype in itertools.product((False, True), (1.0, 2.0, 1.5), sample_types(family)):
             defines = family._adjoint_defines(which, banded, power, dtype)
-            kind = "msp_istft of features", banded
-            also = ("msp_istft of features", power), ("msp_istft of features", dtype)
-            label, parts = f"n_fft={n_fft} {kind} {also}", family._PARTS["msp_istft"]
-            yield Generated(label, parts, defines, "msp_istft", which, kind, which.threads, also)
+            name = "msp_features_gradient"
+            kind, also = (name, banded), ((name, power), (name, dtype))
+            label, file = f"n_fft={n_fft} {kind} {also}", dispatch.file_of(name)
+            yield Generated(label, file, defines, name, which, kind, which.threads, also)
 
 
-def _of_limits(family: ModuleType) -> Iterator[Generated]:
+def _of_feature_passes(family: ModuleType) -> Iterator[Generated]:
     """Several kernels in one text, and no plan."""
-    for name in re.findall(r"kernel void (\w+)", dispatch.source(family._PARTS, "")):
-        yield Generated(name, family._PARTS, "", name, None, (name,), family._THREADS)
+    for name in family.KERNELS:
+        yield Generated(name, family.FILE, "", name, None, (name,), family.THREADS)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import pytest
 import torch
 
-from mps_spectro_patch.kernels.launch import smooth_size, transforms
+from mps_spectro_patch.kernels.launch import dispatch, params, transforms
+from mps_spectro_patch.kernels.launch.params import Params
 from tests.kernels import feature_hazards
 from tests.kernels.test_hazards import OPERATIONS, Case
 
@@ -71,6 +74,94 @@ kernel void f(const device float* x [[buffer(0)]], const device int* unused [[bu
     assert "argument 2" in mismatches(signature, [X, X, X], 64, 64, None)[0]
 
 
+@dataclass(frozen=True)
+class BandParams(Params):
+    rows: int
+    stride: int
+    mirrored: bool
+
+
+@dataclass(frozen=True)
+class BandScale(Params):
+    factor: float
+    offset: float
+
+
+STRUCTS = """#include <metal_stdlib>
+using namespace metal;
+%s
+kernel void f(device float* x [[buffer(0)]], constant MspBandParams& params [[buffer(1)]],
+              constant MspBandScale& scale [[buffer(2)]], uint i [[thread_position_in_grid]]) {
+  x[i] = scale.factor * float(params.rows) + scale.offset;
+}
+"""
+DECLARED = {"params": BandParams.declaration(), "scale": BandScale.declaration()}
+GIVEN = [X, BandParams(1, 2, True), BandScale(0.5, 1.0)]
+
+
+def struct_mismatches(args: list, casts: dict | None = None, **changed: str) -> list[str]:
+    (signature,) = check(STRUCTS % "".join((DECLARED | changed).values())).signatures
+    return mismatches(signature, args, 64, 64, {1: "int32"} if casts is None else casts)
+
+
+def test_parameters_fit_the_struct_that_is_made_of_their_class_and_so_do_their_lists():
+    assert GIVEN[1].packed() == [1, 2, 1] and all(type(number) is int for number in GIVEN[1].packed())
+    assert GIVEN[2].packed() == [0.5, 1.0]
+    assert DECLARED["params"] == "struct MspBandParams {\n  int rows;\n  int stride;\n  int mirrored;\n};\n"
+    assert not struct_mismatches(GIVEN) and not struct_mismatches([X, [1, 2, 1], [0.5, 1.0]])
+
+
+@pytest.mark.parametrize("members, what", [
+    ("int rows; int stride; int mirrored; int more;", "a member too many"), ("int rows; int stride;", "one too few"),
+    ("int stride; int rows; int mirrored;", "another order"), ("int rows; int stride; float mirrored;", "another type"),
+    ("int rows; int stride; bool mirrored;", "another type"), ("int rows; long stride; int mirrored;", "another type"),
+    ("int rows; uint stride; int mirrored;", "another type"), ("int rows; int step; int mirrored;", "another name"),
+])  # fmt: skip
+def test_a_struct_that_is_not_its_class_is_found(members, what):
+    changed = f"struct MspBandParams {{ {members} }};\n"
+    (found,) = struct_mismatches(GIVEN, params=changed)
+    assert found.startswith("argument 1 ('params'): BandParams with the members"), what
+    if what in ("a member too many", "one too few", "another type"):  # a list has no names and no order
+        (found,) = struct_mismatches([X, [1, 2, 1], GIVEN[2]], params=changed)
+        assert "3 numbers are passed as int" in found
+
+
+@pytest.mark.parametrize("args, casts, words", [
+    ([X, GIVEN[2], GIVEN[1]], {1: "int32"}, "BandScale with the members"),
+    ([X, GIVEN[1], [0.5, 1.0, 2.0]], {1: "int32"}, "3 numbers are passed as float"),
+    (GIVEN, {}, "3 numbers are passed as long"), (GIVEN, {1: "int32", 2: "int32"}, "2 numbers are passed as int"),
+    ([X, 7, GIVEN[2]], {1: "int32"}, "a number, declared"), ([X, [True, 2, 1], GIVEN[2]], {1: "int32"}, "one type"),
+    ([X, torch.zeros(3, dtype=torch.int32), GIVEN[2]], {}, "constant memory"),
+])  # fmt: skip
+def test_what_does_not_fit_a_struct_is_said(args, casts, words):
+    found = struct_mismatches(args, casts)
+    assert any(words in sentence for sentence in found), found
+
+
+def test_members_of_two_kinds_are_not_one_list():
+    @dataclass(frozen=True)
+    class Mixed(Params):
+        rows: int
+        factor: float
+
+    with pytest.raises(AssertionError, match="Mixed cannot be bound as one list"):
+        Mixed(1, 0.5).packed()
+
+
+def test_a_launch_with_the_parameters_of_another_kernel_fails_the_test_that_makes_it(monkeypatch):
+    recording.forget()
+    original = params.declarations
+
+    def changed(text: str) -> str:
+        return original(text).replace("  int frames;\n  int total_frames;\n", "  int total_frames;\n  int frames;\n")
+
+    monkeypatch.setattr(dispatch, "declarations", changed)
+    with pytest.raises(AssertionError, match=r"argument 6 \('params'\): StftParams with the members"):
+        transforms.stft(torch.zeros(2, 99), torch.ones(16), Case(16, True).forward)
+    monkeypatch.undo()
+    recording.forget()
+
+
 def run_every_launch() -> None:
     for n_fft in (16, 7, 8):
         for operation in OPERATIONS.values():
@@ -97,7 +188,7 @@ def test_a_launch_that_is_not_made_is_named():
 
 def test_a_launch_that_does_not_fit_fails_the_test_that_makes_it(monkeypatch):
     recording.forget()
-    monkeypatch.setattr(smooth_size, "_SAMPLES", smooth_size._SAMPLES | {torch.float16: "float"})  # reads half as float
+    monkeypatch.setitem(dispatch.SAMPLE_TYPES, torch.float16, "float")  # reads half as float
     with pytest.raises(AssertionError, match=r"does not fit it: \[\"argument 0 \('input'\): a tensor of torch.float16"):
         transforms.stft(torch.zeros(2, 99).half(), torch.ones(16), Case(16, True).forward)
     monkeypatch.undo()
@@ -118,7 +209,7 @@ def test_a_run_of_the_whole_suite_fails_where_a_launch_was_never_made(capsys):
     with recording.recorded() as sites:
         session = _Session()
         recording.pytest_sessionfinish(session, 0)
-        assert session.exitstatus == 1 and "real.py:" in capsys.readouterr().err
+        assert session.exitstatus == 1 and "smooth_size.py:" in capsys.readouterr().err
         for part in (_Session(keyword="some"), _Session(markexpr="slow"), _Session(collectonly=True)):
             recording.pytest_sessionfinish(part, 0)
             assert part.exitstatus == 0

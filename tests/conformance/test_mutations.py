@@ -34,69 +34,76 @@ class Mutation:
 
 MUTATIONS = {
     "an address space dropped": Mutation(
-        "fft.metal", "msp_twiddle(thread float2* v,", "msp_twiddle(float2* v,", "checker: address-space"),
+        "fft/stockham.metal", "msp_twiddle(thread float2* v,", "msp_twiddle(float2* v,", "checker: address-space"),
     "another address space": Mutation(
-        "fft.metal", "threadgroup MSP_EXCHANGE_TYPE* shared, const device float2* table, int lane) {",
+        "fft/stockham.metal", "threadgroup MSP_EXCHANGE_TYPE* shared, const device float2* table, int lane) {",
         "device MSP_EXCHANGE_TYPE* shared, const device float2* table, int lane) {", "checker: address-space"),
     "a threadgroup array enlarged": Mutation(
-        "stft.metal", "exchange[MSP_FRAMES * MSP_EXCHANGE_SIZE]", "exchange[2 * MSP_FRAMES * MSP_EXCHANGE_SIZE]",
+        "kernels/stft.metal", "exchange[MSP_FRAMES * MSP_EXCHANGE_SIZE]",
+        "exchange[2 * MSP_FRAMES * MSP_EXCHANGE_SIZE]",
         "checker: threadgroup-memory", n_fft=8192),
     "a barrier in a divergent branch": Mutation(
-        "istft_body.metal", "    threadgroup_barrier(mem_flags::mem_threadgroup);\n    MspStep step;",
+        "overlap/walk.metal", "    threadgroup_barrier(mem_flags::mem_threadgroup);\n    MspStep step;",
         "    if (live) threadgroup_barrier(mem_flags::mem_threadgroup);\n    MspStep step;", "checker: barrier",
         "istft"),
     "an early return": Mutation(
-        "general_stft.metal", "  const uint row_index = frame / frames;", "  if (!live) return;\n"
+        "kernels/any_stft.metal", "  const uint row_index = frame / frames;", "  if (!live) return;\n"
         "  const uint row_index = frame / frames;", "checker: barrier", n_fft=7),
     "a double constant": Mutation(
-        "complex.metal", "const float h = 0.707106781186547524f;\n    float2 even",
+        "butterflies.metal", "const float h = 0.707106781186547524f;\n    float2 even",
         "const double h = 0.707106781186547524;\n    float2 even", "checker: double"),
     "a function that Metal has not": Mutation(
-        "general_istft.metal", "max(run_begin * hop_length, runs_begin)",
-        "std::max(run_begin * hop_length, runs_begin)", "checker: standard-library", "istft", 7),
+        "kernels/any_istft.metal", "max(run_begin * params.hop_length,",
+        "std::max(run_begin * params.hop_length,", "checker: standard-library", "istft", 7),
     "an ambiguous call": Mutation(
-        "istft.metal", "min(j, MSP_FRAMES - 1)", "min(uint(j), MSP_FRAMES - 1)", "checker: ambiguous", "istft"),
+        "overlap/gather.metal", "min(j, MSP_FRAMES - 1)", "min(uint(j), MSP_FRAMES - 1)", "checker: ambiguous",
+        "istft"),
     "a vector of too many parts": Mutation(
-        "inverse.metal", "*middle = float2(0.0f, 0.0f);", "*middle = float2(0.0f, 0.0f, 0.0f);", "checker: vector",
+        "frames/bins.metal", "*middle = float2(0.0f, 0.0f);", "*middle = float2(0.0f, 0.0f, 0.0f);", "checker: vector",
         "istft"),
     "a limit on threads that is not the launch's": Mutation(
-        "stft.metal", "[[max_total_threads_per_threadgroup(MSP_LANES * MSP_FRAMES)]]",
+        "kernels/stft.metal", "[[max_total_threads_per_threadgroup(MSP_LANES * MSP_FRAMES)]]",
         "[[max_total_threads_per_threadgroup(MSP_LANES * MSP_FRAMES * 2)]]", "launch size"),
     "two buffers at one index": Mutation(
-        "stft.metal", "constant int* params [[buffer(6)]]", "constant int* params [[buffer(5)]]",
+        "kernels/stft.metal", "MspStftParams& params [[buffer(6)]]", "MspStftParams& params [[buffer(5)]]",
         "checker: buffer-index"),
     "a barrier removed": Mutation(
-        "fft.metal", "#define MSP_SYNC() threadgroup_barrier(mem_flags::mem_threadgroup)", "#define MSP_SYNC()",
+        "fft/stockham.metal", "#define MSP_SYNC() threadgroup_barrier(mem_flags::mem_threadgroup)",
+        "#define MSP_SYNC()",
         "order", n_fft=2048),
     "a barrier of a simdgroup removed": Mutation(
-        "fft.metal", "#define MSP_SYNC() simdgroup_barrier(mem_flags::mem_threadgroup)", "#define MSP_SYNC()", "order",
+        "fft/stockham.metal", "#define MSP_SYNC() simdgroup_barrier(mem_flags::mem_threadgroup)",
+        "#define MSP_SYNC()", "order",
         "istft_adjoint", 1024),
     "a barrier of the overlap removed": Mutation(
-        "istft_body.metal", "    threadgroup_barrier(mem_flags::mem_threadgroup);\n    MspStep step;",
+        "overlap/walk.metal", "    threadgroup_barrier(mem_flags::mem_threadgroup);\n    MspStep step;",
         "    MspStep step;", "order", "istft", 64),
     "a barrier before the hops that wait removed": Mutation(
-        "istft_registers.metal", "  threadgroup_barrier(mem_flags::mem_threadgroup);\n  if (!is_edge && slot <",
+        "kernels/istft_registers.metal", "  threadgroup_barrier(mem_flags::mem_threadgroup);\n  if (!is_edge && slot <",
         "  if (!is_edge && slot <", "order", "istft in registers", 16),
     "a hop that waits in another's place": Mutation(
-        "istft_registers.metal", "waiting[(slot - 1) * MSP_WAITING + step * MSP_SHIFT * MSP_LAST_P + pair] =",
+        "kernels/istft_registers.metal", "waiting[(slot - 1) * MSP_WAITING + step * MSP_SHIFT * MSP_LAST_P + pair] =",
         "waiting[(slot - 1) * MSP_WAITING + pair] =", "poison", "istft in registers", 16),
     "an index off by one": Mutation(
-        "stft.metal", "bins[MSP_HALF] =", "bins[MSP_HALF + 1] =", "guard"),
+        "kernels/stft.metal", "bins[MSP_HALF] =", "bins[MSP_HALF + 1] =", "guard"),
     "a sample read too early": Mutation(
-        "padding.metal", "if (t < 0 || t >= samples) {", "if (t < -1 || t >= samples) {", "guard"),
+        "frames/padding.metal", "if (t < 0 || t >= samples) {", "if (t < -1 || t >= samples) {", "guard"),
     "a window read too far": Mutation(
-        "fft.metal", "b < win_length ? window[b]", "b <= win_length ? window[b]", "guard", "short window"),
-    "a parameter beyond the list": Mutation(
-        "general_stft.metal", "params[14] != 0", "params[99] != 0", "binding", n_fft=7),
+        "frames/window.metal", "b < win_length ? window[b]", "b <= win_length ? window[b]", "guard", "short window"),
+    "a parameter that its class has not": Mutation(
+        "kernels/any_stft.metal", "params.adjoint != 0", "params.no_adjoint != 0", "checker: undeclared", n_fft=7),
     "a bin that nobody writes": Mutation(
-        "stft.metal", "msp_store_bin(bins, MSP_HALF / 2,", "if (false) msp_store_bin(bins, MSP_HALF / 2,", "poison"),
+        "kernels/stft.metal", "msp_store_bin(bins, MSP_HALF / 2,", "if (false) msp_store_bin(bins, MSP_HALF / 2,",
+        "poison"),
     "a part of threadgroup memory that nobody writes": Mutation(
-        "fft.metal", "  for (int q = 0; q < WRITER::COUNT; ++q) {", "  for (int q = 1; q < WRITER::COUNT; ++q) {",
+        "fft/stockham.metal", "  for (int q = 0; q < WRITER::COUNT; ++q) {",
+        "  for (int q = 1; q < WRITER::COUNT; ++q) {",
         "poison", n_fft=400, count=0),
-    "a cast forgotten in Python": Mutation("launch.py", "arg_casts=casts", "arg_casts={}", "binding"),
-    "arguments swapped in Python": Mutation("real.py", "params, scale,\n    ]", "scale, params,\n    ]", "binding"),
+    "a cast forgotten in Python": Mutation("dispatch.py", "arg_casts=casts", "arg_casts={}", "binding"),
+    "arguments swapped in Python": Mutation("smooth_size.py", "params, scale,\n    ]", "scale, params,\n    ]",
+        "binding"),
     "half a threadgroup in Python": Mutation(
-        "launch.py", "threads=groups * threads,", "threads=groups * threads - 1,", "binding"),
+        "dispatch.py", "threads=groups * threads,", "threads=groups * threads - 1,", "binding"),
 }  # fmt: skip
 
 
@@ -126,16 +133,16 @@ def mutate(mutation: Mutation, monkeypatch) -> None:
     if mutation.file.endswith(".metal"):
         original = dispatch._read
 
-        def read(part: str) -> str:
-            text = original(part)
-            if f"{part}.metal" != mutation.file:
+        def read(path: str) -> str:
+            text = original(path)
+            if path != mutation.file:
                 return text
             assert mutation.old in text, "the mutation no longer fits the text"
             return text.replace(mutation.old, mutation.new, mutation.count or -1)
 
         monkeypatch.setattr(dispatch, "_read", read)
     else:
-        module, function = (dispatch, "recipe") if mutation.file == "launch.py" else (smooth_size, "_forward_recipe")
+        module, function = (dispatch, "recipe") if mutation.file == "dispatch.py" else (smooth_size, "_forward_recipe")
         wrapped = getattr(module, function)
         text = inspect.getsource(wrapped.__wrapped__ if hasattr(wrapped, "__wrapped__") else wrapped)
         assert mutation.old in text, "the mutation no longer fits the text"
@@ -193,7 +200,7 @@ def prepare(mutation: Mutation) -> tuple[Case, object]:
 def text_of(mutation: Mutation) -> str:
     operation, n_fft = mutation.operation, mutation.n_fft
     if not fft.supports_real(n_fft):
-        name = "msp_general_istft" if operation == "istft" else "msp_general_stft"
+        name = "msp_any_istft" if operation == "istft" else "msp_any_stft"
         how = fft.transform(n_fft, False, operation == "istft")
         return any_size.kernel_source(n_fft, False, any_size.Kind(name, how.bluestein, how.packed, False))
     if operation == "istft in registers":

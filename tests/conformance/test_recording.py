@@ -14,11 +14,11 @@ from . import conftest
 HERE = Path(__file__).parent
 LAUNCHES = """
 import torch
-from mps_spectro_patch.kernels.launch import transforms as library, smooth_size as real
+from mps_spectro_patch.kernels.launch import dispatch, transforms as library
 from mps_spectro_patch.kernels.plans.geometry import StftGeometry
 
 def test_a_launch(monkeypatch):
-    monkeypatch.setattr(real, "_SAMPLES", {**real._SAMPLES, torch.float16: "float"})  # a launch that does not fit
+    monkeypatch.setitem(dispatch.SAMPLE_TYPES, torch.float16, "float")  # a launch that does not fit
     library.stft(torch.zeros(2, 99).half(), torch.ones(16), StftGeometry(2, 99, 16, 4, 16, 8, "reflect", False))
 """
 

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 import random
+import re
 from pathlib import Path
 
+import pytest
+
 from mps_spectro_patch import kernels
+from mps_spectro_patch.kernels.launch import dispatch
 from mps_spectro_patch.kernels.plans.fft import THREADGROUP_BYTES
 from tests.conftest import SEED
 
@@ -41,8 +45,33 @@ def test_everything_is_many_thousand_sources_and_representatives_have_all_their_
     assert set().union(*map(sources.traits, chosen)) == set().union(*map(sources.traits, everything))
 
 
+def test_the_plans_of_a_kernel_are_those_of_all_its_sources():
+    for kernel in ("msp_stft", "msp_istft", "msp_window_gradient", "msp_any_stft", "msp_any_istft"):
+        assert set(sources.plans_of(kernel)) == {s.plan for s in sources.everything() if s.kernel == kernel}, kernel
+
+
 def test_every_metal_file_is_part_of_some_source():
-    """A new family has to show its sources: a module of kernels/ with its _PARTS, and a way into sources.py."""
-    there = {path.stem for path in Path(kernels.__file__).parent.glob("*.metal")}
-    assert there == {part for source in sources.everything() for part in source.parts}
-    assert there == set().union(*map(sources.files, sources.families()))
+    """A new family has to show its sources: a module of kernels/launch with its KERNELS, and a way into sources.py."""
+    folder = Path(kernels.__file__).parent / "metal"
+    there = {path.relative_to(folder).as_posix() for path in folder.rglob("*.metal")}
+    own = {f"kernels/{source.file}.metal" for source in sources.everything()}
+    assert own == {path for path in there if path.startswith("kernels/")}
+    assert there == set().union(*map(sources.files, own))
+    assert {name for family in sources.families() for name in family.KERNELS} == {
+        source.kernel for source in sources.everything()
+    }
+
+
+def test_a_file_is_put_in_its_place_once_and_a_text_includes_nothing_but_metals_library():
+    for source in sources.representatives():
+        assert re.findall(r"#include.*", source.text) == ["#include <metal_stdlib>"], source.label
+        for path in sources.files(f"kernels/{source.file}.metal"):
+            first = dispatch._read(path).splitlines()[0]
+            assert source.text.count(first + "\n") == 1, (source.label, path)
+
+
+def test_a_file_that_is_not_there_is_an_error(monkeypatch):
+    read = dispatch._read
+    monkeypatch.setattr(dispatch, "_read", lambda path: read(path) + '#include "frames/nothing.metal"\n')
+    with pytest.raises(FileNotFoundError, match="nothing.metal"):
+        dispatch.source("stft", "")

@@ -1,70 +1,71 @@
-"""The operations of the feature kernels for test_hazards.py, where this package has those kernels; empty otherwise."""
+"""The operations of the feature kernels for test_hazards.py."""
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from typing import Any
 
 import torch
 
-from mps_spectro_patch import kernels
+from mps_spectro_patch.kernels.launch import feature_passes, features
+from mps_spectro_patch.kernels.tables.filterbank import Bands
 
-OPERATIONS: dict[str, Any] = {}
+
+def _basis(bins: int) -> Bands:
+    """Overlapping triangles of four bins."""
+    width = max(1, bins // 2)
+    basis = torch.zeros(width, bins)
+    for band in range(width):
+        for k in range(2 * band, min(2 * band + 4, bins)):
+            basis[band, k] = 0.2 + 0.1 * (k - 2 * band)
+    return Bands(basis)
+
+
+def _wanted(case: Any, banded: bool, used: int | None = None) -> tuple[Any, Bands | None]:
+    bands = None
+    if banded:
+        basis = _basis(case.forward.bins).basis
+        bands = Bands(basis if used is None else torch.where(torch.arange(basis.shape[1]) < used, basis, 0.0))
+    width = used or case.forward.bins if bands is None else bands.count
+    return features.Features(width, scale="add", amin=0.5, factor=10.0), bands
+
+
+def _forward(case: Any, banded: bool, used: int | None = None) -> torch.Tensor:
+    return features.features(case.signal, case.window, case.forward, *_wanted(case, banded, used))
+
+
+def _gradient(case: Any, banded: bool) -> torch.Tensor:
+    wanted, bands = _wanted(case, banded)
+    generator = torch.Generator().manual_seed(3)
+    shape = case.forward.rows, wanted.width, case.forward.frames
+    gradient = torch.randn(shape, generator=generator).to(case.signal.device)
+    return features.features_gradient(gradient, case.signal, case.window, case.forward, wanted, bands)
+
+
+def _limited(case: Any) -> torch.Tensor:
+    wanted, bands = _wanted(case, True)
+    return features.limited_features(case.signal, case.window, case.forward, wanted, bands, 1, 20.0)
+
+
+def _standardised(case: Any) -> torch.Tensor:
+    values = case.spectrum.real.contiguous().clone()
+    feature_passes.standardise(values, 1e-5)
+    return values
+
+
+OPERATIONS: dict[str, Any] = {
+    "spectrogram": lambda case: _forward(case, False),
+    "bands": lambda case: _forward(case, True),
+    "few bins": lambda case: _forward(case, False, case.forward.bins // 3),
+    "few bands": lambda case: _forward(case, True, case.forward.bins // 3),
+    "spectrogram_gradient": lambda case: _gradient(case, False),
+    "bands_gradient": lambda case: _gradient(case, True),
+    "limited": _limited,
+    "decibels": lambda case: feature_passes.decibels(case.spectrum.abs().contiguous(), 2, 1e-10, 10.0, 0.0, 30.0),
+    "standardised": _standardised,
+}
 CASES: list[tuple[str, int, dict]] = []
-
-if find_spec(f"{kernels.__name__}.features"):
-    from mps_spectro_patch.kernels.launch import feature_passes, features
-    from mps_spectro_patch.kernels.tables.filterbank import Bands
-
-    def _basis(bins: int) -> Bands:
-        """Overlapping triangles of four bins."""
-        width = max(1, bins // 2)
-        basis = torch.zeros(width, bins)
-        for band in range(width):
-            for k in range(2 * band, min(2 * band + 4, bins)):
-                basis[band, k] = 0.2 + 0.1 * (k - 2 * band)
-        return Bands(basis)
-
-    def _wanted(case: Any, banded: bool, used: int | None = None) -> tuple[Any, Bands | None]:
-        bands = None
-        if banded:
-            basis = _basis(case.forward.bins).basis
-            bands = Bands(basis if used is None else torch.where(torch.arange(basis.shape[1]) < used, basis, 0.0))
-        width = used or case.forward.bins if bands is None else bands.count
-        return features.Features(width, scale="add", amin=0.5, factor=10.0), bands
-
-    def _forward(case: Any, banded: bool, used: int | None = None) -> torch.Tensor:
-        return features.features(case.signal, case.window, case.forward, *_wanted(case, banded, used))
-
-    def _gradient(case: Any, banded: bool) -> torch.Tensor:
-        wanted, bands = _wanted(case, banded)
-        generator = torch.Generator().manual_seed(3)
-        shape = case.forward.rows, wanted.width, case.forward.frames
-        gradient = torch.randn(shape, generator=generator).to(case.signal.device)
-        return features.features_gradient(gradient, case.signal, case.window, case.forward, wanted, bands)
-
-    def _limited(case: Any) -> torch.Tensor:
-        wanted, bands = _wanted(case, True)
-        return features.limited_features(case.signal, case.window, case.forward, wanted, bands, 1, 20.0)
-
-    def _standardised(case: Any) -> torch.Tensor:
-        values = case.spectrum.real.contiguous().clone()
-        feature_passes.standardise(values, 1e-5)
-        return values
-
-    OPERATIONS = {
-        "spectrogram": lambda case: _forward(case, False),
-        "bands": lambda case: _forward(case, True),
-        "few bins": lambda case: _forward(case, False, case.forward.bins // 3),
-        "few bands": lambda case: _forward(case, True, case.forward.bins // 3),
-        "spectrogram_gradient": lambda case: _gradient(case, False),
-        "bands_gradient": lambda case: _gradient(case, True),
-        "limited": _limited,
-        "decibels": lambda case: feature_passes.decibels(case.spectrum.abs().contiguous(), 2, 1e-10, 10.0, 0.0, 30.0),
-        "standardised": _standardised,
-    }
-    for operation in ("spectrogram", "bands", "spectrogram_gradient", "bands_gradient"):
-        CASES += [(operation, n_fft, {}) for n_fft in (18, 400, 2048, 7, 1085)]
-    CASES += [(operation, n_fft, {}) for operation in ("few bins", "few bands") for n_fft in (7, 1085, 1933, 4093)]
-    CASES += [("bands", 6480, {}), ("bands", 512, {"dtype": torch.float16}), ("bands", 512, {"dtype": torch.bfloat16})]
-    CASES += [(operation, 400, {}) for operation in ("limited", "decibels", "standardised")]
+for operation in ("spectrogram", "bands", "spectrogram_gradient", "bands_gradient"):
+    CASES += [(operation, n_fft, {}) for n_fft in (18, 400, 2048, 7, 1085)]
+CASES += [(operation, n_fft, {}) for operation in ("few bins", "few bands") for n_fft in (7, 1085, 1933, 4093)]
+CASES += [("bands", 6480, {}), ("bands", 512, {"dtype": torch.float16}), ("bands", 512, {"dtype": torch.bfloat16})]
+CASES += [(operation, 400, {}) for operation in ("limited", "decibels", "standardised")]

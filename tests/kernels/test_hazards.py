@@ -33,10 +33,8 @@ CONDITIONS = [(0, "start"), (1, "end"), (2, "end")] + ([(seed, "end") for seed i
 def sizes(kernel: str) -> list[int]:
     """The smallest n_fft for every way through a kernel's text."""
     found: dict[tuple, int] = {}
-    for source in sources.everything():
-        if source.kernel == kernel:
-            n_fft = source.plan.half if "general" in kernel else source.plan.n_fft
-            found.setdefault(sources.way(source.plan), n_fft)
+    for which in sources.plans_of(kernel):
+        found.setdefault(sources.way(which), which.half if "any" in kernel else which.n_fft)
     return sorted(found.values())
 
 
@@ -44,9 +42,8 @@ def sizes(kernel: str) -> list[int]:
 def hops_in_registers() -> dict[tuple, tuple[int, int]]:
     """(n_fft, hop_length), the smallest for every way through the text that overlaps frames in registers."""
     found: dict[tuple, tuple[int, int]] = {}
-    for source in sources.everything():
-        which = source.plan
-        if which is not None and which.overlap == "registers":
+    for which in sources.plans_of("msp_istft_registers"):
+        if which.overlap == "registers":
             hop_length = which.n_fft // which.radices[-1] * which.shift
             found.setdefault(way_in_registers(which), (which.n_fft, hop_length))
     return found
@@ -106,7 +103,7 @@ def cases() -> list[tuple[str, int, dict]]:
     for k, n in enumerate(inverse if ALL else inverse[1::2]):
         found.append(("stft_adjoint", n, {"onesided": k % 3 > 0, "pad_mode": modes[k % 4]}))
         found.append((("stft_window_gradient", "istft_window_gradient")[k % 2], n, {}))
-    general = sizes("msp_general_stft")
+    general = sizes("msp_any_stft")
     for k, n in enumerate(general):
         found.append(("stft", n, {"dtype": COMPLEX, "window_dtype": (torch.float32, COMPLEX)[k % 2]}))
         found.append(("istft", n, {"complex_output": True, "window_dtype": (COMPLEX, torch.float32)[k % 2]}))

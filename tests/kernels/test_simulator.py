@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -247,7 +248,78 @@ print(x.item())"""
         for _ in range(3)
     ]
     assert [child.communicate()[0].strip() for child in children] == ["4"] * 3
-    assert len(list(tmp_path.iterdir())) == 4  # the kernels and the simulator, a record of each; no half-made file
+    # The kernels, the simulator and the precompiled header, each made once, with a record of each; no half-made file.
+    assert len(list(tmp_path.glob("stdlib-*"))) == 2
+    assert len(list(tmp_path.iterdir())) == 6
+
+
+@pytest.fixture
+def fresh_header(tmp_path, monkeypatch):
+    """A cache folder without a precompiled header, and none remembered."""
+    monkeypatch.setenv("MPS_SPECTRO_PATCH_CACHE", str(tmp_path))
+    precompiled = simulator._precompiled
+    precompiled.cache_clear()
+    yield tmp_path
+    precompiled.cache_clear()
+
+
+COMPILERS = [name for name in ("g++", "clang++") if shutil.which(name)]
+MATHS = HEADER + "kernel void f(device float* x, uint i [[thread_position_in_grid]]) { x[i] = fma(x[i], 2.0f, 1.0f); }"
+
+
+@pytest.mark.parametrize("compiler", COMPILERS)
+def test_a_precompiled_header_is_used_and_changes_no_bit(compiler, fresh_header, monkeypatch):
+    monkeypatch.setenv("CXX", compiler)
+    read, run = [], subprocess.run
+
+    def run_and_list_headers(command, **rest):
+        done = run([*command, "-H"] if "-shared" in command else command, **rest)
+        if "-shared" in command:
+            read.append(done.stderr.decode())
+        return done
+
+    monkeypatch.setattr(subprocess, "run", run_and_list_headers)
+    with_it = simulator._build(MATHS)[0].read_bytes()
+    assert "host_launch.h" in read[-1] and "msl_vector.h" not in read[-1], "the text of the header was read"
+    monkeypatch.undo()
+    monkeypatch.setenv("CXX", compiler)
+    monkeypatch.setattr(simulator, "_precompiled", lambda *_: None)
+    monkeypatch.setenv("MPS_SPECTRO_PATCH_CACHE", str(fresh_header / "other"))
+    assert simulator._build(MATHS)[0].read_bytes() == with_it
+
+
+@pytest.mark.parametrize("compiler", COMPILERS)
+@pytest.mark.parametrize("content", [b"", b"nonsense", None], ids=["empty", "nonsense", "not there"])
+def test_a_header_that_the_compiler_does_not_take_is_done_without(compiler, content, fresh_header, monkeypatch):
+    monkeypatch.setenv("CXX", compiler)
+    bad = fresh_header / "bad"
+    if content is not None:
+        bad.write_bytes(content)
+    monkeypatch.setattr(simulator, "_precompiled", lambda *_: bad)
+    x = torch.ones(4)
+    compile_shader(MATHS, "simulator").f(x)
+    assert torch.equal(x, torch.full((4,), 3.0))
+
+
+def test_a_compiler_that_makes_no_precompiled_header_still_compiles(fresh_header, monkeypatch):
+    script = fresh_header / "cxx"
+    script.write_text('#!/bin/sh\ncase "$*" in *c++-header*) exit 1;; esac\nexec c++ "$@"\n')
+    script.chmod(0o755)
+    monkeypatch.setenv("CXX", str(script))
+    x = torch.ones(4)
+    compile_shader(MATHS, "simulator").f(x)
+    assert torch.equal(x, torch.full((4,), 3.0)) and not list(fresh_header.glob("stdlib-*"))
+
+
+def test_a_mistake_in_a_kernel_is_told_as_without_a_precompiled_header(monkeypatch):
+    def told() -> str:
+        with pytest.raises(SyntaxError) as caught:
+            compile_shader(HEADER + "kernel void f(device float* x) { x[0] = nothing; }", "simulator")
+        return str(caught.value)
+
+    first = told()
+    monkeypatch.setattr(simulator, "_precompiled", lambda *_: None)
+    assert told() == first and "program_source:" in first
 
 
 def test_without_a_compiler_the_error_says_what_to_install(monkeypatch):

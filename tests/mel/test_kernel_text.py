@@ -36,7 +36,7 @@ def test_few_bins_of_an_odd_frame_become_machine_code(nvrtc):
 
 
 def test_the_second_launches_become_machine_code(nvrtc):
-    text = cuda.unit(cuda.translation(dispatch.source(("feature_limits",), "")))
+    text = cuda.unit(cuda.translation(dispatch.source("feature_passes", "")))
     image = cuda.compile_unit(text, (9, 0))
     assert image.startswith(b"\x7fELF") and b"msl_kernel_2" in image
 
@@ -63,7 +63,7 @@ def test_the_text_keeps_to_the_metal_subset(n_fft):
     text = (
         features.kernel_source(n_fft, gradient=True)
         + features.kernel_source(n_fft)
-        + dispatch.source(("feature_limits",), "")
+        + dispatch.source("feature_passes", "")
     )
     assert text.isascii()
     for word in ("double", "atomic_", "sin(", "cos(", "if constexpr", "auto ", "[&]", "[=]", "simd_shuffle("):

@@ -94,10 +94,13 @@ def check(function, ours, backend="eager", **options):
 
 
 @pytest.fixture
-def run_compiled(run_python, tmp_path):
-    """run_python() with the helpers above and a compile cache that the runs of one test share."""
+def run_compiled(run_python, tmp_path, forker):
+    """run_python() with the helpers above and a compile cache that the runs of one test share. torch's compiler is
+    imported beforehand, unless that is what a test is about: anew=True."""
 
-    def run(code, **environment):
-        return run_python(COMPILING + textwrap.dedent(code), TORCHINDUCTOR_CACHE_DIR=str(tmp_path), **environment)
+    def run(code, anew=False, **environment):
+        program = COMPILING + textwrap.dedent(code)
+        environment["TORCHINDUCTOR_CACHE_DIR"] = str(tmp_path)
+        return run_python(program, forker=None if anew else forker, **environment)
 
     return run

@@ -20,7 +20,8 @@ def test_compiled_code_is_accelerated_whole_and_early_references_still_compile(d
         msp.disable()
         torch._dynamo.reset()
         check(magnitude, False, "aot_eager")
-        """
+        """,
+        anew=True,
     )
 
 

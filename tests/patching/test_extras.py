@@ -21,21 +21,21 @@ class Model:
 """
 
 
-def make_f(original, is_active):
+def make_f(original, active_options):
     def f(x, factor=1):
-        return ("ours", x * factor) if is_active() else original(x, factor)
+        return ("ours", x * factor) if active_options() else original(x, factor)
 
     return f
 
 
-def make_run(original, is_active):
+def make_run(original, active_options):
     def run(self):
-        return "ours" if is_active() else original(self)
+        return "ours" if active_options() else original(self)
 
     return run
 
 
-def make_trouble(original, is_active):
+def make_trouble(original, active_options):
     raise RuntimeError("no such thing")
 
 
@@ -53,8 +53,8 @@ def project(tmp_path, monkeypatch):
 @pytest.fixture
 def wanted(project, monkeypatch):
     """Options as enable(torchaudio=True) makes them, for a group of patches that only these tests know."""
-    hooks.declare("torchaudio", MODULE, "f", f"{__name__}:make_f")
-    hooks.declare("torchaudio", MODULE, "Model.run", f"{__name__}:make_run")
+    hooks.declare("torchaudio", MODULE, "f", make_f)
+    hooks.declare("torchaudio", MODULE, "Model.run", make_run)
     return {"torchaudio": True, "devices": ()}
 
 
@@ -139,8 +139,8 @@ def test_somebody_elses_wrapper_stays(wanted):
 
 
 def test_what_is_not_there_is_skipped_with_the_reason_and_the_import_works(project, caplog):
-    hooks.declare("torchaudio", MODULE, "gone", f"{__name__}:make_f")
-    hooks.declare("torchaudio", MODULE, "f", f"{__name__}:make_trouble")
+    hooks.declare("torchaudio", MODULE, "gone", make_f)
+    hooks.declare("torchaudio", MODULE, "f", make_trouble)
     msp.enable(torchaudio=True, devices=())
     assert project_module().f(1) == 1
     assert "no attribute 'gone'" in msp.status().patched[f"{MODULE}.gone"]
@@ -149,28 +149,28 @@ def test_what_is_not_there_is_skipped_with_the_reason_and_the_import_works(proje
 
 
 def test_one_attribute_is_declared_once(project):
-    extra = hooks.declare("torchaudio", MODULE, "f", f"{__name__}:make_f")
-    assert hooks.declare("torchaudio", MODULE, "f", f"{__name__}:make_f") == extra
+    patch = hooks.declare("torchaudio", MODULE, "f", make_f)
+    assert hooks.declare("torchaudio", MODULE, "f", make_f) == patch
     with pytest.raises(ValueError, match="declared already"):
-        hooks.declare("other", MODULE, "f", f"{__name__}:make_run")
+        hooks.declare("other", MODULE, "f", make_run)
 
 
 def test_a_patch_of_two_groups_stays_while_one_of_them_is_wanted(project):
     for group in ("torchaudio", "other"):
-        hooks.declare(group, MODULE, "f", f"{__name__}:make_f")
+        hooks.declare(group, MODULE, "f", make_f)
     module = project_module()
     f = module.f
-    hooks.want({"other"})
+    hooks.apply_groups({"other"})
     assert module.f is not f
-    hooks.want({"torchaudio", "other"})
-    hooks.want({"torchaudio"})
+    hooks.apply_groups({"torchaudio", "other"})
+    hooks.apply_groups({"torchaudio"})
     assert module.f is not f
-    hooks.want(())
+    hooks.apply_groups(())
     assert module.f is f
 
 
 def test_a_module_that_does_not_fit_is_left_alone_and_says_what_it_lacks(project):
-    hooks.declare("torchaudio", MODULE, "f", make_f, fits=lambda module: "no g()")
+    hooks.declare("torchaudio", MODULE, "f", make_f, lacks=lambda module: "no g()")
     module = project_module()
     f = module.f
     msp.enable(torchaudio=True, devices=())

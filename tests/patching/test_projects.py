@@ -12,11 +12,11 @@ import torch
 
 import mps_spectro_patch as msp
 from mps_spectro_patch import compat, options, startup
-from mps_spectro_patch.compat.tools.overrides import asked_first
-from mps_spectro_patch.compat.tools.project import Alias, Hook, Look, Project
+from mps_spectro_patch.compat.tools.overrides import override
+from mps_spectro_patch.compat.tools.project import Alias, ClassHook, Hook, Project
 from mps_spectro_patch.execution import call_sites
 from mps_spectro_patch.patching import class_hooks, module_aliases, projects
-from mps_spectro_patch.patching import hooks as extras
+from mps_spectro_patch.patching import hooks as patches
 
 MODULE = "a_downstream_project"
 NAMES = ("an_absent_package", "an_absent_package.front")
@@ -36,7 +36,7 @@ def ours(front_end, x, factor=1):
 class Given:
     """A compat module with a PROJECT."""
 
-    def __init__(self, *hooks: Hook | Look | Alias, **fields) -> None:
+    def __init__(self, *hooks: Hook | ClassHook | Alias, **fields) -> None:
         self.PROJECT = Project("given", hooks, **{"packages": (MODULE,), **fields})
 
 
@@ -46,13 +46,13 @@ def give(tmp_path, monkeypatch):
     (tmp_path / f"{MODULE}.py").write_text(SOURCE)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(options, "PROJECTS", ("given",))
-    for module, names in ((extras, ("_declared", "_groups", "_problems", "_passed_over")),
+    for module, names in ((patches, ("_declared", "_groups", "_problems", "_skipped")),
                           (class_hooks, ("_declared",)), (module_aliases, ("_declared", "_given")),
                           (projects, ("_declared",)), (call_sites, ("_introduced",))):  # fmt: skip
         for name in names:
             monkeypatch.setattr(module, name, type(getattr(module, name))())
 
-    def given(*hooks: Hook | Look | Alias, **fields) -> None:
+    def given(*hooks: Hook | ClassHook | Alias, **fields) -> None:
         monkeypatch.setitem(sys.modules, "mps_spectro_patch.compat.given", Given(*hooks, **fields))
 
     yield given
@@ -65,7 +65,7 @@ def call(factor: int = 1) -> torch.Tensor:
     return importlib.import_module(MODULE).FrontEnd()(torch.randn(64), factor)
 
 
-CALL = Hook(MODULE, "FrontEnd.__call__", asked_first(ours))
+CALL = Hook(MODULE, "FrontEnd.__call__", override(ours))
 
 
 def test_every_module_of_compat_is_a_project_and_is_listed():
@@ -113,7 +113,7 @@ def test_a_project_that_is_not_installed(give):
 @pytest.mark.parametrize(("hook", "lacks"), [
     (CALL._replace(attribute="FrontEnd.gone"), "it has no attribute 'gone'"),
     (CALL._replace(attribute="Renamed.__call__"), "it has no attribute 'Renamed'"),
-    (CALL._replace(fits=lambda module: "it has no FrontEnd.hop"), "it has no FrontEnd.hop"),
+    (CALL._replace(lacks=lambda module: "it has no FrontEnd.hop"), "it has no FrontEnd.hop"),
 ])  # fmt: skip
 def test_a_version_that_is_not_known_is_left_alone_and_says_so_and_its_import_works(give, hook, lacks):
     give(hook)
@@ -124,7 +124,7 @@ def test_a_version_that_is_not_known_is_left_alone_and_says_so_and_its_import_wo
 
 
 def test_a_maker_that_fails_breaks_nothing(give):
-    give(CALL._replace(make=lambda original, is_active: 1 / 0))
+    give(CALL._replace(make=lambda original, active_options: 1 / 0))
     msp.enable(devices=("simulator",))
     assert call().dim() == 2
     assert "ZeroDivisionError" in msp.status().projects["given"]
@@ -137,7 +137,7 @@ def test_compat_false_is_none(give):
 
 
 def test_modules_that_it_does_not_concern_are_passed_over_in_silence(give, caplog):
-    give(CALL._replace(attribute="Singer.__call__", concerns=lambda module: hasattr(module, "Singer")), packages=())
+    give(CALL._replace(attribute="Singer.__call__", applies_to=lambda module: hasattr(module, "Singer")), packages=())
     module = importlib.import_module(MODULE)
     msp.enable(devices=("simulator",))
     assert msp.status().projects == {"given": "no such class is imported"} and not caplog.records
@@ -148,18 +148,18 @@ def test_modules_that_it_does_not_concern_are_passed_over_in_silence(give, caplo
 
 
 def test_a_module_that_it_does_concern_must_fit(give):
-    give(CALL._replace(concerns=lambda module: True, fits=lambda module: "it has no hop"))
+    give(CALL._replace(applies_to=lambda module: True, lacks=lambda module: "it has no hop"))
     msp.enable(devices=("simulator",))
     assert call().dim() == 2 and "unknown version: it has no hop" in msp.status().projects["given"]
 
 
-# --- known by their look ---------------------------------------------------------------------------------------------
+# --- known by their structure ----------------------------------------------------------------------------------------
 
-LOOK = Look("FrontEnd", "__call__", asked_first(ours), lambda cls: cls.__module__.endswith("project"))
+CLASS_HOOK = ClassHook("FrontEnd", "__call__", override(ours), lambda cls: cls.__module__.endswith("project"))
 
 
 def test_a_class_that_is_imported_under_any_name_is_found(give):
-    give(LOOK, packages=())
+    give(CLASS_HOOK, packages=())
     call()
     msp.enable(devices=("simulator",))
     assert torch.equal(call(), torch.zeros(1))
@@ -169,7 +169,7 @@ def test_a_class_that_is_imported_under_any_name_is_found(give):
 
 
 def test_a_class_from_a_file_that_no_import_hook_sees_is_found_by_its_first_call(give, tmp_path):
-    give(LOOK, packages=())
+    give(CLASS_HOOK, packages=())
     msp.enable(devices=("simulator",))
     assert msp.status().projects == {"given": "no such class is imported"}
     spec = importlib.util.spec_from_file_location("loaded_project", tmp_path / f"{MODULE}.py")
@@ -188,7 +188,7 @@ def test_a_class_from_a_file_that_no_import_hook_sees_is_found_by_its_first_call
 
 
 def test_another_class_of_that_name_is_left_alone(give):
-    give(LOOK._replace(recognises=lambda cls: cls.no_such_attribute))
+    give(CLASS_HOOK._replace(recognises=lambda cls: cls.no_such_attribute))
     msp.enable(devices=("simulator",))
     assert call().dim() == 2 and call().dim() == 2
 
@@ -262,7 +262,7 @@ def test_a_second_copy_of_the_module_leaves_no_second_finder(give):
     copy = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(copy)
     copy._declared = module_aliases._declared
-    copy.want()
+    copy.apply_groups()
     (finder,) = [finder for finder in sys.meta_path if finder not in finders]
     assert type(finder) is copy._Finder and all(map(is_there, NAMES))
     msp.disable()

@@ -114,7 +114,7 @@ def test_looking_for_references_wakes_no_lazy_module(tmp_path):
     module = sys.modules["lazy_one"] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     try:
-        assert not [found for found in early_names.to(OWN["stft"]) if found.module == "lazy_one"]
+        assert not [found for found in early_names.bound_to(OWN["stft"]) if found.module == "lazy_one"]
     finally:
         del sys.modules["lazy_one"]
 
@@ -122,6 +122,6 @@ def test_looking_for_references_wakes_no_lazy_module(tmp_path):
 def test_what_is_not_a_module_in_sys_modules_is_passed_over():
     sys.modules["not_a_module"] = None
     try:
-        early_names.to(OWN["stft"])
+        early_names.bound_to(OWN["stft"])
     finally:
         del sys.modules["not_a_module"]

@@ -66,7 +66,7 @@ template <int I, class T, class A, class... Rest> MSL_INLINE constexpr T pick(co
   if constexpr (I < count_of<A>) return T(component<I>(a));
   else return pick<I - count_of<A>, T>(rest...);
 }
-template <int N, class... A> constexpr bool fills = sizeof...(A) > 1 && (count_of<A> + ...) == N && ((count_of<A> > 0) && ...);
+template <int N, class... A> constexpr bool fills = sizeof...(A) > 1 && (count_of<A> + ... + 0) == N && ((count_of<A> > 0) && ...);
 // float scalars do not turn into integer vectors unasked
 template <class T, class S> constexpr bool widens = is_number<S> && !(is_integer<T> && is_floating<S>);
 template <class T, class S> constexpr bool narrows = is_number<S> && is_integer<T> && is_floating<S>;

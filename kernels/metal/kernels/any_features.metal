@@ -1,4 +1,7 @@
-// The same as real_features.metal for every other n_fft: odd, prime and otherwise rough ones.
+// The same as kernels/features.metal for every other n_fft: odd, prime and otherwise rough ones.
+
+#include "features/features.metal"
+#include "frames/any.metal"
 
 // Bins of a real frame's spectrum that a lane holds.
 struct MspGeneralBins {
@@ -67,7 +70,7 @@ inline void msp_split_points(
 }
 
 [[max_total_threads_per_threadgroup(MSP_LANES * MSP_FRAMES)]]
-kernel void msp_general_features(
+kernel void msp_any_features(
     const device MSP_SAMPLE* input [[buffer(0)]],
     const device float* window [[buffer(1)]],
     const device float2* twiddles [[buffer(2)]],
@@ -81,37 +84,24 @@ kernel void msp_general_features(
     const device float* gradient [[buffer(10)]],  // MSP_GRADIENT only
     device MSP_FEATURE* output [[buffer(11)]],
     device float* maxima [[buffer(12)]],
-    constant int* params [[buffer(13)]],
-    constant float* reals [[buffer(14)]],
+    constant MspAnyFeatureParams& params [[buffer(13)]],
+    constant MspFeatureScale& scaling [[buffer(14)]],
     uint group [[threadgroup_position_in_grid]],
     uint thread_index [[thread_index_in_threadgroup]]) {
   threadgroup float2 memory[MSP_FRAMES * MSP_SLOT_PAIRS];
 
-  const int samples = params[0];
-  const int row_stride = params[1];
-  const int frames = params[2];  // per row
-  const int hop_length = params[3];
-  const int pad = params[4];
-  const int pad_mode = params[5];
   MspWeights frame_weights;
   frame_weights.window = window;
   frame_weights.inverse_envelope = window;  // not looked at
-  frame_weights.win_left = params[6];
-  frame_weights.win_length = params[7];
+  frame_weights.win_left = params.win_left;
+  frame_weights.win_length = params.win_length;
   frame_weights.adjoint = false;
-  const int groups = params[8];  // per row
-  const int steps = params[9];
-  const bool wants_maxima = params[12] != 0;
-  const int gradient_frames = params[13];
-  const int gradient_row = params[14];
-  const int gradient_feature = params[15];
-  const int gradient_frame = params[16];
   MspTransform transform;
-  transform.n_fft = params[21];
-  transform.points = params[22];
-  transform.bins = params[23];
+  transform.n_fft = params.n_fft;
+  transform.points = params.points;
+  transform.bins = params.bins;
   const int bins = MSP_PACKED ? transform.points + 1 : transform.bins;  // of the spectrum
-  const MspFeatures features = msp_features(bins, params + 17, reals);
+  const MspFeatures features = msp_wanted_features(bins, params, scaling);
   const MspBands bands = msp_bands(band_layout, band_weights, bin_first, bin_shares);
   MspGeneralBins owner;
   owner.transform = transform;
@@ -121,9 +111,9 @@ kernel void msp_general_features(
   threadgroup float2* own = memory + slot * MSP_SLOT_PAIRS;
   threadgroup MSP_EXCHANGE_TYPE* shared = (threadgroup MSP_EXCHANGE_TYPE*)own;
 
-  const int row_index = int(group) / groups;
-  const int first = (int(group) - row_index * groups) * steps * MSP_FRAMES + slot;
-  const device MSP_SAMPLE* row = input + row_index * row_stride;
+  const int row_index = int(group) / params.groups;
+  const int first = (int(group) - row_index * params.groups) * params.steps * MSP_FRAMES + slot;
+  const device MSP_SAMPLE* row = input + row_index * params.row_stride;
 #if MSP_GRADIENT
   const int stride = features.bins;
 #else
@@ -131,23 +121,25 @@ kernel void msp_general_features(
 #endif
 
   float largest = -INFINITY;
-  for (int step = 0; step < steps; ++step) {
+  for (int step = 0; step < params.steps; ++step) {
     const int wanted = first + step * MSP_FRAMES;
-    const bool live = wanted < frames;
-    const int frame = live ? wanted : frames - 1;  // idle lanes repeat the last frame and store nothing
+    const bool live = wanted < params.frames;
+    const int frame = live ? wanted : params.frames - 1;  // idle lanes repeat the last frame and store nothing
 
     float2 v[MspGeneralBins::COUNT];
-    const int position = frame * hop_length;
-    msp_load_points(v, row, frame_weights, transform, position - pad, position, samples, pad_mode, lane);
+    const int position = frame * params.hop_length;
+    msp_load_points(v, row, frame_weights, transform, position - params.pad, position, params.samples, params.pad_mode,
+                    lane);
     msp_transform<MSP_POINTS_MAX, MSP_BINS_MAX>(
         v, shared, twiddles, chirp, chirp_spectrum, transform.points, transform.bins, lane);
     msp_split_points(v, own, pair_twiddles, transform, lane);
 
-    const device float* given = gradient + row_index * gradient_row + frame * gradient_frame;
-    msp_finish_frame(v, owner, (threadgroup float*)own, features, bands, given, gradient_feature,
-                     frame < gradient_frames, output + (row_index * frames + frame) * stride, live, &largest, lane);
+    const device float* given = gradient + row_index * params.gradient_row + frame * params.gradient_frame;
+    msp_finish_frame(v, owner, (threadgroup float*)own, features, bands, given, params.gradient_feature,
+                     frame < params.gradient_frames, output + (row_index * params.frames + frame) * stride, live,
+                     &largest, lane);
   }
-  if (wants_maxima) {
+  if (params.wants_maxima != 0) {
     msp_store_largest((threadgroup float*)own, largest, maxima + int(group) * MSP_FRAMES + slot, lane);
   }
 }

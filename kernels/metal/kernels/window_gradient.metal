@@ -1,6 +1,10 @@
 // The gradient of stft or istft with respect to the window, up to a last sum: every threadgroup adds up, frame by frame,
 // the inverse transform of a spectrum times the samples under that frame, and writes one row of n_fft sums per slot.
 
+#include "fft/stockham.metal"
+#include "frames/bins.metal"
+#include "frames/padding.metal"
+
 [[max_total_threads_per_threadgroup(MSP_LANES * MSP_FRAMES)]]
 kernel void msp_window_gradient(
     const device float2* input [[buffer(0)]],
@@ -8,23 +12,12 @@ kernel void msp_window_gradient(
     const device float2* twiddles [[buffer(2)]],
     const device float2* pair_twiddles [[buffer(3)]],
     device float* output [[buffer(4)]],
-    constant int* params [[buffer(5)]],
+    constant MspWindowGradientParams& params [[buffer(5)]],
     constant float& scale [[buffer(6)]],
     uint group [[threadgroup_position_in_grid]],
     uint thread_index [[thread_index_in_threadgroup]]) {
   threadgroup MSP_EXCHANGE_TYPE exchange[MSP_FRAMES * MSP_EXCHANGE_SIZE];
 
-  const int row_stride = params[0];
-  const int bin_stride = params[1];
-  const int frame_stride = params[2];
-  const int frames = params[3];        // per row
-  const int total_frames = params[4];  // of all rows
-  const int hop_length = params[5];
-  const int signal_stride = params[6];
-  const int samples = params[7];
-  const int pad = params[8];
-  const int pad_mode = params[9];
-  const int steps = params[10];
 
   const int slot = int(thread_index / MSP_LANES);
   const int lane = int(thread_index % MSP_LANES);
@@ -34,18 +27,19 @@ kernel void msp_window_gradient(
 #pragma unroll
   for (int q = 0; q < MspLast::COUNT; ++q) sums[q] = float2(0.0f, 0.0f);
 
-  for (int step = 0; step < steps; ++step) {
-    const int wanted = (int(group) * steps + step) * MSP_FRAMES + slot;
-    const bool live = wanted < total_frames;
-    const int index = live ? wanted : total_frames - 1;  // idle lanes repeat the last frame and add nothing
-    const int row_index = index / frames;
-    const int frame = index - row_index * frames;
-    const int start = frame * hop_length - pad;
-    const device MSP_SAMPLE* row = signal + row_index * signal_stride;
+  for (int step = 0; step < params.steps; ++step) {
+    const int wanted = (int(group) * params.steps + step) * MSP_FRAMES + slot;
+    const bool live = wanted < params.total_frames;
+    const int index = live ? wanted : params.total_frames - 1;  // idle lanes repeat the last frame and add nothing
+    const int row_index = index / params.frames;
+    const int frame = index - row_index * params.frames;
+    const int start = frame * params.hop_length - params.pad;
+    const device MSP_SAMPLE* row = signal + row_index * params.signal_stride;
 
     float2 v[MSP_VALUES];
     float2 middle;
-    msp_load_pairs(v, &middle, input + row_index * row_stride + frame * frame_stride, bin_stride, lane);
+    const device float2* bins = input + row_index * params.row_stride + frame * params.frame_stride;
+    msp_load_pairs(v, &middle, bins, params.bin_stride, lane);
     msp_pack_pairs(v, middle, pair_twiddles, lane);
     msp_from_pairs(v, shared, lane);
     msp_fft(v, shared, twiddles, lane);
@@ -54,8 +48,8 @@ kernel void msp_window_gradient(
       for (int q = 0; q < MspLast::COUNT; ++q) {
         if (!MspLast::active(q, lane)) continue;
         const int t = start + 2 * MspLast::index(q, lane);
-        sums[q].x += v[q].y * msp_padded_sample(row, t, samples, pad_mode);
-        sums[q].y += v[q].x * msp_padded_sample(row, t + 1, samples, pad_mode);
+        sums[q].x += v[q].y * msp_padded_sample(row, t, params.samples, params.pad_mode);
+        sums[q].y += v[q].x * msp_padded_sample(row, t + 1, params.samples, params.pad_mode);
       }
     }
   }

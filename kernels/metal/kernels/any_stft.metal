@@ -3,6 +3,8 @@
 //
 // As the adjoint of istft its samples are gradients, divided by the envelope as istft divides.
 
+#include "frames/any.metal"
+
 // What becomes of bin k of a frame.
 struct MspBins {
   int n_fft;
@@ -26,7 +28,7 @@ struct MspBins {
 };
 
 [[max_total_threads_per_threadgroup(MSP_LANES * MSP_FRAMES)]]
-kernel void msp_general_stft(
+kernel void msp_any_stft(
     const device MSP_SAMPLE* input [[buffer(0)]],
     const device MSP_WINDOW* window [[buffer(1)]],
     const device float2* twiddles [[buffer(2)]],
@@ -35,40 +37,32 @@ kernel void msp_general_stft(
     const device float2* chirp_spectrum [[buffer(5)]],
     const device MSP_WINDOW* inverse_envelope [[buffer(6)]],  // of an adjoint
     device float2* output [[buffer(7)]],
-    constant int* params [[buffer(8)]],
+    constant MspAnyStftParams& params [[buffer(8)]],
     constant float& scale [[buffer(9)]],
     constant float& inner_weight [[buffer(10)]],
     uint group [[threadgroup_position_in_grid]],
     uint thread_index [[thread_index_in_threadgroup]]) {
   threadgroup float2 memory[(MSP_FRAMES * MSP_SLOT_SIZE * (MSP_SPLIT ? 1 : 2)) / 2];
 
-  const int samples = params[0];
-  const int row_stride = params[1];
-  const uint frames = uint(params[2]);        // per row
-  const uint total_frames = uint(params[3]);  // of all rows
-  const int hop_length = params[4];
-  const int pad = params[5];
-  const int pad_mode = params[6];
+  const uint frames = uint(params.frames);
+  const uint total_frames = uint(params.total_frames);
   MspWeights weights;
   weights.window = window;
   weights.inverse_envelope = inverse_envelope;
-  weights.win_left = params[7];
-  weights.win_length = params[8];
-  weights.adjoint = params[14] != 0;
-  weights.envelope.head = params[15];
-  weights.envelope.tail = params[16];
-  weights.envelope.end = params[17];
-  weights.envelope.hop_length = hop_length;
+  weights.win_left = params.win_left;
+  weights.win_length = params.win_length;
+  weights.adjoint = params.adjoint != 0;
+  weights.envelope = msp_envelope(params);
   MspTransform transform;
-  transform.n_fft = params[9];
-  transform.points = params[10];
-  transform.bins = params[18];
+  transform.n_fft = params.n_fft;
+  transform.points = params.points;
+  transform.bins = params.bins;
   MspBins store;
-  store.n_fft = params[9];
-  store.stored = params[11];
+  store.n_fft = params.n_fft;
+  store.stored = params.stored;
   store.mirrored = MSP_REAL;
-  store.zero_above = params[12] != 0;
-  store.real_at_ends = params[13] != 0;
+  store.zero_above = params.zero_above != 0;
+  store.real_at_ends = params.real_at_ends != 0;
   store.scale = scale;
   store.inner_weight = inner_weight;
 
@@ -80,12 +74,12 @@ kernel void msp_general_stft(
   const bool live = wanted < total_frames;
   const uint frame = live ? wanted : total_frames - 1;  // idle lanes repeat the last frame and store nothing
   const uint row_index = frame / frames;
-  const int position = int(frame - row_index * frames) * hop_length;  // of the frame in the padded signal
-  const int start = position - pad;
-  const device MSP_SAMPLE* row = input + int(row_index) * row_stride;
+  const int position = int(frame - row_index * frames) * params.hop_length;  // of the frame in the padded signal
+  const int start = position - params.pad;
+  const device MSP_SAMPLE* row = input + int(row_index) * params.row_stride;
 
   float2 v[MSP_VALUES];
-  msp_load_points(v, row, weights, transform, start, position, samples, pad_mode, lane);
+  msp_load_points(v, row, weights, transform, start, position, params.samples, params.pad_mode, lane);
 
   msp_transform<MSP_POINTS_MAX, MSP_BINS_MAX>(
       v, shared, twiddles, chirp, chirp_spectrum, transform.points, transform.bins, lane);
@@ -118,7 +112,9 @@ kernel void msp_general_stft(
         const float2 even = float2(a.x + b.x, a.y - b.y) * 0.5f;
         const float2 turned = msp_multiply(float2(a.y + b.y, b.x - a.x) * 0.5f, pair_twiddles[k]);
         store.store(bins, k, even + turned);
-        if (2 * k != transform.points) store.store(bins, transform.points - k, float2(even.x - turned.x, turned.y - even.y));
+        if (2 * k != transform.points) {
+          store.store(bins, transform.points - k, float2(even.x - turned.x, turned.y - even.y));
+        }
       }
     }
   }

@@ -6,6 +6,8 @@
 // MSP_STAGES, MSP_RADIX_0 .. MSP_RADIX_5, MSP_VALUES (registers per lane), MSP_MIRRORED, MSP_MIRROR_RADIX,
 // MSP_SPLIT, MSP_PAD_SHIFT, MSP_EXCHANGE_SIZE (elements of exchange memory per frame).
 
+#include "butterflies.metal"
+
 #define MSP_HALF (MSP_N_FFT / 2)
 #define MSP_BINS (MSP_HALF + 1)
 
@@ -336,12 +338,4 @@ inline void msp_to_pairs(thread float2* v, threadgroup MSP_EXCHANGE_TYPE* shared
 
 inline void msp_from_pairs(thread float2* v, threadgroup MSP_EXCHANGE_TYPE* shared, int lane) {
   msp_exchange<MspPairs, MspFirst>(v, shared, lane);
-}
-
-// Two neighbouring window values; a window shorter than n_fft sits in the middle of zeros. `paired`: it is as long as
-// n_fft and starts at an 8-byte boundary.
-inline float2 msp_window_pair(const device float* window, int m, int left, int win_length, bool paired) {
-  if (paired) return ((const device float2*)window)[m];
-  const int a = 2 * m - left, b = a + 1;
-  return float2(a >= 0 && a < win_length ? window[a] : 0.0f, b >= 0 && b < win_length ? window[b] : 0.0f);
 }

@@ -23,22 +23,19 @@ kernel void msp_decibels(
     const device float* input [[buffer(0)]],
     device float* output [[buffer(1)]],
     device float* maxima [[buffer(2)]],
-    constant int* params [[buffer(3)]],
-    constant float* reals [[buffer(4)]],
+    constant MspDecibelParams& params [[buffer(3)]],
+    constant MspDecibelScale& scale [[buffer(4)]],
     uint group [[threadgroup_position_in_grid]],
     uint thread_index [[thread_index_in_threadgroup]]) {
   threadgroup float found[MSP_LIMIT_THREADS];
-  const int count = params[0];   // values of an item
-  const int groups = params[1];  // per item
-  const float amin = reals[0], factor = reals[1], offset = reals[2];
 
-  const int item = int(group) / groups;
-  const int begin = (int(group) - item * groups) * MSP_LIMIT_THREADS + int(thread_index);
+  const int item = int(group) / params.groups;
+  const int begin = (int(group) - item * params.groups) * MSP_LIMIT_THREADS + int(thread_index);
   float largest = -INFINITY;
-  for (int i = begin; i < count; i += groups * MSP_LIMIT_THREADS) {
-    const float value = input[item * count + i];
-    const float result = factor * metal::log(value < amin ? amin : value) + offset;
-    output[item * count + i] = result;
+  for (int i = begin; i < params.count; i += params.groups * MSP_LIMIT_THREADS) {
+    const float value = input[item * params.count + i];
+    const float result = scale.factor * metal::log(value < scale.amin ? scale.amin : value) + scale.offset;
+    output[item * params.count + i] = result;
     largest = result > largest || result != result ? result : largest;
   }
   msp_find_largest(found, largest, thread_index);
@@ -50,30 +47,26 @@ kernel void msp_decibels(
 kernel void msp_limit(
     device float* features [[buffer(0)]],
     const device float* maxima [[buffer(1)]],
-    constant int* params [[buffer(2)]],
-    constant float* reals [[buffer(3)]],
+    constant MspLimitParams& params [[buffer(2)]],
+    constant MspLimitScale& scale [[buffer(3)]],
     uint group [[threadgroup_position_in_grid]],
     uint thread_index [[thread_index_in_threadgroup]]) {
   threadgroup float found[MSP_LIMIT_THREADS];
-  const int count = params[0];   // features of an item
-  const int listed = params[1];  // maxima of an item
-  const int groups = params[2];  // per item
-  const float range = reals[0], factor = reals[1], offset = reals[2];
 
-  const int item = int(group) / groups;
+  const int item = int(group) / params.groups;
   float largest = -INFINITY;
-  for (int i = int(thread_index); i < listed; i += MSP_LIMIT_THREADS) {
-    const float value = maxima[item * listed + i];
+  for (int i = int(thread_index); i < params.listed; i += MSP_LIMIT_THREADS) {
+    const float value = maxima[item * params.listed + i];
     largest = value > largest || value != value ? value : largest;
   }
   msp_find_largest(found, largest, thread_index);
-  const float floor_value = found[0] - range;
+  const float floor_value = found[0] - scale.below;
 
-  device float* own = features + item * count;
-  const int begin = (int(group) - item * groups) * MSP_LIMIT_THREADS + int(thread_index);
-  for (int i = begin; i < count; i += groups * MSP_LIMIT_THREADS) {
+  device float* own = features + item * params.count;
+  const int begin = (int(group) - item * params.groups) * MSP_LIMIT_THREADS + int(thread_index);
+  for (int i = begin; i < params.count; i += params.groups * MSP_LIMIT_THREADS) {
     const float value = own[i];
-    own[i] = (value >= floor_value || value != value ? value : floor_value) * factor + offset;
+    own[i] = (value >= floor_value || value != value ? value : floor_value) * scale.factor + scale.offset;
   }
 }
 
@@ -81,28 +74,24 @@ kernel void msp_limit(
 [[max_total_threads_per_threadgroup(MSP_LIMIT_THREADS)]]
 kernel void msp_standardise(
     device float* features [[buffer(0)]],
-    constant int* params [[buffer(1)]],
-    constant float* reals [[buffer(2)]],
+    constant MspStandardiseParams& params [[buffer(1)]],
+    constant float& eps [[buffer(2)]],
     uint group [[threadgroup_position_in_grid]],
     uint thread_index [[thread_index_in_threadgroup]]) {
   threadgroup float found[MSP_LIMIT_THREADS];
   const int columns = MSP_LIMIT_THREADS / MSP_STRIPS;
-  const int width = params[0];   // features of a frame
-  const int frames = params[1];  // of a row
-  const int groups = params[2];  // per row
-  const float eps = reals[0];
 
-  const int row = int(group) / groups;
+  const int row = int(group) / params.groups;
   const int column = int(thread_index) % columns, strip = int(thread_index) / columns;
-  const int feature = (int(group) - row * groups) * columns + column;
-  device float* own = features + row * frames * width + feature;
-  const bool live = feature < width;
+  const int feature = (int(group) - row * params.groups) * columns + column;
+  device float* own = features + row * params.frames * params.width + feature;
+  const bool live = feature < params.width;
 
   float mean = 0.0f, deviation = 0.0f;
   for (int pass = 0; pass < 2; ++pass) {
     float sum = 0.0f;
-    for (int frame = strip; live && frame < frames; frame += MSP_STRIPS) {
-      const float value = own[frame * width] - mean;
+    for (int frame = strip; live && frame < params.frames; frame += MSP_STRIPS) {
+      const float value = own[frame * params.width] - mean;
       sum += pass == 0 ? value : value * value;
     }
     found[thread_index] = sum;
@@ -110,10 +99,10 @@ kernel void msp_standardise(
     float total = 0.0f;
     for (int i = 0; i < MSP_STRIPS; ++i) total += found[i * columns + column];
     threadgroup_barrier(mem_flags::mem_threadgroup);
-    if (pass == 0) mean = total / float(frames);
-    else deviation = metal::sqrt(total / float(frames - 1));
+    if (pass == 0) mean = total / float(params.frames);
+    else deviation = metal::sqrt(total / float(params.frames - 1));
   }
-  for (int frame = strip; live && frame < frames; frame += MSP_STRIPS) {
-    own[frame * width] = (own[frame * width] - mean) / (deviation + eps);
+  for (int frame = strip; live && frame < params.frames; frame += MSP_STRIPS) {
+    own[frame * params.width] = (own[frame * params.width] - mean) / (deviation + eps);
   }
 }

@@ -8,6 +8,10 @@
 //
 // MSP_COMPLEX_OUTPUT: samples are float2. Otherwise they are the real parts of the frames.
 
+#include "fft/bluestein.metal"
+#include "frames/padding.metal"
+#include "overlap/envelope.metal"
+
 #if MSP_COMPLEX_OUTPUT
 #define MSP_OUTPUT float2
 #else
@@ -71,7 +75,7 @@ struct MspEnds {
 };
 
 [[max_total_threads_per_threadgroup(MSP_LANES * MSP_FRAMES)]]
-kernel void msp_general_istft(
+kernel void msp_any_istft(
     const device float2* input [[buffer(0)]],
     const device MSP_WINDOW* window [[buffer(1)]],
     const device float2* twiddles [[buffer(2)]],
@@ -80,85 +84,62 @@ kernel void msp_general_istft(
     const device float2* chirp_spectrum [[buffer(5)]],
     const device MSP_WINDOW* inverse_envelope [[buffer(6)]],
     device MSP_OUTPUT* output [[buffer(7)]],
-    constant int* params [[buffer(8)]],
+    constant MspAnyIstftParams& params [[buffer(8)]],
     constant float& scale [[buffer(9)]],
     constant float& inner_weight [[buffer(10)]],
     uint group [[threadgroup_position_in_grid]],
     uint thread_index [[thread_index_in_threadgroup]]) {
   threadgroup float2 memory[(MSP_FRAMES * MSP_SLOT_SIZE * (MSP_SPLIT ? 1 : 2)) / 2];
 
-  const int row_stride = params[0];
-  const int frame_stride = params[2];
-  const int frames = params[3];      // per row
-  const int hop_length = params[4];
-  const int win_left = params[5];
-  const int win_length = params[6];
-  const int first = params[7];       // position of the first output sample in the untrimmed signal
-  const int length = params[8];      // output samples per row
-  const int runs = params[9];        // per row
-  const int rows = params[10];
-  const int run_hops = params[11];   // hops of output that a run owns
-  const int halo = params[12];       // earlier frames that reach into a run
-  const int runs_begin = params[22];  // the positions that the runs of a row write
-  const int runs_end = params[23];
   MspTransform transform;
-  transform.n_fft = params[13];
-  transform.points = params[14];
-  transform.bins = params[30];
+  transform.n_fft = params.n_fft;
+  transform.points = params.points;
+  transform.bins = params.bins;
   MspSpectrum spectrum;
-  spectrum.n_fft = params[13];
-  spectrum.loaded = params[15];
-  spectrum.bin_stride = params[1];
-  spectrum.real_at_ends = params[16] != 0;
-  spectrum.both_sides = params[17] != 0;
+  spectrum.n_fft = params.n_fft;
+  spectrum.loaded = params.loaded;
+  spectrum.bin_stride = params.bin_stride;
+  spectrum.real_at_ends = params.real_at_ends != 0;
+  spectrum.both_sides = params.both_sides != 0;
   spectrum.inner_weight = inner_weight;
-  const bool adjoint = params[18] != 0;
-  MspEnvelope envelope;
-  envelope.head = params[19];
-  envelope.tail = params[20];
-  envelope.end = params[21];
-  envelope.hop_length = hop_length;
+  const MspEnvelope envelope = msp_envelope(params);
+  const bool adjoint = params.adjoint != 0;
 
   const int slot = int(thread_index / MSP_LANES);
   const int lane = int(thread_index % MSP_LANES);
   threadgroup MSP_EXCHANGE_TYPE* shared = (threadgroup MSP_EXCHANGE_TYPE*)memory + slot * MSP_SLOT_SIZE;
 
-  const int edges = params[24];        // per row
-  const int run_groups = params[25];   // threadgroups of runs, those of edges follow
-  const int edge_steps = params[26];   // frames that an edge walks
-  const int edge_split = params[27];   // of them at the beginning of the row, where an edge concerns both ends
-  const int edge_jump = params[28];    // the first frame of the row's end
-  const bool is_edge = int(group) >= run_groups;
-  const int group_index = is_edge ? int(group) - run_groups : int(group);
+  const bool is_edge = int(group) >= params.run_groups;
+  const int group_index = is_edge ? int(group) - params.run_groups : int(group);
   const int index = group_index * MSP_FRAMES + slot;
   // Idle slots walk along and write nothing.
-  const int per_row = is_edge ? edges : runs;
-  const bool owner = index < rows * per_row;
+  const int per_row = is_edge ? params.edges : params.runs;
+  const bool owner = index < params.rows * per_row;
   const int row_index = owner ? index / per_row : 0;
   const int place = owner ? index - row_index * per_row : 0;
-  const int run_begin = runs_begin / hop_length + place * run_hops;
-  const device float2* row = input + row_index * row_stride;
-  device MSP_OUTPUT* samples = output + row_index * length;
+  const int run_begin = params.runs_begin / params.hop_length + place * params.run_hops;
+  const device float2* row = input + row_index * params.row_stride;
+  device MSP_OUTPUT* samples = output + row_index * params.length;
   // The part of the untrimmed signal that this run writes.
-  const int keep_begin = max(run_begin * hop_length, runs_begin);
-  const int keep_end = owner ? min((run_begin + run_hops) * hop_length, runs_end) : keep_begin;
+  const int keep_begin = max(run_begin * params.hop_length, params.runs_begin);
+  const int keep_end = owner ? min((run_begin + params.run_hops) * params.hop_length, params.runs_end) : keep_begin;
 
   MspEnds ends;
-  ends.samples = length;
-  ends.pad = first;
-  ends.pad_mode = params[29];
+  ends.samples = params.length;
+  ends.pad = params.first;
+  ends.pad_mode = params.pad_mode;
   ends.n_fft = transform.n_fft;
-  ends.begin = place == 0 ? 0 : length - 1 - first;
-  ends.end = !owner ? ends.begin : edges == 2 && place == 0 ? first + 1 : length;
-  const int edge_origin = place == 0 || ends.pad_mode == MSP_PAD_CIRCULAR ? 0 : edge_jump;
+  ends.begin = place == 0 ? 0 : params.length - 1 - params.first;
+  ends.end = !owner ? ends.begin : params.edges == 2 && place == 0 ? params.first + 1 : params.length;
+  const int edge_origin = place == 0 || ends.pad_mode == MSP_PAD_CIRCULAR ? 0 : params.edge_jump;
   float4 outside = float4(0.0f, 0.0f, 0.0f, 0.0f);  // REPLICATE: what the paddings hold, two parts each
 
-  const int steps = is_edge ? edge_steps : run_hops + halo;
+  const int steps = is_edge ? params.edge_steps : params.run_hops + params.halo;
   for (int step = 0; step < steps; ++step) {
-    int frame = run_begin - halo + step;
-    if (is_edge) frame = step < edge_split ? edge_origin + step : edge_jump + step - edge_split;
-    const bool live = frame >= 0 && frame < frames;
-    const device float2* bins = row + (live ? frame : 0) * frame_stride;
+    int frame = run_begin - params.halo + step;
+    if (is_edge) frame = step < params.edge_split ? edge_origin + step : params.edge_jump + step - params.edge_split;
+    const bool live = frame >= 0 && frame < params.frames;
+    const device float2* bins = row + (live ? frame : 0) * params.frame_stride;
 
     float2 v[MSP_VALUES];  // real and imaginary parts swapped for the inverse
 #pragma unroll
@@ -184,14 +165,14 @@ kernel void msp_general_istft(
       const float2 value = live ? msp_swapped(v[q]) * scale : float2(0.0f, 0.0f);
       if (!msp_is_among<MspResult, MSP_POINTS_MAX>(q, lane, transform.points)) continue;
       if (MSP_PACKED) {
-        v[q] = float2(value.x * msp_window_at(window, 2 * m, win_left, win_length, adjoint).x,
-                      value.y * msp_window_at(window, 2 * m + 1, win_left, win_length, adjoint).x);
+        v[q] = float2(value.x * msp_window_at(window, 2 * m, params.win_left, params.win_length, adjoint).x,
+                      value.y * msp_window_at(window, 2 * m + 1, params.win_left, params.win_length, adjoint).x);
       } else {
-        v[q] = msp_multiply(value, msp_window_at(window, m, win_left, win_length, adjoint));
+        v[q] = msp_multiply(value, msp_window_at(window, m, params.win_left, params.win_length, adjoint));
       }
     }
 
-    const int begin = frame * hop_length;
+    const int begin = frame * params.hop_length;
     if (is_edge) {
       threadgroup float* values = (threadgroup float*)shared;
       const int parts = MSP_PACKED || MSP_COMPLEX_OUTPUT ? 2 : 1;
@@ -200,7 +181,8 @@ kernel void msp_general_istft(
 #pragma unroll
         for (int q = 0; q < MspResult::COUNT; ++q) {
           const int m = MspResult::index(q, lane);
-          if (msp_is_among<MspResult, MSP_POINTS_MAX>(q, lane, transform.points)) values[m] = part == 0 ? v[q].x : v[q].y;
+          if (!msp_is_among<MspResult, MSP_POINTS_MAX>(q, lane, transform.points)) continue;
+          values[m] = part == 0 ? v[q].x : v[q].y;
         }
         MSP_SYNC();
         for (int t = ends.begin + int(lane); t < ends.end; t += MSP_LANES) {
@@ -214,9 +196,9 @@ kernel void msp_general_istft(
         }
         if (ends.pad_mode == MSP_PAD_REPLICATE) {
           float left = 0.0f, right = 0.0f;
-          for (int i = int(lane); i < first; i += MSP_LANES) {
+          for (int i = int(lane); i < params.first; i += MSP_LANES) {
             left += ends.at(values, begin, part, i);
-            right += ends.at(values, begin, part, first + length + i);
+            right += ends.at(values, begin, part, params.first + params.length + i);
           }
           if (part == 0 || !MSP_COMPLEX_OUTPUT) {
             outside.x += left;
@@ -237,10 +219,10 @@ kernel void msp_general_istft(
         const int position = begin + d;
         if (position < keep_begin || position >= keep_end) continue;
         const float2 product = i == 0 ? v[q] : float2(v[q].y, 0.0f);
-        const bool fresh = step == 0 || d >= transform.n_fft - hop_length;
-        const bool finished = !adjoint && d < hop_length;
+        const bool fresh = step == 0 || d >= transform.n_fft - params.hop_length;
+        const bool finished = !adjoint && d < params.hop_length;
         const int entry = envelope.entry(position, d);
-        device MSP_OUTPUT* sample = samples + (position - first);
+        device MSP_OUTPUT* sample = samples + (position - params.first);
 #if MSP_COMPLEX_OUTPUT
         float2 sum = fresh ? product : sample[0] + product;
 #if MSP_COMPLEX_WINDOW
@@ -267,7 +249,7 @@ kernel void msp_general_istft(
       threadgroup_barrier(mem_flags::mem_threadgroup | mem_flags::mem_device);
       sums[lane] = i == 0 ? outside.x : i == 1 ? outside.y : i == 2 ? outside.z : outside.w;
       threadgroup_barrier(mem_flags::mem_threadgroup);
-      const int t = i % 2 == 0 ? 0 : length - 1;
+      const int t = i % 2 == 0 ? 0 : params.length - 1;
       if (lane == 0 && t >= ends.begin && t < ends.end) {
         float sum = 0.0f;
         for (int j = 0; j < MSP_LANES; ++j) sum += sums[j];

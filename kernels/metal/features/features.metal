@@ -6,6 +6,8 @@
 // given gradient of the features, or with MSP_FEATURES stays in registers. MSP_SLOT_PAIRS: float2 of threadgroup memory
 // per frame.
 
+#include "fft/stockham.metal"
+
 #if MSP_GRADIENT
 #define MSP_FEATURE float2
 #else
@@ -88,20 +90,21 @@ struct MspBands {
   const device float* shares;    // reach rows of one weight per bin (MSP_GRADIENT)
 };
 
-// From a kernel's arguments; integers: width, rounds, reach, scale.
-inline MspFeatures msp_features(int bins, constant int* integers, constant float* reals) {
+// From a kernel's parameters.
+template <class PARAMS>
+inline MspFeatures msp_wanted_features(int bins, constant PARAMS& params, constant MspFeatureScale& scale) {
   MspFeatures features;
   features.bins = bins;
-  features.width = integers[0];
-  features.rounds = integers[1];
-  features.reach = integers[2];
-  features.scale = integers[3];
-  features.exponent = reals[0];
-  features.eps = reals[1];
-  features.gain = reals[2];
-  features.amin = reals[3];
-  features.factor = reals[4];
-  features.offset = reals[5];
+  features.width = params.width;
+  features.rounds = params.rounds;
+  features.reach = params.reach;
+  features.scale = params.scale;
+  features.exponent = scale.exponent;
+  features.eps = scale.eps;
+  features.gain = scale.gain;
+  features.amin = scale.amin;
+  features.factor = scale.factor;
+  features.offset = scale.offset;
   return features;
 }
 

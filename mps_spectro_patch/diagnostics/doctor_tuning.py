@@ -6,13 +6,10 @@ from typing import Any
 
 import torch
 
-from ..diagnostics import Finding
+from ..bench import Accelerator, Progress, contestants, sweep, timing
 from ..execution import tuning
 from ..options import OPS
-from . import sweep, timing
-from .accelerator import Accelerator
-from .contestants import contestants
-from .progress import Progress
+from .doctor_kernels import Finding
 
 LARGEST = 4_000_000  # bytes: from there on the device is what counts, and the sweep says how fast it is
 STEP = 2
@@ -35,9 +32,9 @@ def least_work(rows: list[dict[str, Any]]) -> int:
     return min(worth, default=0)
 
 
-def run(device: str) -> list[Finding]:
+def measure_rule(device: str) -> list[Finding]:
     """Measures and keeps the rule. One finding per op, and where it is kept."""
-    accelerator, everybody = Accelerator(device), contestants(device)
+    accelerator, everybody = Accelerator(device), contestants.contestants(device)
     shrink = device == "simulator"
     chosen = list(sweep.cases(shrink, OPS, LARGEST, STEP))
     rows = []
@@ -49,7 +46,7 @@ def run(device: str) -> list[Finding]:
     return [*_told(rule), _kept(device, {op: work for op, work in rule.items() if work})]
 
 
-def forget(device: str) -> list[Finding]:
+def forget_rule(device: str) -> list[Finding]:
     return [_kept(device, {})]
 
 

@@ -8,6 +8,11 @@
 //
 // MSP_ADJOINT: as in istft.metal.
 
+#include "fft/stockham.metal"
+#include "frames/bins.metal"
+#include "overlap/envelope.metal"
+#include "overlap/padding_adjoint.metal"
+
 #define MSP_REACH ((MSP_LAST_RADIX + MSP_SHIFT - 1) / MSP_SHIFT)   // hops that a frame covers, the last perhaps in part
 #define MSP_WAITING ((MSP_REACH - 1) * MSP_SHIFT * MSP_LAST_P)     // pairs of samples in the hops that wait, per slot
 
@@ -56,14 +61,14 @@ struct MspOutput {
 };
 
 [[max_total_threads_per_threadgroup(MSP_LANES * MSP_FRAMES)]]
-kernel void msp_istft(
+kernel void msp_istft_registers(
     const device float2* input [[buffer(0)]],
     const device float* window [[buffer(1)]],
     const device float2* twiddles [[buffer(2)]],
     const device float2* pair_twiddles [[buffer(3)]],
     const device float* inverse_envelope [[buffer(4)]],
     device float* output [[buffer(5)]],
-    constant int* params [[buffer(6)]],
+    constant MspIstftParams& params [[buffer(6)]],
     constant float& scale [[buffer(7)]],
     uint group [[threadgroup_position_in_grid]],
     uint thread_index [[thread_index_in_threadgroup]]) {
@@ -72,64 +77,44 @@ kernel void msp_istft(
   threadgroup float2 waiting[(MSP_FRAMES - 1) * MSP_WAITING];
 #endif
 
-  const int row_stride = params[0];
-  const int bin_stride = params[1];
-  const int frame_stride = params[2];
-  const int frames = params[3];         // per row
-  const int hop_length = params[4];
-  const int win_left = params[5];
-  const int win_length = params[6];
-  const int first = params[7];
-  const int length = params[8];         // output samples per row
-  const int groups = params[9];         // per row
-  const int run_hops = params[10];      // hops of output that a run owns
-  const int runs_begin = params[12];    // the positions that the runs of a row write
-  const int runs_end = params[13];
-  const bool paired_window = params[14] != 0;
-  MspEnvelope envelope;
-  envelope.head = params[15];
-  envelope.tail = params[16];
-  envelope.end = params[17];
-  envelope.hop_length = hop_length;
-  const int share = params[20];         // frames of a slot, MSP_REACH - 1 at least
+  const MspEnvelope envelope = msp_envelope(params);
 
   const int slot = int(thread_index / MSP_LANES);
   const int lane = int(thread_index % MSP_LANES);
   threadgroup MSP_EXCHANGE_TYPE* shared = exchange + slot * MSP_EXCHANGE_SIZE;
 
-  const int row_index = int(group) / groups;
-  int run = int(group) - row_index * groups;
+  const int row_index = int(group) / params.groups;
+  int run = int(group) - row_index * params.groups;
 #if MSP_ADJOINT
-  const int edges = params[19];  // per row: the first threadgroups, because they take longer than a run
   const int edge_index = run;
-  const bool is_edge = run < edges;
-  run -= edges;
+  const bool is_edge = run < params.edges;
+  run -= params.edges;
 #else
   const bool is_edge = false;
 #endif
-  const int run_begin = runs_begin / hop_length + run * run_hops;
-  const device float2* row = input + row_index * row_stride;
+  const int run_begin = params.runs_begin / params.hop_length + run * params.run_hops;
+  const device float2* row = input + row_index * params.row_stride;
 
   MspOutput place;
-  place.samples = output + row_index * length;
+  place.samples = output + row_index * params.length;
   place.inverse_envelope = inverse_envelope;
   place.envelope = envelope;
-  place.first = first;
-  place.keep_begin = max(run_begin * hop_length, runs_begin);
-  place.keep_end = min((run_begin + run_hops) * hop_length, runs_end);
-  place.paired = params[21] != 0;
+  place.first = params.first;
+  place.keep_begin = max(run_begin * params.hop_length, params.runs_begin);
+  place.keep_end = min((run_begin + params.run_hops) * params.hop_length, params.runs_end);
+  place.paired = params.paired_output != 0;
 
-  int frame = run_begin - (MSP_REACH - 1) + slot * share;
-  int left = share;  // frames to do
+  int frame = run_begin - (MSP_REACH - 1) + slot * params.share;
+  int left = params.share;  // frames to do
 #if MSP_ADJOINT
   int edge_frame = 0;  // slot 0's: the same for all threads, as whether there is another has to be
   MspEdge edge;
-  edge.samples = length;
-  edge.pad = first;
-  edge.pad_mode = params[18];
-  edge.hop_length = hop_length;
+  edge.samples = params.length;
+  edge.pad = params.first;
+  edge.pad_mode = params.pad_mode;
+  edge.hop_length = params.hop_length;
   if (is_edge) {
-    edge.start(edges, edge_index, frames);
+    edge.start(params.edges, edge_index, params.frames);
     edge.clear(place.samples, int(thread_index));
     edge_frame = edge.first_frame;
     frame = edge_frame + slot;
@@ -144,10 +129,10 @@ kernel void msp_istft(
   // A frame's spectrum is loaded while the sums of the one before it are stored.
   float2 v[MSP_VALUES];
   float2 middle;
-  msp_load_pairs(v, &middle, row + clamp(frame, 0, frames - 1) * frame_stride, bin_stride, lane);
+  msp_load_pairs(v, &middle, row + clamp(frame, 0, params.frames - 1) * params.frame_stride, params.bin_stride, lane);
 
   for (int step = 0; left > 0; ++step) {
-    const bool live = frame >= 0 && frame < frames;
+    const bool live = frame >= 0 && frame < params.frames;
     int next_frame = frame + 1;
     --left;
 #if MSP_ADJOINT
@@ -157,26 +142,26 @@ kernel void msp_istft(
       left = edge_frame <= edge.last_frame ? 1 : 0;
     }
 #endif
-    const device float2* next_bins = row + clamp(next_frame, 0, frames - 1) * frame_stride;
+    const device float2* next_bins = row + clamp(next_frame, 0, params.frames - 1) * params.frame_stride;
 
     msp_pack_pairs(v, middle, pair_twiddles, lane);
     msp_from_pairs(v, shared, lane);
     msp_fft(v, shared, twiddles, lane);
-    msp_weigh_frame(v, window, win_left, win_length, paired_window, scale, live, lane);
+    msp_weigh_frame(v, window, params.win_left, params.win_length, params.paired_window != 0, scale, live, lane);
 #if MSP_ADJOINT
     if (is_edge) {
-      edge.add(v, (threadgroup float*)exchange, (threadgroup float*)shared, place.samples, (frame - slot) * hop_length,
-               lane, int(thread_index));
+      edge.add(v, (threadgroup float*)exchange, (threadgroup float*)shared, place.samples,
+               (frame - slot) * params.hop_length, lane, int(thread_index));
     }
 #endif
 #pragma unroll
     for (int q = 0; q < MspLast::COUNT; ++q) sums[q] = sums[q] + v[q];
-    msp_load_pairs(v, &middle, next_bins, bin_stride, lane);
+    msp_load_pairs(v, &middle, next_bins, params.bin_stride, lane);
 
     // The hop that begins here gets no more frames.
     if (!is_edge) {
-      const int position = frame * hop_length;
-      const bool steady = place.steady(position, position + hop_length);
+      const int position = frame * params.hop_length;
+      const bool steady = place.steady(position, position + params.hop_length);
 #pragma unroll
       for (int q = 0; q < MspLast::COUNT; ++q) {
         if (q % MSP_LAST_RADIX >= MSP_SHIFT || !MspLast::active(q, lane)) continue;
@@ -215,11 +200,11 @@ kernel void msp_istft(
         if (!MspLast::active(b * MSP_LAST_RADIX, lane)) continue;
         const int pair = MspLast::index(b * MSP_LAST_RADIX, lane) + t * MSP_LAST_P;
         const int hop = t / MSP_SHIFT;
-        const int position = (frame + hop) * hop_length;
+        const int position = (frame + hop) * params.hop_length;
         float2 sum = waiting[slot * MSP_WAITING + pair];
         if (t < MSP_LAST_RADIX - MSP_SHIFT) sum = sums[q] + sum;
         const int phase = 2 * (pair - hop * MSP_SHIFT * MSP_LAST_P);
-        place.store(position + phase, phase, sum, place.steady(position, position + hop_length));
+        place.store(position + phase, phase, sum, place.steady(position, position + params.hop_length));
       }
     }
   }

@@ -5,6 +5,10 @@
 // MSP_ADJOINT: this is the adjoint of istft. Samples are gradients, divided by the envelope as istft divides, the bins
 // between 0 and half stand for their mirror images as well, and those above half, which istft does not read, get zero.
 
+#include "fft/stockham.metal"
+#include "frames/real.metal"
+#include "overlap/envelope.metal"
+
 #if MSP_ADJOINT
 #define MSP_INNER_WEIGHT 2.0f
 #else
@@ -43,30 +47,17 @@ kernel void msp_stft(
     const device float2* pair_twiddles [[buffer(3)]],  // e^{-2 pi i k / n_fft}, k any first bin of a pair
     const device float* inverse_envelope [[buffer(4)]],  // MSP_ADJOINT only
     device float2* output [[buffer(5)]],
-    constant int* params [[buffer(6)]],
+    constant MspStftParams& params [[buffer(6)]],
     constant float& scale [[buffer(7)]],
     uint group [[threadgroup_position_in_grid]],
     uint thread_index [[thread_index_in_threadgroup]]) {
   threadgroup MSP_EXCHANGE_TYPE exchange[MSP_FRAMES * MSP_EXCHANGE_SIZE];
 
-  const int samples = params[0];
-  const int row_stride = params[1];
-  const uint frames = uint(params[2]);        // per row
-  const uint total_frames = uint(params[3]);  // of all rows
-  const int hop_length = params[4];
-  const int pad = params[5];
-  const int pad_mode = params[6];
-  const int win_left = params[7];
-  const int win_length = params[8];
-  const uint steps = uint(params[9]);
-  const bool paired_loads = params[10] != 0;  // every frame starts at an 8-byte boundary
-  const bool paired_window = params[11] != 0;
+  const uint frames = uint(params.frames);
+  const uint total_frames = uint(params.total_frames);
+  const uint steps = uint(params.steps);
 #if MSP_ADJOINT
-  MspEnvelope envelope;
-  envelope.head = params[12];
-  envelope.tail = params[13];
-  envelope.end = params[14];
-  envelope.hop_length = hop_length;
+  const MspEnvelope envelope = msp_envelope(params);
 #endif
 
   const uint slot = thread_index / MSP_LANES;
@@ -77,7 +68,7 @@ kernel void msp_stft(
   const float factor = 0.5f * MSP_INNER_WEIGHT * scale;
 
   float2 weight[MspFirst::COUNT];  // a lane's part of the window is the same for every frame, and so is the factor
-  msp_load_weights(weight, window, lane, win_left, win_length, paired_window);
+  msp_load_weights(weight, window, lane, params.win_left, params.win_length, params.paired_window != 0);
 #pragma unroll
   for (int q = 0; q < MspFirst::COUNT; ++q) weight[q] = weight[q] * factor;
 #if MSP_ADJOINT
@@ -89,33 +80,35 @@ kernel void msp_stft(
     const bool live = wanted < total_frames;
     const uint frame = live ? wanted : total_frames - 1;  // idle lanes repeat the last frame and store nothing
     const uint row_index = frame / frames;
-    const int start = int(frame - row_index * frames) * hop_length - pad;
-    const device MSP_SAMPLE* row = input + int(row_index) * row_stride;
+    const int start = int(frame - row_index * frames) * params.hop_length - params.pad;
+    const device MSP_SAMPLE* row = input + int(row_index) * params.row_stride;
 
-    bool interior = start >= 0 && start + MSP_N_FFT <= samples;
+    bool interior = start >= 0 && start + MSP_N_FFT <= params.samples;
 #if MSP_ADJOINT
-    const int position = start + pad;  // of the frame in the untrimmed signal
+    const int position = start + params.pad;  // of the frame in the untrimmed signal
     interior = interior && position >= envelope.head && position + MSP_N_FFT <= envelope.tail;
 #endif
 
     float2 v[MSP_VALUES];
     if (interior) {
-      msp_load_inside(v, weight, row, start, paired_loads, lane);
+      msp_load_inside(v, weight, row, start, params.paired_loads != 0, lane);
     } else {
 #if MSP_ADJOINT
 #pragma unroll
       for (int q = 0; q < MspFirst::COUNT; ++q) {
-        const int t = start + 2 * MspFirst::index(q, lane), s = t + pad;
+        const int t = start + 2 * MspFirst::index(q, lane), s = t + params.pad;
         v[q] = float2(0.0f, 0.0f);
         if (MspFirst::active(q, lane)) {
-          v[q] = float2(msp_padded_sample(row, t, samples, pad_mode), msp_padded_sample(row, t + 1, samples, pad_mode));
-          v[q] = v[q] * msp_window_pair(window, MspFirst::index(q, lane), win_left, win_length, paired_window) * factor;
-          v[q] = v[q] * float2(envelope.at(inverse_envelope, s, s % hop_length),
-                               envelope.at(inverse_envelope, s + 1, (s + 1) % hop_length));
+          v[q] = float2(msp_padded_sample(row, t, params.samples, params.pad_mode),
+                        msp_padded_sample(row, t + 1, params.samples, params.pad_mode));
+          v[q] = v[q] * msp_window_pair(window, MspFirst::index(q, lane), params.win_left, params.win_length,
+                                        params.paired_window != 0) * factor;
+          v[q] = v[q] * float2(envelope.at(inverse_envelope, s, s % params.hop_length),
+                               envelope.at(inverse_envelope, s + 1, (s + 1) % params.hop_length));
         }
       }
 #else
-      msp_load_across(v, weight, row, start, samples, pad_mode, lane);
+      msp_load_across(v, weight, row, start, params.samples, params.pad_mode, lane);
 #endif
     }
 

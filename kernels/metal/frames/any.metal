@@ -2,6 +2,10 @@
 //
 // MSP_SAMPLE: float, half, bfloat, or float2 (then MSP_COMPLEX_SAMPLES).
 
+#include "fft/bluestein.metal"
+#include "frames/padding.metal"
+#include "overlap/envelope.metal"
+
 // On NVIDIA: how many threads live on a multiprocessor. More, and therefore with fewer registers, are faster by up to a
 // fourth for convolutions between two powers of two, and slower for powers of two, and on the way back.
 #if MSP_BLUESTEIN && (MSP_HALF & (MSP_HALF - 1)) != 0 && MSP_LANES <= 256

@@ -1,5 +1,7 @@
 // The real spectrum of a frame in its lanes' registers, from the packed one in pairs (k, half - k).
 
+#include "fft/stockham.metal"
+
 // Bins of the real spectrum that a lane holds after msp_split_pairs().
 struct MspRealBins {
   static constexpr constant int COUNT = 2 * MSP_PAIRS + 1;

@@ -1,6 +1,10 @@
 // Where the adjoint of the feature kernels takes its spectra from, instead of memory: it transforms each frame of the
 // signal again, and turns its spectrum into the gradient of the spectrum before it goes back.
 
+#include "features/features.metal"
+#include "frames/real.metal"
+#include "frames/unpack.metal"
+
 struct MspFeatureSource {
   const device MSP_SAMPLE* row;  // of the signal
   const device float* window;

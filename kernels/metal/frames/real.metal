@@ -2,6 +2,10 @@
 //
 // MSP_SAMPLE: the type of a sample (float, half, bfloat); MSP_WIDE_SAMPLES: it is float.
 
+#include "fft/stockham.metal"
+#include "frames/padding.metal"
+#include "frames/window.metal"
+
 inline void msp_load_weights(
     thread float2* weight, const device float* window, int lane, int win_left, int win_length, bool paired) {
 #pragma unroll

@@ -2,6 +2,9 @@
 // concerns belong to threadgroups of their own, one for either end of a row, or one for all of a short row. They walk the
 // frames that reach those samples in order, MSP_FRAMES at a time, and keep the sums in the output.
 
+#include "fft/stockham.metal"
+#include "frames/padding.metal"
+
 #if MSP_ADJOINT
 #define MSP_SLOT_FLOATS (MSP_EXCHANGE_SIZE * (MSP_SPLIT ? 1 : 2))
 #define MSP_THREADS (MSP_LANES * MSP_FRAMES)

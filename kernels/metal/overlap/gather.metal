@@ -1,20 +1,7 @@
-// torch.istft to a real signal in one launch: inverse real FFT, window, overlap-add, envelope and trimming, in a fixed
-// order of summation and without atomics. A threadgroup owns a run of consecutive output hops of one row and walks the
-// frames that touch them; the frames just before its run are transformed again, so that runs do not depend on each other.
-//
-// MSP_OVERLAP says where unfinished samples wait:
-//   GATHER  MSP_FRAMES frames at a time go to threadgroup memory, and every sample gathers its frames from there;
-//   RING    one frame at a time is added to a ring of n_fft samples in threadgroup memory;
-//   DEVICE  one frame at a time is added to the output row itself (n_fft too large for a ring).
-//
-// MSP_ADJOINT: this is the adjoint of stft, with respect to its signal. There is no envelope, and the ends of the signal
-// belong to threadgroups of their own (edges.metal).
-//
-// MSP_FEATURES: this is the adjoint of the feature kernels as well: spectra come from feature_source.metal.
+// Where unfinished samples of istft wait between steps (MSP_OVERLAP), and how those in GATHER are added up.
 
-#ifndef MSP_FEATURES
-#define MSP_FEATURES 0
-#endif
+#include "fft/stockham.metal"
+#include "overlap/envelope.metal"
 
 #define MSP_GATHER 0
 #define MSP_RING 1

@@ -13,3 +13,14 @@ struct MspEnvelope {
     return s < end ? table[entry(s, phase)] : 0.0f;
   }
 };
+
+// From a kernel's parameters.
+template <class PARAMS>
+inline MspEnvelope msp_envelope(constant PARAMS& params) {
+  MspEnvelope envelope;
+  envelope.head = params.envelope_head;
+  envelope.tail = params.envelope_tail;
+  envelope.end = params.envelope_end;
+  envelope.hop_length = params.hop_length;
+  return envelope;
+}

@@ -10,6 +10,8 @@
 // asked for. MSP_POINTS_MAX and MSP_BINS_MAX: the most of points and bins that the kernel is for, so that values that are
 // never among them take no instructions.
 
+#include "fft/stockham.metal"
+
 struct MspTransform {
   int n_fft;
   int points;  // n_fft, or half of it, rounded up (MSP_PACKED, MSP_FOLDED)

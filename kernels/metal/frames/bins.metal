@@ -5,6 +5,9 @@
 // what they count in an inverse transform, relative to the others, which stand for their mirror images no more.
 // MSP_TWO_SIDED: all n_fft bins are gradients; those above half are added to their mirror images.
 
+#include "fft/stockham.metal"
+#include "frames/window.metal"
+
 #if MSP_ADJOINT
 #define MSP_OUTER_WEIGHT 2.0f
 #else

@@ -1,0 +1,72 @@
+// Spectrogram, filterbank and scale of real frames in one launch, from samples to features in memory order (batch,
+// frame, feature). A threadgroup belongs to one row and keeps MSP_FRAMES frames in flight, for several steps.
+
+#include "features/features.metal"
+#include "frames/real.metal"
+#include "frames/unpack.metal"
+
+[[max_total_threads_per_threadgroup(MSP_LANES * MSP_FRAMES)]]
+kernel void msp_features(
+    const device MSP_SAMPLE* input [[buffer(0)]],
+    const device float* window [[buffer(1)]],
+    const device float2* twiddles [[buffer(2)]],
+    const device float2* pair_twiddles [[buffer(3)]],
+    const device int* band_layout [[buffer(4)]],
+    const device float2* band_weights [[buffer(5)]],
+    const device int* bin_first [[buffer(6)]],
+    const device float* bin_shares [[buffer(7)]],
+    const device float* gradient [[buffer(8)]],  // MSP_GRADIENT only
+    device MSP_FEATURE* output [[buffer(9)]],
+    device float* maxima [[buffer(10)]],         // one per slot of every threadgroup, where wanted
+    constant MspFeatureParams& params [[buffer(11)]],
+    constant MspFeatureScale& scaling [[buffer(12)]],
+    uint group [[threadgroup_position_in_grid]],
+    uint thread_index [[thread_index_in_threadgroup]]) {
+  threadgroup float2 memory[MSP_FRAMES * MSP_SLOT_PAIRS];
+
+  const MspFeatures features = msp_wanted_features(MSP_BINS, params, scaling);
+  const MspBands bands = msp_bands(band_layout, band_weights, bin_first, bin_shares);
+
+  const int slot = int(thread_index / MSP_LANES);
+  const int lane = int(thread_index % MSP_LANES);
+  threadgroup float2* own = memory + slot * MSP_SLOT_PAIRS;
+  threadgroup MSP_EXCHANGE_TYPE* shared = (threadgroup MSP_EXCHANGE_TYPE*)own;
+
+  const int row_index = int(group) / params.groups;
+  const int first = (int(group) - row_index * params.groups) * params.steps * MSP_FRAMES + slot;
+  const device MSP_SAMPLE* row = input + row_index * params.row_stride;
+#if MSP_GRADIENT
+  const int stride = MSP_BINS;
+#else
+  const int stride = features.width;
+#endif
+
+  float2 weight[MspFirst::COUNT];  // a lane's part of the window is the same for every frame
+  msp_load_weights(weight, window, lane, params.win_left, params.win_length, params.paired_window != 0);
+
+  float largest = -INFINITY;
+  for (int step = 0; step < params.steps; ++step) {
+    const int wanted = first + step * MSP_FRAMES;
+    const bool live = wanted < params.frames;
+    const int frame = live ? wanted : params.frames - 1;  // idle lanes repeat the last frame and store nothing
+    const int start = frame * params.hop_length - params.pad;
+
+    float2 v[MSP_VALUES + 1];
+    if (start >= 0 && start + MSP_N_FFT <= params.samples) {
+      msp_load_inside(v, weight, row, start, params.paired_loads != 0, lane);
+    } else {
+      msp_load_across(v, weight, row, start, params.samples, params.pad_mode, lane);
+    }
+    msp_fft(v, shared, twiddles, lane);
+    msp_to_pairs(v, shared, lane);
+    msp_split_pairs(v, pair_twiddles, lane);
+
+    const device float* given = gradient + row_index * params.gradient_row + frame * params.gradient_frame;
+    msp_finish_frame(v, MspRealBins(), (threadgroup float*)own, features, bands, given, params.gradient_feature,
+                     frame < params.gradient_frames, output + (row_index * params.frames + frame) * stride, live,
+                     &largest, lane);
+  }
+  if (params.wants_maxima != 0) {
+    msp_store_largest((threadgroup float*)own, largest, maxima + int(group) * MSP_FRAMES + slot, lane);
+  }
+}

@@ -1,0 +1,34 @@
+// The gradient of the features with respect to the signal: the adjoint of stft as kernels/istft.metal has it (MSP_ADJOINT),
+// whose spectra are not read but made again, frame by frame (features/recompute.metal).
+
+#define MSP_FEATURES 1
+#define MSP_GRADIENT 1
+
+#include "features/recompute.metal"
+#include "frames/bins.metal"
+#include "overlap/envelope.metal"
+#include "overlap/gather.metal"
+#include "overlap/padding_adjoint.metal"
+
+[[max_total_threads_per_threadgroup(MSP_LANES * MSP_FRAMES)]]
+kernel void msp_features_gradient(
+    const device float2* input [[buffer(0)]],
+    const device float* window [[buffer(1)]],
+    const device float2* twiddles [[buffer(2)]],
+    const device float2* pair_twiddles [[buffer(3)]],
+    const device float* inverse_envelope [[buffer(4)]],
+    device float* output [[buffer(5)]],
+    constant MspIstftParams& params [[buffer(6)]],
+    constant float& scale [[buffer(7)]],
+    const device MSP_SAMPLE* signal [[buffer(8)]],
+    const device int* band_layout [[buffer(9)]],
+    const device float2* band_weights [[buffer(10)]],
+    const device int* bin_first [[buffer(11)]],
+    const device float* bin_shares [[buffer(12)]],
+    const device float* gradient [[buffer(13)]],
+    constant MspFeatureGradientParams& feature_params [[buffer(14)]],
+    constant MspFeatureScale& scaling [[buffer(15)]],
+    uint group [[threadgroup_position_in_grid]],
+    uint thread_index [[thread_index_in_threadgroup]]) {
+#include "overlap/walk.metal"
+}

@@ -1,0 +1,97 @@
+"""report() and write_trace(): calls by the line they came from, and what watch_calls() makes of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..execution import call_sites
+from ..patching import layers
+
+if TYPE_CHECKING:
+    from .call_table import Table
+
+
+def watch_calls(on: bool = True, trace: bool = False) -> None:
+    """Records every call from now on, with its time, instead of a sample: report() is exact then.
+
+    Calls on other devices are recorded, too. This costs some microseconds for each call. Times are those of the calling
+    thread: what a GPU does after the call returned is not included.
+
+    Args:
+        on: False: back to a sample.
+        trace: keep each call as an event, for diagnostics.write_trace().
+
+    Raises:
+        Nothing.
+
+    Example:
+        >>> msp.watch_calls()
+        >>> with msp.accelerated(devices=["simulator"], verify="off"):
+        ...     spectrum = torch.stft(torch.randn(4000), 400, window=torch.hann_window(400), return_complex=True)
+        >>> [(row.op, row.calls, row.outcome) for row in msp.report()]
+        [('torch.stft', 1, 'fast')]
+        >>> msp.watch_calls(False)
+    """
+    if on:
+        call_sites.start(trace)
+    else:
+        call_sites.stop()
+    layers.settle()
+
+
+def report() -> Table:
+    """Calls by the line that made them, with arguments, device and outcome, the most frequent first.
+
+    By default the calls on accelerated devices are sampled, and counts with ~ are estimates. After watch_calls() every
+    call is in the table.
+
+    Returns:
+        Table of rows, each with `place`, `function`, `op`, `arguments`, `device`, `outcome` ("fast" or the reason for
+        the fallback), `calls`, `estimated` and `seconds`. Prints well.
+
+    Example:
+        >>> msp.reset_stats()
+        >>> len(msp.report())
+        0
+    """
+    from .call_table import Row, Table
+
+    rows = [
+        Row(f"{site.file}:{site.line}", site.function, f"torch.{site.op}", _words(site), site.device, site.outcome,
+            tally.count, tally.count != tally.seen, tally.seconds)
+        for site, tally in call_sites.sites().items()
+    ]  # fmt: skip
+    rows.sort(key=lambda row: (-row.calls, row.place, row.outcome))
+    return Table(tuple(rows), call_sites.left_out())
+
+
+def write_trace(path: str | Path) -> None:
+    """Writes the calls since watch_calls(trace=True) for chrome://tracing or Perfetto. Raises OSError."""
+    import json
+
+    Path(path).write_text(json.dumps(call_sites.trace()), encoding="utf-8")
+
+
+def _words(site: call_sites.Site) -> str:
+    names = _PARAMETERS[site.op]
+    return ", ".join(
+        f"{name}={_value(value)}" if name else _value(value)
+        for name, value in zip(names, site.arguments, strict=True)
+        if value is not None and _DEFAULTS.get(name) != value
+    )
+
+
+def _value(value: object) -> str:
+    if isinstance(value, tuple):
+        shape, dtype = value
+        return f"{'x'.join(map(str, shape)) or 'scalar'} {dtype}"
+    return str(value)
+
+
+_PARAMETERS = {
+    "stft": ("", "n_fft", "hop", "win", "window", "center", "pad_mode", "normalized", "onesided", "return_complex",
+             "align_to_window"),
+    "istft": ("", "n_fft", "hop", "win", "window", "center", "normalized", "onesided", "length", "return_complex"),
+}  # fmt: skip
+_DEFAULTS = {"center": True, "pad_mode": "reflect", "normalized": False, "return_complex": False}

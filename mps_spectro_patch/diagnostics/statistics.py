@@ -1,0 +1,107 @@
+"""stats(): how many calls went which way, as data that prints well."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ..execution import call_sites, runner
+from ..options import OPS
+from ..reasons import Reason
+
+
+@dataclass(frozen=True)
+class OpStats:
+    """Eager calls of one op: how many went the fast way, and how many to the original for which reason.
+
+    errors: exceptions of the fast path that were caught; verified and differed: comparisons with the original, by what
+    came of them; seconds: time of the calls by outcome ("fast" or a reason), while watch_calls() was on.
+    """
+
+    fast: int = 0
+    fallback: dict[Reason, int] = field(default_factory=dict)
+    verified: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def calls(self) -> int:
+        return self.fast + sum(self.fallback.values())
+
+    @property
+    def errors(self) -> int:
+        return self.fallback.get(Reason.ERROR, 0)
+
+    @property
+    def differed(self) -> int:
+        return self.fallback.get(Reason.VERIFICATION, 0)
+
+    def __str__(self) -> str:
+        lines = [f"{self.calls} calls"]
+        lines += [f"  {self.fast:>8}  fast{self._took('fast')}"]
+        lines += [
+            f"  {count:>8}  original, {reason}: {reason.words}{self._took(reason)}"
+            for reason, count in self.fallback.items()
+        ]
+        if self.verified or self.differed or self.errors:
+            lines += [f"  compared with the original: {self.verified} right, {self.differed} wrong; "
+                      f"{self.errors} errors caught"]  # fmt: skip
+        return "\n".join(lines)
+
+    def _took(self, outcome: str) -> str:
+        return f", {self.seconds[str(outcome)]:.4f} s" if str(outcome) in self.seconds else ""
+
+
+class Stats(dict):
+    """Op name -> OpStats."""
+
+    def __str__(self) -> str:
+        return "\n".join(f"torch.{op}: {counts}" for op, counts in self.items())
+
+
+def stats() -> Stats:
+    """Counts of eager calls of torch.stft and torch.istft since the start or reset_stats().
+
+    Calls from compiled code are not counted.
+
+    Returns:
+        Stats: a dict of "stft" and "istft" -> OpStats with `fast`, `fallback` (by reason), `errors`, `verified` and
+        `differed`, all counts, and `seconds` by outcome while watch_calls() is on. Prints well.
+
+    Example:
+        >>> msp.reset_stats()
+        >>> with msp.accelerated(devices=["simulator"], verify="off"):
+        ...     spectrum = torch.stft(torch.randn(4000), 400, window=torch.hann_window(400), return_complex=True)
+        >>> msp.stats()["stft"].fast, msp.stats()["istft"].calls
+        (1, 0)
+    """
+    counts, agreed = runner.counts(), runner.agreed()
+    seconds: dict[str, dict[str, float]] = {op: {} for op in OPS}
+    for site, tally in call_sites.sites().items():
+        if tally.timed:
+            seconds[site.op][site.outcome] = seconds[site.op].get(site.outcome, 0.0) + tally.timed
+    return Stats(
+        (
+            op,
+            OpStats(
+                counts.get((op, None), 0),
+                {reason: count for (name, reason), count in counts.items() if name == op and reason is not None},
+                agreed[op],
+                seconds[op],
+            ),
+        )
+        for op in OPS
+    )
+
+
+def reset_stats() -> None:
+    """Sets the counts of stats() and the calls and times of report() to zero.
+
+    Kernels that are not used any more (see status()) stay unused.
+
+    Example:
+        >>> msp.reset_stats()
+        >>> msp.stats()["stft"].calls
+        0
+    """
+    runner.counts(reset=True)
+    runner.agreed(reset=True)
+    call_sites.reset()
