@@ -34,7 +34,7 @@ class KaldiFbankTransform(FrontEndModule):
         persistent: whether the buffers are in the state_dict.
 
     Shape:
-        Input [..., time], floating point. Output [..., num_mel_bins, frames], float32 (float64 after .double()).
+        Input [..., time], floating point. Output [..., num_mel_bins, frames], float32 (float64 for float64).
 
     Raises:
         TypeError: when called, the input is no floating-point tensor.

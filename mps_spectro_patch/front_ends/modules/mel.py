@@ -44,7 +44,7 @@ class MelSpectrogramTransform(FrontEndModule):
         eps: added to the power under the root if power is 1, else to |X|^power. Default: 0.
 
     Shape:
-        Input [..., time], floating point. Output [..., n_mels, frames], float32 (float64 after .double()).
+        Input [..., time], floating point. Output [..., n_mels, frames], float32 (float64 for float64).
 
     Raises:
         TypeError: an unknown argument, or (when called) an input that is no floating-point tensor.
@@ -82,7 +82,7 @@ class MelSpectrogramTransform(FrontEndModule):
         persistent: bool = False,
         **more,
     ) -> None:
-        unknown = set(more) - {"pad", "normalized", "eps", "deviation_eps"}
+        unknown = set(more) - {"pad", "normalized", "eps"}
         if unknown:
             raise TypeError(f"{type(self).__name__} got unexpected keyword arguments {', '.join(sorted(unknown))}")
         scale = resolve_scale(output_scale, log_mode, log_amin, power, top_db, top_db_scope)
@@ -122,7 +122,7 @@ class LogMelSpectrogramTransform(MelSpectrogramTransform):
         persistent: whether the buffers are in the state_dict.
 
     Shape:
-        Input [..., time], floating point. Output [..., n_mels, frames], float32 (float64 after .double()).
+        Input [..., time], floating point. Output [..., n_mels, frames], float32 (float64 for float64).
 
     Raises:
         TypeError: when called, the input is no floating-point tensor.
@@ -192,7 +192,7 @@ class CompatMelSpectrogramTransform(MelSpectrogramTransform):
         persistent: whether the buffers are in the state_dict.
 
     Shape:
-        Input [..., time], floating point. Output [..., n_mels, frames], float32 (float64 after .double()).
+        Input [..., time], floating point. Output [..., n_mels, frames], float32 (float64 for float64).
 
     Raises:
         TypeError: when called, the input is no floating-point tensor.
