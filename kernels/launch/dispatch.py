@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from .. import compile_shader
+from ..compilers import compile_shader
 from .params import Params, declarations
 
 _METAL = Path(__file__).parents[1] / "metal"

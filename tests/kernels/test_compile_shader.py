@@ -392,7 +392,7 @@ def test_importing_the_room_loads_no_compiler():
 before = set(sys.modules)
 import mps_spectro_patch.kernels
 loaded = [m for m in set(sys.modules) - before if m.startswith(("cuda", "mps_spectro_patch.kernels."))]
-print([m for m in loaded if m.rsplit(".")[-1] in ("host", "cuda", "mps", "bindings")])"""
+print([m for m in loaded if m.rsplit(".")[-1] in ("simulator", "cuda", "mps", "bindings")])"""
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
 
 
