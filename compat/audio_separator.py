@@ -1,7 +1,7 @@
 """audio-separator: spectra stay on the device, and windows are copied there once.
 
-From 0.46 on a probe decides for the whole process whether spectra go over the CPU (device_utils); up to 0.45 they
-always did. Nothing changes where torch has no complex operations (compat/tools/complex_support.py), as with DirectML.
+Up to 0.45 spectra were always copied to the CPU. Since 0.46 a probe in device_utils decides that once for the process.
+Nothing changes on devices where torch has no complex operations, such as DirectML (compat/tools/complex_support.py).
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ _NAMES = {"msp_stays": stays, "msp_copied": copied, "msp_made": made}
 
 
 def _probe(original: Callable, active_options: Callable) -> Callable:
-    """_supports_complex_spectral_ops(device_type, device_index), which keeps its answers.
+    """_supports_complex_spectral_ops(device_type, device_index), which caches its results.
 
-    Ours are asked anew: one given before the patch does not count, and none given under it stays behind.
+    Ours does not use that cache: a result from before the patch does not count, and none of ours stays after it.
     """
 
     @functools.wraps(original)
@@ -40,7 +40,7 @@ def _probe(original: Callable, active_options: Callable) -> Callable:
     return supports
 
 
-# Each as it was up to 0.45, and as it is since.
+# For each function the text up to 0.45, then the text since 0.46.
 _PROBED = "should_fallback = should_fallback_to_cpu_for_complex_ops(original_device)"
 _ASKS_PROBE = {_PROBED: _PROBED}
 

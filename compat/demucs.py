@@ -1,7 +1,7 @@
 """Demucs (PyPI demucs 4.x, demucs-infer, and audio-separator's copy): its spectra stay on the device.
 
-Up to now its STFTs run on the CPU where the model runs on MPS: the audio goes there, the spectrum back, and once more
-on the way out. Models that use Wiener filters (cac=False) keep that for the filter, as audio-separator >= 0.46 does.
+Unpatched, a model on MPS copies its audio to the CPU for the STFT and the spectrum back, and the same again for the
+inverse. Models with Wiener filters (cac=False) still run the filter on the CPU, as in audio-separator >= 0.46.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from .tools.project import Hook, Project
 from .tools.recompiled import Recompiled, Version
 from .tools.windows import hann
 
-# What audio-separator >= 0.46 has in place of the decision: its own probe, which audio_separator.py answers.
+# audio-separator >= 0.46 calls its own probe instead of deciding here; audio_separator.py replaces that probe.
 _PROBED = "should_fallback_to_cpu_for_complex_ops("
 _PROBED_MASK = "should_fallback_to_cpu_for_demucs_mask("
-# demucs-infer >= 4.3 took the way back over the CPU out of its models, and MPS out of its devices.
+# demucs-infer >= 4.3 has no copies to the CPU in its models any more, and no MPS among its devices.
 _UNDECIDED = "x = x * std[:, None] + mean[:, None]\n\n        zout = self._mask(z, x)\n"
 # The decision, in every form that was published; each goes on with "and not stays(...)".
 _DECISIONS = (

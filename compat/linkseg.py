@@ -1,8 +1,8 @@
 """LinkSeg, music segmentation: the mel spectrogram and the decibels of its frame encoder in one launch.
 
-The two calls stand at the head of a network's forward, in a module called `models`, as thousands of projects have one:
-it is LinkSeg's if its FrameEncoder begins with just these two. The forward runs as it is, on a stand-in for its encoder
-that knows the result of both.
+The two calls are the first ones in the forward of a network, in a module called `models`. Many projects have a module
+of that name: it is LinkSeg's if its FrameEncoder begins with exactly these two. The forward runs unmodified on a
+stand-in for its encoder that has the result of both.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .tools.structure import structure_of
 
 
 class _StandIn:
-    """An encoder, but that `spec` gives nothing to look at and `amplitude_to_db` of that gives the decibels."""
+    """The encoder, except that `spec` returns a placeholder, for which `amplitude_to_db` returns the decibels."""
 
     def __init__(self, encoder: torch.nn.Module, waveform: torch.Tensor, decibels: torch.Tensor) -> None:
         vars(self).update(_encoder=encoder, _waveform=waveform, _decibels=decibels, _pending=object(), _used=False)
@@ -46,14 +46,16 @@ def _make(original: Callable, active_options: Callable) -> Callable:
     def encode(encoder, x) -> torch.Tensor | None:
         if is_compiling():  # dynamo would have to look through the stand-in
             return None
-        decibels = torchaudio.mel_decibels(encoder.spec, encoder.amplitude_to_db, x)
+        decibels = torchaudio.mel_decibels(
+            encoder.spec, encoder.amplitude_to_db, x, f"linkseg.{type(encoder).__name__}"
+        )
         if decibels is None:
             return None
         stand_in = _StandIn(encoder, x, decibels)
         try:
             return original(stand_in, x)
         except Exception:
-            if vars(stand_in)["_used"]:  # the network's own business
+            if vars(stand_in)["_used"]:  # the error is the network's own
                 raise
             return None
 
@@ -68,7 +70,7 @@ def _is_linkseg(module: ModuleType) -> bool:
     return (
         structure.names[:2] == ("spec", "amplitude_to_db")
         and len(structure.parameters) == 2
-        and "super" not in structure.names  # which would not know the stand-in
+        and "super" not in structure.names  # super() does not accept the stand-in
     )
 
 

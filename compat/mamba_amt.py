@@ -16,7 +16,7 @@ _CLAMP = 1e-5
 
 
 def _log_mel(mel, y) -> torch.Tensor | None:
-    return torchaudio.mel(mel.mel_transform, y, Scale("clamp", _CLAMP))
+    return torchaudio.mel(mel.mel_transform, y, Scale("clamp", _CLAMP), f"mamba_amt.{type(mel).__name__}")
 
 
 def _lacks(module: ModuleType) -> str | None:

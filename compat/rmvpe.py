@@ -1,9 +1,9 @@
 """RMVPE (also "RVMPE"), the pitch estimator of RVC, Applio, so-vits-svc, w-okada's voice changer and many more: its
 log-mel front end in one launch.
 
-The class is copied from project to project, under any module name, so it is known by its look: by what its `forward` is
-made of. Relatives with other formulas (windows of convolutions, sizes that are cut off instead of rounded, other
-padding) are made of something else, and are left alone.
+The class is copied from project to project, under any module name, so it is recognised by its structure: the names and
+constants in its `forward`. Variants that compute something else (windows made by convolutions, truncated sizes, other
+padding) are not patched.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _NEEDED = {"np", "round", "n_fft", "win_length", "hop_length", "hann_window", "s
 _KNOWN = _NEEDED | {
     "int", "str", "device", "torch", "to", "real", "imag", "pow", "sqrt", "abs", "size", "F", "nn", "functional", "pad",
     "matmul", "is_half", "half",
-    "hasattr", "STFT", "transform",  # by which some leave torch.stft on DirectML
+    "hasattr", "STFT", "transform",  # some use these instead of torch.stft on DirectML
 }  # fmt: skip
 _KEYWORDS = {
     "n_fft", "hop_length", "win_length", "window", "center", "return_complex", "min", "filter_length",
@@ -38,7 +38,7 @@ def _mel(mel, audio, keyshift=0, speed=1, center=True) -> torch.Tensor | None:
     key = f"{keyshift}_{audio.device}"
     if key not in mel.hann_window:
         mel.hann_window[key] = torch.hann_window(call.win_length).to(audio.device)
-    result = compute.try_fused(audio, mel.hann_window[key], mel.mel_basis, call)
+    result = compute.try_fused(audio, mel.hann_window[key], mel.mel_basis, call, "rmvpe.MelSpectrogram")
     if result is None:
         return None
     # Band by band in memory, as the original's: somebody may view it.

@@ -17,7 +17,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 from torch.compiler import is_compiling
 
 from .. import active
-from ..execution import front_end_runner
+from ..execution import launches, load_operators, runner
 from ..front_ends import PAD_MODES, FrontEnd, Scale, compute, decibels, remembered
 from .tools.overrides import override
 from .tools.project import Hook, Project
@@ -32,7 +32,7 @@ def _spectrogram(
     if return_complex is not None or onesided is not True or not _is_plain(waveform, window):
         return None
     call = _call(pad, n_fft, hop_length, win_length, power, normalized, center, pad_mode)
-    return None if call is None else compute.try_fused(waveform, window, None, call)
+    return None if call is None else compute.try_fused(waveform, window, None, call, "torchaudio.spectrogram")
 
 
 def _mel_spectrogram(module, waveform) -> torch.Tensor | None:
@@ -47,7 +47,7 @@ def _mfcc(module, waveform) -> torch.Tensor | None:
         return None
     if module.dct_mat.dtype is not torch.float32:
         return None
-    mel = _scaled_mel(module.MelSpectrogram, waveform, scale)
+    mel = _scaled_mel(module.MelSpectrogram, waveform, scale, "torchaudio.MFCC")
     return None if mel is None else torch.matmul(mel.transpose(-1, -2), module.dct_mat).transpose(-1, -2)
 
 
@@ -64,11 +64,11 @@ def _amplitude_to_db(x, multiplier, amin, db_multiplier, top_db=None) -> torch.T
     packed = x.shape[-3] if x.dim() > 2 else 1
     items = x.numel() // (packed * x.shape[-2] * x.shape[-1])
     scale = _decibel_scale(multiplier, amin, db_multiplier, top_db)
-    compute.load_operators()
+    load_operators()
 
     def fused() -> torch.Tensor:
-        limits = compute.ops.features.feature_passes
-        return limits.decibels(x, items, scale.amin, scale.factor, scale.offset, scale.below)
+        passes = launches.ops.features.feature_passes
+        return passes.decibels(x, items, scale.amin, scale.factor, scale.offset, scale.below)
 
     def composed() -> torch.Tensor:
         db = torch.log(x.clamp(min=amin)) * scale.factor + scale.offset
@@ -78,21 +78,23 @@ def _amplitude_to_db(x, multiplier, amin, db_multiplier, top_db=None) -> torch.T
         return torch.maximum(db, db.amax((1, 2, 3), keepdim=True) - top_db).reshape(x.shape)
 
     key = FrontEnd(1, 1, 1, scale=scale), None, x.dtype, x.device, False
-    return front_end_runner.run(key, active.options_here(), fused, composed, x)
+    options = active.options_here()
+    return runner.call_front_end("torchaudio.amplitude_to_DB", options, key, fused, composed, x, lambda: None)[0]
 
 
-def mel(module, waveform, scale: Scale) -> torch.Tensor | None:
-    """scale of a call of `module`, if that is torchaudio's MelSpectrogram and nobody listens in between."""
+def mel(module, waveform, scale: Scale, name: str) -> torch.Tensor | None:
+    """scale of a call of `module`, if that is torchaudio's MelSpectrogram and nobody listens in between. name: under
+    which it is counted."""
     types = sys.modules.get(_TRANSFORMS)
     if types is None or not _is_itself(module, types.MelSpectrogram):
         return None
-    return _scaled_mel(module, waveform, scale)
+    return _scaled_mel(module, waveform, scale, name)
 
 
-def mel_decibels(module, db, waveform) -> torch.Tensor | None:
+def mel_decibels(module, db, waveform, name: str) -> torch.Tensor | None:
     """db(module(waveform)), if the two are torchaudio's AmplitudeToDB and MelSpectrogram."""
     scale = _scale_of(db)
-    return None if scale is None else mel(module, waveform, scale)
+    return None if scale is None else mel(module, waveform, scale, name)
 
 
 def _scale_of(db) -> Scale | None:
@@ -102,7 +104,7 @@ def _scale_of(db) -> Scale | None:
     return _decibel_scale(db.multiplier, db.amin, db.db_multiplier, db.top_db)
 
 
-def _scaled_mel(module, waveform, scale: Scale) -> torch.Tensor | None:
+def _scaled_mel(module, waveform, scale: Scale, name: str = "torchaudio.MelSpectrogram") -> torch.Tensor | None:
     """A MelSpectrogram in one launch, if it consists of what torchaudio makes it of, and nobody listens in between."""
     types = sys.modules[_TRANSFORMS]
     spectrogram, mel_scale = module.spectrogram, module.mel_scale
@@ -123,7 +125,7 @@ def _scaled_mel(module, waveform, scale: Scale) -> torch.Tensor | None:
         return None
     passing = is_compiling() or basis.requires_grad or type(basis) is FakeTensor
     turned = basis.t() if passing else _transposed(basis)
-    return compute.try_fused(waveform, spectrogram.window, turned, call)
+    return compute.try_fused(waveform, spectrogram.window, turned, call, name)
 
 
 @remembered

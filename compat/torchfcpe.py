@@ -1,7 +1,7 @@
 """torchfcpe, a pitch estimator: its log-mel front end in one launch, after torch's padding.
 
-The original prints a line if the audio leaves -1 to 1, and waits for the device twice to know. Here it waits once: both
-ends are asked for together. Audio that does leave is the original's, with its own words.
+The original prints a line if the audio exceeds -1 to 1, and waits for the device twice to find out. Here minimum and
+maximum are read together, with one wait. Louder audio is passed to the original, which prints its own message.
 """
 
 from __future__ import annotations
@@ -55,7 +55,8 @@ def _mel(mel, y, basis, key_shift, speed, center, window: Callable, no_cache_win
     padded = _padded(signal, call)
     if padded is None:
         return None
-    result = compute.try_fused(padded, window(mel, key_shift, call.win_length, y, no_cache_window), basis, call)
+    made = window(mel, key_shift, call.win_length, y, no_cache_window)
+    result = compute.try_fused(padded, made, basis, call, f"torchfcpe.{type(mel).__name__}")
     return None if result is None else result.transpose(-1, -2)
 
 

@@ -66,7 +66,7 @@ def fake(monkeypatch):
     if torch.cuda.is_available():
         pytest.skip("torch makes no fake MPS windows where it sees another GPU: run it with CUDA_VISIBLE_DEVICES=")
     mps_guard.register()
-    monkeypatch.setattr(complex_support, "_answers", {MPS: True})
+    monkeypatch.setattr(complex_support, "_supported", {MPS: True})
     monkeypatch.setattr(kept_windows, "_may_be_kept", lambda window: True)
     for name in ("demucs.hdemucs", "demucs.htdemucs"):
         monkeypatch.setattr(module(name), "pad1d", torch.nn.functional.pad)
@@ -139,7 +139,7 @@ def test_wiener_filters_stay_on_the_cpu_as_since_046(fake):
 
 
 def test_where_torch_has_no_complex_operations_nothing_changes(fake, monkeypatch):
-    monkeypatch.setattr(complex_support, "_answers", {MPS: False})
+    monkeypatch.setattr(complex_support, "_supported", {MPS: False})
     with fake, torch.no_grad():
         probe_fails_before_the_patch()
         with msp.accelerated(devices=("mps", "simulator"), compat=False):

@@ -83,7 +83,7 @@ def test_no_audio_and_no_spectrum_leaves_the_device(package, monkeypatch, kind):
     mps_guard.register()
     module = importlib.import_module(f"{package.__name__}.{kind.lower()}")
     monkeypatch.setattr(module, "pad1d", torch.nn.functional.pad)  # asserts values, which fake tensors do not have
-    monkeypatch.setattr(complex_support, "_answers", {MPS: True})
+    monkeypatch.setattr(complex_support, "_supported", {MPS: True})
     monkeypatch.setattr(kept_windows, "_hann_windows", {})
     monkeypatch.setattr(kept_windows, "_may_be_kept", lambda window: True)
     # No attention, which aborts on fake MPS tensors in a torch without MPS.

@@ -10,13 +10,12 @@ __getattr__, __dir__, __all__ = attach(
     {
         "compilers": ("compile_shader",),
         "compilers.cache_folder": ("cache_directory", "read_json", "wanted_directory", "write_file"),
-        "launch": ("any_size", "dispatch", "feature_passes", "features", "smooth_size", "transforms"),
-        "launch.dispatch": ("Ready", "starts_at_pair"),
+        "launch": ("any_size", "feature_passes", "features", "smooth_size", "transforms"),
+        "launch.dispatch": ("Ready", "kernel_text", "starts_at_pair", "text_digest"),
         "plans": ("fft",),
-        "plans.fft": ("Plan",),
         "plans.frozen": ("hashed_once",),
         "plans.geometry": ("IstftGeometry", "StftGeometry"),
-        "tables": ("filterbank",),
-        "tables.filterbank": ("Bands",),
+        "plans.plan": ("Plan",),
+        "tables.filterbank": ("Bands", "bands_of"),
     },
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 from contextvars import ContextVar
 from typing import Protocol
 
-from .options import Exits, Options
+from .options import Options
 
 process: Options | None = None  # enable()'s options: one immutable object, replaced whole, and what dynamo guards on
 
@@ -18,15 +18,12 @@ class Owner(Protocol):
 
 
 class Scope:
-    """One accelerated() that is entered, and what is around it. stft, istft: its options' exits, for a call to find at
-    once."""
+    """One accelerated() that is entered, and what is around it."""
 
-    __slots__ = ("owner", "outer", "stft", "istft")
+    __slots__ = ("owner", "outer", "options")
 
     def __init__(self, owner: Owner, outer: Scope | None) -> None:
-        self.owner, self.outer = owner, outer
-        self.stft: Exits = owner.options.stft_exits
-        self.istft: Exits = owner.options.istft_exits
+        self.owner, self.outer, self.options = owner, outer, owner.options
 
 
 scope: ContextVar[Scope | None] = ContextVar("mps_spectro_patch_scope", default=None)
@@ -35,7 +32,7 @@ scope: ContextVar[Scope | None] = ContextVar("mps_spectro_patch_scope", default=
 def options_here() -> Options | None:
     """The options for code that runs here: the innermost accelerated(), else enable()'s."""
     here = scope.get()
-    return process if here is None else here.owner.options
+    return process if here is None else here.options
 
 
 def enter(owner: Owner) -> None:

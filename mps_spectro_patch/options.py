@@ -48,20 +48,14 @@ logger = logging.getLogger("mps_spectro_patch")
 logger.addHandler(logging.NullHandler())  # otherwise logging's last resort would print warnings of ours to stderr
 
 
-# (Whether CPU tensors are none of our business; whether this tensor is some; Options.kind, or None where somebody wants
-# to be told of a fallback.) Of an op that no layer is wanted for, every tensor is, to be sorted out later.
-Exits = tuple[bool, Callable[[object], bool], "str | None"]
-
-
 @dataclass(frozen=True)
 class Options:
     """One immutable set of options.
 
     `device_types` are torch's names for the devices; `flags` the tensor attributes that tell them ten times faster;
-    `layer_ops` the ops that are patched as attributes of torch, `dispatcher_ops` those patched as operators;
-    `stft_flags` and `istft_flags` the flags where the op is among layer_ops; `stft_exits` and `istft_exits` what a call
-    of it is asked first, in the form that costs the least; `kind` is the same for options that refuse alike; `groups`
-    are those of patching/hooks.py.
+    `concerns(tensor)` whether one of them holds; `layer_ops` the ops that are patched as attributes of torch,
+    `dispatcher_ops` those patched as operators; `kind` is the same for options under which calls go alike, and
+    `front_ends` for those under which front ends do; `groups` are those of patching/hooks.py.
     """
 
     devices: tuple[str, ...] = ("mps",)
@@ -76,10 +70,7 @@ class Options:
     flags: tuple[str, ...] = field(init=False, repr=False, compare=False, default=())
     layer_ops: tuple[str, ...] = field(init=False, repr=False, compare=False, default=())
     dispatcher_ops: tuple[str, ...] = field(init=False, repr=False, compare=False, default=())
-    stft_flags: tuple[str, ...] | None = field(init=False, repr=False, compare=False, default=None)
-    istft_flags: tuple[str, ...] | None = field(init=False, repr=False, compare=False, default=None)
-    stft_exits: Exits = field(init=False, repr=False, compare=False)
-    istft_exits: Exits = field(init=False, repr=False, compare=False)
+    concerns: Callable[[object], bool] = field(init=False, repr=False, compare=False)
     kind: str = field(init=False, repr=False, compare=False, default="")
     front_ends: str = field(init=False, repr=False, compare=False, default="")
     groups: tuple[str, ...] = field(init=False, repr=False, compare=False, default=())
@@ -97,14 +88,8 @@ class Options:
         put(self, "device_types", tuple(ACCELERATORS[device] for device in self.devices))
         put(self, "flags", tuple(f"is_{kind}" for kind in self.device_types))
         put(self, "layer_ops", () if self.reach == "dispatcher" else self.ops)
-        put(self, "kind", f"{self.devices} {self.layer_ops}")
-        for op in OPS:
-            put(self, f"{op}_exits", (False, _anything, None))
-        concerns = attrgetter(*self.flags) if len(self.flags) == 1 else partial(_any, self.flags)
-        kind = self.kind if self.on_fallback == "quiet" else None
-        for op in self.layer_ops:
-            put(self, f"{op}_flags", self.flags)
-            put(self, f"{op}_exits", ("is_cpu" not in self.flags, concerns, kind))
+        put(self, "concerns", attrgetter(*self.flags) if len(self.flags) == 1 else partial(_any, self.flags))
+        put(self, "kind", f"{self.devices} {self.verify} {self.on_fallback}")
         put(self, "dispatcher_ops", self.ops if self.reach == "dispatcher" else ())
         put(self, "front_ends", f"{self.devices} {self.verify}")
         put(self, "groups", (*("torchaudio",) * bool(self.torchaudio), *(f"compat.{name}" for name in self.projects)))
@@ -130,10 +115,6 @@ class Options:
                     raise ValueError(f"environment variable {variable}: {error}") from None
                 values[name] = text
         return cls(**{**_DEFAULTS, **values})  # type: ignore[arg-type]
-
-
-def _anything(tensor: object) -> bool:
-    return True
 
 
 def _any(flags: tuple[str, ...], tensor: object) -> bool:
@@ -183,3 +164,15 @@ def _log_to_stderr(level: str) -> None:
 
 if os.environ.get(f"{ENVIRONMENT}_LOG", "").strip():
     _log_to_stderr(os.environ[f"{ENVIRONMENT}_LOG"].strip().upper())
+
+
+def _warn_of_unknown_variables() -> None:
+    """A misspelt variable would be ignored without a word."""
+    known = {f"{ENVIRONMENT}_{name.upper()}" for name in (*_FROM_ENVIRONMENT, "cache", "log", "selftest", "tuned")}
+    unknown = sorted(name for name in os.environ if name.startswith(f"{ENVIRONMENT}_") and name not in known)
+    if unknown:
+        text = f"{', '.join(unknown)}: no such environment variable; there are {', '.join(sorted(known))}"
+        warnings.warn(text, RuntimeWarning, stacklevel=3)
+
+
+_warn_of_unknown_variables()

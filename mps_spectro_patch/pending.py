@@ -8,7 +8,7 @@ import sys
 
 _NEEDED = (
     *("active", "options", "routing", "routing.decision", "execution.runner", "execution.call_sites"),
-    *("patching", "patching.layers", "patching.install"),
+    *("patching", "patching.layers", "patching.entry", "patching.install"),
 )
 _action = None
 

@@ -16,13 +16,21 @@ _then: list = []
 
 
 def is_wanted() -> bool:
-    return os.environ.get(VARIABLE, "").strip().lower() in ("1", "true", "on", "yes")
+    return _value() in ("1", "true", "on", "yes")
+
+
+def _value() -> str:
+    return os.environ.get(VARIABLE, "").strip().lower()
 
 
 def begin() -> None:
     """Called on import of the package. Twice is once: in a virtual environment Python reads .pth files twice."""
     if is_wanted():
         when_torch_is_imported()
+    elif _value() not in ("", "0", "false", "off", "no"):
+        import warnings
+
+        warnings.warn(f"{VARIABLE}={_value()!r} is ignored: expected 1 or 0", RuntimeWarning, stacklevel=2)
 
 
 def when_torch_is_imported(then=None) -> None:

@@ -13,13 +13,14 @@ import subprocess
 import sys
 import textwrap
 import zlib
+from dataclasses import dataclass
 
 import pytest
 import torch
 
 import mps_spectro_patch as msp
 from mps_spectro_patch import active
-from mps_spectro_patch.execution import front_end_runner, ready, runner
+from mps_spectro_patch.execution import call_cache, call_sites, launches, quarantine, runner, verification
 from mps_spectro_patch.patching import install
 from tests import forked
 
@@ -95,6 +96,15 @@ def _logger_speaks():
     logging.disable(logging.NOTSET)
 
 
+def forget() -> None:
+    """What calls have shown so far."""
+    for known in (quarantine.plans, quarantine.front_ends, verification.verified, runner._used, runner._troubled):
+        known.clear()
+    for refused in call_cache.never.values():
+        refused.clear()
+    call_cache.clear()
+
+
 @pytest.fixture(autouse=True)
 def _nothing_stays_patched():
     yield
@@ -106,14 +116,78 @@ def _nothing_stays_patched():
     msp.disable()
     install._holders.clear()
     msp.reset_stats()
-    runner.quarantined.clear()
-    runner._verified.clear()
-    runner._troubled.clear()
-    front_end_runner.off.clear()
-    ready.clear()
+    forget()
     assert not left, f"the test left torch.{left} patched"
     assert not enabled, "the test left enable() on"
     assert not open_scopes, "the test left an accelerated() open"
+
+
+@dataclass
+class Signal:
+    """A signal, its window and its spectrum. `stft()` and `istft()` are calls that the fast path covers."""
+
+    x: torch.Tensor
+    window: torch.Tensor
+    spectrum: torch.Tensor
+
+    def stft(self) -> torch.Tensor:
+        return torch.stft(self.x, 400, 160, 400, self.window, return_complex=True)
+
+    def istft(self) -> torch.Tensor:
+        return torch.istft(self.spectrum, 400, 160, 400, self.window, length=self.x.shape[-1])
+
+    def is_fast(self) -> bool:
+        """Whether a call made here and now takes the fast path."""
+        before = msp.stats()["stft"].fast
+        torch.testing.assert_close(self.stft(), self.spectrum, rtol=1e-4, atol=1e-4)
+        return msp.stats()["stft"].fast == before + 1
+
+
+@pytest.fixture
+def signal(torch_device) -> Signal:
+    x, window = torch.randn(2, 4000, device=torch_device), torch.hann_window(400, device=torch_device)
+    return Signal(x, window, torch.stft(x, 400, 160, 400, window, return_complex=True))
+
+
+@pytest.fixture
+def on(device_name) -> dict:
+    """The options that accelerate the device under test."""
+    return {"devices": (device_name,)}
+
+
+@pytest.fixture(params=["stft", "istft"])
+def op(request) -> str:
+    return request.param
+
+
+@pytest.fixture
+def unsampled(monkeypatch) -> None:
+    """No call is looked at for report()."""
+    monkeypatch.setattr(call_sites, "FIRST", 0)
+    monkeypatch.setattr(call_sites, "EVERY", 10**9)
+
+
+@pytest.fixture
+def fused(device_name):
+    """A scope in which front ends are fused on the device under test, and nothing is forgiven."""
+    with msp.accelerated(devices=(device_name,), on_error="raise", verify="off"):
+        yield
+
+
+@pytest.fixture
+def falsify(monkeypatch):
+    """falsify(op, change): every launch of that op gives change(its result) instead."""
+
+    def replace(op, change):
+        real = launches.prepare
+
+        def prepare(which, *given):
+            launch = real(which, *given)
+            return (lambda *tensors: change(launch(*tensors))) if which == op else launch
+
+        monkeypatch.setattr(launches, "prepare", prepare)
+
+    return replace
 
 
 @pytest.fixture

@@ -1,1 +1,1 @@
-"""What the modules of projects are made of."""
+"""What the modules of projects share: overriding, recompiling and recognising functions, windows, mel front ends."""

@@ -1,7 +1,7 @@
-"""Whether torch has the complex operations on a device that separators do between an stft and an istft.
+"""Whether torch has the complex operations on a device that separators use between an stft and an istft.
 
-Asked as audio-separator >= 0.46 asks it, by doing them once, but always of torch's own functions: neither what stood in
-their place at that moment, nor an error of ours, decides for the rest of the process.
+They are tried once, as audio-separator >= 0.46 does, but always with torch's own functions: a wrapper that was there at
+that moment, or an error of ours, must not decide for the rest of the process.
 """
 
 from __future__ import annotations
@@ -11,22 +11,22 @@ from torch.compiler import is_compiling
 
 from ...execution import runner
 
-_answers: dict[torch.device, bool] = {}
+_supported: dict[torch.device, bool] = {}
 
 
 def stays(device: torch.device) -> bool:
     """Whether a spectrum can stay on the device."""
     if device.type in ("cpu", "cuda"):
         return True
-    if device.type == "privateuseone":  # DirectML has no complex tensors; it is not even asked
+    if device.type == "privateuseone":  # DirectML has no complex tensors
         return False
-    answer = _answers.get(device)
-    if answer is not None or is_compiling():
-        return bool(answer)
-    answer = _can(device)
+    supported = _supported.get(device)
+    if supported is not None or is_compiling():
+        return bool(supported)
+    supported = _can(device)
     if type(torch.empty(0)) is torch.Tensor:  # under a mode, such as that of fake tensors, it says nothing for later
-        _answers[device] = answer
-    return answer
+        _supported[device] = supported
+    return supported
 
 
 def _can(device: torch.device) -> bool:

@@ -1,4 +1,4 @@
-"""MelSTFT, the front end that MusicFM has and MuQ took over: torchaudio's MelSpectrogram, and decibels of it."""
+"""MelSTFT, the front end of MusicFM and MuQ: torchaudio's MelSpectrogram, and decibels of it."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from .structure import structure_of
 
 def features(front, waveform) -> torch.Tensor | None:
     """[..., samples] to [..., mels, frames], in one launch."""
+    name = f"{type(front).__module__.partition('.')[0]}.{type(front).__name__}"
     if front.is_db:
-        return torchaudio.mel_decibels(front.mel_stft, front.amplitude_to_db, waveform)
-    return torchaudio.mel(front.mel_stft, waveform, Scale())
+        return torchaudio.mel_decibels(front.mel_stft, front.amplitude_to_db, waveform, name)
+    return torchaudio.mel(front.mel_stft, waveform, Scale(), name)
 
 
 def lacks(module: ModuleType, method: str) -> str | None:

@@ -1,7 +1,7 @@
 """Functions compiled again from their own source with some fragments of it replaced; no file is changed.
 
-For decisions in the middle of somebody's function. The fragments are the feature test: where one is not there exactly
-once, or the source is not what runs, it is a version that is not known, and nothing is changed.
+For decisions in the middle of a project's function. The fragments are the feature test: if one is not there exactly
+once, or the source is not what runs, the version is unknown and nothing is changed.
 """
 
 from __future__ import annotations
@@ -24,10 +24,13 @@ _originals: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()  # what make
 
 
 class Recompiled:
-    """A maker of such functions: for each known version of the original what becomes of it, and what `names` stand for.
+    """A maker of such functions.
 
-    The new function answers for signals on a device that enable() names, the original for all others. A version that
-    changes nothing says that there is nothing to do.
+    versions: for each known version of the original, its fragments and their replacements. names: what the replacements
+    use.
+
+    The new function runs for signals on a device that enable() names, the original for all others. A version that
+    replaces nothing means that there is nothing to do.
     """
 
     def __init__(self, *versions: Version, **names: Any) -> None:

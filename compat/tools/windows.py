@@ -1,7 +1,7 @@
-"""Windows that a project makes on the CPU and copies to the device at every call: copied once here, and kept.
+"""Windows that a project makes on the CPU and copies to the device for every call: copied once here, and cached.
 
-Each function gives what the expression in its first line gives. A window that is the same tensor at each call is also
-one whose envelope istft knows.
+Each function returns what the expression in its docstring returns. For a window that is the same tensor in each call,
+istft also has its envelope cached.
 """
 
 from __future__ import annotations

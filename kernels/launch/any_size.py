@@ -1,6 +1,6 @@
-"""Launches of the general family: any n_fft to 4096, and signals, windows or outputs that are complex.
+"""Launches for any size: all n_fft to 4096, and signals, windows or outputs that are complex.
 
-Sizes that are products of 2, 3, 5 and 7 have kernels of their own, all others share a few for every power of two, by
+Sizes that are products of 2, 3, 5 and 7 have kernels of their own. All others share a few kernels per power of two, by
 Bluestein's algorithm. Signatures as in kernels/launch/transforms.py.
 """
 
@@ -11,7 +11,7 @@ from functools import lru_cache
 
 import torch
 
-from ..plans.fft import Transform, transform
+from ..plans.convolution import Transform, transform
 from ..plans.geometry import PAD_MODES, IstftGeometry, StftGeometry, padded_ends, runs_per_row
 from ..tables.complex_envelope import complex_inverse_envelope
 from ..tables.envelope import Envelope, inverse_envelope
@@ -61,7 +61,7 @@ class Kind:
 def kernel_source(n_fft: int, complex_valued: bool, kind: Kind) -> str:
     """The Metal text of a kernel."""
     how = transform(n_fft, complex_valued, kind.inverse)
-    return dispatch.source(dispatch.file_of(kind.name), how.defines() + kind.defines())
+    return dispatch.kernel_text(kind.name, how.defines() + kind.defines())
 
 
 def stft(signal: torch.Tensor, window: torch.Tensor, geometry: StftGeometry) -> torch.Tensor:
@@ -151,7 +151,7 @@ def stft_window_gradient(
 def istft_window_gradient(
     gradient: torch.Tensor, spectrum: torch.Tensor, window: torch.Tensor, geometry: IstftGeometry
 ) -> torch.Tensor | None:
-    # As in real.istft_window_gradient, with the complex conjugates that the derivative of w and w^2 brings.
+    # As in smooth_size.istft_window_gradient, with the complex conjugates that the derivative of w and w^2 brings.
     found = _inverse_envelope(window, geometry)
     if found is None:
         return None
@@ -322,7 +322,7 @@ def _tables(n_fft: int, how: Transform, inverse: bool, device: torch.device) -> 
 
 
 def _kernel(how: Transform, kind: Kind, device: torch.device):
-    return dispatch.kernel(kind.name, dispatch.file_of(kind.name), how.defines() + kind.defines(), device.type)
+    return dispatch.kernel(kind.name, how.defines() + kind.defines(), device.type)
 
 
 def _inverse_envelope(window: torch.Tensor, geometry: IstftGeometry) -> tuple[torch.Tensor, int, int] | None:

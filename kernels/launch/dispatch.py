@@ -1,11 +1,11 @@
 """From a kernel's text and arguments to launches: compiles once per device type, binds once, allocates outputs.
 
-Knows no transform: what to compile and with which arguments comes from the families, `kernels/launch/smooth_size.py`
-and `kernels/launch/any_size.py`.
+Knows no transform: the other modules of this folder say what to compile and with which arguments.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,7 +23,7 @@ _INCLUDE = re.compile(r'^#include "(.+)"\n', re.MULTILINE)
 _DEVICE_NAMES = {"cpu": "simulator", "cuda": "cuda", "mps": "mps"}
 
 # Threads that a device keeps resident at the kernels' 128 registers each (H100: 132 x 512; Apple: a guess for a Max,
-# not measured). The families choose by it how many frames one threadgroup takes.
+# not measured). Launches choose by it how many frames one threadgroup takes.
 RESIDENT_THREADS = {"cpu": 256, "cuda": 67_584, "mps": 20_480}
 
 # Everything of a launch that does not change from call to call, as a function of the tensors that do.
@@ -38,22 +38,17 @@ SAMPLE_TYPES = {torch.float32: "float", torch.float16: "half", torch.bfloat16: "
 _poison = False
 
 
-def source(file: str, defines: str) -> str:
-    """The Metal text of kernels/metal/kernels/`file`.metal, as given to every compiler: the structs of its parameters,
-    `defines`, then the file with every file that it includes in its place, once."""
-    text = _inlined(f"kernels/{file}.metal", set())
+def kernel_text(name: str, defines: str = "") -> str:
+    """The Metal text of a kernel, as given to every compiler: the structs of its parameters, `defines`, then its file
+    with every file that it includes in its place, once."""
+    text = _inlined(_files()[name], set())
     return f"#include <metal_stdlib>\nusing namespace metal;\n\n{declarations(text)}\n{defines}\n{text}"
 
 
-def file_of(name: str) -> str:
-    """The file of a kernel that has one for itself."""
-    return name.removeprefix("msp_")
-
-
 @cache
-def kernel(name: str, file: str, defines: str, device_type: str) -> Callable[..., None]:
-    """The compiled kernel `name` of that source on a device type ("cpu" runs the simulator)."""
-    return getattr(compile_shader(source(file, defines), _DEVICE_NAMES[device_type]), name)
+def kernel(name: str, defines: str, device_type: str) -> Callable[..., None]:
+    """The compiled kernel on a device type ("cpu" runs the simulator)."""
+    return getattr(compile_shader(kernel_text(name, defines), _DEVICE_NAMES[device_type]), name)
 
 
 def recipe(compiled: Callable[..., None], args: list[Any], groups: int, threads: int, device: torch.device) -> Recipe:
@@ -99,6 +94,20 @@ def poisoned_outputs() -> Iterator[None]:
         yield
     finally:
         _poison = before
+
+
+@cache
+def text_digest() -> str:
+    """Of all that the Metal text is made of: an editable checkout changes it without a new version."""
+    paths = [*sorted(_METAL.rglob("*.metal")), Path(__file__).with_name("params.py")]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()[:16]
+
+
+@cache
+def _files() -> dict[str, str]:
+    """By the names of the kernels, where each is."""
+    paths = [f"kernels/{path.name}" for path in sorted(_METAL.glob("kernels/*.metal"))]
+    return {name: path for path in paths for name in re.findall(r"^kernel void (\w+)\(", _read(path), re.MULTILINE)}
 
 
 def _inlined(path: str, seen: set[str]) -> str:

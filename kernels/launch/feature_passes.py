@@ -12,7 +12,6 @@ from .dispatch import RESIDENT_THREADS, Recipe, empty
 from .params import DecibelParams, DecibelScale, LimitParams, LimitScale, StandardiseParams
 
 KERNELS = ("msp_decibels", "msp_limit", "msp_standardise")
-FILE = "feature_passes"
 THREADS = 256  # as in feature_passes.metal
 _COLUMNS = 8
 
@@ -70,7 +69,7 @@ def _limit(
     groups = _groups(items, count, device)
     params = LimitParams(count=count, listed=listed, groups=groups)
     args = [None, None, params, LimitScale(below=below, factor=factor, offset=offset)]
-    kernel = dispatch.kernel("msp_limit", FILE, "", device.type)
+    kernel = dispatch.kernel("msp_limit", "", device.type)
     return dispatch.recipe(kernel, args, items * groups, THREADS, device)
 
 
@@ -79,13 +78,13 @@ def _decibels(items: int, count: int, amin: float, factor: float, offset: float,
     groups = _groups(items, count, device)
     scale = DecibelScale(amin=amin, factor=factor, offset=offset)
     args = [None, None, None, DecibelParams(count=count, groups=groups), scale]
-    kernel = dispatch.kernel("msp_decibels", FILE, "", device.type)
+    kernel = dispatch.kernel("msp_decibels", "", device.type)
     return dispatch.recipe(kernel, args, items * groups, THREADS, device)
 
 
 @lru_cache(maxsize=256)
 def _standard(rows: int, width: int, frames: int, eps: float, device: torch.device) -> Recipe:
     groups = -(-width // _COLUMNS)
-    kernel = dispatch.kernel("msp_standardise", FILE, "", device.type)
+    kernel = dispatch.kernel("msp_standardise", "", device.type)
     args = [None, StandardiseParams(width=width, frames=frames, groups=groups), float(eps)]
     return dispatch.recipe(kernel, args, rows * groups, THREADS, device)

@@ -1,5 +1,5 @@
 """Launches of the feature kernels: spectrogram, filterbank and logarithm without a spectrum in memory, and their
-gradients. Both families of transforms; arguments are taken as valid.
+gradients. For smooth sizes and for any size; arguments must be valid.
 """
 
 from __future__ import annotations
@@ -10,9 +10,11 @@ from functools import lru_cache
 
 import torch
 
-from ..plans.fft import THREADGROUP_BYTES, Plan, Transform, istft_plan, stft_plan, supports, supports_real, transform
+from ..plans.convolution import Transform, transform
+from ..plans.fft import istft_plan, stft_plan, supports
 from ..plans.frozen import hashed_once
 from ..plans.geometry import PAD_MODES, StftGeometry
+from ..plans.plan import THREADGROUP_BYTES, Plan, supports_real
 from ..tables.filterbank import Bands
 from ..tables.twiddles import chirp_tables, pair_twiddles, stage_twiddles
 from . import dispatch, feature_passes
@@ -116,8 +118,8 @@ def features_gradient(
     """[rows, samples]: the gradient of features() with respect to its signal, for `gradient` [rows, width, frames] of
     any strides. The frames' spectra are made again.
 
-    Sizes of the real family take one launch, where the powers and bands of a frame fit into the memory of its
-    transform. The others take two: the gradients of the spectra go through memory, to the adjoint of stft.
+    Smooth sizes take one launch, if the powers and bands of a frame fit into the memory of its transform. The others
+    take two: the gradients of the spectra go through memory, to the adjoint of stft.
     """
     signal, window = _prepared(signal), window.contiguous()
     paired = _pairs(signal, window, geometry)
@@ -144,13 +146,13 @@ def kernel_source(
 ) -> str:
     """The Metal text of a kernel."""
     name, defines, _ = launched(n_fft, int(banded), gradient, power, used=used)
-    return dispatch.source(dispatch.file_of(name), defines)
+    return dispatch.kernel_text(name, defines)
 
 
 def kernel(n_fft: int, bands: int, gradient: bool, device: torch.device) -> tuple[Callable[..., None], Plan]:
     """What a call of power 2 launches first, and the plan that it launches it by. bands: 0 for a spectrogram."""
     name, defines, plan = launched(n_fft, bands, gradient)
-    return dispatch.kernel(name, dispatch.file_of(name), defines, device.type), plan
+    return dispatch.kernel(name, defines, device.type), plan
 
 
 def launched(
@@ -170,7 +172,7 @@ def launched(
 class _Program:
     name: str
     plan: Plan
-    how: Transform | None  # of the general family
+    how: Transform | None  # for any size; None for a smooth one
     slot_pairs: int
 
     def defines(self, banded: bool, gradient: bool, power: float, dtype: torch.dtype) -> str:
@@ -271,7 +273,7 @@ def _recipe(
         if how.bluestein:
             transforms[2:] = chirp_tables(how, False, device)
     defines = program.defines(bands is not None, gradient is not None, wanted.power, dtype)
-    kernel = dispatch.kernel(program.name, dispatch.file_of(program.name), defines, device.type)
+    kernel = dispatch.kernel(program.name, defines, device.type)
     given = stages if gradient is None else None  # something with an address, not looked at
     maxima = None if wants_maxima and frames else stages
     args = [
@@ -331,7 +333,7 @@ def _adjoint_recipe(
         scale=SCALES[wanted.scale],
     )  # fmt: skip
     defines = _adjoint_defines(plan, bands is not None, wanted.power, dtype)
-    kernel = dispatch.kernel("msp_features_gradient", "features_gradient", defines, device.type)
+    kernel = dispatch.kernel("msp_features_gradient", defines, device.type)
     # What would be the spectrum and the envelope is not read. The kernel counts the bins between 0 and half twice.
     args = [
         pairs, None, stages, pairs, pairs, None, params, 0.5, None, layout, weights, first, shares, None,

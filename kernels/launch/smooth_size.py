@@ -1,7 +1,7 @@
-"""Launches of the real family: real signals, real windows, even n_fft whose half is a product of 2, 3, 5 and 7.
+"""Launches for smooth sizes: real signals, real windows, even n_fft whose half is a product of 2, 3, 5 and 7.
 
-A call is turned into a recipe once (plan, tables, run-time arguments, grid) and only executed afterwards. Arguments are
-taken as valid. Signatures as in kernels/launch/transforms.py.
+A call is turned into a recipe once (plan, tables, run-time arguments, grid) and only executed afterwards. Arguments
+must be valid. Signatures as in kernels/launch/transforms.py.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from functools import lru_cache
 import torch
 from torch.nn.functional import pad
 
-from ..plans.fft import Plan, inverse_plan, istft_plan, stft_plan
+from ..plans.fft import inverse_plan, istft_plan, stft_plan
 from ..plans.geometry import PAD_MODES, IstftGeometry, StftGeometry, padded_ends, runs_per_row
+from ..plans.plan import Plan
 from ..tables.envelope import Envelope, ends, inverse_envelope
 from ..tables.twiddles import pair_twiddles, stage_twiddles
 from . import dispatch
@@ -53,7 +54,7 @@ class Kind:
 def kernel_source(plan: Plan, kind: Kind | None = None) -> str:
     """The Metal text of a plan's kernel; of the plain stft or istft where no kind is given."""
     kind = kind or Kind("msp_istft" if plan.inverse else "msp_stft")
-    return dispatch.source(dispatch.file_of(_name(plan, kind)), plan.defines() + kind.defines())
+    return dispatch.kernel_text(_name(plan, kind), plan.defines() + kind.defines())
 
 
 def stft(signal: torch.Tensor, window: torch.Tensor, geometry: StftGeometry) -> torch.Tensor:
@@ -390,9 +391,9 @@ def _name(plan: Plan, kind: Kind) -> str:
     return "msp_istft_registers" if plan.overlap == "registers" else kind.name
 
 
-def kernel(plan: Plan, kind: Kind, device: torch.device):
-    name = _name(plan, kind)
-    return dispatch.kernel(name, dispatch.file_of(name), plan.defines() + kind.defines(), device.type)
+def kernel(plan: Plan, kind: Kind, device: torch.device) -> Callable[..., None]:
+    """The compiled kernel of a plan."""
+    return dispatch.kernel(_name(plan, kind), plan.defines() + kind.defines(), device.type)
 
 
 def _pair_twiddles(plan: Plan, device: torch.device) -> torch.Tensor:

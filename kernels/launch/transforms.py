@@ -1,6 +1,6 @@
-"""The transforms, whichever family of kernels does them: the only entrance to this room.
+"""The transforms: each function chooses between the kernels for smooth sizes and those for any size.
 
-Arguments are taken as valid: routing has made sure of that. Nothing here knows about autograd or patching.
+Arguments must be valid: routing has made sure of that. Nothing here knows about autograd or patching.
 Windows are [win_length] float32 or complex64 on the signal's device, spectra complex64 without a conjugate bit.
 """
 
@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import torch
 
-from ..plans.fft import supports_real
 from ..plans.geometry import IstftGeometry, StftGeometry
+from ..plans.plan import supports_real
 from . import any_size, smooth_size
 from .dispatch import Ready, poisoned_outputs
 

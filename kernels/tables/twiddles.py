@@ -6,7 +6,8 @@ from functools import lru_cache
 
 import torch
 
-from ..plans.fft import Plan, Transform
+from ..plans.convolution import Transform
+from ..plans.plan import Plan
 
 
 @lru_cache(maxsize=256)

@@ -7,6 +7,7 @@ exit code 2 and one sentence; anything else is a bug and shows its traceback.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,10 +18,31 @@ from ..errors import CommandError
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
-        return options.command(options)
+        code = options.command(options)
+        sys.stdout.flush()
+        return code
     except CommandError as error:
         print(f"mps-spectro-patch: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # as in `doctor | head`
+        if options.command is _run:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it once more at its end
+        return 128 + 13  # as a shell tells of SIGPIPE
+    except KeyboardInterrupt:
+        if options.command is _run:
+            raise
+        print("mps-spectro-patch: interrupted", file=sys.stderr)
+        return 128 + 2  # and of SIGINT
+
+
+def _check_environment() -> None:
+    from ..options import Options
+
+    try:
+        Options.resolve()
+    except ValueError as error:
+        raise CommandError(str(error)) from None
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -113,8 +135,9 @@ def _add_doctor(commands: argparse._SubParsersAction) -> None:
 def _doctor(options: argparse.Namespace) -> int:
     from ..diagnostics import run_doctor, run_tuning
 
+    _check_environment()
     if options.tune:
-        return run_tuning(options.device, options.tune == "off")
+        return run_tuning(options.device, options.tune == "off", options.json)
     return run_doctor(options.device, options.json, options.full)
 
 
@@ -153,6 +176,7 @@ def _add_demo(commands: argparse._SubParsersAction) -> None:
 def _demo(options: argparse.Namespace) -> int:
     from .demo import run_demo
 
+    _check_environment()
     return run_demo(options.audio, options.out, options.device)
 
 
@@ -187,4 +211,5 @@ def _add_bench(commands: argparse._SubParsersAction) -> None:
 def _bench(options: argparse.Namespace) -> int:
     from ..bench import run_bench
 
+    _check_environment()
     return run_bench(options)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..execution import call_sites
-from ..patching import layers
+from ..execution import call_sites, counters
 
 if TYPE_CHECKING:
     from .call_table import Table
@@ -37,7 +36,6 @@ def watch_calls(on: bool = True, trace: bool = False) -> None:
         call_sites.start(trace)
     else:
         call_sites.stop()
-    layers.settle()
 
 
 def report() -> Table:
@@ -58,7 +56,7 @@ def report() -> Table:
     from .call_table import Row, Table
 
     rows = [
-        Row(f"{site.file}:{site.line}", site.function, f"torch.{site.op}", _words(site), site.device, site.outcome,
+        Row(f"{site.file}:{site.line}", site.function, counters.title(site.op), _words(site), site.device, site.outcome,
             tally.count, tally.count != tally.seen, tally.seconds)
         for site, tally in call_sites.sites().items()
     ]  # fmt: skip
@@ -74,7 +72,7 @@ def write_trace(path: str | Path) -> None:
 
 
 def _words(site: call_sites.Site) -> str:
-    names = _PARAMETERS[site.op]
+    names = _PARAMETERS.get(site.op, _OF_FRONT_ENDS)
     return ", ".join(
         f"{name}={_value(value)}" if name else _value(value)
         for name, value in zip(names, site.arguments, strict=True)
@@ -94,4 +92,5 @@ _PARAMETERS = {
              "align_to_window"),
     "istft": ("", "n_fft", "hop", "win", "window", "center", "normalized", "onesided", "length", "return_complex"),
 }  # fmt: skip
+_OF_FRONT_ENDS = ("", "n_fft", "hop", "win", "filterbank")
 _DEFAULTS = {"center": True, "pad_mode": "reflect", "normalized": False, "return_complex": False}

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import NamedTuple, TextIO
 
 _WIDTH = 200  # of files and pipes
+_TABLE_WIDTH = 120  # of a terminal, below which the columns would be too narrow to read
 _HEADINGS = ("calls", "where", "function", "op", "arguments", "device", "went", "ms each")
 
 
@@ -69,15 +70,27 @@ class Table:
         if not self.rows:
             print(self, file=file)
             return
+        console = rich.console.Console(file=file, width=None if file.isatty() else _WIDTH)
+        if console.width < _TABLE_WIDTH:
+            for line in self._lines():
+                console.print(line, markup=False, highlight=False)
+            return
         table = rich.table.Table(title="calls of torch.stft and torch.istft", title_justify="left")
         for heading in _HEADINGS:
             table.add_column(heading, justify="right" if heading in ("calls", "ms each") else "left", overflow="fold")
         for row in self.rows:
             table.add_row(*map(_escaped, row.cells()), style="green" if row.fast else "yellow")
-        console = rich.console.Console(file=file, width=None if file.isatty() else _WIDTH)
         console.print(table)
         for note in self._notes():
             console.print(note, markup=False, highlight=False)
+
+    def _lines(self) -> Iterator[str]:
+        """Two lines for each row, for a narrow terminal."""
+        for row in self.rows:
+            calls, place, function, op, arguments, device, went, each = row.cells()
+            yield f"{calls} x {op} on {device}: {went}{f', {each} ms each' if each else ''}"
+            yield f"    {place} in {function}: {arguments}"
+        yield from self._notes()
 
     def _notes(self) -> list[str]:
         from ..reasons import Reason

@@ -18,18 +18,20 @@ from typing import Any
 import torch
 
 from .. import autoload, compat
-from ..execution import best_device, check_device, tuning
+from ..execution import best_device, check_device, require_device, tuning
 from ..patching import disable, enable
 from . import doctor_front_ends, doctor_kernels
 from .doctor_kernels import Finding
 from .patch_status import status
+from .versions import OLDEST_TORCH, is_too_old, numbers
 
 REPORT = "mps-spectro-patch doctor --json"
 
 
 def run_doctor(device: str | None = None, as_json: bool = False, full: bool = False) -> int:
-    """The command: 0 if healthy, else 1."""
+    """The command: 0 if healthy, else 1. Raises CommandError for a device that torch does not find."""
     device = device or best_device()
+    require_device(device)
     with tuning.ignored():  # what is checked is the kernels, for small calls, too
         findings = list(examine(device, full or device != "simulator", print if not as_json else lambda _: None))
     wrong = [finding for finding in findings if finding.ok is False]
@@ -40,14 +42,17 @@ def run_doctor(device: str | None = None, as_json: bool = False, full: bool = Fa
     return 1 if wrong else 0
 
 
-def run_tuning(device: str | None, forget: bool) -> int:
+def run_tuning(device: str | None, forget: bool, as_json: bool = False) -> int:
     """`--tune`: measures and keeps the rule of which calls go to torch, or forgets it."""
     from . import doctor_tuning
 
     device = device or best_device()
     check_device(device)
-    for finding in doctor_tuning.forget_rule(device) if forget else doctor_tuning.measure_rule(device):
-        print(_line(finding))
+    findings = doctor_tuning.forget_rule(device) if forget else doctor_tuning.measure_rule(device)
+    if as_json:
+        print(json.dumps({"device": device, "findings": [vars(finding) for finding in findings]}, indent=1))
+    else:
+        print("\n".join(map(_line, findings)))
     return 0
 
 
@@ -113,9 +118,9 @@ def environment() -> Iterator[Finding]:
     versions = ", ".join(f"{name} {version}" for name, version in data["versions"].items() if version)
     words = f"{system}, {data['chip']}, Python {platform.python_version()}, {versions}"
     yield Finding("environment", None, words, data)
-    new_enough = _numbers(torch.__version__) >= (2, 7)
-    needed = "" if new_enough else ", 2.7 or newer is needed"
-    yield Finding("torch", new_enough, f"torch {torch.__version__}{needed}")
+    too_old = is_too_old(torch.__version__)
+    needed = f", {OLDEST_TORCH} or newer is needed" if too_old else ""
+    yield Finding("torch", not too_old, f"torch {torch.__version__}{needed}")
 
 
 def has_device(device: str) -> Iterator[Finding]:
@@ -163,7 +168,7 @@ def projects() -> Iterator[Finding]:
     for name, (least, below) in sorted(known.items()):
         version = _version(name)
         if version is not None:
-            tested = _numbers(least) <= _numbers(version) < _numbers(below)
+            tested = numbers(least) <= numbers(version) < numbers(below)
             words = f"{version}, " + ("tested" if tested else f"not tested (from {least} on, before {below})")
             yield Finding(name, None, words, {"tested": tested})
 
@@ -201,13 +206,3 @@ def _asked(module: Any, name: str) -> Any:
         return getattr(module, name)()
     except (AttributeError, RuntimeError):  # newer than this torch, or not on this machine
         return None
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    """The leading numbers of a version, for a comparison."""
-    numbers = []
-    for part in version.split("+")[0].split("."):
-        if not part.isdigit():
-            break
-        numbers.append(int(part))
-    return tuple(numbers)

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from ..front_ends import FrontEnd, Scale, compute, melscale_fbanks
-from ..kernels import dispatch, feature_passes, features
+from ..kernels import feature_passes, features, kernel_text
 from ..options import ACCELERATORS
 from ..patching import accelerated
 from .doctor_kernels import Errors, Finding, compared, relative_error
@@ -36,9 +36,9 @@ def sources(full: bool) -> Iterator[tuple[str, str, str, int]]:
             for kind, (gradient, used) in kinds.items():
                 name, defines, plan = features.launched(n_fft, bands, gradient, used=used)
                 label = f"features n_fft={n_fft} bands={bands}{kind}"
-                yield label, name, dispatch.source(dispatch.file_of(name), defines), plan.threads
+                yield label, name, kernel_text(name, defines), plan.threads
     for name in feature_passes.KERNELS:
-        yield name, name, dispatch.source(feature_passes.FILE, ""), feature_passes.THREADS
+        yield name, name, kernel_text(name), feature_passes.THREADS
 
 
 def are_right(device: str, full: bool) -> Iterator[Finding]:

@@ -11,10 +11,10 @@ import torch
 
 from .. import routing
 from ..active import options_here
-from ..execution import runner
+from ..execution import call_cache, quarantine
 from ..kernels import fft
 from ..options import Options
-from ..patching import layers
+from ..patching import entry, layers
 from ..reasons import ADVICE, Call, Reason, Route
 
 
@@ -98,17 +98,17 @@ def explain(function: Callable, *args: Any, **kwargs: Any) -> Explanation:
         note = "at the dispatcher, after torch's own padding"
     try:
         if op == "istft":
-            arguments = layers.istft_arguments(*args, **kwargs)
+            arguments = entry.istft_arguments(*args, **kwargs)
         else:
             arguments = tuple(_defaults(inspect.signature(function).bind(*args, **kwargs)).values())
     except TypeError:
         return Explanation(op, Reason.ARGUMENT, note=note, advice=ADVICE[Reason.ARGUMENT])
-    decision = routing.decide(op, options.flags, arguments)
+    decision = routing.decide(op, options.flags, arguments, call_cache.least_work)
     route = routing.dressed(op, decision, arguments[0])
     reason = route.reason
     if op not in options.ops:
         reason = Reason.OP
-    elif isinstance(decision, Call) and (decision.plan, arguments[0].device) in runner.quarantined:
+    elif isinstance(decision, Call) and (decision.plan, arguments[0].device) in quarantine.plans:
         reason = Reason.QUARANTINED
     if reason is not None:
         return Explanation(op, reason, None, route.device, route.plan, note, None, ADVICE[reason])

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import torch
 
 from ..active import options_here
-from ..execution import front_end_runner, runner
+from ..execution import quarantine
 from ..options import OPS, Options
 from ..patching import hooks, install, layers
+from .versions import OLDEST_TORCH, is_too_old
 
 
 @dataclass(frozen=True)
@@ -23,13 +24,17 @@ class Status:
     projects: dict[str, str]
     registered: tuple[str, ...]
     early_references: tuple[str, ...]
-    quarantined: tuple[runner.Quarantined, ...]
+    quarantined: tuple[quarantine.Quarantined, ...]
     versions: dict[str, str]
+    missing_devices: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         lines = [f"mps_spectro_patch {self.versions['mps_spectro_patch']}: {'on' if self.enabled else 'off'}"]
         if self.options:
             lines += [f"  {self.options}"]
+        lines += [f"  {device}: there is no such device here" for device in self.missing_devices]
+        if is_too_old(self.versions["torch"]):
+            lines += [f"  torch {self.versions['torch']}: {OLDEST_TORCH} or newer is needed"]
         lines += [f"  {_named(what)}: {state}" for what, state in self.patched.items()]
         lines += [f"  {name}: {state}" for name, state in self.projects.items()]
         lines += [f"  registered: {what}" for what in self.registered]
@@ -62,15 +67,17 @@ def status() -> Status:
     versions = {"mps_spectro_patch": __version__, "torch": torch.__version__, "python": platform.python_version()}
     if "wrapt" in sys.modules:
         versions["wrapt"] = sys.modules["wrapt"].__version__
+    options = options_here()
     return Status(
         enabled=install.is_enabled(),
-        options=options_here(),
+        options=options,
         patched={**{op: _state(op) for op in OPS}, **hooks.states("torchaudio")},
         projects=install.project_states(),
         registered=tuple(install.registered()),
         early_references=tuple(install.early_references()),
-        quarantined=(*runner.quarantined.values(), *front_end_runner.not_used()),
+        quarantined=quarantine.entries(),
         versions=versions,
+        missing_devices=tuple(install.missing_devices(options)) if options else (),
     )
 
 

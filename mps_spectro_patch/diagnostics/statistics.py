@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ..execution import call_sites, runner
+from ..execution import call_sites, counters
 from ..options import OPS
 from ..reasons import Reason
 
 
 @dataclass(frozen=True)
 class OpStats:
-    """Eager calls of one op: how many went the fast way, and how many to the original for which reason.
+    """Eager calls of one function: how many went the fast way, and how many to the original for which reason.
 
     errors: exceptions of the fast path that were caught; verified and differed: comparisons with the original, by what
     came of them; seconds: time of the calls by outcome ("fast" or a reason), while watch_calls() was on.
@@ -51,20 +51,22 @@ class OpStats:
 
 
 class Stats(dict):
-    """Op name -> OpStats."""
+    """Name of a function -> OpStats: "stft" and "istft", then the front ends that were called."""
 
     def __str__(self) -> str:
-        return "\n".join(f"torch.{op}: {counts}" for op, counts in self.items())
+        return "\n".join(f"{counters.title(name)}: {counts}" for name, counts in self.items())
 
 
 def stats() -> Stats:
-    """Counts of eager calls of torch.stft and torch.istft since the start or reset_stats().
+    """Counts of eager calls since the start or reset_stats(): of torch.stft, torch.istft and every front end called.
 
     Calls from compiled code are not counted.
 
     Returns:
-        Stats: a dict of "stft" and "istft" -> OpStats with `fast`, `fallback` (by reason), `errors`, `verified` and
-        `differed`, all counts, and `seconds` by outcome while watch_calls() is on. Prints well.
+        Stats: a dict of "stft", "istft" and the names of front ends that were called ("mel_spectrogram",
+        "LogMelSpectrogramTransform", "torchaudio.MelSpectrogram", ...) -> OpStats with `fast`, `fallback` (by reason),
+        `errors`, `verified` and `differed`, all counts, and `seconds` by outcome while watch_calls() is on. It prints
+        well.
 
     Example:
         >>> msp.reset_stats()
@@ -73,22 +75,23 @@ def stats() -> Stats:
         >>> msp.stats()["stft"].fast, msp.stats()["istft"].calls
         (1, 0)
     """
-    counts, agreed = runner.counts(), runner.agreed()
-    seconds: dict[str, dict[str, float]] = {op: {} for op in OPS}
+    counts, agreed = counters.counts(), counters.agreed()
+    seconds: dict[str, dict[str, float]] = {}
     for site, tally in call_sites.sites().items():
         if tally.timed:
-            seconds[site.op][site.outcome] = seconds[site.op].get(site.outcome, 0.0) + tally.timed
+            of_op = seconds.setdefault(site.op, {})
+            of_op[site.outcome] = of_op.get(site.outcome, 0.0) + tally.timed
     return Stats(
         (
-            op,
+            name,
             OpStats(
-                counts.get((op, None), 0),
-                {reason: count for (name, reason), count in counts.items() if name == op and reason is not None},
-                agreed[op],
-                seconds[op],
+                counts.get((name, None), 0),
+                {reason: count for (one, reason), count in counts.items() if one == name and reason is not None},
+                agreed.get(name, 0),
+                seconds.get(name, {}),
             ),
         )
-        for op in OPS
+        for name in dict.fromkeys((*OPS, *sorted(name for name, _ in counts)))
     )
 
 
@@ -102,6 +105,5 @@ def reset_stats() -> None:
         >>> msp.stats()["stft"].calls
         0
     """
-    runner.counts(reset=True)
-    runner.agreed(reset=True)
+    counters.reset()
     call_sites.reset()

@@ -5,9 +5,13 @@ from ..lazy import attach
 __getattr__, __dir__, __all__ = attach(
     __name__,
     {
-        "": ("call_sites", "front_end_runner", "ready", "refusals", "runner", "selftest", "tuning"),
-        "refusals": ("Refusal",),
+        "": (
+            *("call_cache", "call_sites", "counters", "launches", "quarantine", "runner", "selftest", "tuning"),
+            "verification",
+        ),
+        "launches": ("load_operators",),
+        "torch_internals": ("STOPS",),
         "tuning": ("chip",),
-        "devices": ("best_device", "check_device"),
+        "devices": ("best_device", "check_device", "require_device"),
     },
 )

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from ..options import OPS
+from ..options import OPS, logger
 
 everything = False  # every call is remembered, also those that are none of our business
 FIRST, EVERY = 50, 64  # of each op the first calls, then one in so many
@@ -24,7 +24,9 @@ SITES_MAX, EVENTS_MAX, CALLERS_MAX = 1000, 200_000, 10_000
 
 _OURS = str(Path(__file__).parents[1]) + os.sep
 _EXAMPLES = os.path.join(_OURS, "examples", "")
-_TORCH = str(Path(torch.__file__).parent) + os.sep
+# In a checkout, compat lies beside the package.
+_BETWEEN = _OURS, str(Path(__file__).parents[2] / "compat") + os.sep, str(Path(torch.__file__).parent) + os.sep
+_SHOWN = (int, str, bool, type(None))  # arguments that are shown as they are
 
 
 class Site(NamedTuple):
@@ -33,8 +35,8 @@ class Site(NamedTuple):
     file: str
     line: int
     function: str
-    op: str
-    arguments: tuple  # of stft or istft; tensors as (shape, dtype)
+    op: str  # or the name of a front end
+    arguments: tuple  # of stft or istft, or what describes a front end; tensors as (shape, dtype)
     device: str
     outcome: str  # "fast", the name of a reason, or "raised"
 
@@ -58,8 +60,8 @@ observer: Callable[[FrameType], None] | None = None  # is shown every function t
 _here = _Here()
 _introduced: dict[int, CodeType] = {}  # by id: to hash code is to read all of it
 _lock = threading.Lock()
-_met = {op: 0 for op in OPS}
-_sites: dict[Site, Tally] = {}
+_met: dict[str, int] = {}  # calls by function
+_sites: dict[tuple, Tally] = {}  # by what a Site is made of
 _left_out = 0
 _events: list[dict[str, Any]] | None = None
 _lost = 0
@@ -84,7 +86,7 @@ def reset() -> None:
     global _events, _left_out, _lost
     with _lock:
         _sites.clear()
-        _met.update(dict.fromkeys(_met, 0))
+        _met.clear()
         _left_out = _lost = 0
         _events = None if _events is None else []
 
@@ -93,13 +95,8 @@ def is_due(op: str) -> bool:
     """Whether to look at this call. Threads may lose one in the count: no lock is paid for that."""
     if everything:
         return True
-    met = _met[op] = _met[op] + 1
+    met = _met[op] = _met.get(op, 0) + 1
     return met <= FIRST or met % EVERY == 0
-
-
-def is_sampling(op: str) -> bool:
-    """Whether not every call is looked at any more."""
-    return _met[op] > FIRST and not everything
 
 
 def introduce(frame: FrameType) -> None:
@@ -119,7 +116,7 @@ def tell(reason: str | None) -> None:
 
 def call(op: str, arguments: tuple, act: Callable[[], torch.Tensor]) -> torch.Tensor:
     """act(), remembered."""
-    weight = 1 if everything or _met[op] <= FIRST else EVERY
+    weight = 1 if everything or _met.get(op, 0) <= FIRST else EVERY
     outer, _here.outcome = _here.outcome, None
     start = time.perf_counter_ns()
     raised = True
@@ -131,12 +128,15 @@ def call(op: str, arguments: tuple, act: Callable[[], torch.Tensor]) -> torch.Te
         nanoseconds = time.perf_counter_ns() - start
         outcome = str(_here.outcome) if _here.outcome and not raised else "raised"
         _here.outcome = outer
-        _remember(op, arguments, outcome, start, nanoseconds, weight)
+        try:
+            _remember(op, arguments, outcome, start, nanoseconds, weight)
+        except Exception as error:  # nobody's call may fail because somebody looks
+            logger.warning("a call of %s is missing in the report: %r", op, error)
 
 
 def sites() -> dict[Site, Tally]:
     with _lock:
-        return {site: Tally(tally.count, tally.seen, tally.seconds, tally.timed) for site, tally in _sites.items()}
+        return {Site(*key): Tally(one.count, one.seen, one.seconds, one.timed) for key, one in _sites.items()}
 
 
 def left_out() -> int:
@@ -150,28 +150,28 @@ def trace() -> dict[str, Any]:
         return {"traceEvents": list(_events or ()), "displayTimeUnit": "ms", "otherData": {"lost": _lost}}
 
 
-def caller() -> tuple[Any, int]:
+def caller() -> tuple[FrameType, int]:
     """(the frame that called torch, its depth as warnings.warn counts it for whoever called this function)."""
     frame, depth = sys._getframe(1), 1
-    while frame.f_back is not None and _is_between(frame.f_code.co_filename):
+    while frame.f_back is not None:
+        file = frame.f_code.co_filename
+        if not file.startswith(_BETWEEN) or file.startswith(_EXAMPLES):
+            break
         frame, depth = frame.f_back, depth + 1
     return frame, depth
-
-
-def _is_between(file: str) -> bool:
-    return file.startswith((_OURS, _TORCH)) and not file.startswith(_EXAMPLES)
 
 
 def _remember(op: str, arguments: tuple, outcome: str, start: int, nanoseconds: int, weight: int) -> None:
     global _left_out, _lost
     frame, _ = caller()
     code = frame.f_code
-    input = arguments[0]
+    input, summary = arguments[0], []
     with torch._C.DisableTorchFunction():  # subclasses and modes must not see us look
         device = str(input.device) if isinstance(input, torch.Tensor) else ""
-        summary = tuple(map(_summary, arguments))
+        for argument in arguments:
+            summary.append(argument if type(argument) in _SHOWN else _summary(argument))
     name = getattr(code, "co_qualname", code.co_name)
-    site = Site(code.co_filename, frame.f_lineno, name, op, summary, device, outcome)
+    site = code.co_filename, frame.f_lineno, name, op, tuple(summary), device, outcome
     with _lock:
         tally = _sites.get(site)
         if tally is None and len(_sites) >= SITES_MAX:
@@ -188,17 +188,20 @@ def _remember(op: str, arguments: tuple, outcome: str, start: int, nanoseconds: 
                 _lost += 1
                 return
             _events.append({
-                "name": f"torch.{op}", "cat": outcome, "ph": "X", "ts": start / 1e3, "dur": nanoseconds / 1e3,
-                "pid": os.getpid(), "tid": threading.get_native_id(),
-                "args": {"outcome": outcome, "device": site.device, "from": f"{site.file}:{site.line}"},
+                "name": f"torch.{op}" if op in OPS else op, "cat": outcome, "ph": "X", "ts": start / 1e3,
+                "dur": nanoseconds / 1e3, "pid": os.getpid(), "tid": threading.get_native_id(),
+                "args": {"outcome": outcome, "device": device, "from": f"{code.co_filename}:{frame.f_lineno}"},
             })  # fmt: skip
 
 
 def _summary(argument: Any) -> Any:
-    """Something small and hashable that stays true when the argument changes or goes."""
+    """Something small and hashable that stays true when the argument changes or goes. Symbolic sizes are neither."""
     if isinstance(argument, torch.Tensor):
-        return tuple(argument.shape), str(argument.dtype).removeprefix("torch.")
-    return argument if isinstance(argument, (int, str, bool, type(None))) else type(argument).__name__
+        shape = tuple(argument.shape)
+        if set(map(type, shape)) - {int}:
+            shape = tuple(map(str, shape))
+        return shape, str(argument.dtype).removeprefix("torch.")
+    return argument if isinstance(argument, int | str | bool) else type(argument).__name__
 
 
 def _renew_lock() -> None:

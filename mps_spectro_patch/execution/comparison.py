@@ -1,6 +1,6 @@
 """Is a fast result as right as the original's? Results, gradients, and where they can be compared at all.
 
-Only judges: what follows from a difference is guard's business.
+Only judges: what follows from a difference is execution/runner.py's business.
 """
 
 from __future__ import annotations

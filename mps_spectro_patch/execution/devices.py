@@ -16,11 +16,17 @@ def best_device() -> str:
     return "cuda" if torch.cuda.is_available() else "simulator"
 
 
-def check_device(device: str) -> None:
+def require_device(device: str) -> None:
+    """Raises CommandError where torch does not find the device."""
     if device == "mps" and not torch.backends.mps.is_available():
         raise CommandError("this torch finds no Apple GPU (mps) here; --device simulator runs the kernels on the CPU")
     if device == "cuda" and not torch.cuda.is_available():
         raise CommandError("this torch finds no NVIDIA GPU (cuda) here; --device simulator runs the kernels on the CPU")
+
+
+def check_device(device: str) -> None:
+    """Raises CommandError where torch does not find the device, or no kernel can be compiled for it."""
+    require_device(device)
     try:
         compile_shader(_PROBE, device)
     except (RuntimeError, ImportError) as error:  # no C++ compiler, or the extra [cuda] is not installed: it says which

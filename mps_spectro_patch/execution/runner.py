@@ -1,219 +1,124 @@
-"""Runs one fast call in eager mode: compares it with the original when asked to, survives its errors, counts.
+"""Runs one call in eager mode: by what is cached, or the whole way, which routes, launches, verifies and remembers.
 
-Knows nothing of FFTs and decides nothing about arguments; a plan that went wrong once is not used again.
+Survives whatever goes wrong on the way: the original's result is the answer then. Operators and front ends alike.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
-from functools import lru_cache
-from typing import NamedTuple
+from functools import partial
+from types import FrameType
+from typing import Any
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensor
 
-from .. import pending
-from ..kernels import fft
+from .. import pending, routing
 from ..options import OPS, Options, logger
 from ..reasons import Call, FallbackError, Reason, UseOriginal
-from . import call_sites, comparison, ready, refusals, torch_warnings
+from ..tensors import wants_gradient
+from . import call_cache, call_sites, counters, launches, quarantine, torch_warnings, verification
 from .torch_internals import STOPS
 
-ops = None  # mps_spectro_patch.ops once something is installed; importing the package must not register operators
-
-
-class Quarantined(NamedTuple):
-    """A plan that is not used again in this process, and why."""
-
-    op: str
-    plan: str
-    device: str
-    why: str
-
-
-quarantined: dict[tuple, Quarantined] = {}
-_used: set[tuple] = set()
-_verified: set[tuple] = set()
-_troubled: set[str] = set()  # ops of which a warning about trouble that passes was given
-_counts: dict[tuple[str, Reason | None], int] = {}  # reason None: fast
-_agreed = {op: 0 for op in OPS}  # comparisons that found nothing wrong
+_DEFAULTS = Options(devices=())  # of front ends where nothing is enabled
+_used: set[Hashable] = set()  # plans whose kernels are compiled and whose tables are on the device
+_troubled: set[str] = set()  # what a warning was given of that is no plan's fault
 _lock = threading.Lock()
 _here = threading.local()
 
 
-class Tally:
-    """Calls that pay for no lock: threads may lose one now and then."""
+class Attempt:
+    """One call: who wants it how, and the original that answers where the fast path does not.
 
-    __slots__ = ("calls",)
-
-    def __init__(self) -> None:
-        self.calls = 0
-
-
-untouched = {op: Tally() for op in OPS}  # calls that are none of our business (Reason.DEVICE)
-at_once = {op: Tally() for op in OPS}  # fast calls that were ready
-
-
-def load_operators() -> None:
-    """Imports ops.py before the first layer is installed, so that torch.compile never meets the import."""
-    global ops
-    from .. import ops as module
-
-    ops = module
-
-
-def launch(op: str, input: torch.Tensor, window: torch.Tensor | None, call: Call, eager: bool = False) -> torch.Tensor:
-    """Calls the operator, with the batch dimension that it wants and torch does not. Traceable by torch.compile.
-
-    eager: nothing is being compiled; where the original turns out to be needed after all, UseOriginal says so.
+    original(): its result, or the one that a comparison has made already; failed: it raised. key: of the plan that is
+    at work, None while no plan is to blame for an error; passing: an error would be the moment's fault.
     """
-    # Eager calls take a shorter way than through the dispatcher, which costs as much as the operator's body.
-    direct = eager and type(input) is not FakeTensor and not torch._C._len_torch_dispatch_stack()
-    if window is None:
-        win_length = call.arguments[2]
-        window = (
-            _ones(win_length, input.device) if direct
-            else torch.ones(win_length, dtype=torch.float32, device=input.device)
-        )  # fmt: skip
-    elif window.dtype is not torch.float32:
-        window = window.resolve_conj() if window.is_complex() else window.to(torch.float32)
-    window = window.resolve_neg()
-    input = input.resolve_conj().resolve_neg()
-    if op == "stft":
-        operator, single = ops.eager_stft if direct else ops.stft, input.dim() == 1
-    else:
-        operator, single = ops.eager_istft if direct else ops.istft, input.dim() == 2
-    result = operator(input.unsqueeze(0) if single else input, window, *call.arguments)
-    if single:
-        in_place = direct and _is_own(op, call) and not torch._C._are_functorch_transforms_active()
-        result = result.squeeze_(0) if in_place else result.squeeze(0)
-    return torch.view_as_real(result) if call.as_real else result
+
+    __slots__ = ("name", "options", "function", "args", "kwargs", "key", "passing", "reference", "failed")
+
+    def __init__(self, name: str, options: Options, function: Callable, args: tuple = (), kwargs: Any = None) -> None:
+        self.name, self.options = name, options
+        self.function, self.args, self.kwargs = function, args, kwargs or {}
+        self.key: tuple | None = None
+        self.passing = self.failed = False
+        self.reference: torch.Tensor | None = None
+
+    def original(self) -> torch.Tensor:
+        if self.reference is not None:
+            return self.reference
+        self.failed = True
+        result = self.function(*self.args, **self.kwargs)
+        self.failed = False
+        return result
 
 
-def _make_ready(op: str, options: Options, input: torch.Tensor, window: torch.Tensor, call: Call) -> None:
-    """For the next such call, where nothing is to be said or done around it and no gradient of the window is wanted."""
-    if call.notices or call.as_real or window.dtype is not torch.float32 or input.is_conj() or input.is_neg():
-        return
-    single = input.dim() == (1 if op == "stft" else 2)
-    make = ops.replay.known if input.requires_grad and torch.is_grad_enabled() else ops.operators.ready
-    run = make(op, input.unsqueeze(0) if single else input, window, call.arguments)
-    if run is None:
-        return
-
-    def of_one(input: torch.Tensor, window: torch.Tensor) -> torch.Tensor | None:
-        result = run(input.unsqueeze(0), window)
-        if result is None:
-            return None
-        return result.squeeze_(0) if _is_own(op, call) else result.squeeze(0)
-
-    ready.offer_with_any(input, window, call, options.verify, of_one if single else run)
-
-
-def _is_own(op: str, call: Call) -> bool:
-    """Whether torch's result of a single signal is no view: its spectrum, and a signal that it lengthens."""
-    return op == "stft" or "length" in call.notices
-
-
-def launch_compiled(op: str, input: torch.Tensor, window: torch.Tensor | None, call: Call) -> torch.Tensor:
-    """launch() where torch.compile traces."""
-    if call.notices:
-        torch_warnings.give_while_tracing(call.notices)
-    return launch(op, input, window, call)
-
-
-def run(
-    op: str,
-    options: Options,
-    input: torch.Tensor,
-    window: torch.Tensor | None,
-    call: Call,
-    original: Callable[[], torch.Tensor],
-    again: bool = False,
+def call(
+    op: str, options: Options, arguments: tuple, original: Callable, args: tuple, kwargs: dict, cached: bool = True
 ) -> torch.Tensor:
-    """The fast result, or the original's where the fast path is not to be trusted. again: such a call is known by
-    `call`, the same object, when it comes again: then execution/ready.py may do it."""
-    key = (call.plan, input.device)
-    if key in quarantined:
-        return fall_back(op, Reason.QUARANTINED, options, original)
-    # Compiling a kernel or copying a table would break the graph for the original as well.
-    if key not in _used and _is_capturing(input):
-        return fall_back(op, Reason.CAPTURE, options, original)
-    # One kernel holds several ways through: an odd hop or a short window is not vouched for by other calls.
-    way = (key, call.way, _gradients_wanted(input, window)) if options.verify != "off" else None
-    verifying = way is not None and (options.verify == "always" or way not in _verified)
-    # The original gives its own warnings, before the work (stft) or behind it (istft, if it can be inverted).
-    due = call.notices and not verifying
-    if due and op == "stft":
-        torch_warnings.give(call.notices)
+    """torch.stft or torch.istft of `arguments`, where original(*args, **kwargs) is what stands below.
+
+    cached: such calls may be answered from the cache. To be called by the function that stands at torch's name.
+    """
+    attempt = Attempt(op, options, original, args, kwargs)
+    caller = None if call_sites.observer is None or not cached else sys._getframe(2)
+    if call_sites.is_due(op):
+        return call_sites.call(op, arguments, partial(_survived, attempt, arguments, caller, cached))
+    return _survived(attempt, arguments, caller, cached)
+
+
+def call_routed(
+    op: str, options: Options, arguments: tuple, decision: Call, original: Callable[[], torch.Tensor]
+) -> torch.Tensor:
+    """A call that routing has let pass, without the cache."""
+    attempt = Attempt(op, options, original)
     try:
-        result = launch(op, input, window, call, eager=True)
-    except UseOriginal as refusal:
-        return fall_back(op, refusal.reason, options, original)
-    except STOPS:
-        raise
-    except Exception as error:  # whatever broke in our code must not break the program that called torch
-        if options.on_error == "raise":
+        return _launched(attempt, arguments, decision, {}, None)
+    except Exception as error:
+        if _goes_on(attempt, error):
             raise
-        return _after_error(key, error, options, original(), _is_capturing(input))
-    _used.add(key)
-    if verifying and _can_compare(input, result):
-        return _verified_result(key, way, options, input, window, call, result, original)
-    if call.notices and (op == "istft" or not due):
-        torch_warnings.give(call.notices)
-    count(op, None)
-    if again and window is not None and not verifying:
-        _make_ready(op, options, input, window, call)
-        if key in quarantined:  # by another thread, meanwhile
-            ready.clear()
-    return result
+        return _after_error(attempt, error)
 
 
-def fall_back(op: str, reason: Reason, options: Options, original: Callable[[], torch.Tensor]) -> torch.Tensor:
-    """Counts and calls the original, or raises where a strict person asked for that."""
-    count(op, reason)
-    if options.on_fallback == "raise":
-        raise FallbackError(f"torch.{op} was not accelerated ({reason}): {reason.words}")
-    return original()
+def call_front_end(
+    name: str,
+    options: Options | None,
+    key: tuple,
+    fused: Callable[[], torch.Tensor],
+    composed: Callable[[], torch.Tensor],
+    signal: torch.Tensor,
+    original: Callable[[], torch.Tensor | None],
+) -> tuple[torch.Tensor | None, bool]:
+    """(the fused result, or original() where it is not to be trusted; whether such a call may be cached).
+
+    key: (call, shape of the filterbank, dtype, device, whether gradients are wanted). composed: the same of torch's own
+    functions, to compare with.
+    """
+    attempt = Attempt(name, options or _DEFAULTS, original)
+    attempt.key = key
+    try:
+        size = key[0].n_fft, key[3], key[4]
+        obstacle = _obstacle(attempt, key in quarantine.front_ends or size in quarantine.front_ends, signal)
+        if obstacle is not None:
+            return _fall_back(attempt, obstacle), False
+        compares = verification.is_due(attempt.options.verify, key) and not attempt.passing
+        judge = partial(verification.judge_front_end, scale=key[0].scale)
+        return _tried(attempt, key, fused, composed, judge if compares else None)
+    except Exception as error:
+        if _goes_on(attempt, error):
+            raise
+        return _after_error(attempt, error), False
 
 
-def count(op: str, reason: Reason | None) -> None:
-    key = op, reason
-    with _lock:
-        before = _counts.get(key, 0)
-        _counts[key] = before + 1
-    call_sites.tell(reason)
-    if before == 0 and reason is not None:
-        logger.info("torch.%s goes to the original: %s (said once)", op, reason.words)
-
-
-def counts(reset: bool = False) -> dict[tuple[str, Reason | None], int]:
-    with _lock:
-        copy = dict(_counts)
-        for reason, tallies in ((Reason.DEVICE, untouched), (None, at_once)):
-            for op, tally in tallies.items():
-                if tally.calls:
-                    copy[op, reason] = copy.get((op, reason), 0) + tally.calls
-                if reset:
-                    tally.calls = 0
-        for key, refused in refusals.counts(reset).items():
-            copy[key] = copy.get(key, 0) + refused
-        if reset:
-            _counts.clear()
-    return copy
-
-
-def agreed(reset: bool = False) -> dict[str, int]:
-    """Comparisons with the original that found nothing wrong, by op."""
-    with _lock:
-        copy = dict(_agreed)
-        if reset:
-            _agreed.update(dict.fromkeys(OPS, 0))
-    return copy
+def warn_of_step(name: str, error: Exception) -> None:
+    """Of an error in a step of ours that is no kernel's: to the program once, to the log every time."""
+    where = _place(error)
+    _warn_once(where, f"{counters.title(name)}: a step before or behind the kernel raised {_what(error)} ({where})")
 
 
 @contextmanager
@@ -230,152 +135,187 @@ def is_busy() -> bool:
     return getattr(_here, "busy", False)
 
 
-def _verified_result(
-    key: tuple,
-    way: tuple,
-    options: Options,
-    input: torch.Tensor,
-    window: torch.Tensor | None,
-    call: Call,
-    result: torch.Tensor,
-    original: Callable[[], torch.Tensor],
-) -> torch.Tensor:
-    """`result` if it, and its gradients, agree with the original's, else the original's."""
-    op = call.plan[0]
-    with torch.no_grad():  # else the hooks for saved tensors would see this one, too
-        reference = original()
+def _survived(attempt: Attempt, arguments: tuple, caller: FrameType | None, cached: bool) -> torch.Tensor:
     try:
-        finite = comparison.is_finite(input)
-        used = _ones(call.arguments[2], input.device) if window is None else window
-        weight = comparison.envelope(used, call.arguments, input.shape[-1]) if op == "istft" else None
-        wrong = comparison.difference(result, reference, weight, everywhere=finite)
-        if wrong and op == "istft" and _ends_leak(result, reference, weight, finite, input, used, call):
-            wrong = ""
-        told = wrong or finite
-        if not wrong and finite and result.requires_grad:
-            bare = call._replace(as_real=False)
-            wrong = comparison.gradient_difference(
-                lambda *tensors: launch(op, *tensors, bare, eager=True),
-                lambda *tensors: _composite(op, *tensors, call),
-                input, used, weight,
-            )  # fmt: skip
-    except Exception as error:  # comparing takes memory that the program may not have left
-        if options.on_error == "raise":
+        return _answer(attempt, arguments, caller, cached)
+    except Exception as error:  # whatever broke in our code must not break the program that called torch
+        if _goes_on(attempt, error):
             raise
-        return _after_error(key, error, options, original() if result.requires_grad else reference)
-    if wrong:
-        _quarantine(key, wrong, f"differs from the original ({wrong})")
-        return fall_back(op, Reason.VERIFICATION, options, original if result.requires_grad else lambda: reference)
-    if told:
-        _verified.add(way)
-        with _lock:
-            _agreed[op] += 1
-    count(op, None)
+        return _after_error(attempt, error)
+
+
+def _answer(attempt: Attempt, arguments: tuple, caller: FrameType | None, cached: bool) -> torch.Tensor:
+    op, options = attempt.name, attempt.options
+    entries = call_cache.entries
+    key = known = None
+    if cached:
+        if options.on_fallback == "quiet":  # who asked to be told is told by the whole way
+            known = call_cache.find_never(op, arguments)
+        if known is None:
+            if caller is not None:  # what no kernel does concerns no observer either
+                call_sites.introduce(caller)
+            key, known = call_cache.find(options, arguments)
+    if known is not None:
+        if known.launch is None:
+            known.tally.calls += 1
+            call_sites.tell(known.reason)
+            return attempt.original()
+        result = call_cache.launched(key, known, arguments[0], arguments[4])
+        if result is not None:
+            return result
+    return _whole_way(attempt, arguments, entries, key)
+
+
+def _whole_way(attempt: Attempt, arguments: tuple, entries: dict, key: Hashable | None) -> torch.Tensor:
+    """key: under which to remember the answer in `entries`, if it can be."""
+    op, options = attempt.name, attempt.options
+    decision = routing.decide(op, options.flags, arguments, call_cache.least_work)
+    if decision is Reason.DEVICE or (decision is Reason.TYPE and not _is_on_device(arguments[0], options)):
+        counters.count(op, Reason.DEVICE)
+        return attempt.original()
+    if isinstance(decision, Reason):
+        if key is not None and options.on_fallback == "quiet":
+            call_cache.refuse(entries, key, op, decision, arguments)
+        return _fall_back(attempt, decision)
+    return _launched(attempt, arguments, decision, entries, key)
+
+
+def _launched(attempt: Attempt, arguments: tuple, decision: Call, entries: dict, key: Hashable | None) -> torch.Tensor:
+    op, input, window = attempt.name, arguments[0], arguments[4]
+    attempt.key = plan = decision.plan, input.device
+    obstacle = _obstacle(attempt, plan in quarantine.plans, input)
+    if obstacle is not None:
+        return _fall_back(attempt, obstacle)
+    launch = partial(launches.again, op, decision) if key is None else launches.prepare(op, input, window, decision)
+    # One kernel holds several ways through: an odd hop or a short window is not vouched for by other calls.
+    recorded = wants_gradient(input, window) and (input.requires_grad, window is not None and window.requires_grad)
+    way = plan, decision.way, recorded
+    compares = verification.is_due(attempt.options.verify, way) and _can_compare(attempt, input)
+    notices = () if compares else decision.notices  # the original gives its own
+
+    def fused() -> torch.Tensor:
+        if op == "stft":  # torch warns before the work, and of istft behind it, if it can be inverted
+            torch_warnings.give(notices)
+        result = launch(input, window)
+        if result is None:
+            raise UseOriginal(Reason.NOLA)
+        if op == "istft":
+            torch_warnings.give(notices)
+        return result
+
+    judge = partial(verification.judge, op, input, window, decision, launch) if compares else None
+    result, trusted = _tried(attempt, way, fused, None, judge)
+    if trusted and key is not None and not decision.notices:
+        call_cache.remember(entries, key, call_cache.Known(op, launch, None))
     return result
 
 
-def _ends_leak(
-    result: torch.Tensor, reference: torch.Tensor, weight: torch.Tensor, finite: bool, input: torch.Tensor,
-    window: torch.Tensor, call: Call,
-) -> bool:  # fmt: skip
-    """Whether all that is wrong is what torch's irfft makes of imaginary parts that it documents as ignored: those of
-    bin 0 and of half an even n_fft. cuFFT lets them through at some sizes (pytorch issue 154496)."""
-    n_fft, onesided = call.arguments[0], call.arguments[5]
-    if not onesided or result.is_complex():
-        return False
-    with torch.no_grad():
-        right = _composite("istft", comparison.with_real_ends(input, n_fft), window, call)
-        if right.shape != reference.shape:
-            return False
-        right = torch.empty_like(reference).copy_(right)  # in the original's memory order
-    if comparison.difference(result, right, weight, everywhere=finite):
-        return False
-    logger.info("torch.istft on %s counts imaginary parts of the first and the last bin at n_fft=%s; the fast one "
-                "ignores them, as torch documents it", input.device, n_fft)  # fmt: skip
-    return True
+def _obstacle(attempt: Attempt, is_quarantined: bool, input: torch.Tensor) -> Reason | None:
+    if is_quarantined:
+        return Reason.QUARANTINED
+    attempt.passing = input.is_cuda and torch.cuda.is_current_stream_capturing()
+    # Compiling a kernel or copying a table would break the graph for the original as well.
+    return Reason.CAPTURE if attempt.passing and attempt.key not in _used else None
 
 
-def _gradients_wanted(input: torch.Tensor, window: torch.Tensor | None) -> tuple[bool, bool] | None:
-    """Of input and window, as far as autograd is asked for any."""
-    wanted = input.requires_grad, window is not None and window.requires_grad
-    return wanted if any(wanted) and torch.is_grad_enabled() else None
+def _tried(
+    attempt: Attempt, way: Hashable, fused: Callable, theirs: Callable | None, judge: Callable | None
+) -> tuple[torch.Tensor | None, bool]:
+    """(the fast result, or the original's if judge(result, theirs()) finds it wrong; whether to trust such calls).
+
+    judge: None where nothing is to be compared. theirs: None for the original.
+    """
+    result = fused()
+    _used.add(attempt.key)
+    name, verify = attempt.name, attempt.options.verify
+    if judge is not None:
+        with torch.no_grad():  # else the hooks for saved tensors would see this one, too
+            reference = (theirs or attempt.original)()
+        if theirs is None and not result.requires_grad:
+            attempt.reference = reference
+        wrong, told = judge(result, reference)
+        if wrong:
+            right = "the original" if name in OPS else "torch's composition"
+            _quarantine(attempt, wrong, f"differs from {right} ({wrong})")
+            return _fall_back(attempt, Reason.VERIFICATION), False
+        if told:
+            verification.verified.add(way)
+            counters.count_agreed(name)
+    attempt.key = None
+    counters.count(name, None)
+    return result, verify != "always" and not verification.is_due(verify, way)
 
 
-def _composite(op: str, input: torch.Tensor, window: torch.Tensor, call: Call) -> torch.Tensor:
-    """launch() made of torch's own functions, none of which warns."""
-    single = input.dim() == (1 if op == "stft" else 2)
-    input = input.unsqueeze(0) if single else input
-    if op == "stft":
-        result = ops.composite.stft(input, window, *call.arguments)
+def _fall_back(attempt: Attempt, reason: Reason) -> torch.Tensor | None:
+    """Counts and calls the original, or raises where a strict person asked for that."""
+    counters.count(attempt.name, reason)
+    if attempt.options.on_fallback == "raise" and attempt.name in OPS:
+        raise FallbackError(f"torch.{attempt.name} was not accelerated ({reason}): {reason.words}")
+    return attempt.original()
+
+
+def _goes_on(attempt: Attempt, error: Exception) -> bool:
+    """Whether an exception is for the program: the original's own, one by which torch or a person ends the call."""
+    if attempt.failed or isinstance(error, (Warning, FallbackError, *STOPS)):
+        return True
+    return attempt.options.on_error == "raise" and not isinstance(error, UseOriginal)
+
+
+def _after_error(attempt: Attempt, error: Exception) -> torch.Tensor | None:
+    """The original's result instead of ours. (Where the original fails too, the call was wrong, and not the plan.)"""
+    if isinstance(error, UseOriginal):
+        return _fall_back(attempt, error.reason)
+    attempt.reference = attempt.original()
+    logger.debug("fast path of %s", counters.title(attempt.name), exc_info=error)
+    if attempt.passing or isinstance(error, torch.OutOfMemoryError):  # no reason for a quarantine
+        sentence = f"{counters.title(attempt.name)}: the fast path could not be taken now: {error}"
+        _warn_once(attempt.name, sentence)
+    elif attempt.key is None:
+        warn_of_step(attempt.name, error)
     else:
-        n_fft, hop, _, center, _, _, samples, return_complex = call.arguments
-        reached = min(samples, n_fft + hop * (input.shape[-1] - 1) - (n_fft // 2 if center else 0))
-        result = ops.composite.istft(input, window, *call.arguments[:6], reached, return_complex)
-        result = torch.nn.functional.pad(result, (0, samples - reached))
-    return result.squeeze(0) if single else result
+        _quarantine(attempt, _what(error), f"raised {_what(error)} ({_place(error)})")
+    try:
+        return _fall_back(attempt, Reason.ERROR)
+    except FallbackError:
+        raise
+    except Exception as counting:  # may have been the error in the first place
+        logger.debug("counting a call", exc_info=counting)
+        return attempt.reference
 
 
-@lru_cache(maxsize=64)
-def _ones(win_length: int, device: torch.device) -> torch.Tensor:
-    """The window of a call without one. Always the same tensor: istft knows its envelope again."""
-    with torch.inference_mode(False), torch.no_grad():  # it may be saved for a backward pass
-        return torch.ones(win_length, dtype=torch.float32, device=device)
+def _what(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
-def _after_error(
-    key: tuple, error: Exception, options: Options, result: torch.Tensor, passing: bool = False
-) -> torch.Tensor:
-    """The original's result instead of ours. (Where the original raised too, the call was wrong, and not the plan.)"""
-    if passing or isinstance(error, torch.OutOfMemoryError):  # will pass: no reason for a quarantine
-        _warn_of_passing_trouble(key[0][0], error)
-    else:
-        frame = traceback.extract_tb(error.__traceback__)[-1]
-        where = f"{os.path.basename(frame.filename)}:{frame.lineno} in {frame.name}"
-        what = f"{type(error).__name__}: {error}"
-        logger.debug("fast path of torch.%s", key[0][0], exc_info=error)
-        _quarantine(key, what, f"raised {what} ({where})")
-    return fall_back(key[0][0], Reason.ERROR, options, lambda: result)
+def _place(error: Exception) -> str:
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{os.path.basename(frame.filename)}:{frame.lineno} in {frame.name}"
 
 
-def _warn_of_passing_trouble(op: str, error: Exception) -> None:
-    """To the program once, to the log every time."""
-    sentence = f"torch.{op}: the fast path could not be taken now: {error}"
+def _warn_once(once: str, sentence: str) -> None:
     logger.warning("%s", sentence)
     with _lock:
-        first = op not in _troubled
-        _troubled.add(op)
+        first = once not in _troubled
+        _troubled.add(once)
     if first:
         text = f"mps_spectro_patch: {sentence}. The original's result was used."
         warnings.warn(text, RuntimeWarning, stacklevel=call_sites.caller()[1])
 
 
-def _quarantine(key: tuple, why: str, sentence: str) -> None:
-    """Never this plan again, and one warning, attributed to whoever called torch.stft."""
-    which, device = key
-    op = which[0]
-    entry = Quarantined(op, fft.describe(*which), str(device), why)
-    with _lock:
-        first = quarantined.setdefault(key, entry) is entry
-        ready.clear()
-    if first:
-        warnings.warn(
-            f"mps_spectro_patch: the fast torch.{op} {sentence} for plan '{entry.plan}' on {entry.device}, torch "
-            f"{torch.__version__}. The original's result was used, and this plan is not used again in this process. "
-            f"Please report this: open an issue of mps_spectro_patch with this message and the text of "
-            f"mps_spectro_patch.status().",
-            RuntimeWarning,
-            stacklevel=call_sites.caller()[1],
-        )
+def _quarantine(attempt: Attempt, why: str, sentence: str) -> None:
+    """Never this plan again, and one warning."""
+    put = quarantine.put_plan if attempt.name in OPS else quarantine.put_front_end
+    put(attempt.key, why, sentence)
 
 
-def _can_compare(input: torch.Tensor, result: torch.Tensor) -> bool:
+def _can_compare(attempt: Attempt, input: torch.Tensor) -> bool:
     """Not for tensors without data, nor where reading a result back would break a CUDA graph being captured."""
-    fake = type(input) is FakeTensor or type(result) is FakeTensor
-    return not fake and not torch._C._are_functorch_transforms_active() and not _is_capturing(input)
+    fake = type(input) is FakeTensor or torch._C._len_torch_dispatch_stack()
+    return not (fake or attempt.passing or torch._C._are_functorch_transforms_active())
 
 
-def _is_capturing(input: torch.Tensor) -> bool:
-    return input.is_cuda and torch.cuda.is_current_stream_capturing()
+def _is_on_device(input: object, options: Options) -> bool:
+    return isinstance(input, torch.Tensor) and options.concerns(input)
 
 
 def _renew_lock() -> None:

@@ -24,9 +24,9 @@ from typing import Any
 
 import torch
 
-from ..kernels import cache_directory, dispatch, fft, read_json, write_file
+from ..kernels import cache_directory, fft, read_json, text_digest, write_file
 from ..options import ACCELERATORS, ENVIRONMENT, Options, logger
-from . import front_end_runner, runner, selftest_cases
+from . import quarantine, selftest_cases
 
 # One plan for each way the kernels have: one simdgroup, several, and on the way back both places for the overlap.
 SIZES = (400, 1024, 4096)
@@ -119,16 +119,8 @@ def environment() -> dict[str, str]:
     return {
         "mps_spectro_patch": __version__, "torch": torch.__version__, "system": system, "chip": chip,
         "fast_math": os.environ.get("PYTORCH_MPS_FAST_MATH", ""),  # another mode of Apple's compiler
-        "kernels": _kernels(),
+        "kernels": text_digest(),
     }  # fmt: skip
-
-
-@lru_cache(maxsize=1)
-def _kernels() -> str:
-    """Of the Metal text: an editable checkout changes it without a new version."""
-    folder = Path(dispatch.__file__).parents[1] / "metal"
-    text = b"".join(path.read_bytes() for path in sorted(folder.rglob("*.metal")))
-    return hashlib.sha256(text).hexdigest()[:16]
 
 
 def _check(op: str, n_fft: int, device: torch.device) -> Check:
@@ -176,12 +168,10 @@ def _turn_off(outcome: Outcome) -> None:
         why = f"self-test: {check.wrong}"
         if check.op in selftest_cases.FRONT_ENDS:
             is_gradient = check.op == "features_gradient"
-            is_news = front_end_runner.turn_off(check.n_fft, device, is_gradient, why)
+            is_news = quarantine.add_size(check.n_fft, device, is_gradient, why)
             what = f"{'gradients of ' if is_gradient else ''}fused front ends"
         else:
-            which = check.op, check.n_fft, False
-            entry = runner.Quarantined(check.op, fft.describe(*which), str(device), why)
-            is_news = runner.quarantined.setdefault((which, device), entry) is entry
+            is_news = quarantine.add_plan(((check.op, check.n_fft, False), device), why)
             what = f"torch.{check.op}"
         if is_news:
             fresh.append(f"{what} n_fft={check.n_fft} ({check.wrong})")

@@ -27,11 +27,11 @@ def give_while_tracing(notices: tuple[str, ...]) -> None:
     give(notices)
 
 
-give_while_tracing._dynamo_marked_constant = True  # type: ignore[attr-defined]  # see routing._transforms
+give_while_tracing._dynamo_marked_constant = True  # type: ignore[attr-defined]  # see routing.active_transforms
 
 
 def _signal() -> torch.Tensor:
-    return torch.zeros(4, device="cpu")
+    return torch.zeros(4, dtype=torch.float32, device="cpu")
 
 
 def _spectrum() -> torch.Tensor:
@@ -39,7 +39,7 @@ def _spectrum() -> torch.Tensor:
 
 
 def _window() -> torch.Tensor:
-    return torch.ones(4, device="cpu")
+    return torch.ones(4, dtype=torch.float32, device="cpu")
 
 
 _PROVOCATIONS: dict[str, Callable[[], object]] = {

@@ -1,9 +1,9 @@
 """Where torch is faster on this machine: the rule that `doctor --tune` measures, kept in the user's cache directory.
 
 A rule is for one device by name, one version of torch and one of this package: for each op the least work (rows *
-frames * n_fft) that is worth a kernel. It is read when something is enabled, and handed to routing/decision.py, which
-reads no
-files. Without a rule nothing falls back. MPS_SPECTRO_PATCH_TUNED=0 leaves a rule alone.
+frames * n_fft) that is worth a kernel. It is read when something is enabled, and handed to routing by
+execution/call_cache.py, as neither reads files. Without a rule nothing falls back. MPS_SPECTRO_PATCH_TUNED=0 leaves a
+rule alone.
 """
 
 from __future__ import annotations
@@ -18,10 +18,9 @@ from typing import Any
 
 import torch
 
-from .. import routing
 from ..kernels import cache_directory, read_json, wanted_directory, write_file
 from ..options import ENVIRONMENT, OPS
-from . import ready, refusals
+from . import call_cache
 
 _NAME = "tuned.json"
 Rule = Callable[[str, torch.device], int]  # the least work by op and device
@@ -35,13 +34,7 @@ def apply(again: bool = False) -> None:
     global _rule, _is_read
     if again or not _is_read:
         _rule, _is_read = _read(), True
-    _hand_over(None if _ignoring else _rule)
-
-
-def _hand_over(rule: Rule | None) -> None:
-    if routing.set_rule(rule):
-        ready.clear()  # which asks routing no more
-        refusals.clear()
+    call_cache.set_rule(None if _ignoring else _rule)
 
 
 @contextlib.contextmanager
@@ -49,7 +42,7 @@ def ignored() -> Iterator[None]:
     """No rule while it lasts: for those who measure or check the kernels."""
     global _ignoring
     _ignoring += 1
-    _hand_over(None)
+    call_cache.set_rule(None)
     try:
         yield
     finally:

@@ -7,8 +7,9 @@ call is, is described in spec.py.
 
 from __future__ import annotations
 
+from functools import partial
 from math import prod
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensor
@@ -17,23 +18,75 @@ from torch.compiler import is_compiling, is_dynamo_compiling
 
 from .. import active, routing
 from ..arguments import FeatureArguments
-from ..execution import front_end_runner, ready
-from ..kernels import fft
+from ..execution import STOPS, call_cache, call_sites, counters, launches, load_operators, quarantine, runner
+from ..kernels import Ready, fft
+from ..options import Options
+from ..reasons import Reason
+from ..tensors import PLAIN, has_bits, wants_gradient
 from .spec import FrontEnd, Scale, remembered
 
 _FUSED_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
-ops: Any = None  # mps_spectro_patch.ops once something is computed; importing the package registers no operators
 
 
 def compute(
-    x: torch.Tensor, window: torch.Tensor, basis: torch.Tensor | None, call: FrontEnd, use_kernels: bool = True
+    x: torch.Tensor,
+    window: torch.Tensor,
+    basis: torch.Tensor | None,
+    call: FrontEnd,
+    use_kernels: bool = True,
+    name: str = "front_end",
 ) -> torch.Tensor:
     """[..., features, frames] of x [..., time], frame by frame in memory; window [win_length], basis [features, freqs].
 
-    float64 stays float64, half becomes float32. Errors are those of torch.stft.
+    float64 stays float64, half becomes float32. Errors are those of torch.stft. name: under which the call is counted.
     """
-    if use_kernels and (result := again(x, window, basis, call)) is not None:
+    if use_kernels and not is_dynamo_compiling():
+        return _eager(x, window, basis, call, True, name)
+    return _whole_way(x, window, basis, call, use_kernels, True, name)
+
+
+def try_fused(
+    x: torch.Tensor, window: torch.Tensor, basis: torch.Tensor | None, call: FrontEnd, name: str = "front_end"
+) -> torch.Tensor | None:
+    """compute() of float32 tensors by the kernels, or None where they do not do this call."""
+    if not is_dynamo_compiling():
+        return _eager(x, window, basis, call, False, name)
+    return _whole_way(x, window, basis, call, True, False, name)
+
+
+def _eager(x, window, basis, call: FrontEnd, must: bool, name: str) -> torch.Tensor | None:
+    """must: by torch's functions where there is no kernel, else None."""
+    here = active.scope.get()  # active.options_here(), which would be half of what is done here
+    options = active.process if here is None else here.options
+    answer = partial(_answer, x, window, basis, call, must, name, options)
+    if type(x) in PLAIN and (x.is_mps or call_sites.everything or (options is not None and options.concerns(x))):
+        if call_sites.is_due(name):
+            return call_sites.call(name, (x, call.n_fft, call.hop_length, call.win_length, basis), answer)
+    return answer()
+
+
+def _answer(x, window, basis, call: FrontEnd, must: bool, name: str, options: Options | None) -> torch.Tensor | None:
+    """By what is cached, or the whole way."""
+    entries, key = call_cache.entries, None
+    try:
+        key, known = call_cache.find_front_end(name, options, x, window, basis, call)
+        result = None if known is None else call_cache.launched(key, known, x, window)
+    except STOPS:
+        raise
+    except Exception as error:  # a look of ours is no reason for a call to fail
+        runner.warn_of_step(name, error)
+        result = None
+    if result is not None:
         return result
+    return _whole_way(x, window, basis, call, True, must, name, None if key is None else (entries, key))
+
+
+def _whole_way(
+    x, window, basis, call: FrontEnd, use_kernels: bool, must: bool, name: str, place: tuple | None = None
+) -> torch.Tensor | None:
+    """place: in the cache, where such a call is to be remembered."""
+    if not must:
+        return _compute(x, window, basis, call, True, False, name, place) if x.dim() and x.numel() else None
     if not isinstance(x, torch.Tensor) or not x.is_floating_point():
         raise TypeError(f"the waveform must be a floating-point tensor, not {getattr(x, 'dtype', type(x).__name__)}")
     if x.dim() == 0:
@@ -41,53 +94,36 @@ def compute(
     dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
     device = x.device
     if window.dtype != dtype or window.device != device:
-        window = window.to(device=device, dtype=dtype)
+        window, place = window.to(device=device, dtype=dtype), None
     if basis is not None and (basis.dtype != dtype or basis.device != device):
-        basis = basis.to(device=device, dtype=dtype)
-    return _compute(x, window, basis, call, use_kernels, True)
+        basis, place = basis.to(device=device, dtype=dtype), None
+    return _compute(x, window, basis, call, use_kernels, True, name, place)
 
 
-def try_fused(x: torch.Tensor, window: torch.Tensor, basis: torch.Tensor | None, call: FrontEnd) -> torch.Tensor | None:
-    """compute() of float32 tensors by the kernels, or None where they do not do this call."""
-    if (result := again(x, window, basis, call)) is not None:
-        return result
-    if x.dim() == 0 or not x.numel():
-        return None
-    return _compute(x, window, basis, call, True, False)
-
-
-def again(x: torch.Tensor, window: torch.Tensor, basis: torch.Tensor | None, call: FrontEnd) -> torch.Tensor | None:
-    """The result, where such a call was made before."""
-    if is_dynamo_compiling() or not routing.is_plain_eager():
-        return None
-    return ready.call(x, window, basis, call, _options())
-
-
-def _options() -> str | None:
-    """What options decide of a front end."""
-    options = active.options_here()
-    return None if options is None else options.front_ends
-
-
-def _compute(x, window, basis, call: FrontEnd, use_kernels: bool, must: bool) -> torch.Tensor | None:
+def _compute(
+    x, window, basis, call: FrontEnd, use_kernels: bool, must: bool, name: str, place: tuple | None
+) -> torch.Tensor | None:
     if call.window_norm:
         window = window / window.square().sum().sqrt()
     shape = x.shape
     one = _resolved(call, shape, window.shape[0], None if basis is None else basis.shape[0])
     rows = x if len(shape) == 2 else x.reshape(prod(shape[:-1]), shape[-1])
-    if one.outer_pad and (must or one.has_kernels):
+    if one.outer_pad and (must or one.obstacle is None):
         rows = torch.nn.functional.pad(rows, (one.outer_pad, one.outer_pad))
     if not rows.shape[0]:
         values = rows.new_zeros((0, max(0, one.frames), one.arguments.width), dtype=window.dtype).transpose(1, 2)
         return _unfolded(values, shape[:-1])
-    result = None
-    if use_kernels and one.has_kernels and is_fused(rows, window):
-        result = _fused(rows, window, basis, call, one, x)
-    if result is None:
-        if not must:
-            return None
+
+    result, reason = None, None
+    if use_kernels:
+        reason = one.obstacle or why_composed(rows, window)
+        if reason is None:
+            result = _fused(x, rows, window, basis, call, one, must, name, place)
+        elif not is_compiling():
+            counters.count(name, reason)
+    if result is None and must:
         result = _composed(rows, window, basis, call.scale, one)
-    return result if len(shape) == 2 else _unfolded(result, shape[:-1])
+    return result if result is None or len(shape) == 2 else _unfolded(result, shape[:-1])
 
 
 class _Resolved(NamedTuple):
@@ -97,7 +133,7 @@ class _Resolved(NamedTuple):
     frames: int
     rows_per_item: int
     outer_pad: int  # zeros that a copy of the waveform gets first
-    has_kernels: bool
+    obstacle: Reason | None  # why no kernel does it
 
 
 @remembered
@@ -118,7 +154,7 @@ def _resolved(call: FrontEnd, shape: torch.Size, window: int, bands: int | None)
     else:
         rows_per_item = 1 if call.scale.scope == "item" or not batch else batch[-1]
     frames = 1 + (samples + 2 * pad - call.n_fft) // call.hop_length - call.dropped
-    return _Resolved(arguments, frames, rows_per_item, outer_pad, _has_kernels(rows, samples, window, arguments))
+    return _Resolved(arguments, frames, rows_per_item, outer_pad, _obstacle(rows, samples, window, arguments))
 
 
 def is_accelerated(x: torch.Tensor) -> bool:
@@ -146,44 +182,51 @@ def _unfolded(values: torch.Tensor, batch: torch.Size) -> torch.Tensor:
     return values.squeeze(0) if not batch else values.unflatten(0, batch) if len(batch) > 1 else values
 
 
-def load_operators() -> None:
-    """Registers the operators, which compiled code must not meet for the first time."""
-    global ops
-    if ops is None:
-        from .. import ops as module
-
-        ops = module
-
-
 def is_fused(rows: torch.Tensor, window: torch.Tensor) -> bool:
     """Whether the kernels are to do this, of what they can."""
-    if not is_accelerated(rows) or rows.dtype not in _FUSED_DTYPES or forward_ad._current_level >= 0:
-        return False
+    return why_composed(rows, window) is None
+
+
+def why_composed(rows: torch.Tensor, window: torch.Tensor) -> Reason | None:
+    """Why the kernels are not to do this, though they could."""
+    if not is_accelerated(rows):
+        return Reason.DEVICE
+    if rows.dtype not in _FUSED_DTYPES:
+        return Reason.DTYPE
+    if forward_ad._current_level >= 0:
+        return Reason.FORWARD_AD
     if is_compiling():
-        known_bad = bool(front_end_runner.off)
-        return ops is not None and not known_bad and not routing.is_exporting() and not routing.active_transforms()
+        if launches.ops is None or quarantine.front_ends:  # compiled code cannot look one front end up
+            return Reason.QUARANTINED
+        return Reason.TRACING if routing.is_exporting() or routing.active_transforms() else None
     if type(rows) not in routing.TENSORS:
-        return False
-    return routing.surroundings(rows, window, routing.active_transforms()) is None
+        return Reason.TYPE
+    return routing.surroundings(rows, window, routing.active_transforms())
 
 
-def _has_kernels(rows: int, samples: int, window: int, call: FeatureArguments) -> bool:
-    """Whether torch would compute this call, and the kernels can."""
+def _obstacle(rows: int, samples: int, window: int, call: FeatureArguments) -> Reason | None:
+    """Why torch would not compute this call, or the kernels cannot."""
     n_fft, hop_length, win_length, pad, pad_mode, *_ = call
-    if n_fft < 2 or hop_length < 1 or not 0 < win_length <= n_fft or window != win_length or not _supports(n_fft):
-        return False
+    if n_fft < 2 or not _supports(n_fft):
+        return Reason.N_FFT
+    if hop_length < 1:
+        return Reason.HOP_LENGTH
+    if not 0 < win_length <= n_fft or window != win_length:
+        return Reason.WIN_LENGTH
+    if not samples:
+        return Reason.EMPTY
     padded = samples + 2 * pad
-    if not samples or padded < n_fft or pad_mode not in routing.PAD_MODES:
-        return False
+    if padded < n_fft:
+        return Reason.TOO_SHORT
+    if pad_mode not in routing.PAD_MODES:
+        return Reason.PAD_MODE
     if (pad_mode == "reflect" and pad >= samples) or (pad_mode == "circular" and pad > samples):
-        return False
+        return Reason.PAD_LENGTH
     frames = 1 + (padded - n_fft) // hop_length
     largest = max(call.width, n_fft // 2 + 1)  # a backward pass has the bins in memory
-    return (
-        padded < routing.SAMPLES_MAX
-        and rows * padded < routing.ELEMENTS_MAX
-        and rows * frames * largest < routing.ELEMENTS_MAX
-    )
+    if padded >= routing.SAMPLES_MAX or rows * padded >= routing.ELEMENTS_MAX:
+        return Reason.TOO_LARGE
+    return Reason.TOO_LARGE if rows * frames * largest >= routing.ELEMENTS_MAX else None
 
 
 def _supports(n_fft: int) -> bool:
@@ -193,69 +236,77 @@ def _supports(n_fft: int) -> bool:
 _supports._dynamo_marked_constant = True  # type: ignore[attr-defined]  # a search that dynamo had better not trace
 
 
-def _fused(rows, window, basis, call: FrontEnd, one: _Resolved, x: torch.Tensor) -> torch.Tensor | None:
+def _fused(
+    x, rows, window, basis, call: FrontEnd, one: _Resolved, must: bool, name: str, place: tuple | None
+) -> torch.Tensor | None:
     """The kernels' result, or None where they are not to be trusted. rows: of the waveform x."""
     scale, arguments = call.scale, one.arguments
     if is_compiling():
-        values = ops.features.features(rows, window, basis, *arguments)
+        values = launches.ops.features.features(rows, window, basis, *arguments)
         return finished(values, scale, one.rows_per_item)
     load_operators()
+    features = launches.ops.features
     transformed = torch._C._are_functorch_transforms_active()
     if transformed or torch._C._len_torch_dispatch_stack() or type(rows) is FakeTensor:
-        operator = ops.features.eager_features if transformed else ops.features.features
+        operator = features.eager_features if transformed else features.features
         return finished(operator(rows, window, basis, *arguments), scale, one.rows_per_item)
-    needs = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (rows, window, basis))
-    if needs or (scale.below is None and scale.deviation_eps is None):
+    needs = wants_gradient(rows, window, basis)
+    launch = None
 
-        def run() -> torch.Tensor:
-            values = ops.features.eager_features(rows, window, basis, *arguments)
+    def run() -> torch.Tensor:
+        nonlocal launch
+        launch = None if needs else _prepared(rows, window, basis, scale, one)
+        if launch is not None:
+            return launch(rows, window)
+        if needs or (scale.below is None and scale.deviation_eps is None):
+            values = features.eager_features(rows, window, basis, *arguments)
             return finished(values, scale, one.rows_per_item)
-    else:
-
-        def run() -> torch.Tensor:
-            return _in_two_launches((rows, window, basis), scale, one)
+        return _in_two_launches((rows, window, basis), scale, one)
 
     key = call, None if basis is None else basis.shape, rows.dtype, rows.device, needs
-    options = active.options_here()
-    result = front_end_runner.run(key, options, run, lambda: _composed(rows, window, basis, scale, one), rows)
-    if result is not None and not needs and front_end_runner.is_trusted(key, options):
-        if not call.window_norm and not one.outer_pad:
-            _make_ready(rows, window, basis, call, one, x)
+    composed = partial(_composed, rows, window, basis, scale, one)
+    original = composed if must else _nothing
+    result, trusted = runner.call_front_end(name, active.options_here(), key, run, composed, rows, original)
+    if trusted and launch is not None and place is not None and not call.window_norm and not one.outer_pad:
+        run = launch if x.dim() == 2 else _of_batches(launch, rows.shape, x.shape[:-1])
+        call_cache.remember(*place, call_cache.Known(name, run, None, keep=call, basis=basis))
     return result
 
 
-def _make_ready(rows, window, basis, call: FrontEnd, one: _Resolved, x: torch.Tensor) -> None:
-    scale, shape = call.scale, x.shape
-    if shape and x.stride(-1) != 1:
-        return
-    launch = ops.features.ready_features(
+def _nothing() -> None:
+    return None
+
+
+def _prepared(rows, window, basis, scale: Scale, one: _Resolved) -> Ready | None:
+    """The call as a function of rows and window, for tensors that are laid out as these; None where there is none."""
+    if rows.stride(-1) != 1 or not window.is_contiguous() or has_bits(rows) or has_bits(window):
+        return None
+    if scale.below is None and (scale.after_factor != 1 or scale.after_offset):
+        return None
+    return launches.ops.features.ready_features(
         rows, window, basis, one.rows_per_item, scale.below, scale.after_factor, scale.after_offset,
         scale.deviation_eps, *one.arguments,
     )  # fmt: skip
-    if launch is None or (scale.below is None and (scale.after_factor != 1 or scale.after_offset)):
-        return
-    flat, batch = rows.shape, shape[:-1]
 
-    def folded(x: torch.Tensor, window: torch.Tensor) -> torch.Tensor:
-        return _unfolded(launch(x.reshape(flat), window), batch)
 
-    run = launch if len(shape) == 2 else folded
-    ready.offer(x, window, basis, call, _options(), run)
+def _of_batches(launch: Ready, flat: torch.Size, batch: torch.Size) -> Ready:
+    """`launch`, which takes rows of the shape `flat`, for waveforms [*batch, time]."""
+    return lambda x, window: _unfolded(launch(x.reshape(flat), window), batch)
 
 
 def _in_two_launches(tensors: tuple, scale: Scale, one: _Resolved) -> torch.Tensor:
     values = None
     if scale.below is not None:
-        values = ops.features.run_limited_features(
+        values = launches.ops.features.run_limited_features(
             *tensors, one.rows_per_item, scale.below, scale.after_factor, scale.after_offset, *one.arguments
         )
         if values is None:
-            values = ops.features.run_features(*tensors, *one.arguments)
+            values = launches.ops.features.run_features(*tensors, *one.arguments)
             return finished(values, scale, one.rows_per_item)
     else:
-        values = ops.features.run_features(*tensors, *one.arguments)
+        values = launches.ops.features.run_features(*tensors, *one.arguments)
     if scale.deviation_eps is not None:
-        ops.features.feature_passes.standardise(values, scale.deviation_eps)
+        launches.ops.features.feature_passes.standardise(values, scale.deviation_eps)
     return values
 
 

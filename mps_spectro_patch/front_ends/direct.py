@@ -11,7 +11,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 from torch.compiler import is_compiling
 
 from .. import active, routing
-from ..execution import runner
+from ..execution import call_cache, launches, runner
 from ..options import Options
 from ..reasons import Reason
 from .functional import make_window
@@ -161,13 +161,12 @@ def istft(
 def _run(op: str, arguments: tuple, original) -> torch.Tensor:
     """On the kernels on Apple GPUs, and where enable() or accelerated() name the device."""
     options = active.options_here() or _DEFAULTS
-    input = arguments[0]
     flags = options.flags if "is_mps" in options.flags else (*options.flags, "is_mps")
-    runner.load_operators()
-    decision = routing.decide(op, flags, arguments)
+    launches.load_operators()
+    decision = routing.decide(op, flags, arguments, call_cache.least_work)
     if isinstance(decision, Reason):
         return original()
-    return runner.run(op, options, input, arguments[4], decision, original)
+    return runner.call_routed(op, options, arguments, decision, original)
 
 
 def _forgiving(spec, n_fft, hop_length, win_length, window, center, normalized, onesided, length, _) -> torch.Tensor:

@@ -132,7 +132,7 @@ def mel_spectrogram(
     )  # fmt: skip
     window = window_of(window, window_fn, call.win_length, x)
     basis = _mel_basis(bands, x.device, _dtype(x))
-    return compute.compute(x, window, basis, call, use_mps_kernels)
+    return compute.compute(x, window, basis, call, use_mps_kernels, "mel_spectrogram")
 
 
 def dynamic_spectrogram(
@@ -196,7 +196,7 @@ def dynamic_spectrogram(
         normalized=normalized, eps=magnitude_eps, width=target_n_freqs,
     )  # fmt: skip
     window = window_of(window, window_fn, call.win_length, x)
-    return run_dynamic(x, window, None, call, use_public_stft, use_mps_kernels)
+    return run_dynamic(x, window, None, call, use_public_stft, use_mps_kernels, "dynamic_spectrogram")
 
 
 def dynamic_mel_spectrogram(
@@ -282,17 +282,17 @@ def dynamic_mel_spectrogram(
     else:
         check_basis(mel_basis, n_fft)
     window = window_of(None, window_fn, call.win_length, x)
-    return run_dynamic(x, window, mel_basis, call, use_public_stft, use_mps_kernels)
+    return run_dynamic(x, window, mel_basis, call, use_public_stft, use_mps_kernels, "dynamic_mel_spectrogram")
 
 
 def run_dynamic(
     x: torch.Tensor, window: torch.Tensor, basis: torch.Tensor | None, call: FrontEnd, use_public_stft: bool,
-    use_mps_kernels: bool,
+    use_mps_kernels: bool, name: str,
 ) -> torch.Tensor:  # fmt: skip
-    """The last step of the two functions above and of DynamicMelSpectrogramTransform."""
+    """The last step of the two functions above and of DynamicMelSpectrogramTransform. name: for compute()."""
     if use_public_stft:
         return _by_public_stft(x, window, basis, call)
-    return compute.compute(x, window, basis, call, use_mps_kernels)
+    return compute.compute(x, window, basis, call, use_mps_kernels, name)
 
 
 def check_basis(basis: torch.Tensor, n_fft: int) -> None:

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch.autograd import forward_ad
 
+from ..tensors import wants_gradient
+
 
 class Ways:
     """How one operator is called: forward() in a forward pass, backward() in a backward pass.
@@ -34,7 +36,7 @@ class Ways:
         """For plain tensors or functorch's, while nothing is traced or compiled."""
         if is_transformed():
             return self.functional.apply(*arguments)
-        if torch.is_grad_enabled() and any(isinstance(a, torch.Tensor) and a.requires_grad for a in arguments[:3]):
+        if wants_gradient(*(a for a in arguments[:3] if isinstance(a, torch.Tensor))):
             return self.eager.apply(*arguments)
         return self.body(*arguments)
 

@@ -15,9 +15,8 @@ from typing import Any
 import torch
 
 from ..arguments import FeatureArguments, schema
-from ..kernels import StftGeometry, feature_passes
+from ..kernels import Bands, StftGeometry, bands_of, feature_passes
 from ..kernels import features as kernels
-from ..kernels import filterbank as filterbanks
 from . import composite_features, gradients
 from .eager import Ways
 from .operators import NAMESPACE, define, namespace
@@ -106,11 +105,11 @@ def _described(rows: int, samples: int, *arguments: Any) -> tuple[StftGeometry, 
     return StftGeometry(rows, samples, *call.stft()), wanted
 
 
-def _bands(basis: torch.Tensor | None, geometry: StftGeometry, gradient: bool) -> tuple[filterbanks.Bands | None, bool]:
+def _bands(basis: torch.Tensor | None, geometry: StftGeometry, gradient: bool) -> tuple[Bands | None, bool]:
     """(the banded filterbank, if the kernels can use it; whether a matrix product is needed instead)."""
     if basis is None:
         return None, False
-    bands = filterbanks.bands_of(basis, geometry.bins)
+    bands = bands_of(basis, geometry.bins)
     if bands is None or not kernels.supports_features(geometry.n_fft, bands, gradient):
         return None, True
     return bands, False

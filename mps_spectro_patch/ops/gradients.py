@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from ..arguments import StftArguments
+from ..tensors import wants_gradient
 from . import batching, composite, operators
 from .eager import Ways, is_transformed
 from .operators import NAMESPACE
@@ -157,17 +158,13 @@ for _name in operators.NAMES:
 
 def eager_stft(input: torch.Tensor, window: torch.Tensor, *arguments: Any) -> torch.Tensor:
     """stft of plain tensors or functorch's, while nothing is traced or compiled. arguments: StftArguments."""
-    if _learns(window) and StftArguments(*arguments).pad:
+    if wants_gradient(window) and not is_transformed() and StftArguments(*arguments).pad:
         input = input.clone()  # torch keeps the padded signal, so the program may change its own in place
     return WAYS["stft"].forward(input, window, *arguments)
 
 
 def eager_istft(input: torch.Tensor, window: torch.Tensor, *arguments: Any) -> torch.Tensor:
     """istft likewise. arguments: IstftArguments. Raises UseOriginal if torch must decide whether it can be inverted."""
-    if _learns(window):
+    if wants_gradient(window) and not is_transformed():
         input = input.clone()  # torch keeps what it made of the spectrum
     return WAYS["istft"].forward(input, window, *arguments)
-
-
-def _learns(window: torch.Tensor) -> bool:
-    return window.requires_grad and torch.is_grad_enabled() and not is_transformed()

@@ -14,6 +14,7 @@ import torch
 from ..arguments import ISTFT_SHARED, IstftArguments, StftArguments, schema
 from ..kernels import IstftGeometry, Ready, StftGeometry, transforms
 from ..reasons import Reason, UseOriginal
+from ..tensors import without_bits
 from . import composite
 
 NAMESPACE = "mps_spectro_patch"
@@ -35,14 +36,14 @@ SCHEMAS = (
 def run_stft(input: torch.Tensor, window: torch.Tensor, *arguments: Any) -> torch.Tensor:
     """[rows, samples] to [rows, bins, frames] complex64, in torch's memory order. arguments: StftArguments."""
     geometry = stft_geometry(*input.shape, *arguments)
-    return transforms.stft(_resolved(input), _resolved(window), geometry)
+    return transforms.stft(without_bits(input), without_bits(window), geometry)
 
 
 def run_stft_adjoint(gradient: torch.Tensor, window: torch.Tensor, samples: int, *arguments: Any) -> torch.Tensor:
     """The gradient [rows, samples] of stft's input, for that of its output. arguments: StftArguments, complex_input."""
     *arguments, complex_input = arguments
     geometry = stft_geometry(gradient.shape[0], samples, *arguments)
-    return transforms.stft_adjoint(_resolved(gradient), _resolved(window), geometry, complex_input)
+    return transforms.stft_adjoint(without_bits(gradient), without_bits(window), geometry, complex_input)
 
 
 def run_stft_window_gradient(
@@ -50,7 +51,7 @@ def run_stft_window_gradient(
 ) -> torch.Tensor:
     """The gradient [win_length] of stft's window, for that of its output. arguments: StftArguments."""
     geometry = stft_geometry(*input.shape, *arguments)
-    return transforms.stft_window_gradient(_resolved(gradient), _resolved(input), window, geometry)
+    return transforms.stft_window_gradient(without_bits(gradient), without_bits(input), window, geometry)
 
 
 def run_istft(input: torch.Tensor, window: torch.Tensor, *arguments: Any, strict: bool = True) -> torch.Tensor:
@@ -61,7 +62,7 @@ def run_istft(input: torch.Tensor, window: torch.Tensor, *arguments: Any, strict
     rows, _, frames = input.shape
     *overlap, return_complex = arguments
     geometry = istft_geometry(rows, frames, *overlap)
-    signal = transforms.istft(_resolved(input), _resolved(window), geometry, return_complex)
+    signal = transforms.istft(without_bits(input), without_bits(window), geometry, return_complex)
     if signal is not None:
         return signal
     if strict:
@@ -83,7 +84,7 @@ def run_istft_adjoint(gradient: torch.Tensor, window: torch.Tensor, frames: int,
     """The gradient [rows, bins, frames] of istft's input, for that of its output. shared: of IstftArguments."""
     rows, length = gradient.shape
     geometry = istft_geometry(rows, frames, *shared, length)
-    return _invertible(transforms.istft_adjoint(_resolved(gradient), _resolved(window), geometry))
+    return _invertible(transforms.istft_adjoint(without_bits(gradient), without_bits(window), geometry))
 
 
 def run_istft_window_gradient(
@@ -92,13 +93,8 @@ def run_istft_window_gradient(
     """The gradient [win_length] of istft's window, for that of its output. shared: of IstftArguments."""
     rows, _, frames = input.shape
     geometry = istft_geometry(rows, frames, *shared, gradient.shape[1])
-    gradient, input, window = map(_resolved, (gradient, input, window))
+    gradient, input, window = map(without_bits, (gradient, input, window))
     return _invertible(transforms.istft_window_gradient(gradient, input, window, geometry))
-
-
-def _resolved(tensor: torch.Tensor) -> torch.Tensor:
-    """Without lazy conjugation and negation: the kernels read memory."""
-    return tensor.resolve_conj().resolve_neg()
 
 
 def _invertible(result: torch.Tensor | None) -> torch.Tensor:

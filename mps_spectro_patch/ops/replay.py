@@ -1,4 +1,4 @@
-"""Repeated calls with a gradient (see execution/ready.py): the launches of both passes are cached.
+"""Cached calls with a gradient (see execution/call_cache.py): the launches of both passes are part of the entry.
 
 Only for the gradient of the signal or the spectrum. A backward pass that is itself recorded, transformed or seen by a
 mode uses the operators.
@@ -12,33 +12,36 @@ from typing import Any
 import torch
 
 from ..kernels import Ready, starts_at_pair, transforms
+from ..tensors import has_bits
 from . import gradients, operators
 from .eager import is_transformed, is_watched
-
-_LIMIT = 8  # layouts of gradients that are cached for each call
 
 
 class Known:
     """The cached launches of one call. run: the forward pass. adjoint: the operator of the backward pass, with its
     arguments after gradient and window. make: finds the launch of that for one layout of gradients."""
 
-    __slots__ = ("run", "adjoint", "arguments", "make", "launches")
+    __slots__ = ("run", "adjoint", "arguments", "make", "last")
 
     def __init__(self, run: Ready, adjoint: str, arguments: tuple, make: Callable[..., Ready | None]) -> None:
         self.run, self.adjoint, self.arguments, self.make = run, adjoint, arguments, make
-        self.launches: dict[tuple, Ready | None] = {}
+        self.last: tuple[tuple | None, Ready | None] = None, None  # the last layout of gradients, and its launch
 
     def __call__(self, input: torch.Tensor, window: torch.Tensor) -> torch.Tensor | None:
         return _Recorded.apply(input, window, self)
 
     def backward(self, gradient: torch.Tensor, window: torch.Tensor) -> torch.Tensor:
         if _is_plain(gradient):
-            key = gradient.stride(), starts_at_pair(gradient), starts_at_pair(window)
-            launch = self.launches.get(key, False)
-            if launch is False:
-                if len(self.launches) >= _LIMIT:
-                    self.launches.clear()
-                launch = self.launches[key] = self.make(gradient, window)
+            if self.adjoint == "istft_adjoint" and gradient.stride(1) != 1:  # of a sum() all strides are 0
+                gradient = gradient.contiguous()
+            layout = (
+                gradient.stride(), starts_at_pair(gradient), starts_at_pair(window), gradient.is_conj(),
+                gradient.is_neg(),
+            )  # fmt: skip
+            known, launch = self.last
+            if known != layout:
+                launch = None if has_bits(gradient) else self.make(gradient, window)
+                self.last = layout, launch
             result = None if launch is None else launch(gradient, window)
             if result is not None:
                 return result
@@ -79,7 +82,5 @@ def known(op: str, input: torch.Tensor, window: torch.Tensor, arguments: tuple) 
 
 
 def _is_plain(gradient: Any) -> bool:
-    """Whether it is a plain tensor without lazy conjugation or negation, and the backward pass is not observed."""
-    return not (
-        is_watched(gradient) or is_transformed() or torch.is_grad_enabled() or gradient.is_conj() or gradient.is_neg()
-    )
+    """Whether the gradient is what it seems, and nobody wants to know how it is made."""
+    return not (is_watched(gradient) or is_transformed() or torch.is_grad_enabled())

@@ -6,7 +6,7 @@ from ..lazy import attach
 __getattr__, __dir__, __all__ = attach(
     __name__,
     {
-        "": ("hooks", "install", "layers"),
+        "": ("entry", "hooks", "install", "layers"),
         "install": ("disable", "enable", "is_enabled"),
         "scope": ("accelerated",),
     },

@@ -1,7 +1,7 @@
 """Teaches torch.compile which functions are torch's own. Without it, compiled code would silently not be accelerated.
 
-Dynamo looks up the name "torch.stft" once, while it is imported. It must mean torch's function, never ours: else ours
-is put into graphs as if it were torch's (and not run), and torch's own cannot be compiled any more.
+Dynamo looks up the name "torch.stft" once, while it is imported. It must find torch's function, never ours: otherwise
+ours is put into graphs as if it were torch's (and not run), and torch's own can no longer be compiled.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Names in other modules that were bound to torch's functions early: `from torch import stft` before enable().
 
-Finds them in sys.modules, and replaces them where reach="references" asks for that. What is bound elsewhere (default
-arguments, dictionaries, attributes of objects) is not found.
+Finds them in sys.modules, and replaces them for reach="references". Functions that are bound elsewhere (default
+arguments, dictionaries, attributes of objects) are not found.
 """
 
 from __future__ import annotations
@@ -66,5 +66,5 @@ def _namespaces() -> Iterator[tuple[str, dict]]:
 
 
 def _namespace(module: object) -> dict:
-    """The module's names, without waking one that loads itself on the first look at an attribute."""
+    """The module's names, without triggering the import of a lazy module."""
     return object.__getattribute__(module, "__dict__") if isinstance(module, ModuleType) else {}

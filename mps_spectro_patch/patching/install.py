@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 
 from .. import active, pending
-from ..execution import runner
+from ..execution import launches
 from ..options import OPS, Options, logger
 from . import early_names, hooks, layers
 
@@ -89,16 +89,14 @@ def enable(
     )
     _declare_projects(options)
     with _lock:
-        runner.load_operators()  # before anything changes: this may fail
+        launches.load_operators()  # before anything changes: this may fail
         if "mps" in options.devices:
             from ..execution import selftest  # with all the kernels, which importing the package does not load
 
             selftest.first(options)
         _apply_tuning(again=True)
-        _holders[_PROCESS] = _Holder(options, 1)
-        _apply_patches()
+        _hold(_PROCESS, _Holder(options, 1))
         active.process = options
-        layers.settle()
         return _patched(options)
 
 
@@ -118,7 +116,6 @@ def disable() -> None:
     """
     with _lock:
         active.process = None
-        layers.settle()
         _holders.pop(_PROCESS, None)
         _apply_patches()
 
@@ -143,11 +140,22 @@ def hold(owner: active.Owner, options: Options) -> None:
     """Keeps patched what `options` want until as many let_go(owner)."""
     _declare_projects(options)
     with _lock:
-        runner.load_operators()  # before anything changes: this may fail
+        launches.load_operators()  # before anything changes: this may fail
         _apply_tuning()
         count = _holders[owner].count if owner in _holders else 0
-        _holders[owner] = _Holder(options, count + 1)
+        _hold(owner, _Holder(options, count + 1))
+
+
+def _hold(owner: object, holder: _Holder) -> None:
+    before = dict(_holders)
+    _holders[owner] = holder
+    try:
         _apply_patches()
+    except BaseException:  # whatever failed, nothing has changed
+        _holders.clear()
+        _holders.update(before)
+        _apply_patches()
+        raise
 
 
 def let_go(owner: active.Owner) -> None:
@@ -283,14 +291,14 @@ def _patched(options: Options) -> Patched:
             patched.append(f"{name}: {state}")
         else:
             skipped.append((name, state))
-    skipped += [(device, "there is no such device here") for device in options.devices if not _is_there(device)]
+    skipped += [(device, "there is no such device here") for device in missing_devices(options)]
     return Patched(options, tuple(patched), tuple(skipped))
 
 
-def _is_there(device: str) -> bool:
-    if device == "mps":
-        return torch.backends.mps.is_available()
-    return device == "simulator" or torch.cuda.is_available()
+def missing_devices(options: Options) -> list[str]:
+    """The devices among the options that torch does not find here."""
+    is_here = {"mps": torch.backends.mps.is_available, "cuda": torch.cuda.is_available, "simulator": lambda: True}
+    return [device for device in options.devices if not is_here[device]()]
 
 
 def _renew_lock() -> None:

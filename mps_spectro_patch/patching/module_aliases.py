@@ -1,7 +1,7 @@
-"""Modules that can be imported under a name that is not installed, made of names that are.
+"""Modules that can be imported under a name that is not installed, made of functions that are.
 
-A finder behind all others: whatever is really installed under the name wins. It is there only while a group wants it;
-then the modules that it made go, and whoever holds one keeps it.
+The finder is the last one: a package that is really installed under the name wins. It is there only while a group wants
+it. Afterwards its modules are removed from sys.modules; code that already imported one keeps it.
 """
 
 from __future__ import annotations

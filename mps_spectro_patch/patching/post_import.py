@@ -1,6 +1,6 @@
-"""Does something when a module has been imported, and never imports it for that.
+"""Runs an action when a module has been imported, and never imports it for that.
 
-wrapt keeps the hooks. It is imported only here, when a hook is needed: that takes longer than all of this package.
+wrapt keeps the hooks. It is imported only when a hook is needed: that takes longer than importing this package.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""reach="dispatcher": kernels of ours on the operators aten::stft and aten::istft themselves, for some devices only.
+"""reach="dispatcher": our implementations of the operators aten::stft and aten::istft, for some devices only.
 
-So TorchScript, C++ callers and names bound early arrive; calls on other devices never come near Python. It sees what
-torch.stft has padded already, and leaves code that torch.compile traces to torch.
+They also get the calls of TorchScript, of C++ and of names bound early; calls on other devices do not reach Python. The
+input is already padded by torch.stft. Code that torch.compile traces is left to torch.
 """
 
 from __future__ import annotations
@@ -14,12 +14,10 @@ from typing import Any
 import torch
 from torch._C import DispatchKey
 
-from .. import routing
 from ..active import options_here
-from ..execution import call_sites, runner
+from ..execution import runner
 from ..ops import composite
 from ..options import logger
-from ..reasons import Reason
 
 # A device's own key alone would lose gradients without a word; its autograd key alone is not asked in inference mode.
 KEYS = {"mps": ("MPS", "AutogradMPS"), "cuda": ("CUDA", "AutogradCUDA"), "cpu": ("CPU", "AutogradCPU")}
@@ -27,8 +25,8 @@ _OPERATORS = {"stft": "stft.center", "istft": "istft"}  # aten::stft without cen
 
 _libraries: dict[tuple[str, str], torch.library.Library] = {}  # by op and device type
 _wanted: set[tuple[str, str]] = set()
-# torch frees a kernel when it is taken out, even while a thread that is on its way into it waits for the interpreter.
-# So they are kept, until no thread can have waited that long. Before torch 2.9 there was no way to do that.
+# torch frees a kernel when it is removed, even while a thread that is about to enter it waits for the interpreter. So
+# they are kept until no thread can have waited that long. Before torch 2.9 there was no way to do that.
 _get_kernel = getattr(torch.library, "get_kernel", None)
 _kept: deque[object] = deque(maxlen=4096)
 
@@ -52,9 +50,9 @@ def register(wanted: Iterable[tuple[str, str]]) -> None:
                 library.impl(_OPERATORS[op], _KERNELS[op], key)
                 if _get_kernel is not None:
                     _kept.append(_get_kernel(f"aten::{_OPERATORS[op]}", key))
-        except Exception:
+        except Exception as error:  # before torch 2.11: where somebody else has registered one
             library._destroy()
-            raise
+            raise RuntimeError(f"reach='dispatcher' is not possible on {device_type}: {error}") from error
         _libraries[op, device_type] = library
 
 
@@ -133,20 +131,10 @@ def _act(op: str, plain: Callable, arguments: tuple) -> torch.Tensor:
         or torch._C._get_tracing_state() is not None  # else jit.trace would record nothing of ours, and lose the call
     ):  # fmt: skip
         return plain(*arguments)
-    with runner.busy():
-        if call_sites.is_due(op):
-            return call_sites.call(op, arguments, lambda: _decide(op, options, plain, arguments))
-        return _decide(op, options, plain, arguments)
-
-
-def _decide(op, options, plain, arguments) -> torch.Tensor:
-    input = arguments[0]
-    decision = routing.decide(op, options.flags, arguments)
-    if decision is Reason.DEVICE:
+    if not options.concerns(arguments[0]):
         return plain(*arguments)
-    if isinstance(decision, Reason):
-        return runner.fall_back(op, decision, options, lambda: plain(*arguments))
-    return runner.run(op, options, input, arguments[4], decision, lambda: plain(*arguments))
+    with runner.busy():
+        return runner.call(op, options, arguments, plain, arguments, {}, cached=False)
 
 
 _ARGUMENTS = {"stft": _stft_arguments, "istft": _istft_arguments}

@@ -1,4 +1,4 @@
-"""Looks into chains of wrappers that other people made: where in them a function of ours is, and how to get it out.
+"""Finds a function of ours in a chain of other people's wrappers, and how to take it out of there.
 
 Wrappers say what they wrap in many ways: `__wrapped__`, a closure, a global name of their module (as Applio's zluda
 patch does), an attribute of a callable object. Each of those can be pointed elsewhere; a functools.partial cannot.

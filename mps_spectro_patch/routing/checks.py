@@ -87,7 +87,7 @@ def check_stft(
     sided = not complex_valued if onesided is None else onesided
     batch = copies * (input.shape[0] if input.dim() == 2 else 1)
     frames = 1 + (padded - n_fft) // hop
-    if pad == 0 and batch > 1 and frames > 1 and input.stride(0) <= hop * input.stride(1):
+    if input.dim() == 2 and pad == 0 and batch > 1 and frames > 1 and input.stride(0) <= hop * input.stride(1):
         if window is None or input.stride(0) > 0:  # a product with the window puts one row for all in order
             return Reason.ORDER
     bins = n_fft // 2 + 1 if sided else n_fft

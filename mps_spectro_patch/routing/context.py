@@ -6,7 +6,6 @@ import sys
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.autograd import forward_ad
 from torch.compiler import is_compiling
 from torch.overrides import _get_current_function_mode_stack
 from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
@@ -65,14 +64,6 @@ def surroundings(input, window, transforms: str) -> Reason | None:
     if _tracing_state() is not None or is_exporting():
         return Reason.TRACING
     return None
-
-
-def is_plain_eager() -> bool:
-    """Whether nothing at all is going on around the code that calls. (It may also be that something harmless is.)"""
-    return not (
-        _function_modes() or _dispatch_modes() or _are_transforms_active() or forward_ad._current_level >= 0
-        or _tracing_state() is not None or getattr(_compiler, "_is_exporting_flag", False)
-    )  # fmt: skip
 
 
 def _only_sets_the_device(mode) -> bool:

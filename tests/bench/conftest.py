@@ -7,8 +7,7 @@ import pytest
 from mps_spectro_patch.bench.accelerator import Accelerator
 from mps_spectro_patch.bench.cases import Case
 from mps_spectro_patch.bench.contestants import contestants
-from mps_spectro_patch.execution import tuning
-from mps_spectro_patch.routing import decision
+from mps_spectro_patch.execution import call_cache, tuning
 from tests.conftest import read_rule
 
 
@@ -37,7 +36,7 @@ def cache(tmp_path, monkeypatch):
     monkeypatch.setattr(tuning, "_is_read", False)
     monkeypatch.setattr(tuning, "_rule", None)
     yield tmp_path
-    decision.set_rule(None)
+    call_cache.set_rule(None)
 
 
 @pytest.fixture

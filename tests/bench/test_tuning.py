@@ -14,7 +14,7 @@ from mps_spectro_patch.bench import sweep, timing
 from mps_spectro_patch.bench.cases import Case
 from mps_spectro_patch.cli import commands
 from mps_spectro_patch.diagnostics import doctor_tuning
-from mps_spectro_patch.execution import call_sites, tuning
+from mps_spectro_patch.execution import call_cache, call_sites, tuning
 from mps_spectro_patch.reasons import Reason
 from mps_spectro_patch.routing import decision
 
@@ -130,7 +130,7 @@ def test_without_a_rule_nothing_is_asked_and_nothing_falls_back(cache, signal, d
     monkeypatch.setattr(decision, "_work", lambda *_: pytest.fail("work was counted without a rule"))
     with msp.accelerated(devices=(device_name,)):
         torch.stft(x[0, :500], **options)
-    assert msp.stats()["stft"].fallback == {} and decision._least_work is None
+    assert msp.stats()["stft"].fallback == {} and call_cache.least_work is None
 
 
 @pytest.mark.parametrize("key", ["package", "torch", "device"])
@@ -152,7 +152,7 @@ BROKEN = ["", "{}", "[1]", '[{"least_work": 3}]', "[", "null", "3", "true", '"x"
 def test_a_broken_file_is_no_rule_and_one_warning(text, cache, device_name, capsys, caplog):
     (cache / "tuned.json").write_text(text, encoding="latin-1")
     tuning.apply(again=True)
-    assert decision._least_work is None
+    assert call_cache.least_work is None
     msp.enable(devices=(device_name,))
     msp.disable()
     tuning.apply(again=True)
@@ -164,20 +164,20 @@ def test_a_broken_file_is_no_rule_and_one_warning(text, cache, device_name, caps
 def test_a_file_that_cannot_be_read_is_no_rule(cache, caplog):
     (cache / "tuned.json").mkdir()
     tuning.apply(again=True)
-    assert decision._least_work is None and "tuned.json is ignored" in caplog.text
+    assert call_cache.least_work is None and "tuned.json is ignored" in caplog.text
 
 
 def test_a_rule_for_a_device_that_has_no_name_is_none(cache):
     (cache / "tuned.json").write_text('[{"device": 1, "least_work": {}}]')
     tuning.apply(again=True)
-    assert decision._least_work is None
+    assert call_cache.least_work is None
 
 
 def test_a_rule_that_is_no_number_is_none(tuned):
     (entry,) = json.loads((tuned / "tuned.json").read_text())
     (tuned / "tuned.json").write_text(json.dumps([{**entry, "least_work": {"stft": "all", "istft": None}}]))
     tuning.apply(again=True)
-    assert decision._least_work is None
+    assert call_cache.least_work is None
 
 
 def test_the_file_is_read_by_enable_and_by_no_call(tuned, signal, device_name, monkeypatch):
@@ -224,11 +224,11 @@ def test_entering_a_scope_forgets_no_answers(tuned, signal, device_name):
     x, options = signal
     with msp.accelerated(devices=(device_name,)):
         torch.stft(x, **options)
-        before = dict(decision._answers)
+        before = dict(call_cache.entries)
         with msp.accelerated(devices=(device_name,)):
             pass
     with msp.accelerated(devices=(device_name,)):
-        assert before and decision._answers == before
+        assert before and call_cache.entries == before
 
 
 def test_ignored_is_over_when_it_ends(tuned, signal, device_name):
@@ -263,6 +263,14 @@ def test_doctor_tune_measures_keeps_and_tells(cache, signal, device_name, monkey
     assert json.loads((cache / "tuned.json").read_text()) == [] and "there is none in" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("tune", ["measure", "off"])
+def test_doctor_tune_as_json_is_json(tune, cache, device_name, monkeypatch, capsys):
+    monkeypatch.setattr(sweep, "measure", losing_below(900))
+    assert commands.main(["doctor", "--device", device_name, "--json", "--tune", tune]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert data["device"] == device_name and data["findings"][-1]["check"] == "rule"
+
+
 def test_doctor_tune_with_real_measurements(cache, device_name, capsys):
     assert commands.main(["doctor", "--device", device_name, "--tune"]) == 0
     assert "rule for istft" in capsys.readouterr().out and (cache / "tuned.json").exists()
@@ -284,6 +292,6 @@ def test_doctor_checks_the_kernels_whatever_the_rule(tuned, device_name, monkeyp
     seen = []
     for name in ("compiles", "is_fast"):
         monkeypatch.setattr(doctor_kernels, name, lambda *_: iter(()))
-    monkeypatch.setattr(doctor_kernels, "is_right", lambda *_: seen.append(decision._least_work) or iter(()))
+    monkeypatch.setattr(doctor_kernels, "is_right", lambda *_: seen.append(call_cache.least_work) or iter(()))
     assert doctor.run_doctor(device_name) == 0
-    assert seen == [None] and decision._least_work is not None
+    assert seen == [None] and call_cache.least_work is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 import types
 
@@ -12,7 +13,7 @@ import torch
 from mps_spectro_patch import compat, kernels
 from mps_spectro_patch.cli import commands
 from mps_spectro_patch.diagnostics import doctor, doctor_front_ends, doctor_kernels
-from mps_spectro_patch.execution import front_end_runner, runner
+from mps_spectro_patch.execution import quarantine
 from mps_spectro_patch.kernels.launch import feature_passes, features, transforms
 
 
@@ -109,13 +110,17 @@ def test_an_error_in_a_kernel_is_named(run, only, monkeypatch):
     [
         ("features", "n_fft=400, log-mel: forward differs"),
         ("features_gradient", "n_fft=211, spectrogram: backward differs"),
-        ("limited_features", "n_fft=400, log-mel with a floor: forward differs"),
+        ("ready_features", "n_fft=400, log-mel with a floor: forward differs"),
     ],
 )
 def test_wrong_numbers_of_a_front_end_are_named_by_size_and_scale(broken, words, run, only, monkeypatch):
     only("are_right")
     right = getattr(features, broken)
-    monkeypatch.setattr(features, broken, lambda *args: right(*args) * 1.0001)
+    if broken == "ready_features":  # by which a call without gradients is launched
+        wrong = lambda *args: lambda *tensors: right(*args)(*tensors) * 1.0001  # noqa: E731
+    else:
+        wrong = lambda *args: right(*args) * 1.0001  # noqa: E731
+    monkeypatch.setattr(features, broken, wrong)
     code, output = run()
     assert code == 1 and words in output and "BAD  front ends: 16 calls against float64" in output
 
@@ -137,7 +142,7 @@ def test_what_comes_behind_the_features_is_looked_at_too(broken, words, run, onl
 def test_front_ends_that_are_turned_off_are_not_taken_for_right(run, only, torch_device):
     only("are_right")
     device = torch.zeros(0, device=torch_device).device
-    front_end_runner.turn_off(400, device, False, "the self-test found it wrong")
+    quarantine.add_size(400, device, False, "the self-test found it wrong")
     code, output = run()
     assert code == 1 and "n_fft=400, log-mel: RuntimeError: the kernels did not take this call" in output
     assert f"front ends n_fft=400 on {device}: the self-test found it wrong" in output
@@ -151,15 +156,52 @@ def test_an_accelerator_that_is_slower_than_torch_is_not_healthy(monkeypatch, de
     assert [finding.ok for finding in doctor_kernels.is_fast(device_name)] == [expected] * 2
 
 
-def test_a_device_that_is_not_there_ends_it(capsys):
-    missing = next(name for name in ("mps", "cuda") if doctor.best_device() != name)
-    assert commands.main(["doctor", "--device", missing]) == 1
-    assert f"NOT healthy: device: {missing} cannot be used here" in capsys.readouterr().out
+def missing_device() -> str:
+    return next(name for name in ("mps", "cuda") if doctor.best_device() != name)
+
+
+@pytest.mark.parametrize("tune", [[], ["--tune"]])
+def test_a_device_that_is_not_there_is_a_sentence_and_exit_status_2(tune, capsys):
+    assert commands.main(["doctor", "--device", missing_device(), *tune]) == 2
+    output, errors = capsys.readouterr()
+    assert not output and f"({missing_device()}) here" in errors and "bug report" not in errors
+
+
+@pytest.mark.parametrize("command", [["doctor"], ["doctor", "--tune"], ["demo"], ["bench", "--quick"]])
+def test_a_wrong_value_in_the_environment_is_a_sentence_and_exit_status_2(command, capsys, monkeypatch):
+    monkeypatch.setenv("MPS_SPECTRO_PATCH_DEVICES", "gpu")
+    assert commands.main(command) == 2
+    output, errors = capsys.readouterr()
+    assert not output and "MPS_SPECTRO_PATCH_DEVICES: devices: 'gpu' is not one of" in errors
+
+
+def test_a_device_that_cannot_compile_ends_it(run, only, monkeypatch):
+    only()
+    monkeypatch.setattr(doctor, "has_device", lambda device: iter([doctor.Finding("device", False, "no compiler")]))
+    code, output = run()
+    assert code == 1 and output.splitlines()[-1].startswith("NOT healthy: device: no compiler")
+
+
+def test_ctrl_c_is_one_word_and_exit_status_130(monkeypatch, device_name, capsys):
+    def interrupt(*_: object):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(doctor, "examine", interrupt)
+    assert commands.main(["doctor", "--device", device_name]) == 130
+    assert capsys.readouterr().err == "mps-spectro-patch: interrupted\n"
+
+
+def test_a_reader_that_stops_reading_is_no_error():
+    process = subprocess.Popen([sys.executable, "-m", "mps_spectro_patch", "bench", "--predict"],
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
+    process.stdout.close()
+    errors = process.stderr.read()
+    assert (process.wait(), errors) == (141, b"")
 
 
 def test_a_plan_that_failed_in_this_process_is_told(run, only):
     only()
-    runner.quarantined["stft", 400] = runner.Quarantined("stft", "some plan", "mps:0", "it was wrong")
+    quarantine.plans["stft", 400] = quarantine.Quarantined("stft", "some plan", "mps:0", "it was wrong")
     code, output = run()
     assert code == 1 and "some plan on mps:0: it was wrong" in output
 

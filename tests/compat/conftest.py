@@ -56,7 +56,7 @@ def project_folder(tmp_path, monkeypatch):
 def fake_mps(monkeypatch) -> CountingFakeMode:
     """The mode of fake tensors. torch is said to have the complex operations there, and fake windows are kept, too."""
     mps_guard.register()
-    monkeypatch.setattr(complex_support, "_answers", {torch.device("mps:0"): True})
+    monkeypatch.setattr(complex_support, "_supported", {torch.device("mps:0"): True})
     monkeypatch.setattr(windows, "_may_be_kept", lambda window: True)
     yield CountingFakeMode()
     windows._copies.clear()

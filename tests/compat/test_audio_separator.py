@@ -95,7 +95,7 @@ def test_windows_and_padding_crossed_over_at_every_call_where_spectra_did_not(pr
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_where_torch_has_no_complex_operations_all_goes_over_the_cpu_as_before(since_046, fake_mps, monkeypatch, name):
-    monkeypatch.setattr(complex_support, "_answers", {torch.device("mps:0"): False})
+    monkeypatch.setattr(complex_support, "_supported", {torch.device("mps:0"): False})
     with fake_mps:
         if since_046:
             assert not _module("device_utils")._supports_complex_spectral_ops("mps", 0)
@@ -179,8 +179,8 @@ def test_its_cache_can_be_cleared_and_looked_at_while_it_is_patched(probe):
 
 @pytest.mark.parametrize("reach", ["attribute", "dispatcher"])
 def test_an_error_of_ours_is_no_answer(monkeypatch, reach):
-    for op in ("stft", "istft"):
-        monkeypatch.setattr(transforms, op, lambda *arguments: 1 / 0)
+    for name in ("stft", "istft", "ready_stft", "ready_istft"):
+        monkeypatch.setattr(transforms, name, lambda *arguments: 1 / 0)
     msp.enable(devices=("simulator",), reach=reach, on_error="raise", on_fallback="raise")
     with pytest.raises(ZeroDivisionError):
         torch.stft(torch.ones(64), 16, window=torch.ones(16), return_complex=True)

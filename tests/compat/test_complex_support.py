@@ -13,7 +13,7 @@ from mps_spectro_patch.compat.tools import complex_support
 def asked(monkeypatch):
     """The devices that were asked."""
     asked, real = [], complex_support._do_all
-    monkeypatch.setattr(complex_support, "_answers", {})
+    monkeypatch.setattr(complex_support, "_supported", {})
     monkeypatch.setattr(complex_support, "_do_all", lambda device: asked.append(device) or real(device))
     return asked
 
@@ -53,4 +53,4 @@ def test_no_random_number_is_drawn():
 def test_an_answer_about_fake_tensors_is_not_kept(asked):
     with FakeTensorMode():
         complex_support.stays(torch.device("xpu:0"))
-    assert len(asked) == 1 and not complex_support._answers
+    assert len(asked) == 1 and not complex_support._supported

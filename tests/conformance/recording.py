@@ -28,7 +28,7 @@ from mps_spectro_patch.kernels.plans import fft
 KERNELS = Path(dispatch.__file__).parent
 
 sites: set[str] = set()  # "kernels/launch/smooth_size.py:163", where a launch was made
-_sources: dict[int, tuple[Any, str, str, str]] = {}  # by id: the kernel (kept), its name, file, defines
+_sources: dict[int, tuple[Any, str, str]] = {}  # by id: the kernel (kept), its name, defines
 _fitting: set[tuple] = set()
 
 
@@ -38,9 +38,9 @@ class _Kernels:
 
     original: Any
 
-    def __call__(self, name: str, file: str, defines: str, device_type: str) -> Any:
-        compiled = self.original(name, file, defines, device_type)
-        _sources[id(compiled)] = compiled, name, file, defines
+    def __call__(self, name: str, defines: str, device_type: str) -> Any:
+        compiled = self.original(name, defines, device_type)
+        _sources[id(compiled)] = compiled, name, defines
         return compiled
 
     def cache_clear(self) -> None:
@@ -88,19 +88,19 @@ def judge(made_of: tuple, args: list[Any], threads: Any = None, group_size: Any 
     shape = (*made_of, threads, group_size, repr(arg_casts), *map(_shape, args))
     if shape in _fitting:
         return
-    name, file, defines = made_of
-    found = mismatches(signature_of(name, file, defines), args, threads, group_size, arg_casts)
+    name, defines = made_of
+    found = mismatches(signature_of(name, defines), args, threads, group_size, arg_casts)
     assert not found, f"a launch of {name} does not fit it: {found}"
     _fitting.add(shape)
 
 
-def signature_of(name: str, file: str, defines: str) -> Any:
+def signature_of(name: str, defines: str) -> Any:
     """The kernel's signature; parsed once for all sizes, whose numbers do not change a parameter, but for the limit of
     the threads."""
     given = dict(line.split()[1:3] for line in defines.splitlines())
     usual = _usual(name) if given else {}
     text = "".join(f"#define {word} {usual.get(word, value)}\n" for word, value in given.items())
-    parsed = _signature(name, file, text) or _signature(name, file, defines)
+    parsed = _signature(name, text) or _signature(name, defines)
     if not given:
         return parsed
     return type(parsed)(parsed.kernel, parsed.buffers, int(given["MSP_LANES"]) * int(given["MSP_FRAMES"]))
@@ -120,10 +120,10 @@ def _usual(name: str) -> dict[str, str]:
 
 
 @cache
-def _signature(name: str, file: str, defines: str) -> Any:
+def _signature(name: str, defines: str) -> Any:
     from .checker import check
 
-    parsed = check(dispatch.source(file, defines), deep=False)
+    parsed = check(dispatch.kernel_text(name, defines), deep=False)
     return next((s for s in parsed.signatures if s.kernel == name), None)
 
 

@@ -27,7 +27,6 @@ class Generated:
     """One source: what it is, its text, the kernel in it, and the plan that says how it is launched."""
 
     label: str
-    file: str
     defines: str
     kernel: str
     plan: fft.Plan | None
@@ -37,7 +36,7 @@ class Generated:
 
     @property
     def text(self) -> str:
-        return dispatch.source(self.file, self.defines)
+        return dispatch.kernel_text(self.kernel, self.defines)
 
 
 def families() -> list[ModuleType]:
@@ -71,14 +70,13 @@ def _everything() -> Iterator[Generated]:
             yield from own(family)
             continue
         for kind in kinds(family):
-            file = dispatch.file_of(kind.name)
-            mentioned = set(re.findall(r"\bMSP_\w+", dispatch.source(file, "")))
+            mentioned = set(re.findall(r"\bMSP_\w+", dispatch.kernel_text(kind.name)))
             defines = "".join(line for line in kind.defines().splitlines(True) if line.split()[1] in mentioned)
             for which, planned, label in plans(family, kind):
-                if (key := (file, which, defines)) not in seen:
+                if (key := (kind.name, which, defines)) not in seen:
                     seen.add(key)
                     every = planned + kind.defines()
-                    yield Generated(f"{label} {kind}", file, every, kind.name, which, (file, defines), which.threads)
+                    yield Generated(f"{label} {kind}", every, kind.name, which, (kind.name, defines), which.threads)
 
 
 def plans_of(kernel: str) -> tuple[fft.Plan, ...]:
@@ -205,7 +203,6 @@ def _of_features(family: ModuleType) -> Iterator[Generated]:
                     also = (program.name, power), (program.name, dtype)
                     yield Generated(
                         f"n_fft={n_fft} {kind} {also}",
-                        dispatch.file_of(program.name),
                         defines,
                         program.name,
                         program.plan,
@@ -220,11 +217,10 @@ def _of_features(family: ModuleType) -> Iterator[Generated]:
             defines = family._adjoint_defines(which, banded, power, dtype)
             name = "msp_features_gradient"
             kind, also = (name, banded), ((name, power), (name, dtype))
-            label, file = f"n_fft={n_fft} {kind} {also}", dispatch.file_of(name)
-            yield Generated(label, file, defines, name, which, kind, which.threads, also)
+            yield Generated(f"n_fft={n_fft} {kind} {also}", defines, name, which, kind, which.threads, also)
 
 
 def _of_feature_passes(family: ModuleType) -> Iterator[Generated]:
     """Several kernels in one text, and no plan."""
     for name in family.KERNELS:
-        yield Generated(name, family.FILE, "", name, None, (name,), family.THREADS)
+        yield Generated(name, "", name, None, (name,), family.THREADS)

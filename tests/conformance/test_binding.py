@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from mps_spectro_patch.kernels.launch import dispatch, params, transforms
+from mps_spectro_patch.kernels.launch import dispatch, features, params, smooth_size, transforms
 from mps_spectro_patch.kernels.launch.params import Params
+from mps_spectro_patch.kernels.plans import fft
 from tests.kernels import feature_hazards
 from tests.kernels.test_hazards import OPERATIONS, Case
 
@@ -184,6 +185,28 @@ def test_a_launch_that_is_not_made_is_named():
     assert len(everything) >= 5
     one = sorted(everything)[0]
     assert recording.sites_not_in({one}) == everything - {one}
+
+
+def test_a_kernel_is_parsed_once_for_all_its_sizes():
+    """Whatever the number of stages, of lanes, of points: only the limit of threads is each size's own."""
+    recording.forget()
+    kinds = set()
+    for n_fft in (16, 18, 64, 400, 2048, 8192):
+        for which, kind in (
+            (fft.stft_plan(n_fft), smooth_size.Kind("msp_stft")),
+            (fft.istft_plan(n_fft), smooth_size.Kind("msp_istft", adjoint=True)),
+        ):
+            found = recording.signature_of(kind.name, which.defines() + kind.defines())
+            assert found.max_threads == which.threads and found.kernel == kind.name
+        which = fft.registers_plan(n_fft, n_fft // which.radices[-1])
+        if which is not None:
+            found = recording.signature_of("msp_istft_registers", which.defines() + smooth_size.Kind("").defines())
+            assert found.max_threads == which.threads
+    for n_fft in (7, 22, 1085, 1933, 400):
+        name, defines, which = features.launched(n_fft, 40, False)
+        kinds.add((name, *(line for line in defines.splitlines() if "BLUESTEIN" in line or "PACKED" in line)))
+        assert recording.signature_of(name, defines).max_threads == which.threads
+    assert recording._signature.cache_info().misses == 3 + len(kinds) == 6
 
 
 def test_a_launch_that_does_not_fit_fails_the_test_that_makes_it(monkeypatch):

@@ -11,7 +11,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 import mps_spectro_patch as msp
-from mps_spectro_patch.execution import runner
+from mps_spectro_patch.execution import quarantine
 from mps_spectro_patch.kernels import compile_shader
 
 from .contract import RELEASES
@@ -55,9 +55,9 @@ def test_an_error_costs_one_warning_and_the_original_answers(monkeypatch, releas
             for _ in range(3):
                 assert torch.equal(torch.stft(x, 64, 16, 64, window, return_complex=True), expected)
         assert len(said) == 1 and str(failure) in str(said[0].message) and "report" in str(said[0].message)
-        assert len(runner.quarantined) == 1
+        assert len(quarantine.plans) == 1
         with msp.accelerated(devices=("mps",), on_error="raise"):
-            runner.quarantined.clear()
+            quarantine.plans.clear()
             with pytest.raises(type(failure), match=str(failure)[:20]):
                 torch.stft(x, 64, 16, 64, window, return_complex=True)
 

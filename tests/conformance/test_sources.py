@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -54,24 +55,38 @@ def test_every_metal_file_is_part_of_some_source():
     """A new family has to show its sources: a module of kernels/launch with its KERNELS, and a way into sources.py."""
     folder = Path(kernels.__file__).parent / "metal"
     there = {path.relative_to(folder).as_posix() for path in folder.rglob("*.metal")}
-    own = {f"kernels/{source.file}.metal" for source in sources.everything()}
+    own = {dispatch._files()[source.kernel] for source in sources.everything()}
     assert own == {path for path in there if path.startswith("kernels/")}
     assert there == set().union(*map(sources.files, own))
-    assert {name for family in sources.families() for name in family.KERNELS} == {
-        source.kernel for source in sources.everything()
-    }
+    shown = {source.kernel for source in sources.everything()}
+    assert shown == {name for family in sources.families() for name in family.KERNELS} == set(dispatch._files())
 
 
 def test_a_file_is_put_in_its_place_once_and_a_text_includes_nothing_but_metals_library():
     for source in sources.representatives():
         assert re.findall(r"#include.*", source.text) == ["#include <metal_stdlib>"], source.label
-        for path in sources.files(f"kernels/{source.file}.metal"):
+        for path in sources.files(dispatch._files()[source.kernel]):
             first = dispatch._read(path).splitlines()[0]
             assert source.text.count(first + "\n") == 1, (source.label, path)
+
+
+@pytest.mark.parametrize("changed", ["metal/overlap/envelope.metal", "launch/params.py"])
+def test_the_digest_of_the_text_changes_with_a_file_of_any_folder_and_with_the_parameters(
+    tmp_path, monkeypatch, changed
+):
+    shutil.copytree(Path(kernels.__file__).parent, tmp_path / "kernels", ignore=shutil.ignore_patterns("*.pyc"))
+    monkeypatch.setattr(dispatch, "_METAL", tmp_path / "kernels" / "metal")
+    monkeypatch.setattr(dispatch, "__file__", str(tmp_path / "kernels" / "launch" / "dispatch.py"))
+    digest = dispatch.text_digest.__wrapped__
+    before = digest()
+    assert before == dispatch.text_digest()
+    path = tmp_path / "kernels" / changed
+    path.write_text(path.read_text() + "\n")
+    assert digest() != before
 
 
 def test_a_file_that_is_not_there_is_an_error(monkeypatch):
     read = dispatch._read
     monkeypatch.setattr(dispatch, "_read", lambda path: read(path) + '#include "frames/nothing.metal"\n')
     with pytest.raises(FileNotFoundError, match="nothing.metal"):
-        dispatch.source("stft", "")
+        dispatch.kernel_text("msp_stft")

@@ -5,24 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 
-import mps_spectro_patch as msp
-from mps_spectro_patch.execution import front_end_runner, ready
+from mps_spectro_patch.execution import call_cache, quarantine
 from mps_spectro_patch.kernels.launch import any_size, dispatch, feature_passes, features, smooth_size
 
 
 @pytest.fixture(autouse=True)
 def _guard_starts_anew():
     yield
-    assert not front_end_runner._refused, front_end_runner._refused
-    for known in (front_end_runner._used, front_end_runner._verified, front_end_runner._refused):
-        known.clear()
-
-
-@pytest.fixture
-def fused(device_name):
-    """A scope in which front ends are fused on the device under test, and nothing is forgiven."""
-    with msp.accelerated(devices=(device_name,), on_error="raise", verify="off"):
-        yield
+    assert not quarantine.front_ends, quarantine.front_ends
 
 
 @pytest.fixture
@@ -48,7 +38,7 @@ def launches(monkeypatch):
     ]
     for cache in caches:
         cache.cache_clear()
-    ready.clear()  # which holds launches that are not counted
+    call_cache.clear()  # which holds launches that are not counted
     monkeypatch.setattr(dispatch, "recipe", counting)
     yield counted
     for cache in caches:

@@ -36,7 +36,7 @@ def test_few_bins_of_an_odd_frame_become_machine_code(nvrtc):
 
 
 def test_the_second_launches_become_machine_code(nvrtc):
-    text = cuda.unit(cuda.translation(dispatch.source("feature_passes", "")))
+    text = cuda.unit(cuda.translation(dispatch.kernel_text("msp_limit")))
     image = cuda.compile_unit(text, (9, 0))
     assert image.startswith(b"\x7fELF") and b"msl_kernel_2" in image
 
@@ -61,9 +61,7 @@ def test_threadgroups_fit_into_32_kilobytes_and_1024_threads():
 @pytest.mark.parametrize("n_fft", [50, 400, 2048, 8192, 15, 1218])
 def test_the_text_keeps_to_the_metal_subset(n_fft):
     text = (
-        features.kernel_source(n_fft, gradient=True)
-        + features.kernel_source(n_fft)
-        + dispatch.source("feature_passes", "")
+        features.kernel_source(n_fft, gradient=True) + features.kernel_source(n_fft) + dispatch.kernel_text("msp_limit")
     )
     assert text.isascii()
     for word in ("double", "atomic_", "sin(", "cos(", "if constexpr", "auto ", "[&]", "[=]", "simd_shuffle("):

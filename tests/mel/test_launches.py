@@ -5,7 +5,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 import mps_spectro_patch as msp
-from mps_spectro_patch.execution import front_end_runner, ready
+from mps_spectro_patch.execution import call_cache, quarantine
 from mps_spectro_patch.kernels.launch import dispatch
 
 OPTIONS = dict(sample_rate=16000, n_fft=400, hop_length=160, n_mels=40)
@@ -119,16 +119,16 @@ def test_the_first_call_is_compared_and_a_wrong_kernel_is_not_used_again(x, devi
         good = msp.mel_spectrogram(x, **OPTIONS)
         from mps_spectro_patch.ops import features
 
-        run = features.run_limited_features
-        monkeypatch.setattr(features, "run_limited_features", lambda *a: run(*a) + 1.0)
-        ready.clear()
+        ready = features.ready_features
+        monkeypatch.setattr(features, "ready_features", lambda *a: lambda *tensors: ready(*a)(*tensors) + 1.0)
+        call_cache.clear()
         assert not torch.equal(msp.mel_spectrogram(x, **OPTIONS), good)  # its key was found good before
         with pytest.warns(RuntimeWarning, match="differs from torch's composition"):
             got = msp.mel_spectrogram(x, power=1.0, **OPTIONS)
         launches.clear()
         again = msp.mel_spectrogram(x, power=1.0, **OPTIONS)
         assert torch.equal(got, again) and not launches
-    front_end_runner._refused.clear()
+    quarantine.front_ends.clear()
 
 
 def test_a_kernel_that_raises_is_survived_unless_on_error_says_raise(x, device_name, monkeypatch):
@@ -138,10 +138,10 @@ def test_a_kernel_that_raises_is_survived_unless_on_error_says_raise(x, device_n
         raise RuntimeError("no compiler")
 
     expected = msp.mel_spectrogram(x, use_mps_kernels=False, **OPTIONS)
-    monkeypatch.setattr(features, "run_limited_features", broken)
+    monkeypatch.setattr(features, "ready_features", broken)
     with msp.accelerated(devices=(device_name,)), pytest.warns(RuntimeWarning, match="no compiler"):
         assert torch.equal(msp.mel_spectrogram(x, **OPTIONS), expected)
-    front_end_runner._refused.clear()
+    quarantine.front_ends.clear()
     with msp.accelerated(devices=(device_name,), on_error="raise"), pytest.raises(RuntimeError, match="no compiler"):
         msp.mel_spectrogram(x, **OPTIONS)
 

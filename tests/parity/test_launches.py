@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch.profiler import ProfilerActivity, profile
 
+from mps_spectro_patch.execution import call_cache
 from mps_spectro_patch.kernels.launch import dispatch
 from mps_spectro_patch.kernels.tables import envelope
 
@@ -104,11 +105,11 @@ class CountingPreparable(CountingKernel):
 def forget_recipes() -> None:
     """Launches that are prepared already hold kernels that nobody counts."""
     package = dispatch.__name__.rpartition(".")[0]
-    for name in ("launch", "real", "general", "library"):
-        module = sys.modules.get(f"{package}.{name}")
-        for function in vars(module).values() if module else ():
+    for name, module in list(sys.modules.items()):
+        for function in list(vars(module).values()) if name.startswith(f"{package}.") else ():
             if hasattr(function, "cache_clear"):
                 function.cache_clear()
+    call_cache.clear()
 
 
 @pytest.fixture
@@ -226,9 +227,10 @@ def test_a_backward_does_only_what_is_asked_for(op, which, monkeypatch, torch_de
     from mps_spectro_patch.kernels.launch import transforms
 
     done = []
-    for name in (f"{op}_adjoint", f"{op}_window_gradient"):
-        function = getattr(transforms, name)
-        monkeypatch.setattr(transforms, name, lambda *args, _name=name, _function=function, **options: (
+    for name in (f"ready_{op}_adjoint", f"{op}_adjoint", f"{op}_window_gradient"):
+        function, name_then = getattr(transforms, name), name
+        name = name.removeprefix("ready_")
+        monkeypatch.setattr(transforms, name_then, lambda *args, _name=name, _function=function, **options: (
             done.append(_name), _function(*args, **options)
         )[1])  # fmt: skip
     mode = ONE_LAUNCH[op]

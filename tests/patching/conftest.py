@@ -1,76 +1,29 @@
-"""What the tests of the patch layer share: a signal that every op accelerates, and how to see whether it did."""
+"""What the tests of the patch layer share: processes in which torch.compile is at work."""
 
 from __future__ import annotations
 
 import textwrap
-from dataclasses import dataclass
 
 import pytest
-import torch
-
-import mps_spectro_patch as msp
-from mps_spectro_patch.execution import call_sites
-
-
-@dataclass
-class Signal:
-    """A signal, its window and its spectrum. `stft()` and `istft()` are calls that the fast path covers."""
-
-    x: torch.Tensor
-    window: torch.Tensor
-    spectrum: torch.Tensor
-
-    def stft(self) -> torch.Tensor:
-        return torch.stft(self.x, 400, 160, 400, self.window, return_complex=True)
-
-    def istft(self) -> torch.Tensor:
-        return torch.istft(self.spectrum, 400, 160, 400, self.window, length=self.x.shape[-1])
-
-    def is_fast(self) -> bool:
-        """Whether a call made here and now takes the fast path."""
-        before = msp.stats()["stft"].fast
-        torch.testing.assert_close(self.stft(), self.spectrum, rtol=1e-4, atol=1e-4)
-        return msp.stats()["stft"].fast == before + 1
-
-
-@pytest.fixture
-def signal(torch_device) -> Signal:
-    x, window = torch.randn(2, 4000, device=torch_device), torch.hann_window(400, device=torch_device)
-    return Signal(x, window, torch.stft(x, 400, 160, 400, window, return_complex=True))
-
-
-@pytest.fixture
-def on(device_name) -> dict:
-    """The options that accelerate the device under test."""
-    return {"devices": (device_name,)}
-
-
-@pytest.fixture(params=["stft", "istft"])
-def op(request) -> str:
-    return request.param
-
-
-@pytest.fixture
-def unsampled(monkeypatch) -> None:
-    """No call is looked at for report()."""
-    monkeypatch.setattr(call_sites, "FIRST", 0)
-    monkeypatch.setattr(call_sites, "EVERY", 10**9)
-
 
 COMPILING = """
 import mps_spectro_patch as msp
 
+from mps_spectro_patch.execution import call_cache
 from mps_spectro_patch.kernels.launch import transforms as library
 
 def runs_ours(function):
     # Whether calling it ran a kernel of ours, also from code that inductor generated.
-    kept, launched = (library.stft, library.istft), []
-    library.stft = lambda *args: launched.append("stft") or kept[0](*args)
-    library.istft = lambda *args: launched.append("istft") or kept[1](*args)
+    names, launched = ("stft", "istft", "ready_stft", "ready_istft"), []
+    kept = {name: getattr(library, name) for name in names}
+    call_cache.clear()
+    for name, real in kept.items():
+        setattr(library, name, lambda *args, real=real: launched.append(1) or real(*args))
     try:
         function()
     finally:
-        library.stft, library.istft = kept
+        for name, real in kept.items():
+            setattr(library, name, real)
     return bool(launched)
 
 def import_dynamo():

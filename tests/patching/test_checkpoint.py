@@ -9,7 +9,7 @@ import torch
 from torch.utils.checkpoint import checkpoint
 
 import mps_spectro_patch as msp
-from mps_spectro_patch.execution import ready
+from mps_spectro_patch.execution import call_cache
 
 N_FFT, HOP = 64, 16
 
@@ -45,7 +45,7 @@ def test_what_is_checkpointed_has_the_same_gradient(function, reentrant, warm, o
 
     with msp.accelerated(**on, verify="off"), warnings.catch_warnings():
         warnings.simplefilter("error")
-        ready.clear()
+        call_cache.clear()
         for _ in range(3 if warm else 0):
             gradient(function)
         for _ in range(2):

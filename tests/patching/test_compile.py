@@ -127,10 +127,10 @@ def test_transforms_gradients_and_new_lengths_are_right_in_compiled_code(run_com
 def test_quarantined_plans_are_not_compiled_in(run_compiled):
     run_compiled(
         """
-        from mps_spectro_patch.execution import runner as guard
+        from mps_spectro_patch.execution import quarantine
         msp.enable(devices=devices)
         compiled = check(magnitude, True)
-        guard.quarantined["stft", 400, x.device] = guard.Quarantined("stft", "", "", "for this test")
+        quarantine.plans["stft", 400, x.device] = quarantine.Quarantined("stft", "", "", "for this test")
         assert not runs_ours(lambda: compiled(x))
         """
     )

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 import mps_spectro_patch as msp
-from mps_spectro_patch.execution import runner
+from mps_spectro_patch.execution import launches
 from mps_spectro_patch.ops import composite
-from mps_spectro_patch.patching import torch_operators
+from mps_spectro_patch.patching import install, torch_operators
 
 STFT, ISTFT = torch.stft, torch.istft
 OPERATORS = ("aten::stft.center", "aten::istft")
@@ -57,6 +57,27 @@ def test_nothing_stands_at_torch_stft_and_every_way_in_arrives(signal, reach):
     close(signal.spectrum.istft(400, 160, 400, signal.window, length=4000), signal.x)
     close(torch._VF.istft(signal.spectrum, 400, 160, 400, signal.window, length=4000), signal.x)
     assert fast() == (4, 3)
+
+
+def test_an_operator_that_somebody_else_has_registered_changes_nothing(on, monkeypatch):
+    real = torch.library.Library.impl
+
+    def impl(library, name, *arguments, **options):  # as torch 2.7 to 2.10 do it
+        if name == "stft.center":
+            raise RuntimeError("there's already a kernel registered from python")
+        return real(library, name, *arguments, **options)
+
+    monkeypatch.setattr(torch.library.Library, "impl", impl)
+    for enable in (msp.enable, msp.accelerated(**on, reach="dispatcher").__enter__):
+        with pytest.raises(RuntimeError, match="reach='dispatcher' is not possible .*already a kernel"):
+            enable(**on, reach="dispatcher") if enable is msp.enable else enable()
+        assert not msp.is_enabled() and not torch_operators.registered() and not install.is_held("stft")
+    msp.enable(**on)
+    with pytest.raises(RuntimeError):
+        msp.enable(**on, reach="dispatcher")
+    assert msp.status().options.reach == "attribute" and msp.status().patched["stft"] == "patched"
+    msp.disable()
+    assert torch.stft is STFT and not install._holders
 
 
 def test_torchscript_arrives_whether_it_was_compiled_before_or_after(signal, on):
@@ -157,8 +178,8 @@ def test_errors_and_fallbacks_are_torchs(signal, reach):
 
 
 def test_a_wrong_result_is_noticed_by_comparison_with_the_operator_itself(signal, reach, monkeypatch):
-    right = runner.ops.eager_stft
-    monkeypatch.setattr(runner.ops, "eager_stft", lambda *args: right(*args) * 1.01)
+    right = launches.ops.eager_stft
+    monkeypatch.setattr(launches.ops, "eager_stft", lambda *args: right(*args) * 1.01)
     with pytest.warns(RuntimeWarning, match="differs"):
         close(signal.stft(), signal.spectrum)
     close(signal.stft(), signal.spectrum)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import mps_spectro_patch as msp
-from mps_spectro_patch.execution import comparison, runner
+from mps_spectro_patch.execution import comparison, quarantine, verification
 from mps_spectro_patch.reasons import Reason
 
 STFT, ISTFT = torch.stft, torch.istft
@@ -52,7 +52,7 @@ def test_rows_inside_one_another_keep_torchs_order_of_output(torch_device, on):
     with msp.accelerated(**on):
         ours = torch.stft(x, 24, 4, window=window, center=False, return_complex=True)
     assert ours.stride() == STFT(x, 24, 4, window=window, center=False, return_complex=True).stride()
-    assert msp.stats()["stft"].fallback == {Reason.ORDER: 1} and not runner.quarantined
+    assert msp.stats()["stft"].fallback == {Reason.ORDER: 1} and not quarantine.plans
 
 
 @pytest.mark.parametrize("op", ["stft", "istft"])
@@ -65,7 +65,7 @@ def test_too_little_memory_to_compare_is_nobodys_fault(op, signal, on, monkeypat
         result = getattr(signal, op)()
     expected = signal.spectrum if op == "stft" else signal.x
     torch.testing.assert_close(result, expected, rtol=1e-4, atol=1e-4)
-    assert not runner.quarantined
+    assert not quarantine.plans
 
 
 def test_a_window_that_gets_other_data_is_not_taken_for_the_old_one(signal, strict):
@@ -78,12 +78,12 @@ def test_a_window_that_gets_other_data_is_not_taken_for_the_old_one(signal, stri
 
 
 def test_each_way_through_a_kernel_is_verified_by_itself(signal, on):
-    runner._verified.clear()
+    verification.verified.clear()
     with msp.accelerated(**on):
         for hop_length in (160, 100, 161):
             torch.stft(signal.x, 400, hop_length, window=signal.window, return_complex=True)
         torch.stft(signal.x, 400, 160, 300, window=signal.window[:300], return_complex=True)
-    assert len(runner._verified) == 3  # even hops share one
+    assert len(verification.verified) == 3  # even hops share one
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA graphs need CUDA")
@@ -96,4 +96,4 @@ def test_a_size_first_met_in_a_capture_is_left_to_the_original():
         result = torch.stft(x, 280, 70, window=window, return_complex=True)
     graph.replay()
     torch.testing.assert_close(result, STFT(x, 280, 70, window=window, return_complex=True), rtol=1e-4, atol=1e-4)
-    assert msp.stats()["stft"].fallback == {Reason.CAPTURE: 1} and not runner.quarantined
+    assert msp.stats()["stft"].fallback == {Reason.CAPTURE: 1} and not quarantine.plans

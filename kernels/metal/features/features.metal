@@ -1,10 +1,21 @@
-// What a frame's spectrum becomes while it is still in registers: powers, bands of a filterbank, a scale. Never written:
-// the spectrum itself.
+// What becomes of a frame's spectrum while it is still in registers: powers, bands of a filterbank, a scale. The
+// spectrum is never written to memory.
 //
-// MSP_POWER: 1, 2, or 0 for any other, then the exponent is an argument. MSP_BANDED: powers go through a filterbank of
-// narrow bands; otherwise they are the output. MSP_GRADIENT: the output is the gradient of the spectrum instead, for a
-// given gradient of the features, or with MSP_FEATURES stays in registers. MSP_SLOT_PAIRS: float2 of threadgroup memory
-// per frame.
+// In numpy, for the spectrum X of one frame:
+//
+//   power = ((abs(X)**2) ** exponent + eps) * gain    # MSP_POWER 1: sqrt(abs(X)**2 + eps) * gain
+//   bands = basis @ power                             # MSP_BANDED; otherwise bands = power
+//   features = scaled(bands)                          # factor * log(...) + offset, or the bands as they are
+//
+// and with MSP_GRADIENT, for the gradient g of those features:
+//
+//   g_bands = g * (derivative of scaled at bands)
+//   g_power = basis.T @ g_bands
+//   g_X = g_power * (derivative of power at X)        # complex, by torch's convention
+//
+// Of each band only the bins from its first to its last are multiplied: see msp_band(). MSP_POWER: 1, 2, or 0 for any
+// other power, which is an argument then. MSP_FEATURES: g_X stays in registers. MSP_SLOT_PAIRS: float2 of threadgroup
+// memory per frame.
 
 #include "fft/stockham.metal"
 
@@ -49,8 +60,8 @@ struct MspFeatures {
 #endif
   }
 
-  // The gradient of power() with respect to x, in torch's convention, for that of its result: zero where x is zero, as
-  // torch has it (and NaN there for powers below one, as torch has it as well).
+  // The gradient of power() with respect to x for that of its result, by torch's convention: zero where x is zero, but
+  // NaN there for powers below one, both as in torch.
   float2 power_gradient(float2 x, float gradient) const {
     const float square = x.x * x.x + x.y * x.y;
 #if MSP_POWER == 1
@@ -118,7 +129,14 @@ inline MspBands msp_bands(
   return bands;
 }
 
-// One band of the frame whose powers are in `powers`: those of a round have their weights side by side.
+// One band of the frame whose powers are in `powers`. In numpy, for band = round * MSP_LANES + lane:
+//
+//   row, rows = layout[2 * round], layout[2 * round + 1]
+//   begin = layout[2 * rounds + round * MSP_LANES + lane]
+//   pairs = powers.reshape(-1, 2)[begin : begin + rows]
+//   return sum(pairs * weights.reshape(-1, MSP_LANES, 2)[row : row + rows, lane])
+//
+// So neighbouring lanes read neighbouring weights.
 inline float msp_band(const threadgroup float* powers, MspBands bands, int rounds, int round, int lane) {
   const int row = bands.layout[2 * round], rows = bands.layout[2 * round + 1];
   const int begin = bands.layout[2 * rounds + round * MSP_LANES + int(lane)];

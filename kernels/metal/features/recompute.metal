@@ -1,9 +1,9 @@
-// Where the adjoint of the feature kernels takes its spectra from, instead of memory: it transforms each frame of the
-// signal again, and turns its spectrum into the gradient of the spectrum before it goes back.
+// Where the gradient of the features takes its spectra from: it transforms each frame of the signal again and turns the
+// frame's spectrum into the gradient of the spectrum, without going through memory.
 
+#include "features/bins.metal"
 #include "features/features.metal"
 #include "frames/real.metal"
-#include "frames/unpack.metal"
 
 struct MspFeatureSource {
   const device MSP_SAMPLE* row;  // of the signal

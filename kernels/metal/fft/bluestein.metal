@@ -1,14 +1,28 @@
-// The transform of the general family: MSP_HALF points, or any number of points within them by Bluestein's algorithm,
-// as a convolution with a chirp. Then the number is an argument, and a kernel serves all that its convolution is long
-// enough for: one value less than are given and wanted together.
+// The transform of any size: of MSP_HALF points, or by Bluestein's algorithm of any number of points. The algorithm is
+// a convolution with a chirp. The number of points is an argument then, and one kernel serves all numbers for which its
+// convolution is long enough: at least points + bins - 1 values.
 //
-// Values come in the layout MspFirst and leave in the layout MspResult; those that are neither given nor wanted do not
-// count. MSP_REAL: samples are real. MSP_PACKED: a frame of them is taken as x[2m] + i x[2m+1]. MSP_FOLDED: n_fft is odd,
-// and a frame is laid on itself around its middle c, as z[m] = (x[c+m] + x[c-m]) + i (x[c+m] - x[c-m]) and z[0] = x[c].
-// Of its transform Z at n_fft points, the frame's own has the power (Re Z(k)^2 + Re Z(-k)^2) / 2, for the sums meet only
-// cosines there, and the differences only sines. Z(-k) stands at MSP_HALF - k. MSP_MAGNITUDES: those are all that is
-// asked for. MSP_POINTS_MAX and MSP_BINS_MAX: the most of points and bins that the kernel is for, so that values that are
-// never among them take no instructions.
+// In numpy, for `points` values x of which `bins` values X = fft(x) are wanted:
+//
+//   m = arange(max(points, bins))
+//   chirp = exp(-2j * pi * m**2 / (2 * points))       # of the table
+//   # 2 m k = m^2 + k^2 - (k - m)^2, so X[k] = chirp[k] * sum over m of (x[m] * chirp[m]) * conj(chirp[k - m])
+//   b = zeros(MSP_HALF)
+//   b[:bins], b[1 - points:] = conj(chirp[:bins]), conj(chirp[1:points][::-1])
+//   chirp_spectrum = fft(b) / MSP_HALF                # of the table
+//   a = fft(x * chirp, MSP_HALF) * chirp_spectrum
+//   X = chirp[:bins] * swapped(fft(swapped(a)))[:bins]    # the inverse transform: swapped(z) = z.imag + 1j * z.real
+//
+// Values come in the layout MspFirst and leave in the layout MspResult. MSP_REAL: samples are real. MSP_PACKED: two of
+// them are one point, x[2m] + i x[2m+1].
+//
+// MSP_FOLDED: n_fft is odd, and only powers are wanted. A frame is folded around its middle c: z[0] = x[c] and
+// z[m] = (x[c+m] + x[c-m]) + i (x[c+m] - x[c-m]). With Z, the transform of z at n_fft points, the power of the frame's
+// bin k is (Re Z(k)^2 + Re Z(-k)^2) / 2, because sums meet only cosines there, and differences only sines. Z(-k) is
+// result MSP_HALF - k.
+//
+// MSP_MAGNITUDES: only magnitudes are wanted. MSP_POINTS_MAX, MSP_BINS_MAX: the most points and bins that the kernel is
+// for, so that values that are never among them cost no instructions.
 
 #include "fft/stockham.metal"
 
@@ -24,50 +38,13 @@ inline bool msp_is_among(int q, int lane, int count) {
   return LAYOUT::index(q, 0) < MOST && LAYOUT::active(q, lane) && LAYOUT::index(q, lane) < count;
 }
 
-// Whether the way back of a convolution is msp_fft transposed. It ends with values of the first stage's butterflies, of
-// which all lanes should have some: else only where an exchange takes two turns (H100, istft: 0.128 against 0.122 ms in
-// 3072 points, but 0.300 against 0.312 in 6144).
+// Whether a convolution's second transform is the transposed one, which saves an exchange. It ends with values of the
+// first stage's butterflies, and every lane should have some of them. Where some lanes have none it pays only if an
+// exchange takes two turns (H100, istft: 0.128 against 0.122 ms in 3072 points, but 0.300 against 0.312 in 6144).
 #define MSP_TRANSPOSED (MSP_BLUESTEIN && (MSP_SPLIT || MSP_HALF / MSP_RADIX_0 % MSP_LANES == 0))
 
 #if MSP_TRANSPOSED
 typedef MspFirst MspResult;
-
-// One stage of msp_fft, transposed: the twiddles come behind the butterflies.
-template <int R, int P>
-inline void msp_stage_back(thread float2* v, const device float2* table, int lane) {
-#pragma unroll
-  for (int b = 0; b < MspButterflies<R>::COUNT; ++b) {
-    if (MspButterflies<R>::RESTING && !MspStageInput<R, false>::active(b * R, lane)) continue;
-    MspRadix<R>::apply(v + b * R);
-    if (P > 1) msp_twiddle<R, P>(v + b * R, table, int(uint(msp_butterfly<R, false>(b, lane)) % P));
-  }
-}
-
-// msp_fft with everything transposed, which is the same transform: from the layout MspLast to the layout MspFirst. So it
-// starts where the way forth ends, without an exchange between them.
-inline void msp_fft_back(thread float2* v, threadgroup MSP_EXCHANGE_TYPE* shared, const device float2* table, int lane) {
-#if MSP_STAGES > 5
-  msp_stage_back<MSP_RADIX_5, MSP_P_5>(v, table + MSP_TABLE_5, lane);
-  msp_exchange<MspStageInput<MSP_RADIX_5, false>, MspStageOutput<MSP_RADIX_4, MSP_P_4, false> >(v, shared, lane);
-#endif
-#if MSP_STAGES > 4
-  msp_stage_back<MSP_RADIX_4, MSP_P_4>(v, table + MSP_TABLE_4, lane);
-  msp_exchange<MspStageInput<MSP_RADIX_4, false>, MspStageOutput<MSP_RADIX_3, MSP_P_3, false> >(v, shared, lane);
-#endif
-#if MSP_STAGES > 3
-  msp_stage_back<MSP_RADIX_3, MSP_P_3>(v, table + MSP_TABLE_3, lane);
-  msp_exchange<MspStageInput<MSP_RADIX_3, false>, MspStageOutput<MSP_RADIX_2, MSP_P_2, false> >(v, shared, lane);
-#endif
-#if MSP_STAGES > 2
-  msp_stage_back<MSP_RADIX_2, MSP_P_2>(v, table + MSP_TABLE_2, lane);
-  msp_exchange<MspStageInput<MSP_RADIX_2, false>, MspStageOutput<MSP_RADIX_1, MSP_P_1, false> >(v, shared, lane);
-#endif
-#if MSP_STAGES > 1
-  msp_stage_back<MSP_RADIX_1, MSP_P_1>(v, table + MSP_TABLE_1, lane);
-  msp_exchange<MspStageInput<MSP_RADIX_1, false>, MspStageOutput<MSP_RADIX_0, MSP_P_0, false> >(v, shared, lane);
-#endif
-  msp_stage_back<MSP_RADIX_0, MSP_P_0>(v, table, lane);
-}
 #else
 typedef MspLast MspResult;
 #endif
@@ -92,8 +69,8 @@ inline bool msp_is_wanted(int q, int lane, int count) {
   return MSP_HALF - MspResult::index(q, MSP_LANES - 1) < MOST && MspResult::active(q, lane) && msp_bin(q, lane) < count;
 }
 
-// chirp: e^{-2 pi i m^2 / n}, m < points; n is twice the points, or twice n_fft (MSP_FOLDED). chirp_spectrum: that of its
-// conjugate, even and periodic in MSP_HALF points, divided by MSP_HALF.
+// chirp: e^{-2 pi i m^2 / n}, m < points; n is twice the points, or twice n_fft (MSP_FOLDED). chirp_spectrum: that of
+// its conjugate, even and periodic in MSP_HALF points, divided by MSP_HALF.
 template <int GIVEN_MAX, int WANTED_MAX>
 inline void msp_transform(
     thread float2* v, threadgroup MSP_EXCHANGE_TYPE* shared, const device float2* table, const device float2* chirp,
@@ -106,17 +83,17 @@ inline void msp_transform(
   }
   msp_fft(v, shared, table, lane);
 #pragma unroll
-  for (int q = 0; q < MspLast::COUNT; ++q) {  // swapped, for the way back
+  for (int q = 0; q < MspLast::COUNT; ++q) {  // swapped, for the inverse transform
     if (!MspLast::active(q, lane)) continue;
     v[q] = msp_swapped(msp_multiply(v[q], MSP_READ(chirp_spectrum, MspLast::index(q, lane))));
   }
 #if MSP_TRANSPOSED
-  msp_fft_back(v, shared, table, lane);
+  msp_fft_transposed(v, shared, table, lane);
 #else
   msp_exchange<MspLast, MspFirst>(v, shared, lane);
   msp_fft(v, shared, table, lane);
 #endif
-#if MSP_PACKED || MSP_FOLDED || !MSP_MAGNITUDES  // the chirp does not change magnitudes
+#if MSP_PACKED || MSP_FOLDED || !MSP_MAGNITUDES  // a factor of size 1 does not change magnitudes
 #pragma unroll
   for (int q = 0; q < MspResult::COUNT; ++q) {
     if (!msp_is_wanted<WANTED_MAX>(q, lane, wanted)) continue;

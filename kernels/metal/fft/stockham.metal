@@ -3,8 +3,8 @@
 // holds is described by small "layout" structs, so that loading, exchanging, pairing and storing share one body.
 //
 // The plan in front of this text defines: MSP_N_FFT, MSP_LANES, MSP_FRAMES (frames in flight per threadgroup),
-// MSP_STAGES, MSP_RADIX_0 .. MSP_RADIX_5, MSP_VALUES (registers per lane), MSP_MIRRORED, MSP_MIRROR_RADIX,
-// MSP_SPLIT, MSP_PAD_SHIFT, MSP_EXCHANGE_SIZE (elements of exchange memory per frame).
+// MSP_STAGES, MSP_RADIX_0 .. MSP_RADIX_5 (1 behind the last), MSP_LAST_RADIX, MSP_VALUES (registers per lane),
+// MSP_MIRRORED, MSP_SPLIT, MSP_PAD_SHIFT, MSP_EXCHANGE_SIZE (elements of exchange memory per frame).
 
 #include "butterflies.metal"
 
@@ -24,8 +24,8 @@
 #define MSP_EXCHANGE_TYPE float2
 #endif
 
-// Tables do not change while a kernel runs, which NVIDIA's compiler has to be told: then it reads them ahead of barriers.
-// Not in the general istft, whose two transforms and running sums leave no registers for that.
+// Tables do not change while a kernel runs. NVIDIA's compiler has to be told; then it reads them ahead of barriers.
+// Not in any_istft by Bluestein's algorithm: its two transforms and running sums leave no registers for that.
 #if defined(MSL_READ) && !(MSP_BLUESTEIN && MSP_INVERSE)
 #define MSP_READ(TABLE, INDEX) MSL_READ(TABLE, INDEX)
 #else
@@ -38,8 +38,8 @@ inline int msp_padded(int index) {  // spreads strided accesses over the banks o
 
 #define MSP_PAD_BLOCK (1 << MSP_PAD_SHIFT)
 
-// Where the element stands that is `offset` behind element `base`. SPLIT: as many spare elements lie between the two
-// whatever the base is, so the offset is a constant of the access, and all accesses of a lane share one address.
+// The place of the element `offset` behind element `base`. SPLIT: the number of spare elements between the two does not
+// depend on the base, so the offset is a constant of the access, and all accesses of a lane share one address.
 template <bool SPLIT>
 inline int msp_place(int base, int offset) {
   return SPLIT ? msp_padded(base) + msp_padded(offset) : msp_padded(base + offset);
@@ -51,8 +51,8 @@ struct MspButterflies {
   static constexpr constant int TOTAL = MSP_HALF / R;
   static constexpr constant int COUNT = (MSP_HALF / R + MSP_LANES - 1) / MSP_LANES;
   static constexpr constant bool EVEN = (MSP_HALF / R) % MSP_LANES == 0;
-  // Whole simdgroups have none, but a fourth at most: then it pays to let them rest (H100: 0.062 against 0.068 ms at
-  // n_fft 3072; 0.078 against 0.074 at 5120, where three of eight would rest).
+  // Whole simdgroups have no butterfly, but no more than a fourth of all: then it pays to let them rest (H100: 0.062
+  // against 0.068 ms at n_fft 3072; 0.078 against 0.074 at 5120, where three of eight would rest).
   static constexpr constant bool RESTING = COUNT == 1 && MSP_LANES - TOTAL >= 32 && 4 * TOTAL >= 3 * MSP_LANES;
 };
 
@@ -113,7 +113,7 @@ struct MspStageOutput {
 #define MSP_PAIRS_TOTAL ((MSP_HALF + 1) / 2)
 #define MSP_PAIRS ((MSP_PAIRS_TOTAL + MSP_LANES - 1) / MSP_LANES)
 #if MSP_MIRRORED
-#define MSP_PAIR_STRIDE (MSP_HALF / MSP_MIRROR_RADIX)
+#define MSP_PAIR_STRIDE (MSP_HALF / MSP_LAST_RADIX)
 #else
 #define MSP_PAIR_STRIDE MSP_LANES
 #endif
@@ -134,7 +134,7 @@ inline MspPairBins msp_pair_bins(int lane) {
   bins.second = lane;
 #if MSP_MIRRORED
   // Lane 0 owns the butterfly in the middle as well.
-  if (lane == 0) bins.second = MSP_PAIR_STRIDE / 2 - MSP_MIRROR_RADIX / 2 * MSP_PAIR_STRIDE;
+  if (lane == 0) bins.second = MSP_PAIR_STRIDE / 2 - MSP_LAST_RADIX / 2 * MSP_PAIR_STRIDE;
 #endif
   return bins;
 }
@@ -230,84 +230,87 @@ inline void msp_twiddle(thread float2* v, const device float2* table, int column
   }
 }
 
-// The butterflies of one stage, in registers. Idle lanes beside busy ones compute what nobody reads; simdgroups of them
-// only do nothing.
-template <int R, int P, bool MIRRORED>
-inline void msp_stage(thread float2* v, const device float2* table, int lane) {
-#pragma unroll
-  for (int b = 0; b < MspButterflies<R>::COUNT; ++b) {
-    if (MspButterflies<R>::RESTING && !MspStageInput<R, MIRRORED>::active(b * R, lane)) continue;
-    if (P > 1) msp_twiddle<R, P>(v + b * R, table, int(uint(msp_butterfly<R, MIRRORED>(b, lane)) % P));
-    MspRadix<R>::apply(v + b * R);
-  }
-}
-
 // Rows of the twiddle table that a stage of radix R uses.
 #define MSP_ROWS(R) ((R) > 8 ? 4 : (R) > 4 ? 3 : (R) > 2 ? 2 : 1)
 
-#define MSP_P_0 1
-#define MSP_P_1 (MSP_P_0 * MSP_RADIX_0)
-#define MSP_P_2 (MSP_P_1 * MSP_RADIX_1)
-#define MSP_P_3 (MSP_P_2 * MSP_RADIX_2)
-#define MSP_P_4 (MSP_P_3 * MSP_RADIX_3)
-#define MSP_P_5 (MSP_P_4 * MSP_RADIX_4)
+// Stage S, in the order they run: P is the product of the radices before it, TABLE where its twiddles start. Only the
+// last stage of a forward transform, from which pairs are taken, can be mirrored.
+template <int S>
+struct MspStage {
+  static constexpr constant int RADIX =
+      S == 1 ? MSP_RADIX_1 : S == 2 ? MSP_RADIX_2 : S == 3 ? MSP_RADIX_3 : S == 4 ? MSP_RADIX_4 : MSP_RADIX_5;
+  static constexpr constant int P = MspStage<S - 1>::P * MspStage<S - 1>::RADIX;
+  static constexpr constant int TABLE = MspStage<S - 1>::TABLE_END;
+  static constexpr constant int TABLE_END = TABLE + MSP_ROWS(RADIX) * P;
+  static constexpr constant bool MIRRORED = MSP_MIRRORED && S == MSP_STAGES - 1;
+  typedef MspStageInput<RADIX, MIRRORED> Input;
+  typedef MspStageOutput<RADIX, P, MIRRORED> Output;
+};
 
-#if MSP_STAGES == 1
-#define MSP_LAST_RADIX MSP_RADIX_0
-#define MSP_LAST_P MSP_P_0
-#elif MSP_STAGES == 2
-#define MSP_LAST_RADIX MSP_RADIX_1
-#define MSP_LAST_P MSP_P_1
-#elif MSP_STAGES == 3
-#define MSP_LAST_RADIX MSP_RADIX_2
-#define MSP_LAST_P MSP_P_2
-#elif MSP_STAGES == 4
-#define MSP_LAST_RADIX MSP_RADIX_3
-#define MSP_LAST_P MSP_P_3
-#elif MSP_STAGES == 5
-#define MSP_LAST_RADIX MSP_RADIX_4
-#define MSP_LAST_P MSP_P_4
-#else
-#define MSP_LAST_RADIX MSP_RADIX_5
-#define MSP_LAST_P MSP_P_5
-#endif
+template <>
+struct MspStage<0> {
+  static constexpr constant int RADIX = MSP_RADIX_0;
+  static constexpr constant int P = 1;
+  static constexpr constant int TABLE = 0;  // it needs none
+  static constexpr constant int TABLE_END = 0;
+  static constexpr constant bool MIRRORED = MSP_MIRRORED && MSP_STAGES == 1;
+  typedef MspStageInput<MSP_RADIX_0, MIRRORED> Input;
+  typedef MspStageOutput<MSP_RADIX_0, 1, MIRRORED> Output;
+};
 
-// Only the last stage of a forward transform, from which pairs are taken, can be mirrored.
-#define MSP_IS_MIRRORED(S) (MSP_MIRRORED && (S) == MSP_STAGES - 1)
+typedef MspStage<0>::Input MspFirst;
+typedef MspStage<MSP_STAGES - 1>::Output MspLast;
+#define MSP_LAST_P (MSP_HALF / MSP_LAST_RADIX)
 
-typedef MspStageInput<MSP_RADIX_0, MSP_IS_MIRRORED(0)> MspFirst;
-typedef MspStageOutput<MSP_LAST_RADIX, MSP_LAST_P, MSP_IS_MIRRORED(MSP_STAGES - 1)> MspLast;
+// The butterflies of one stage, in registers. Idle lanes beside busy ones compute what nobody reads; simdgroups of them
+// only do nothing. TRANSPOSED: the twiddles come behind the butterflies.
+template <int S, bool TRANSPOSED>
+inline void msp_stage(thread float2* v, const device float2* table, int lane) {
+  constexpr int R = MspStage<S>::RADIX, P = MspStage<S>::P;
+  constexpr bool MIRRORED = MspStage<S>::MIRRORED;
+#pragma unroll
+  for (int b = 0; b < MspButterflies<R>::COUNT; ++b) {
+    if (MspButterflies<R>::RESTING && !MspStageInput<R, MIRRORED>::active(b * R, lane)) continue;
+    const int column = int(uint(msp_butterfly<R, MIRRORED>(b, lane)) % P);
+    if (P > 1 && !TRANSPOSED) msp_twiddle<R, P>(v + b * R, table + MspStage<S>::TABLE, column);
+    MspRadix<R>::apply(v + b * R);
+    if (P > 1 && TRANSPOSED) msp_twiddle<R, P>(v + b * R, table + MspStage<S>::TABLE, column);
+  }
+}
 
-// Where the twiddle tables of the stages start: they follow each other.
-#define MSP_TABLE_1 0
-#define MSP_TABLE_2 (MSP_TABLE_1 + MSP_ROWS(MSP_RADIX_1) * MSP_P_1)
-#define MSP_TABLE_3 (MSP_TABLE_2 + MSP_ROWS(MSP_RADIX_2) * MSP_P_2)
-#define MSP_TABLE_4 (MSP_TABLE_3 + MSP_ROWS(MSP_RADIX_3) * MSP_P_3)
-#define MSP_TABLE_5 (MSP_TABLE_4 + MSP_ROWS(MSP_RADIX_4) * MSP_P_4)
+// The stages from S on, and what lies between them and the one before.
+template <int S>
+struct MspStages {
+  static void forth(thread float2* v, threadgroup MSP_EXCHANGE_TYPE* shared, const device float2* table, int lane) {
+    msp_exchange<typename MspStage<S - 1>::Output, typename MspStage<S>::Input>(v, shared, lane);
+    msp_stage<S, false>(v, table, lane);
+    MspStages<S + 1>::forth(v, shared, table, lane);
+  }
+  static void back(thread float2* v, threadgroup MSP_EXCHANGE_TYPE* shared, const device float2* table, int lane) {
+    MspStages<S + 1>::back(v, shared, table, lane);
+    msp_stage<S, true>(v, table, lane);
+    msp_exchange<typename MspStage<S>::Input, typename MspStage<S - 1>::Output>(v, shared, lane);
+  }
+};
+
+template <>
+struct MspStages<MSP_STAGES> {
+  static void forth(thread float2*, threadgroup MSP_EXCHANGE_TYPE*, const device float2*, int) {}
+  static void back(thread float2*, threadgroup MSP_EXCHANGE_TYPE*, const device float2*, int) {}
+};
 
 // From the layout MspFirst to the layout MspLast.
 inline void msp_fft(thread float2* v, threadgroup MSP_EXCHANGE_TYPE* shared, const device float2* table, int lane) {
-  msp_stage<MSP_RADIX_0, MSP_P_0, MSP_IS_MIRRORED(0)>(v, table, lane);
-#if MSP_STAGES > 1
-  msp_exchange<MspStageOutput<MSP_RADIX_0, MSP_P_0, MSP_IS_MIRRORED(0)>, MspStageInput<MSP_RADIX_1, MSP_IS_MIRRORED(1)> >(v, shared, lane);
-  msp_stage<MSP_RADIX_1, MSP_P_1, MSP_IS_MIRRORED(1)>(v, table + MSP_TABLE_1, lane);
-#endif
-#if MSP_STAGES > 2
-  msp_exchange<MspStageOutput<MSP_RADIX_1, MSP_P_1, MSP_IS_MIRRORED(1)>, MspStageInput<MSP_RADIX_2, MSP_IS_MIRRORED(2)> >(v, shared, lane);
-  msp_stage<MSP_RADIX_2, MSP_P_2, MSP_IS_MIRRORED(2)>(v, table + MSP_TABLE_2, lane);
-#endif
-#if MSP_STAGES > 3
-  msp_exchange<MspStageOutput<MSP_RADIX_2, MSP_P_2, MSP_IS_MIRRORED(2)>, MspStageInput<MSP_RADIX_3, MSP_IS_MIRRORED(3)> >(v, shared, lane);
-  msp_stage<MSP_RADIX_3, MSP_P_3, MSP_IS_MIRRORED(3)>(v, table + MSP_TABLE_3, lane);
-#endif
-#if MSP_STAGES > 4
-  msp_exchange<MspStageOutput<MSP_RADIX_3, MSP_P_3, MSP_IS_MIRRORED(3)>, MspStageInput<MSP_RADIX_4, MSP_IS_MIRRORED(4)> >(v, shared, lane);
-  msp_stage<MSP_RADIX_4, MSP_P_4, MSP_IS_MIRRORED(4)>(v, table + MSP_TABLE_4, lane);
-#endif
-#if MSP_STAGES > 5
-  msp_exchange<MspStageOutput<MSP_RADIX_4, MSP_P_4, MSP_IS_MIRRORED(4)>, MspStageInput<MSP_RADIX_5, MSP_IS_MIRRORED(5)> >(v, shared, lane);
-  msp_stage<MSP_RADIX_5, MSP_P_5, MSP_IS_MIRRORED(5)>(v, table + MSP_TABLE_5, lane);
-#endif
+  msp_stage<0, false>(v, table, lane);
+  MspStages<1>::forth(v, shared, table, lane);
+}
+
+// The same transform with everything transposed: from the layout MspLast to the layout MspFirst. So it starts where
+// msp_fft ends, without an exchange between them.
+inline void msp_fft_transposed(
+    thread float2* v, threadgroup MSP_EXCHANGE_TYPE* shared, const device float2* table, int lane) {
+  MspStages<1>::back(v, shared, table, lane);
+  msp_stage<0, true>(v, table, lane);
 }
 
 // The spectrum in a lane's registers after msp_fft, as pairs, and pairs as what msp_fft starts from.
@@ -317,12 +320,13 @@ inline float2 msp_choose(bool condition, float2 a, float2 b) {
 }
 
 inline void msp_to_pairs(thread float2* v, threadgroup MSP_EXCHANGE_TYPE*, int lane) {
-  const int R = MSP_MIRROR_RADIX;
+  const int R = MSP_LAST_RADIX;
   const bool zero = lane == 0;
   float2 p[MSP_VALUES];
 #pragma unroll
   for (int t = 0; t < R; ++t) {
-    const int a = t < R / 2 ? t : R / 2 + t;                             // lane 0: its two butterflies pair within themselves
+    // Lane 0: its two butterflies pair within themselves.
+    const int a = t < R / 2 ? t : R / 2 + t;
     const int b = t == 0 ? R / 2 : t < R / 2 ? R - t : 2 * R - 1 - (t - R / 2);
     p[2 * t] = msp_choose(zero, v[a], v[t]);
     p[2 * t + 1] = msp_choose(zero, v[b], v[2 * R - 1 - t]);

@@ -1,4 +1,4 @@
-// A frame of the general family on its way into registers: samples times window, in the layout MspFirst.
+// Loads a frame for the transform of any size: samples times window, in the layout MspFirst.
 //
 // MSP_SAMPLE: float, half, bfloat, or float2 (then MSP_COMPLEX_SAMPLES).
 
@@ -10,23 +10,6 @@
 // fourth for convolutions between two powers of two, and slower for powers of two, and on the way back.
 #if MSP_BLUESTEIN && (MSP_HALF & (MSP_HALF - 1)) != 0 && MSP_LANES <= 256
 #define MSL_RESIDENT_THREADS 768
-#endif
-
-#if MSP_COMPLEX_SAMPLES
-inline float2 msp_sample(const device float2* row, int t, int samples, int pad_mode) {
-  const device float* parts = (const device float*)row;
-  if (t < 0 || t >= samples) {
-    if (pad_mode == MSP_PAD_CONSTANT) return float2(0.0f, 0.0f);
-    if (pad_mode == MSP_PAD_REFLECT) t = t < 0 ? -t : 2 * (samples - 1) - t;
-    else if (pad_mode == MSP_PAD_REPLICATE) t = t < 0 ? 0 : samples - 1;
-    else t = t < 0 ? t + samples : t - samples;
-  }
-  return float2(parts[2 * t], parts[2 * t + 1]);
-}
-#else
-inline float2 msp_sample(const device MSP_SAMPLE* row, int t, int samples, int pad_mode) {
-  return float2(msp_padded_sample(row, t, samples, pad_mode), 0.0f);
-}
 #endif
 
 // What the samples of a frame are multiplied by.
@@ -103,14 +86,14 @@ inline void msp_load_points(
   if (!weights.adjoint) {
     const MspExtension extension = msp_extension(samples, pad_mode);
     const bool plain = start >= 0 && start + transform.n_fft <= samples && weights.win_length == transform.n_fft;
-#define MSP_FRAME v, row, weights.window, weights.win_left, weights.win_length, transform, start, samples, extension, lane
+    const int left = weights.win_left, length = weights.win_length;
 #if MSP_FOLDED
-    if (plain) msp_load_folded_points<true>(MSP_FRAME);
-    else msp_load_folded_points<false>(MSP_FRAME);
+#define MSP_LOAD msp_load_folded_points
 #else
-    if (plain) msp_load_real_points<true>(MSP_FRAME);
-    else msp_load_real_points<false>(MSP_FRAME);
+#define MSP_LOAD msp_load_real_points
 #endif
+    if (plain) MSP_LOAD<true>(v, row, weights.window, left, length, transform, start, samples, extension, lane);
+    else MSP_LOAD<false>(v, row, weights.window, left, length, transform, start, samples, extension, lane);
     return;
   }
 #endif
@@ -119,20 +102,19 @@ inline void msp_load_points(
     const int m = MspFirst::index(q, lane);
     v[q] = float2(0.0f, 0.0f);
     if (!msp_is_among<MspFirst, MSP_POINTS_MAX>(q, lane, transform.points)) continue;
-    if (MSP_PACKED) {
-      const float2 even = msp_sample(row, start + 2 * m, samples, pad_mode);
-      const float2 odd = msp_sample(row, start + 2 * m + 1, samples, pad_mode);
-      v[q] = float2(even.x * weights.at(2 * m, position + 2 * m).x,
-                    odd.x * weights.at(2 * m + 1, position + 2 * m + 1).x);
-    } else {
-      const float2 weight = weights.at(m, position + m);
-#if MSP_COMPLEX_SAMPLES && MSP_COMPLEX_WINDOW
-      v[q] = msp_multiply(msp_sample(row, start + m, samples, pad_mode), weight);
-#elif MSP_COMPLEX_SAMPLES
-      v[q] = msp_sample(row, start + m, samples, pad_mode) * weight.x;
+#if MSP_PACKED
+    const float even = msp_padded_sample<float>(row, start + 2 * m, samples, pad_mode);
+    const float odd = msp_padded_sample<float>(row, start + 2 * m + 1, samples, pad_mode);
+    v[q] = float2(even * weights.at(2 * m, position + 2 * m).x, odd * weights.at(2 * m + 1, position + 2 * m + 1).x);
 #else
-      v[q] = weight * msp_sample(row, start + m, samples, pad_mode).x;
+    const float2 weight = weights.at(m, position + m);
+#if MSP_COMPLEX_SAMPLES && MSP_COMPLEX_WINDOW
+    v[q] = msp_multiply(msp_padded_sample<float2>(row, start + m, samples, pad_mode), weight);
+#elif MSP_COMPLEX_SAMPLES
+    v[q] = msp_padded_sample<float2>(row, start + m, samples, pad_mode) * weight.x;
+#else
+    v[q] = weight * msp_padded_sample<float>(row, start + m, samples, pad_mode);
 #endif
-    }
+#endif
   }
 }

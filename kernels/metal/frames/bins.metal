@@ -1,8 +1,9 @@
-// From spectra to windowless frames: loads the pairs of bins X[k], X[half - k] and turns them into the packed spectrum
-// that msp_fft starts from.
+// Loads a frame's bins and makes its samples: the pairs of bins X[k], X[half - k] become the packed spectrum that
+// msp_fft starts from; behind msp_fft the samples are weighted by the window.
 //
-// MSP_ADJOINT: the bins are gradients of stft's, and the frame is their real-valued adjoint: bins 0 and half count twice
-// what they count in an inverse transform, relative to the others, which stand for their mirror images no more.
+// MSP_ADJOINT: the bins are gradients of those of stft, and the frame is the gradient of its samples. In an inverse
+// transform the bins between 0 and half stand for their mirror images as well; here they do not, so bins 0 and half
+// weigh twice as much relative to them.
 // MSP_TWO_SIDED: all n_fft bins are gradients; those above half are added to their mirror images.
 
 #include "fft/stockham.metal"

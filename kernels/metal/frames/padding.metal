@@ -6,14 +6,25 @@
 #define MSP_PAD_CIRCULAR 3
 
 template <class T>
-inline float msp_padded_sample(const device T* row, int t, int samples, int pad_mode) {
+inline float msp_sample(const device T* row, int t) {
+  return float(row[t]);
+}
+
+inline float2 msp_sample(const device float2* row, int t) {  // complex, at any multiple of 4 bytes
+  const device float* parts = (const device float*)row;
+  return float2(parts[2 * t], parts[2 * t + 1]);
+}
+
+// VALUE: float, or float2 for complex samples.
+template <class VALUE, class T>
+inline VALUE msp_padded_sample(const device T* row, int t, int samples, int pad_mode) {
   if (t < 0 || t >= samples) {
-    if (pad_mode == MSP_PAD_CONSTANT) return 0.0f;
+    if (pad_mode == MSP_PAD_CONSTANT) return VALUE(0.0f);
     if (pad_mode == MSP_PAD_REFLECT) t = t < 0 ? -t : 2 * (samples - 1) - t;
     else if (pad_mode == MSP_PAD_REPLICATE) t = t < 0 ? 0 : samples - 1;
     else t = t < 0 ? t + samples : t - samples;
   }
-  return float(row[t]);
+  return msp_sample(row, t);
 }
 
 // The same without branches: where a sample beyond an end comes from is a line in t.

@@ -1,4 +1,4 @@
-// A real frame on its way into the registers of its lanes: samples times window, in the layout MspFirst.
+// Loads a real frame into the registers of its lanes: samples times window, in the layout MspFirst.
 //
 // MSP_SAMPLE: the type of a sample (float, half, bfloat); MSP_WIDE_SAMPLES: it is float.
 
@@ -46,7 +46,8 @@ inline void msp_load_across(
     const int t = start + 2 * MspFirst::index(q, lane);
     v[q] = float2(0.0f, 0.0f);
     if (MspFirst::active(q, lane)) {
-      v[q] = float2(msp_padded_sample(row, t, samples, pad_mode), msp_padded_sample(row, t + 1, samples, pad_mode));
+      v[q] = float2(msp_padded_sample<float>(row, t, samples, pad_mode),
+                    msp_padded_sample<float>(row, t + 1, samples, pad_mode));
       v[q] = v[q] * weight[q];
     }
   }

@@ -1,36 +1,20 @@
-// The real spectrum of a frame in its lanes' registers, from the packed one in pairs (k, half - k).
+// Bins of a real frame from the transform of its packed samples, x[2m] + i x[2m+1].
 
-#include "fft/stockham.metal"
+#include "butterflies.metal"
 
-// Bins of the real spectrum that a lane holds after msp_split_pairs().
-struct MspRealBins {
-  static constexpr constant int COUNT = 2 * MSP_PAIRS + 1;
-
-  int bin(int q, int lane) const {
-    if (q == 2 * MSP_PAIRS) return lane == 0 ? MSP_HALF : -1;
-    if (q == 1 && lane == 0) return MSP_HALF % 2 == 0 ? MSP_HALF / 2 : -1;
-    if (!msp_pair_active(q / 2, lane)) return -1;
-    const int k = msp_pair_bin(q / 2, lane);
-    return q % 2 == 0 ? k : MSP_HALF - k;
-  }
+struct MspBinPair {
+  float2 low;   // bin k
+  float2 high;  // bin half - k
 };
 
-// Real spectrum out of the packed one: with E and O the transforms of even and odd samples, Z = E + iO,
-// X[k] = E + w^k O and X[half - k] = conj(E - w^k O).
-inline void msp_split_pairs(thread float2* v, const device float2* pair_twiddles, int lane) {
-  const MspPairBins pairs = msp_pair_bins(lane);
-  v[2 * MSP_PAIRS] = float2(v[0].x - v[0].y, 0.0f);
-#pragma unroll
-  for (int t = 0; t < MSP_PAIRS; ++t) {
-    const float2 a = v[2 * t], b = v[2 * t + 1];
-    if (t == 0 && lane == 0) {
-      v[0] = float2(a.x + a.y, 0.0f);
-      v[1] = float2(b.x, -b.y);
-    } else if (msp_pair_active(t, lane)) {
-      const float2 even = float2(a.x + b.x, a.y - b.y) * 0.5f;
-      const float2 turned = msp_multiply(float2(a.y + b.y, b.x - a.x) * 0.5f, MSP_READ(pair_twiddles, pairs.at(t)));
-      v[2 * t] = even + turned;
-      v[2 * t + 1] = float2(even.x - turned.x, turned.y - even.y);
-    }
-  }
+// With E and O the transforms of even and odd samples the packed one is Z = E + iO, and X[k] = E + w^k O,
+// X[half - k] = conj(E - w^k O). a, b: Z[k] and Z[half - k], whose sums and differences are twice E and O; twiddle:
+// w^k; weight: 1/2, or 1 where the factor was put elsewhere.
+inline MspBinPair msp_unpack(float2 a, float2 b, float2 twiddle, float weight) {
+  const float2 even = float2(a.x + b.x, a.y - b.y) * weight;
+  const float2 turned = msp_multiply(float2(a.y + b.y, b.x - a.x) * weight, twiddle);
+  MspBinPair bins;
+  bins.low = even + turned;
+  bins.high = float2(even.x - turned.x, turned.y - even.y);
+  return bins;
 }

@@ -1,7 +1,8 @@
-// The same as kernels/features.metal for every other n_fft: odd, prime and otherwise rough ones.
+// As kernels/features.metal, for every other n_fft: odd, prime, or half of it with a prime factor above 7.
 
 #include "features/features.metal"
 #include "frames/any.metal"
+#include "frames/unpack.metal"
 
 // Bins of a real frame's spectrum that a lane holds.
 struct MspGeneralBins {
@@ -21,10 +22,11 @@ struct MspGeneralBins {
   }
 };
 
-// Of a packed frame, bins k and points - k come from the packed ones of the same numbers. Of a folded one, what comes out
-// has the magnitudes of the bins k only.
+// Of a packed frame, bins k and points - k come from the packed ones of the same numbers. Of a folded one, what comes
+// out has the magnitudes of the bins k only.
 inline void msp_split_points(
-    thread float2* v, threadgroup float2* packed, const device float2* pair_twiddles, MspTransform transform, int lane) {
+    thread float2* v, threadgroup float2* packed, const device float2* pair_twiddles, MspTransform transform,
+    int lane) {
 #if MSP_FOLDED
   threadgroup float* negative = (threadgroup float*)packed;
 #pragma unroll
@@ -58,10 +60,9 @@ inline void msp_split_points(
         v[2 * i + 1] = float2(a.x - a.y, 0.0f);
       } else {
         const float2 b = packed[transform.points - k];
-        const float2 even = float2(a.x + b.x, a.y - b.y) * 0.5f;
-        const float2 turned = msp_multiply(float2(a.y + b.y, b.x - a.x) * 0.5f, MSP_READ(pair_twiddles, k));
-        v[2 * i] = even + turned;
-        v[2 * i + 1] = float2(even.x - turned.x, turned.y - even.y);
+        const MspBinPair bins = msp_unpack(a, b, MSP_READ(pair_twiddles, k), 0.5f);
+        v[2 * i] = bins.low;
+        v[2 * i + 1] = bins.high;
       }
     }
   }

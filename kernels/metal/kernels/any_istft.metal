@@ -1,16 +1,18 @@
-// torch.istft, and the adjoint of torch.stft, of everything that istft.metal does not do. A slot owns a run of
-// consecutive output hops of one row and adds the frames that touch them, in order, to the output row itself; the frames
-// just before its run are transformed again, so that runs do not depend on each other.
+// torch.istft, and the adjoint of torch.stft, of everything that kernels/istft.metal does not do. A slot owns a run of
+// consecutive output hops of one row. It adds the frames that reach them, in order, to the output row itself; the
+// frames just before its run are transformed again, so that runs do not depend on each other.
 //
-// The adjoint of stft has no envelope, and what the padding made of a sample at the ends of the signal is added to it
-// again. Samples that this concerns belong to slots of their own: one for either end of a row, or one for all of a short
-// row. They walk the frames that reach those samples, in order, in threadgroups behind those of the runs.
+// The adjoint of stft has no envelope, and what the padding made of a sample is added to it again
+// (overlap/padding_adjoint.metal). The samples that the padding concerns belong to slots of their own: one for either
+// end of a row, or one for all of a short row. These slots walk the frames that reach those samples, in order. Their
+// threadgroups follow those of the runs.
 //
 // MSP_COMPLEX_OUTPUT: samples are float2. Otherwise they are the real parts of the frames.
 
 #include "fft/bluestein.metal"
 #include "frames/padding.metal"
 #include "overlap/envelope.metal"
+#include "overlap/padding_adjoint.metal"
 
 #if MSP_COMPLEX_OUTPUT
 #define MSP_OUTPUT float2
@@ -42,35 +44,19 @@ struct MspSpectrum {
   }
 };
 
-// The samples that an edge owns, and what a frame adds to them. Half of the frame is in threadgroup memory at a time:
-// part 0 or 1, its even and odd samples if it is packed, else its real and imaginary parts.
-struct MspEnds {
-  int samples;  // of the row
-  int pad;
-  int pad_mode;
+// Half of a frame in threadgroup memory: part 0 or 1, its even and odd samples if it is packed, else its real and
+// imaginary parts.
+struct MspHeldFrame {
+  const threadgroup float* values;
+  int begin;  // position of the frame
+  int part;
   int n_fft;
-  int begin;    // the samples owned
-  int end;
 
-  // What the frame that begins at position `start` holds at position s.
-  float at(const threadgroup float* values, int start, int part, int s) const {
-    const int d = s - start;
+  float at(int s) const {
+    const int d = s - begin;
     if (d < 0 || d >= n_fft) return 0.0f;
     if (MSP_PACKED) return d % 2 == part ? values[d / 2] : 0.0f;
     return values[d];
-  }
-
-  // The same for all the positions that stand for sample t.
-  float all(const threadgroup float* values, int start, int part, int t) const {
-    float sum = at(values, start, part, t + pad);
-    if (pad_mode == MSP_PAD_REFLECT) {
-      if (t > 0 && t <= pad) sum += at(values, start, part, pad - t);
-      if (t < samples - 1 && t >= samples - 1 - pad) sum += at(values, start, part, pad + 2 * (samples - 1) - t);
-    } else if (pad_mode == MSP_PAD_CIRCULAR) {
-      if (t >= samples - pad) sum += at(values, start, part, t - (samples - pad));
-      if (t < pad) sum += at(values, start, part, t + samples + pad);
-    }
-    return sum;
   }
 };
 
@@ -124,14 +110,10 @@ kernel void msp_any_istft(
   const int keep_begin = max(run_begin * params.hop_length, params.runs_begin);
   const int keep_end = owner ? min((run_begin + params.run_hops) * params.hop_length, params.runs_end) : keep_begin;
 
-  MspEnds ends;
-  ends.samples = params.length;
-  ends.pad = params.first;
-  ends.pad_mode = params.pad_mode;
-  ends.n_fft = transform.n_fft;
-  ends.begin = place == 0 ? 0 : params.length - 1 - params.first;
-  ends.end = !owner ? ends.begin : params.edges == 2 && place == 0 ? params.first + 1 : params.length;
-  const int edge_origin = place == 0 || ends.pad_mode == MSP_PAD_CIRCULAR ? 0 : params.edge_jump;
+  // The samples that an edge owns.
+  const int own_begin = place == 0 ? 0 : params.length - 1 - params.first;
+  const int own_end = !owner ? own_begin : params.edges == 2 && place == 0 ? params.first + 1 : params.length;
+  const int edge_origin = place == 0 || params.pad_mode == MSP_PAD_CIRCULAR ? 0 : params.edge_jump;
   float4 outside = float4(0.0f, 0.0f, 0.0f, 0.0f);  // REPLICATE: what the paddings hold, two parts each
 
   const int steps = is_edge ? params.edge_steps : params.run_hops + params.halo;
@@ -185,8 +167,13 @@ kernel void msp_any_istft(
           values[m] = part == 0 ? v[q].x : v[q].y;
         }
         MSP_SYNC();
-        for (int t = ends.begin + int(lane); t < ends.end; t += MSP_LANES) {
-          const float sum = ends.all(values, begin, part, t);
+        MspHeldFrame held;
+        held.values = values;
+        held.begin = begin;
+        held.part = part;
+        held.n_fft = transform.n_fft;
+        for (int t = own_begin + int(lane); t < own_end; t += MSP_LANES) {
+          const float sum = msp_unpadded(held, t, params.length, params.first, params.pad_mode);
 #if MSP_COMPLEX_OUTPUT
           device float* sample = (device float*)(samples + t) + part;
           sample[0] = step == 0 ? sum : sample[0] + sum;
@@ -194,11 +181,11 @@ kernel void msp_any_istft(
           samples[t] = step == 0 && part == 0 ? sum : samples[t] + sum;
 #endif
         }
-        if (ends.pad_mode == MSP_PAD_REPLICATE) {
+        if (params.pad_mode == MSP_PAD_REPLICATE) {
           float left = 0.0f, right = 0.0f;
           for (int i = int(lane); i < params.first; i += MSP_LANES) {
-            left += ends.at(values, begin, part, i);
-            right += ends.at(values, begin, part, params.first + params.length + i);
+            left += held.at(i);
+            right += held.at(params.first + params.length + i);
           }
           if (part == 0 || !MSP_COMPLEX_OUTPUT) {
             outside.x += left;
@@ -243,14 +230,14 @@ kernel void msp_any_istft(
     threadgroup_barrier(mem_flags::mem_device);
   }
 
-  if (is_edge && ends.pad_mode == MSP_PAD_REPLICATE) {
+  if (is_edge && params.pad_mode == MSP_PAD_REPLICATE) {
     threadgroup float* sums = (threadgroup float*)shared;
     for (int i = 0; i < (MSP_COMPLEX_OUTPUT ? 4 : 2); ++i) {  // left and right, real and imaginary
       threadgroup_barrier(mem_flags::mem_threadgroup | mem_flags::mem_device);
       sums[lane] = i == 0 ? outside.x : i == 1 ? outside.y : i == 2 ? outside.z : outside.w;
       threadgroup_barrier(mem_flags::mem_threadgroup);
       const int t = i % 2 == 0 ? 0 : params.length - 1;
-      if (lane == 0 && t >= ends.begin && t < ends.end) {
+      if (lane == 0 && t >= own_begin && t < own_end) {
         float sum = 0.0f;
         for (int j = 0; j < MSP_LANES; ++j) sum += sums[j];
         device float* sample = (device float*)(samples + t) + i / 2;

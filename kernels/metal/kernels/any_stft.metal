@@ -1,9 +1,10 @@
-// torch.stft of everything that stft.metal does not do: n_fft that are odd, prime or otherwise rough, complex signals,
-// complex windows. One launch, and frames do not share transforms.
+// torch.stft of everything that kernels/stft.metal does not do: n_fft that are odd, prime, or with prime factors above
+// 7, complex signals, complex windows. One launch; each frame has a slot of its own.
 //
 // As the adjoint of istft its samples are gradients, divided by the envelope as istft divides.
 
 #include "frames/any.metal"
+#include "frames/unpack.metal"
 
 // What becomes of bin k of a frame.
 struct MspBins {
@@ -109,12 +110,9 @@ kernel void msp_any_stft(
         store.store(bins, transform.points, float2(a.x - a.y, 0.0f));
       } else {
         const float2 b = packed[transform.points - k];
-        const float2 even = float2(a.x + b.x, a.y - b.y) * 0.5f;
-        const float2 turned = msp_multiply(float2(a.y + b.y, b.x - a.x) * 0.5f, pair_twiddles[k]);
-        store.store(bins, k, even + turned);
-        if (2 * k != transform.points) {
-          store.store(bins, transform.points - k, float2(even.x - turned.x, turned.y - even.y));
-        }
+        const MspBinPair pair = msp_unpack(a, b, pair_twiddles[k], 0.5f);
+        store.store(bins, k, pair.low);
+        if (2 * k != transform.points) store.store(bins, transform.points - k, pair.high);
       }
     }
   }

@@ -1,5 +1,5 @@
-// What needs all features of an item before any of them is final: a floor below the largest, or normalisation over time.
-// After the launch that made the features, and deterministic.
+// What needs all features of an item before any of them is final: a floor below the largest, or normalisation over
+// time. Runs behind the launch that made the features. Deterministic.
 
 #define MSP_LIMIT_THREADS 256
 #define MSP_STRIPS 32  // of frames, each with MSP_LIMIT_THREADS / MSP_STRIPS features side by side

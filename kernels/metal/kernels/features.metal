@@ -1,9 +1,9 @@
-// Spectrogram, filterbank and scale of real frames in one launch, from samples to features in memory order (batch,
-// frame, feature). A threadgroup belongs to one row and keeps MSP_FRAMES frames in flight, for several steps.
+// Spectrogram, filterbank and scale of real frames in one launch: from samples to features in the order (batch, frame,
+// feature). A threadgroup belongs to one row and has MSP_FRAMES frames in flight, for several steps.
 
+#include "features/bins.metal"
 #include "features/features.metal"
 #include "frames/real.metal"
-#include "frames/unpack.metal"
 
 [[max_total_threads_per_threadgroup(MSP_LANES * MSP_FRAMES)]]
 kernel void msp_features(

@@ -1,5 +1,5 @@
-// The gradient of the features with respect to the signal: the adjoint of stft as kernels/istft.metal has it (MSP_ADJOINT),
-// whose spectra are not read but made again, frame by frame (features/recompute.metal).
+// The gradient of the features with respect to the signal: the adjoint of stft as in kernels/istft.metal (MSP_ADJOINT),
+// but its spectra are not read: they are made again, frame by frame (features/recompute.metal).
 
 #define MSP_FEATURES 1
 #define MSP_GRADIENT 1

@@ -1,14 +1,15 @@
-// torch.istft to a real signal in one launch: inverse real FFT, window, overlap-add, envelope and trimming, in a fixed
-// order of summation and without atomics. A threadgroup owns a run of consecutive output hops of one row and walks the
-// frames that touch them; the frames just before its run are transformed again, so that runs do not depend on each other.
+// torch.istft to a real signal in one launch: inverse real FFT, window, overlap-add, envelope and trimming. The order
+// of summation is fixed, and there are no atomics. A threadgroup owns a run of consecutive output hops of one row and
+// walks the frames that reach them; the frames just before its run are transformed again, so that runs do not depend on
+// each other.
 //
 // MSP_OVERLAP says where unfinished samples wait:
 //   GATHER  MSP_FRAMES frames at a time go to threadgroup memory, and every sample gathers its frames from there;
 //   RING    one frame at a time is added to a ring of n_fft samples in threadgroup memory;
 //   DEVICE  one frame at a time is added to the output row itself (n_fft too large for a ring).
 //
-// MSP_ADJOINT: this is the adjoint of stft, with respect to its signal. There is no envelope, and the ends of the signal
-// belong to threadgroups of their own (overlap/padding_adjoint.metal).
+// MSP_ADJOINT: the adjoint of stft with respect to its signal. There is no envelope, and the ends of the signal belong
+// to threadgroups of their own (overlap/padding_adjoint.metal).
 
 #define MSP_FEATURES 0
 

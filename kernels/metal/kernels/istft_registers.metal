@@ -1,12 +1,28 @@
-// torch.istft to a real signal as istft.metal, for hops that move a sample from one of a lane's registers to another of the
-// same lane: the last stage leaves samples 2 (i + t MSP_LAST_P) in a lane's value t of butterfly i, and a hop of
-// 2 MSP_SHIFT MSP_LAST_P samples makes t into t - MSP_SHIFT. So unfinished samples never leave their registers.
+// torch.istft to a real signal, as kernels/istft.metal, for hops that fit the last stage of the transform. That stage
+// leaves samples 2 (i + t P) and 2 (i + t P) + 1 in a lane's value t of butterfly i (P is MSP_LAST_P). A hop of
+// 2 SHIFT P samples turns value t into value t - SHIFT of the same lane, so unfinished samples stay in registers.
 //
-// A threadgroup owns a run of consecutive output hops of one row, and each of its slots an equal share of the frames that
-// touch them. Slots work on their own; the first hops of a slot, which lack frames of the slot before, wait in threadgroup
-// memory until that one is through. Only the frames just before a run are transformed again.
+// A threadgroup owns a run of consecutive output hops of one row. Each of its slots takes an equal share of the frames
+// that reach those hops. A slot's first hops lack the frames of the slot before: they wait in threadgroup memory until
+// that slot has finished. Only the frames just before a run are transformed twice.
 //
-// MSP_ADJOINT: as in istft.metal.
+// What one slot does, in numpy (hop = 2 SHIFT P; REACH hops lie under one frame):
+//
+//   sums = zeros(n_fft)                               # spread over the registers of the slot's lanes
+//   for step, frame in enumerate(own_frames):
+//       sums += window * irfft(X[frame])
+//       finished = sums[:hop]                         # no later frame reaches this hop
+//       sums = concatenate([sums[hop:], zeros(hop)])  # each register takes the value of another one
+//       if slot > 0 and step < REACH - 1:
+//           waiting[slot - 1, step] = finished
+//       else:
+//           y[frame * hop : (frame + 1) * hop] = finished / envelope[frame * hop : (frame + 1) * hop]
+//   barrier()
+//   for step in range(REACH - 1):                     # the hops of the next slot that wait for this one
+//       at = (own_frames[-1] + 1 + step) * hop
+//       y[at : at + hop] = (sums[step * hop : (step + 1) * hop] + waiting[slot, step]) / envelope[at : at + hop]
+//
+// MSP_ADJOINT: as in kernels/istft.metal.
 
 #include "fft/stockham.metal"
 #include "frames/bins.metal"
@@ -77,6 +93,7 @@ kernel void msp_istft_registers(
   threadgroup float2 waiting[(MSP_FRAMES - 1) * MSP_WAITING];
 #endif
 
+  const int frames = params.frames;  // read here: otherwise NVIDIA's compiler spills registers
   const MspEnvelope envelope = msp_envelope(params);
 
   const int slot = int(thread_index / MSP_LANES);
@@ -114,7 +131,7 @@ kernel void msp_istft_registers(
   edge.pad_mode = params.pad_mode;
   edge.hop_length = params.hop_length;
   if (is_edge) {
-    edge.start(params.edges, edge_index, params.frames);
+    edge.start(params.edges, edge_index, frames);
     edge.clear(place.samples, int(thread_index));
     edge_frame = edge.first_frame;
     frame = edge_frame + slot;
@@ -129,10 +146,10 @@ kernel void msp_istft_registers(
   // A frame's spectrum is loaded while the sums of the one before it are stored.
   float2 v[MSP_VALUES];
   float2 middle;
-  msp_load_pairs(v, &middle, row + clamp(frame, 0, params.frames - 1) * params.frame_stride, params.bin_stride, lane);
+  msp_load_pairs(v, &middle, row + clamp(frame, 0, frames - 1) * params.frame_stride, params.bin_stride, lane);
 
   for (int step = 0; left > 0; ++step) {
-    const bool live = frame >= 0 && frame < params.frames;
+    const bool live = frame >= 0 && frame < frames;
     int next_frame = frame + 1;
     --left;
 #if MSP_ADJOINT
@@ -142,7 +159,7 @@ kernel void msp_istft_registers(
       left = edge_frame <= edge.last_frame ? 1 : 0;
     }
 #endif
-    const device float2* next_bins = row + clamp(next_frame, 0, params.frames - 1) * params.frame_stride;
+    const device float2* next_bins = row + clamp(next_frame, 0, frames - 1) * params.frame_stride;
 
     msp_pack_pairs(v, middle, pair_twiddles, lane);
     msp_from_pairs(v, shared, lane);

@@ -7,6 +7,7 @@
 
 #include "fft/stockham.metal"
 #include "frames/real.metal"
+#include "frames/unpack.metal"
 #include "overlap/envelope.metal"
 
 #if MSP_ADJOINT
@@ -99,8 +100,8 @@ kernel void msp_stft(
         const int t = start + 2 * MspFirst::index(q, lane), s = t + params.pad;
         v[q] = float2(0.0f, 0.0f);
         if (MspFirst::active(q, lane)) {
-          v[q] = float2(msp_padded_sample(row, t, params.samples, params.pad_mode),
-                        msp_padded_sample(row, t + 1, params.samples, params.pad_mode));
+          v[q] = float2(msp_padded_sample<float>(row, t, params.samples, params.pad_mode),
+                        msp_padded_sample<float>(row, t + 1, params.samples, params.pad_mode));
           v[q] = v[q] * msp_window_pair(window, MspFirst::index(q, lane), params.win_left, params.win_length,
                                         params.paired_window != 0) * factor;
           v[q] = v[q] * float2(envelope.at(inverse_envelope, s, s % params.hop_length),
@@ -115,8 +116,7 @@ kernel void msp_stft(
     msp_fft(v, shared, twiddles, lane);
     msp_to_pairs(v, shared, lane);
 
-    // Real spectrum: with E and O the transforms of even and odd samples, Z = E + iO, X[k] = E + w^k O and
-    // X[half - k] = conj(E - w^k O). Twice E and O are sums and differences of Z; the factor makes up for it.
+    // The factor has made up for what msp_unpack() leaves out.
     device float2* bins = output + frame * uint(MSP_OUTPUT_BINS);
     if (live) {
 #pragma unroll
@@ -130,10 +130,9 @@ kernel void msp_stft(
           msp_store_bin(bins, MSP_HALF / 2, float2(b.x, -b.y) * 2.0f);
 #endif
         } else if (msp_pair_active(t, lane)) {
-          const float2 even = float2(a.x + b.x, a.y - b.y);
-          const float2 turned = msp_multiply(float2(a.y + b.y, b.x - a.x), MSP_READ(pair_twiddles, k));
-          msp_store_bin(bins, k, even + turned);
-          msp_store_bin(bins, MSP_HALF - k, float2(even.x - turned.x, turned.y - even.y));
+          const MspBinPair pair = msp_unpack(a, b, MSP_READ(pair_twiddles, k), 1.0f);
+          msp_store_bin(bins, k, pair.low);
+          msp_store_bin(bins, MSP_HALF - k, pair.high);
         }
       }
     }

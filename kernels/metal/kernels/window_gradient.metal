@@ -1,5 +1,5 @@
-// The gradient of stft or istft with respect to the window, up to a last sum: every threadgroup adds up, frame by frame,
-// the inverse transform of a spectrum times the samples under that frame, and writes one row of n_fft sums per slot.
+// The gradient of stft or istft with respect to the window, but for a last sum. Every slot adds up, over its frames,
+// the inverse transform of a frame's spectrum times the samples under that frame, and writes one row of n_fft sums.
 
 #include "fft/stockham.metal"
 #include "frames/bins.metal"
@@ -48,8 +48,8 @@ kernel void msp_window_gradient(
       for (int q = 0; q < MspLast::COUNT; ++q) {
         if (!MspLast::active(q, lane)) continue;
         const int t = start + 2 * MspLast::index(q, lane);
-        sums[q].x += v[q].y * msp_padded_sample(row, t, params.samples, params.pad_mode);
-        sums[q].y += v[q].x * msp_padded_sample(row, t + 1, params.samples, params.pad_mode);
+        sums[q].x += v[q].y * msp_padded_sample<float>(row, t, params.samples, params.pad_mode);
+        sums[q].y += v[q].x * msp_padded_sample<float>(row, t + 1, params.samples, params.pad_mode);
       }
     }
   }

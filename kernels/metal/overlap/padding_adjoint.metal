@@ -1,14 +1,47 @@
-// The ends of a row in the adjoint of stft: what the padding made of a sample is added to it again. Samples that this
-// concerns belong to threadgroups of their own, one for either end of a row, or one for all of a short row. They walk the
-// frames that reach those samples in order, MSP_FRAMES at a time, and keep the sums in the output.
+// The adjoint of padding, at the ends of a row: what the padding made of a sample is added to it again.
 
 #include "fft/stockham.metal"
 #include "frames/padding.metal"
+
+// The sum over all positions of the padded signal that stand for sample t, but those of REPLICATE, of what lies there.
+// HELD: at(position).
+template <class HELD>
+inline float msp_unpadded(HELD held, int t, int samples, int pad, int pad_mode) {
+  float sum = held.at(t + pad);
+  if (pad_mode == MSP_PAD_REFLECT) {
+    if (t > 0 && t <= pad) sum += held.at(pad - t);
+    if (t < samples - 1 && t >= samples - 1 - pad) sum += held.at(pad + 2 * (samples - 1) - t);
+  } else if (pad_mode == MSP_PAD_CIRCULAR) {
+    if (t >= samples - pad) sum += held.at(t - (samples - pad));
+    if (t < pad) sum += held.at(t + samples + pad);
+  }
+  return sum;
+}
 
 #if MSP_ADJOINT
 #define MSP_SLOT_FLOATS (MSP_EXCHANGE_SIZE * (MSP_SPLIT ? 1 : 2))
 #define MSP_THREADS (MSP_LANES * MSP_FRAMES)
 
+// The frames of one step, every second sample of each.
+struct MspHeldFrames {
+  const threadgroup float* slots;
+  int begin;  // position of the first frame
+  int odd;    // 0 or 1: which samples
+  int hop_length;
+
+  float at(int s) const {
+    float sum = 0.0f;
+    for (int g = 0; g < MSP_FRAMES; ++g) {
+      const int d = s - begin - g * hop_length;
+      if (d >= 0 && d < MSP_N_FFT && d % 2 == odd) sum += slots[g * MSP_SLOT_FLOATS + d / 2];
+    }
+    return sum;
+  }
+};
+
+// Samples that the padding concerns belong to threadgroups of their own: one for either end of a row, or one for all of
+// a short row. They walk the frames that reach those samples in order, MSP_FRAMES at a time, and keep the sums in the
+// output.
 struct MspEdge {
   int samples;  // of the row
   int pad;
@@ -47,29 +80,6 @@ struct MspEdge {
     return frame >= skip_from && frame < skip_to ? skip_to : frame;
   }
 
-  // What the step's frames, first of them at position `step`, hold at position s if it is `odd` within the frame.
-  float at(const threadgroup float* slots, int step, int odd, int s) const {
-    float sum = 0.0f;
-    for (int g = 0; g < MSP_FRAMES; ++g) {
-      const int d = s - step - g * hop_length;
-      if (d >= 0 && d < MSP_N_FFT && d % 2 == odd) sum += slots[g * MSP_SLOT_FLOATS + d / 2];
-    }
-    return sum;
-  }
-
-  // The same for all the positions that stand for sample t.
-  float all(const threadgroup float* slots, int step, int odd, int t) const {
-    float sum = at(slots, step, odd, t + pad);
-    if (pad_mode == MSP_PAD_REFLECT) {
-      if (t > 0 && t <= pad) sum += at(slots, step, odd, pad - t);
-      if (t < samples - 1 && t >= samples - 1 - pad) sum += at(slots, step, odd, pad + 2 * (samples - 1) - t);
-    } else if (pad_mode == MSP_PAD_CIRCULAR) {
-      if (t >= samples - pad) sum += at(slots, step, odd, t - (samples - pad));
-      if (t < pad) sum += at(slots, step, odd, t + samples + pad);
-    }
-    return sum;
-  }
-
   // Adds the frames of one step, which begins at position `step`; v: a lane's windowed samples, in the layout MspLast.
   // slots: the threadgroup's exchange memory; values: this slot's.
   void add(
@@ -81,13 +91,18 @@ struct MspEdge {
         if (MspLast::active(q, lane)) values[MspLast::index(q, lane)] = odd == 0 ? v[q].x : v[q].y;
       }
       threadgroup_barrier(mem_flags::mem_threadgroup);
+      MspHeldFrames held;
+      held.slots = slots;
+      held.begin = step;
+      held.odd = odd;
+      held.hop_length = hop_length;
       for (int t = begin + thread_index; t < end; t += MSP_THREADS) {
-        output[t] += all(slots, step, odd, t);
+        output[t] += msp_unpadded(held, t, samples, pad, pad_mode);
       }
       if (pad_mode == MSP_PAD_REPLICATE) {
         for (int i = thread_index; i < pad; i += MSP_THREADS) {
-          outside.x += at(slots, step, odd, i);
-          outside.y += at(slots, step, odd, pad + samples + i);
+          outside.x += held.at(i);
+          outside.y += held.at(pad + samples + i);
         }
       }
       threadgroup_barrier(mem_flags::mem_threadgroup);

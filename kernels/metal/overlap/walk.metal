@@ -1,4 +1,4 @@
-// The body of the kernels that overlap frames in memory, kernels/istft.metal and kernels/features_gradient.metal, which
+// The body of the kernels that overlap frames in memory: kernels/istft.metal and kernels/features_gradient.metal, which
 // differ in their arguments only.
 
   threadgroup MSP_EXCHANGE_TYPE exchange[MSP_FRAMES * MSP_EXCHANGE_SIZE];

@@ -52,7 +52,8 @@ class FrontEndModule(ExactBuffers):
         if torch.jit.is_scripting():
             return self._composed(x)
         else:  # TorchScript skips the other branch only if it is written like this
-            return compute.compute(x, self._own("window"), self._own("basis"), self.call, self.use_mps_kernels)
+            tensors = x, self._own("window"), self._own("basis")
+            return compute.compute(*tensors, self.call, self.use_mps_kernels, type(self).__name__)
 
     def _follow(self, call: FrontEnd) -> None:
         """Keeps the description, also as single attributes for TorchScript, which knows no dataclasses."""

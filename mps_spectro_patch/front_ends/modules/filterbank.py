@@ -41,7 +41,7 @@ class FilterbankSpectrogramTransform(FrontEndModule):
         learnable: the filterbank is a parameter, not a buffer.
 
     Shape:
-        Input [..., time], floating point. Output [..., n_bands, frames], float32 (float64 after .double()).
+        Input [..., time], floating point. Output [..., n_bands, frames], float32 (float64 for float64).
 
     Raises:
         TypeError: when called, the input is no floating-point tensor.

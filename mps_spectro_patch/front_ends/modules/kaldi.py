@@ -34,7 +34,7 @@ class KaldiFbankTransform(FrontEndModule):
         persistent: whether the buffers are in the state_dict.
 
     Shape:
-        Input [..., time], floating point. Output [..., num_mel_bins, frames], float32 (float64 after .double()).
+        Input [..., time], floating point. Output [..., num_mel_bins, frames], float32 (float64 for float64).
 
     Raises:
         TypeError: when called, the input is no floating-point tensor.
@@ -92,4 +92,5 @@ class KaldiFbankTransform(FrontEndModule):
         if torch.jit.is_scripting():
             return self._composed(x)
         else:
-            return compute.compute(x, self._own("window"), self._own("basis"), self.call, self.use_mps_kernels)
+            tensors = x, self._own("window"), self._own("basis")
+            return compute.compute(*tensors, self.call, self.use_mps_kernels, type(self).__name__)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch.compiler import is_dynamo_compiling
 
-from ... import routing
+from ...execution import call_cache
 from .. import compute, filterbanks, functional
 from ..spec import FrontEnd, dynamic, resolve, resolve_scale
 from .base import ExactBuffers, FrontEndModule
@@ -44,7 +44,7 @@ class MelSpectrogramTransform(FrontEndModule):
         eps: added to the power under the root if power is 1, else to |X|^power. Default: 0.
 
     Shape:
-        Input [..., time], floating point. Output [..., n_mels, frames], float32 (float64 after .double()).
+        Input [..., time], floating point. Output [..., n_mels, frames], float32 (float64 for float64).
 
     Raises:
         TypeError: an unknown argument, or (when called) an input that is no floating-point tensor.
@@ -82,7 +82,7 @@ class MelSpectrogramTransform(FrontEndModule):
         persistent: bool = False,
         **more,
     ) -> None:
-        unknown = set(more) - {"pad", "normalized", "eps", "deviation_eps"}
+        unknown = set(more) - {"pad", "normalized", "eps"}
         if unknown:
             raise TypeError(f"{type(self).__name__} got unexpected keyword arguments {', '.join(sorted(unknown))}")
         scale = resolve_scale(output_scale, log_mode, log_amin, power, top_db, top_db_scope)
@@ -122,7 +122,7 @@ class LogMelSpectrogramTransform(MelSpectrogramTransform):
         persistent: whether the buffers are in the state_dict.
 
     Shape:
-        Input [..., time], floating point. Output [..., n_mels, frames], float32 (float64 after .double()).
+        Input [..., time], floating point. Output [..., n_mels, frames], float32 (float64 for float64).
 
     Raises:
         TypeError: when called, the input is no floating-point tensor.
@@ -192,7 +192,7 @@ class CompatMelSpectrogramTransform(MelSpectrogramTransform):
         persistent: whether the buffers are in the state_dict.
 
     Shape:
-        Input [..., time], floating point. Output [..., n_mels, frames], float32 (float64 after .double()).
+        Input [..., time], floating point. Output [..., n_mels, frames], float32 (float64 for float64).
 
     Raises:
         TypeError: when called, the input is no floating-point tensor.
@@ -349,16 +349,16 @@ class DynamicMelSpectrogramTransform(ExactBuffers):
         if is_dynamo_compiling() or not self._keeps:
             return self._whole(x, basis, *self._described(x, keyshift, speed, center))
         key = keyshift, speed, center, x.dtype, x.device
-        kept = self._kept.get(key)
-        if kept is not None and (result := compute.again(x, kept[0], basis, kept[1])) is not None:
-            return result
-        described = kept or self._described(x, keyshift, speed, center)
-        result = self._whole(x, basis, *described)
-        if kept is None and routing.is_plain_eager():
-            if len(self._kept) >= _KEPT_MAX:
-                self._kept.clear()
-            self._kept[key] = described
-        return result
+        # What is made under a mode, fake tensors say, is nothing for calls without it.
+        is_plain = call_cache.is_plain_eager()
+        described = self._kept.get(key) if is_plain else None
+        if described is None:
+            described = self._described(x, keyshift, speed, center)
+            if is_plain:
+                if len(self._kept) >= _KEPT_MAX:
+                    self._kept.clear()
+                self._kept[key] = described
+        return self._whole(x, basis, *described)
 
     def _described(self, x: torch.Tensor, keyshift: float, speed: float, center: bool) -> tuple[torch.Tensor, FrontEnd]:
         width = self.n_fft // 2 + 1
@@ -367,7 +367,9 @@ class DynamicMelSpectrogramTransform(ExactBuffers):
 
     def _whole(self, x: torch.Tensor, basis: torch.Tensor, window: torch.Tensor, call: FrontEnd) -> torch.Tensor:
         functional.check_basis(basis, self.n_fft)  # somebody may have put another in its place
-        return functional.run_dynamic(x, window, basis, call, self.use_public_stft, self.use_mps_kernels)
+        return functional.run_dynamic(
+            x, window, basis, call, self.use_public_stft, self.use_mps_kernels, type(self).__name__
+        )
 
     def __getstate__(self):
         return {**self.__dict__, "_kept": {}}  # windows may be on a device that is missing where it is loaded

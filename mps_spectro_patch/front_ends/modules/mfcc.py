@@ -27,7 +27,7 @@ class MFCCTransform(torch.nn.Module):
         persistent: whether the buffers are in the state_dict.
 
     Shape:
-        Input [..., time], floating point. Output [..., n_mfcc, frames], float32 (float64 after .double()).
+        Input [..., time], floating point. Output [..., n_mfcc, frames], float32 (float64 for float64).
 
     Raises:
         TypeError: melkwargs has an unknown name, or (when called) the input is no floating-point tensor.

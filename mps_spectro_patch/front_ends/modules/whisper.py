@@ -27,7 +27,7 @@ class WhisperLogMelTransform(FrontEndModule):
         persistent: whether the buffers are in the state_dict.
 
     Shape:
-        Input [..., time], floating point, at 16 kHz. Output [..., n_mels, time // 160], float32.
+        Input [..., time], floating point, at 16 kHz. Output [..., n_mels, time // 160], float32 (float64 for float64).
 
     Raises:
         TypeError: when called, the input is no floating-point tensor.

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import mps_spectro_patch as msp
-from mps_spectro_patch.execution import runner
+from mps_spectro_patch.execution import launches, quarantine
 from mps_spectro_patch.kernels.launch import any_size, dispatch, smooth_size
 from mps_spectro_patch.kernels.launch import transforms as launch_transforms
 
@@ -84,12 +84,12 @@ def test_every_fault_gives_the_originals_result_and_one_warning(op, reach, fault
             warnings.simplefilter("error")
             torch.testing.assert_close(call(), expected)
     assert msp.stats()[op].fast == 0
-    assert bool(runner.quarantined) is (fault not in PASSING)
-    assert len(msp.status().quarantined) == len(runner.quarantined)
+    assert bool(quarantine.plans) is (fault not in PASSING)
+    assert len(msp.status().quarantined) == len(quarantine.plans)
 
 
 def test_an_operator_that_cannot_even_be_loaded_is_an_error_of_enable_and_changes_nothing(monkeypatch):
-    monkeypatch.setattr(runner, "load_operators", raises(ImportError("no operators")))
+    monkeypatch.setattr(launches, "load_operators", raises(ImportError("no operators")))
     for enter in (msp.enable, msp.accelerated().__enter__):
         with pytest.raises(ImportError, match="no operators"):
             enter()
@@ -97,7 +97,8 @@ def test_an_operator_that_cannot_even_be_loaded_is_an_error_of_enable_and_change
 
 
 def test_a_fault_in_the_gradient_is_found_by_the_first_call_that_needs_one(signal, on, monkeypatch):
-    monkeypatch.setattr(launch_transforms, "stft_adjoint", raises(RuntimeError("no adjoint")))
+    for name in ("stft_adjoint", "ready_stft_adjoint"):
+        monkeypatch.setattr(launch_transforms, name, raises(RuntimeError("no adjoint")))
     gradients = []
     for stft in (torch.stft, STFT):
         x = signal.x.clone().requires_grad_()

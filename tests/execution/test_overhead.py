@@ -53,8 +53,8 @@ def test_a_call_on_another_device_costs_nothing_with_the_dispatcher(overhead, on
     assert msp.stats()["stft"].calls == 0
 
 
-def test_a_call_without_a_kernel_costs_about_2_us(overhead, one_thread):
-    assert least(lambda: overhead.per_call("attribute", "simulator", 150)[0], 4) <= 4
+def test_a_call_without_a_kernel_costs_about_5_us(overhead, one_thread):
+    assert least(lambda: overhead.per_call("attribute", "simulator", 150)[0], 10) <= 10
     assert msp.stats()["stft"].fallback.keys() == {"dtype"}
 
 

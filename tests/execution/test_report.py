@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import warnings
 
 import pytest
 import torch
@@ -84,10 +85,10 @@ def test_explain_takes_everything_that_means_the_same_call(signal, on):
 
 
 def test_explain_gives_the_reason_and_runs_nothing(signal, on, monkeypatch):
-    from mps_spectro_patch.execution import runner
+    from mps_spectro_patch.execution import launches
 
     msp.enable(**on)
-    monkeypatch.setattr(runner, "ops", None)  # any launch would fail
+    monkeypatch.setattr(launches, "ops", None)  # any launch would fail
     route = msp.explain(torch.stft, signal.x, 400, window=signal.window)
     assert not route.fast and route.reason is Reason.REAL_OUTPUT and Reason.REAL_OUTPUT.words in str(route)
     assert msp.explain(torch.stft, signal.x, 400, window=signal.window, return_complex=True).fast
@@ -121,9 +122,7 @@ def rows_of(table, outcome):
     return [row for row in table if row.outcome == outcome]
 
 
-def test_stats_tell_verifications_errors_and_on_request_times(signal, on, monkeypatch):
-    from mps_spectro_patch.execution import runner
-
+def test_stats_tell_verifications_errors_and_on_request_times(signal, on, falsify):
     with msp.accelerated(**on):
         signal.stft()
         signal.istft()
@@ -131,11 +130,10 @@ def test_stats_tell_verifications_errors_and_on_request_times(signal, on, monkey
         msp.watch_calls()
         try:
             signal.stft()
-            right = runner.ops.eager_stft
-            monkeypatch.setattr(runner.ops, "eager_stft", lambda *args: right(*args) * 2)
+            falsify("stft", lambda spectrum: spectrum * 2)
             with pytest.warns(RuntimeWarning):
                 torch.stft(signal.x, 512, window=torch.ones(512, device=signal.x.device), return_complex=True)
-            monkeypatch.setattr(runner.ops, "eager_stft", lambda *args: 1 / 0)
+            falsify("stft", lambda _: 1 / 0)
             with pytest.warns(RuntimeWarning):
                 torch.stft(signal.x, 256, window=torch.ones(256, device=signal.x.device), return_complex=True)
         finally:
@@ -304,3 +302,70 @@ def test_no_module_has_the_name_of_a_public_function():
     for name in set(msp.__all__) - {"kernels", "__version__"}:
         assert importlib.util.find_spec(f"mps_spectro_patch.{name}") is None, name
         assert callable(getattr(msp, name)), name
+
+
+MEL = dict(sample_rate=16000, n_fft=400, hop_length=100, n_mels=8)
+
+
+def test_stats_count_front_ends_by_their_names_once_they_were_called(signal, on):
+    assert set(msp.stats()) == {"stft", "istft"}
+    module = msp.LogMelSpectrogramTransform(**MEL).to(signal.x.device)
+    with msp.accelerated(**on):
+        for _ in range(3):
+            module(signal.x)
+            msp.mel_spectrogram(signal.x, **MEL)
+        msp.DynamicMelSpectrogramTransform(**MEL).to(signal.x.device)(signal.x, keyshift=2.0)
+        module.double()(signal.x.double())
+    stats = msp.stats()
+    counted = {name: (one.fast, one.fallback, one.verified) for name, one in stats.items() if one.calls}
+    assert counted == {
+        "LogMelSpectrogramTransform": (3, {"dtype": 1}, 1),
+        "mel_spectrogram": (3, {}, 1),
+        "DynamicMelSpectrogramTransform": (1, {}, 1),
+    }
+    assert "mel_spectrogram: 3 calls" in str(stats) and "torch.mel" not in str(stats)
+    msp.reset_stats()
+    assert set(msp.stats()) == {"stft", "istft"}
+
+
+def test_report_tells_front_ends_by_the_line_they_came_from(signal, on):
+    module = msp.LogMelSpectrogramTransform(**MEL).to(signal.x.device)
+    with msp.accelerated(**on):
+        for _ in range(3):
+            module(signal.x)
+    if not signal.x.is_mps:
+        module(signal.x)  # not accelerated: not in the sample
+    (row,) = msp.report()
+    assert (row.op, row.calls, row.outcome) == ("LogMelSpectrogramTransform", 3, "fast")
+    assert "test_report.py:" in row.place and "2x4000 float32, n_fft=400, hop=100, win=400" in row.arguments
+
+
+def test_a_front_end_that_is_wrong_or_fails_is_counted_as_such(signal, on, monkeypatch):
+    from mps_spectro_patch.ops import features
+
+    ready = features.ready_features
+    with msp.accelerated(**on):
+        for n_fft, change in ((400, lambda y: y + 1), (512, lambda y: 1 / 0)):
+            monkeypatch.setattr(features, "ready_features", lambda *a, change=change: lambda *b: change(ready(*a)(*b)))
+            for _ in range(2):
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    msp.mel_spectrogram(signal.x, **{**MEL, "n_fft": n_fft})
+    assert msp.stats()["mel_spectrogram"].fallback == {"verification": 1, "error": 1, "quarantined": 2}
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("full")])
+def test_a_front_end_without_memory_is_composed_this_time(error, signal, on, monkeypatch):
+    from mps_spectro_patch.ops import features
+
+    def full(*_):
+        raise error
+
+    expected = msp.mel_spectrogram(signal.x, use_mps_kernels=False, **MEL)
+    with msp.accelerated(**on), monkeypatch.context() as patched:
+        patched.setattr(features, "ready_features", full)
+        with pytest.warns(RuntimeWarning, match="could not be taken now"):
+            assert torch.equal(msp.mel_spectrogram(signal.x, **MEL), expected)
+    with msp.accelerated(**on):
+        msp.mel_spectrogram(signal.x, **MEL)
+    assert msp.stats()["mel_spectrogram"].fast == 1 and not msp.status().quarantined

@@ -1,4 +1,4 @@
-"""Calls that were made before are launched again at once, unless anything is different now."""
+"""Front ends that were called before are launched again from the cache, unless anything is different now."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import mps_spectro_patch as msp
-from mps_spectro_patch.execution import ready
+from mps_spectro_patch.execution import call_cache
 from mps_spectro_patch.front_ends import compute as front_end
 from mps_spectro_patch.front_ends import functional
 from mps_spectro_patch.front_ends.spec import FrontEnd, Scale
@@ -37,22 +37,22 @@ def basis(torch_device):
 
 @pytest.fixture
 def ways(monkeypatch):
-    """ "whole" for every call that went the whole way, "ready" for every other."""
+    """ "whole" for every call that went the whole way, "cached" for every other."""
     taken = []
-    whole, call = front_end._compute, ready.call
+    whole, launched = front_end._compute, call_cache.launched
 
     def watched(*arguments):
         taken.append("whole")
         return whole(*arguments)
 
     def counted(*arguments):
-        result = call(*arguments)
+        result = launched(*arguments)
         if result is not None:
-            taken.append("ready")
+            taken.append("cached")
         return result
 
     monkeypatch.setattr(front_end, "_compute", watched)
-    monkeypatch.setattr(ready, "call", counted)
+    monkeypatch.setattr(call_cache, "launched", counted)
     return taken
 
 
@@ -76,19 +76,19 @@ def agrees(x, window, basis, call=CALL):
     Scale("clamp", 1e-10, 1.0, below=8.0, scope="all", after_factor=0.25),
     Scale("add", 1e-3, deviation_eps=1e-5),
 ])  # fmt: skip
-def test_the_second_call_is_ready_and_gives_the_same_bits(shape, scale, window, basis, fused, ways, torch_device):
+def test_the_second_call_is_cached_and_gives_the_same_bits(shape, scale, window, basis, fused, ways, torch_device):
     call = FrontEnd(64, 16, 64, scale=scale)
     for _ in range(2):
         x = torch.randn(shape, device=torch_device)
-        ready.clear()
+        call_cache.clear()
         expected = compute(x, window, basis, call)
         got = compute(x, window, basis, call)
         assert torch.equal(got, expected) and got.stride() == expected.stride()
         assert got._is_view() == expected._is_view()
-    assert ways == ["whole", "ready"] * 2
+    assert ways == ["whole", "cached"] * 2
 
 
-def test_functions_and_modules_are_ready_the_second_time(x, fused, ways):
+def test_functions_and_modules_are_cached_the_second_time(x, fused, ways):
     mel = dict(sample_rate=16000, n_fft=64, hop_length=16, n_mels=8)
     dynamic = msp.DynamicMelSpectrogramTransform(**mel).to(x.device)
     for call in (
@@ -98,14 +98,14 @@ def test_functions_and_modules_are_ready_the_second_time(x, fused, ways):
         ways.clear()
         for _ in range(2):
             call(x)
-        assert ways == ["whole", "ready"]
+        assert ways == ["whole", "cached"]
 
 
 def test_other_samples_in_the_same_memory_are_read_anew(x, window, basis, fused, ways):
     agrees(x, window, basis)
     x.normal_()
     agrees(x, window, basis)
-    assert "ready" in ways
+    assert "cached" in ways
 
 
 @pytest.mark.parametrize("change", [
@@ -192,7 +192,7 @@ def test_other_options_are_looked_at(x, window, basis, device_name, ways):
     with msp.accelerated(devices=(device_name,)):
         for _ in range(3):
             compute(x, window, basis)
-        assert ways == ["whole", "ready", "ready"]
+        assert ways == ["whole", "cached", "cached"]
         with msp.accelerated(devices=(device_name,), verify="always"):
             for _ in range(3):
                 compute(x, window, basis)
@@ -201,18 +201,18 @@ def test_other_options_are_looked_at(x, window, basis, device_name, ways):
     assert ways[-1] == "whole"
 
 
-def test_what_was_found_wrong_is_never_ready(x, window, basis, device_name, ways, monkeypatch):
-    from mps_spectro_patch.execution import front_end_runner
+def test_what_was_found_wrong_is_never_cached(x, window, basis, device_name, ways, monkeypatch):
+    from mps_spectro_patch.execution import quarantine
     from mps_spectro_patch.ops import features
 
-    into = features.WAYS["features"]
-    monkeypatch.setattr(into, "body", lambda *a, body=into.body: body(*a) + 1)
+    ready = features.ready_features
+    monkeypatch.setattr(features, "ready_features", lambda *a: lambda *tensors: ready(*a)(*tensors) + 1)
     with msp.accelerated(devices=(device_name,)):
         with pytest.warns(RuntimeWarning, match="differs"):
             compute(x, window, basis)
         agrees(x, window, basis)
-    assert "ready" not in ways
-    front_end_runner._refused.clear()
+    assert "cached" not in ways
+    assert [bad.op for bad in quarantine.front_ends.values()] == ["features"]
 
 
 def test_a_launch_that_fails_is_left_to_the_whole_way(x, window, basis, fused, ways, monkeypatch):
@@ -220,22 +220,33 @@ def test_a_launch_that_fails_is_left_to_the_whole_way(x, window, basis, fused, w
 
     expected = compute(x, window, basis)
     monkeypatch.setattr(features, "empty", lambda *a: 1 / 0)
-    assert ready.call(x, window, basis, CALL, front_end._options()) is None and not ready._entries
+    (known,) = call_cache.entries.items()
+    assert call_cache.launched(*known, x, window) is None and not call_cache.entries
     monkeypatch.undo()
     assert torch.equal(compute(x, window, basis), expected)
 
 
-def test_entries_are_few_and_keep_no_tensors_of_the_program(x, fused):
+def test_entries_are_few_and_keep_no_tensors_of_the_program(x, fused, monkeypatch):
     window = functional.make_window(torch.hann_window, 64).float().to(x.device)
     basis = torch.eye(33, device=x.device)
     compute(x, window, basis)
-    entry = next(iter(ready._entries.values()))
+    (known,) = call_cache.entries.values()
+    assert not known.storage.expired()
     del window, basis
     gc.collect()
-    assert entry.window() is None
-    for samples in range(100, 100 + ready._LIMIT + 5):
+    assert known.storage.expired()
+    monkeypatch.setattr(call_cache, "LIMIT", 5)
+    for samples in range(100, 112):
         front_end.compute(torch.zeros(1, samples, device=x.device), torch.ones(64, device=x.device), None, CALL)
-    assert len(ready._entries) <= ready._LIMIT
+        assert 0 < len(call_cache.entries) <= 5
+
+
+def test_a_window_that_was_used_can_be_swapped(x, window, basis, fused):
+    """torch refuses that for tensors that somebody refers to weakly."""
+    for _ in range(2):
+        compute(x, window, basis)
+    torch.utils.swap_tensors(window, torch.rand(64, device=x.device))
+    agrees(x, window, basis)
 
 
 @pytest.fixture
@@ -245,8 +256,7 @@ def dynamic(torch_device):
 
 def test_a_dynamic_module_finds_a_call_without_its_description(dynamic, x, fused, monkeypatch):
     expected = [dynamic(x, keyshift=3.0) for _ in range(2)][0]
-    for name in ("window_of", "run_dynamic"):
-        monkeypatch.setattr(functional, name, lambda *a, **k: 1 / 0)
+    monkeypatch.setattr(functional, "window_of", lambda *a, **k: 1 / 0)
     assert torch.equal(dynamic(x, keyshift=3.0), expected)
     for other in (dict(keyshift=4.0), dict(keyshift=3.0, speed=2.0), dict(keyshift=3.0, center=False)):
         with pytest.raises(ZeroDivisionError):

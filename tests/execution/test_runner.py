@@ -8,7 +8,8 @@ import pytest
 import torch
 
 import mps_spectro_patch as msp
-from mps_spectro_patch.execution import comparison, ready, runner
+from mps_spectro_patch.execution import comparison, launches, quarantine, verification
+from mps_spectro_patch.kernels.launch import transforms
 from mps_spectro_patch.reasons import FallbackError, Reason, UseOriginal
 
 STFT, ISTFT = torch.stft, torch.istft
@@ -17,16 +18,20 @@ STFT, ISTFT = torch.stft, torch.istft
 @pytest.fixture
 def broken(monkeypatch):
     """Replaces an operator by `change(result of the original)`; returns the list of its calls."""
-    runner.load_operators()
-    monkeypatch.setattr(ready, "offer", lambda *_, **__: None)  # else the second call goes by it
+    launches.load_operators()
     calls = []
 
     def breaks(op, change):
-        def operator(input, window, *arguments):
-            calls.append(op)
-            return change(getattr(runner.ops.composite, op)(input, window, *arguments))
+        real = launches.prepare
 
-        monkeypatch.setattr(runner.ops, f"eager_{op}", operator)
+        def prepare(which, input, window, call):
+            def launch(input, window):
+                calls.append(op)
+                return change(launches.composite(op, call, input, window))
+
+            return launch if which == op else real(which, input, window, call)
+
+        monkeypatch.setattr(launches, "prepare", prepare)
         return calls
 
     return breaks
@@ -102,19 +107,19 @@ def test_an_error_of_the_original_during_verification_is_the_answer(signal, on, 
     with msp.accelerated(**on), pytest.raises(RuntimeError, match="torch's own"):
         signal.stft()
     torch.stft = STFT
-    assert not runner.quarantined
+    assert not quarantine.plans
 
 
 def test_operators_never_see_the_bits_of_conjugate_and_negative_views(signal, on, monkeypatch):
-    runner.load_operators()
+    launches.load_operators()
     seen = []
 
     def operator(input, window, *_):
         seen.append(input.is_conj() or input.is_neg() or window.is_neg())
         raise UseOriginal(Reason.NOLA)
 
-    monkeypatch.setattr(runner.ops, "eager_stft", operator)
-    monkeypatch.setattr(runner.ops, "eager_istft", operator)
+    monkeypatch.setattr(launches.ops, "eager_stft", operator)
+    monkeypatch.setattr(launches.ops, "eager_istft", operator)
     negative = torch.complex(signal.window, signal.window).conj().imag
     assert negative.is_neg() and signal.spectrum.conj().is_conj()
     with msp.accelerated(**on):
@@ -145,7 +150,7 @@ def test_interrupts_are_never_swallowed(error, signal, on, broken):
     broken("stft", raises(error()))
     with msp.accelerated(**on), pytest.raises(error):
         signal.stft()
-    assert not runner.quarantined
+    assert not quarantine.plans
 
 
 def test_where_torch_fails_as_well_the_plan_is_not_blamed(signal, on, broken):
@@ -157,21 +162,21 @@ def test_where_torch_fails_as_well_the_plan_is_not_blamed(signal, on, broken):
     with msp.accelerated(**on), pytest.raises(RuntimeError, match="torch's own"):
         signal.stft()
     torch.stft = STFT
-    assert not runner.quarantined
+    assert not quarantine.plans
 
 
 def test_running_out_of_memory_falls_back_and_does_not_condemn_the_plan(signal, on, broken):
     broken("stft", raises(torch.OutOfMemoryError("full")))
     with msp.accelerated(**on):
         torch.testing.assert_close(signal.stft(), signal.spectrum)
-    assert msp.stats()["stft"].fallback == {"error": 1} and not runner.quarantined
+    assert msp.stats()["stft"].fallback == {"error": 1} and not quarantine.plans
 
 
 def test_an_operator_may_hand_the_call_to_the_original_with_a_reason(signal, on, broken):
     broken("istft", raises(UseOriginal(Reason.NOLA)))
     with msp.accelerated(**on):
         torch.testing.assert_close(signal.istft(), signal.x, rtol=1e-4, atol=1e-4)
-    assert msp.stats()["istft"].fallback == {"nola": 1} and not runner.quarantined
+    assert msp.stats()["istft"].fallback == {"nola": 1} and not quarantine.plans
 
 
 def test_strict_mode_raises_on_an_accelerated_device_and_names_the_reason(signal, on):
@@ -257,9 +262,9 @@ def test_nothing_is_compared_while_a_cuda_graph_is_captured():
 
 
 def test_a_wrong_gradient_warns_once_and_the_original_is_used_from_then_on(signal, on, monkeypatch):
-    runner.load_operators()
-    ways = runner.ops.gradients.WAYS["stft_adjoint"]
-    monkeypatch.setattr(ways, "body", lambda *arguments, body=ways.body: body(*arguments) * 1.01)
+    launches.load_operators()
+    real = transforms.ready_stft_adjoint
+    monkeypatch.setattr(transforms, "ready_stft_adjoint", lambda *a: lambda *tensors: real(*a)(*tensors) * 1.01)
     x = signal.x.clone().requires_grad_()
     calls = []
     x.register_hook(lambda gradient: calls.append(gradient))
@@ -268,7 +273,7 @@ def test_a_wrong_gradient_warns_once_and_the_original_is_used_from_then_on(signa
         assert msp.stats()["stft"].fast == 1
         with pytest.warns(RuntimeWarning, match=r"fast torch\.stft differs .*gradient of the input.*n_fft=400"):
             result = torch.stft(x, 400, 160, 400, signal.window, return_complex=True)
-        assert not calls and not runner._verified or runner.quarantined
+        assert not calls and not verification.verified or quarantine.plans
         result.abs().square().sum().backward()
     reference = signal.x.clone().requires_grad_()
     STFT(reference, 400, 160, 400, signal.window, return_complex=True).abs().square().sum().backward()

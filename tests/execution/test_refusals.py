@@ -8,29 +8,27 @@ from torch.overrides import TorchFunctionMode
 
 import mps_spectro_patch as msp
 from mps_spectro_patch import routing
-from mps_spectro_patch.execution import call_sites, refusals
+from mps_spectro_patch.execution import call_cache, call_sites
 from mps_spectro_patch.kernels.plans import fft
 from mps_spectro_patch.reasons import FallbackError
-from mps_spectro_patch.routing import decision
 
 N_FFT = 40_000  # no kernel has it, on any device
 
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch):
-    """What is refused is remembered from the first call on; else every call is looked at for a while."""
+    """No call is looked at for report() because it is among the first."""
     assert not fft.supports(N_FFT)
     monkeypatch.setattr(call_sites, "FIRST", 0)
     yield
-    decision.set_rule(None)
-    refusals.clear()
+    call_cache.set_rule(None)
 
 
 @pytest.fixture
 def asked(monkeypatch):
-    """The calls for which an answer was looked for."""
-    calls, real = [], routing.look_up
-    monkeypatch.setattr(routing, "look_up", lambda arguments: calls.append(arguments) or real(arguments))
+    """The calls that routing decided."""
+    calls, real = [], routing.decide
+    monkeypatch.setattr(routing, "decide", lambda *given: calls.append(given) or real(*given))
     return calls
 
 
@@ -51,7 +49,7 @@ def test_a_call_that_was_refused_before_is_not_decided_again(op, on, asked, torc
         for _ in range(20):
             assert torch.equal(torch.view_as_real(call(given)) if op == "stft" else call(given),
                                torch.view_as_real(expected) if op == "stft" else expected)  # fmt: skip
-    assert 0 < len(asked) <= 2
+    assert len(asked) == 1
     assert msp.stats()[op].fallback == {"n_fft": 20} and msp.stats()[op].fast == 0
 
 
@@ -119,11 +117,13 @@ def test_reports_count_every_call_and_reset_begins_anew(on, torch_device):
         assert msp.stats()["stft"].fallback == {"n_fft": 4 * call_sites.EVERY + 1}
         (row,) = msp.report().rows
         assert row.outcome == "n_fft" and abs(row.calls - 4 * call_sites.EVERY) <= call_sites.EVERY
-        refusals.clear()
+        call_cache.never["stft"].clear()
         stft(x)
         assert msp.stats()["stft"].fallback == {"n_fft": 4 * call_sites.EVERY + 2}
         msp.reset_stats()
-        assert msp.stats()["stft"].calls == 0 and not refusals.known and not refusals.always["stft"]
+        assert msp.stats()["stft"].calls == 0
+        stft(x)
+        assert msp.stats()["stft"].fallback == {"n_fft": 1}
 
 
 def test_every_call_is_looked_at_on_request(on, torch_device):
@@ -155,7 +155,7 @@ def test_a_function_mode_sees_the_call_and_not_our_look(on, torch_device):
         with Mode():
             stft(x, window=window)
         before = list(seen)
-        refusals.clear()
+        call_cache.never["stft"].clear()
         seen.clear()
         with Mode():
             stft(x, window=window)
@@ -172,17 +172,17 @@ def small(op, device):
 @pytest.fixture
 def tuned(on, signal):
     with msp.accelerated(**on):
-        decision.set_rule(small)
+        call_cache.set_rule(small)
         for _ in range(3):
             signal.stft()
-        assert msp.stats()["stft"].fallback == {"tuned": 3} and len(refusals.known) == 1
+        assert msp.stats()["stft"].fallback == {"tuned": 3} and len(call_cache.entries) == 1
         yield signal
 
 
 def test_too_small_a_call_is_remembered_until_the_rule_changes(tuned, asked):
     tuned.stft()
     assert not asked and msp.stats()["stft"].fallback == {"tuned": 4}
-    decision.set_rule(None)
+    call_cache.set_rule(None)
     assert tuned.is_fast() and msp.stats()["stft"].fallback == {"tuned": 4}
 
 
@@ -263,7 +263,7 @@ def test_float64_and_a_size_are_refused_by_themselves(on, torch_device):
     with msp.accelerated(**on):
         for _ in range(3):
             torch.stft(x.double(), 400, window=window.double(), return_complex=True)
-        assert list(refusals.always["stft"]) == [torch.float64] and not refusals.known
+        assert list(call_cache.never["stft"]) == [torch.float64] and not call_cache.entries
         torch.stft(x, 400, window=window, return_complex=True)
         torch.stft(x[:, :999].double(), 256, window=window[:256].double(), return_complex=True)
     assert msp.stats()["stft"].fast == 1 and msp.stats()["stft"].fallback == {"dtype": 4}

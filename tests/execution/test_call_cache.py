@@ -1,4 +1,4 @@
-"""stft and istft that were called before are launched again at once, unless anything is different now."""
+"""stft and istft that were called before are launched again from the cache, unless anything is different now."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import pytest
 import torch
 
 import mps_spectro_patch as msp
-from mps_spectro_patch.execution import ready, runner
+from mps_spectro_patch.execution import call_cache, quarantine, runner
+from mps_spectro_patch.kernels.launch import transforms
 from mps_spectro_patch.kernels.tables.envelope import read_backs
-from mps_spectro_patch.patching import layers
 from mps_spectro_patch.routing import decision as routing
 
 N_FFT, HOP = 64, 16
@@ -23,26 +23,18 @@ def window(torch_device):
 
 @pytest.fixture
 def used(monkeypatch):
-    """For each call whether it was ready, or else went the whole way."""
+    """For each call whether it was cached, or else went the whole way."""
     seen = []
-    act = layers._act
+    launched, whole_way = call_cache.launched, runner._whole_way
 
-    def watched(call):
-        def watching(*arguments):
-            result = call(*arguments)
-            if result is not None:
-                seen.append(True)
-            return result
+    def watching(*arguments):
+        result = launched(*arguments)
+        if result is not None:
+            seen.append(True)
+        return result
 
-        return watching
-
-    def acted(*arguments):
-        seen.append(False)
-        return act(*arguments)
-
-    for name in ("call", "call_with_any"):
-        monkeypatch.setattr(ready, name, watched(getattr(ready, name)))
-    monkeypatch.setattr(layers, "_act", acted)
+    monkeypatch.setattr(call_cache, "launched", watching)
+    monkeypatch.setattr(runner, "_whole_way", lambda *arguments: seen.append(False) or whole_way(*arguments))
     return seen
 
 
@@ -69,11 +61,11 @@ def agrees(op, x, window, **options):
 
 
 @pytest.mark.parametrize("rows", [None, 1, 3])
-def test_the_second_call_is_ready_and_gives_the_same_bits(op, rows, window, used, on, torch_device):
+def test_the_second_call_is_cached_and_gives_the_same_bits(op, rows, window, used, on, torch_device):
     with msp.accelerated(**on, verify="off"):
         for _ in range(2):
             x = signal_for(op, torch_device, rows)
-            ready.clear()
+            call_cache.clear()
             first, second = agrees(op, x, window), agrees(op, x, window)
             assert torch.equal(first, second) and first.stride() == second.stride()
             assert first._is_view() == second._is_view()
@@ -85,7 +77,7 @@ def test_the_first_call_is_compared_and_counts(op, window, used, on, torch_devic
     with msp.accelerated(**on):
         for _ in range(4):
             agrees(op, x, window)
-    assert used == [False, False, True, True]
+    assert used == [False, True, True, True]
     assert (msp.stats()[op].fast, msp.stats()[op].verified) == (4, 1)
     msp.reset_stats()
     assert msp.stats()[op].fast == 0
@@ -125,7 +117,7 @@ def test_a_window_that_changes_is_read_anew(op, change, window, on, torch_device
         agrees(op, x, window)
 
 
-def test_ready_for_a_window_that_is_made_anew(op, used, on, torch_device):
+def test_a_call_is_cached_for_a_window_that_is_made_anew(op, used, on, torch_device):
     with msp.accelerated(**on, verify="off"):
         x = signal_for(op, torch_device)
         for _ in range(3):
@@ -166,7 +158,7 @@ def test_a_window_is_read_back_once(used, on, torch_device):
 
 
 @pytest.mark.parametrize("learns", [False, True])
-def test_a_window_that_cannot_be_inverted_gets_torchs_error_when_ready_too(learns, window, used, on, torch_device):
+def test_a_window_that_cannot_be_inverted_gets_torchs_error_when_cached_too(learns, window, used, on, torch_device):
     x = signal_for("istft", torch_device).requires_grad_(learns)
     with msp.accelerated(**on, verify="off"):
         for _ in range(2):
@@ -220,7 +212,7 @@ def test_a_scope_of_its_own_for_every_call_is_no_hindrance(op, window, used, on,
     for _ in range(4):
         with msp.accelerated(**on):
             agrees(op, x, window)
-    assert used == [False, False, True, True]
+    assert used == [False, True, True, True]
 
 
 def test_every_call_is_compared_where_that_is_asked_for(op, window, used, on, torch_device):
@@ -234,14 +226,14 @@ def test_every_call_is_compared_where_that_is_asked_for(op, window, used, on, to
     assert used == [False, True, False, False, False] and msp.stats()[op].verified == 3
 
 
-def test_a_plan_that_is_put_aside_is_not_ready_any_more(op, window, used, on, torch_device):
+def test_a_plan_that_is_put_aside_is_not_cached_any_more(op, window, used, on, torch_device):
     x = signal_for(op, torch_device)
     with msp.accelerated(**on, verify="off"):
         for _ in range(2):
             call(op, x, window)
         decision = routing.decide(op, ("is_cpu", "is_cuda"), _raw(op, x, window))
         with pytest.warns(RuntimeWarning, match="is not used again"):
-            runner._quarantine((decision.plan, x.device), "a test", "was told so")
+            quarantine.put_plan((decision.plan, x.device), "a test", "was told so")
         call(op, x, window)
     assert used == [False, True, False] and msp.stats()[op].fallback == {"quarantined": 1}
 
@@ -261,4 +253,47 @@ def test_a_launch_that_fails_is_left_to_the_whole_way(op, window, on, torch_devi
         monkeypatch.setattr(smooth_size, "empty", lambda *_: 1 / 0)
         with pytest.warns(RuntimeWarning, match="ZeroDivisionError"):
             torch.testing.assert_close(call(op, x, window), right, rtol=1e-4, atol=1e-4)
-    assert runner.quarantined
+    assert quarantine.plans
+
+
+def test_the_launch_of_the_first_call_is_the_one_that_is_kept(op, window, on, torch_device, monkeypatch):
+    made = []
+    name = f"ready_{op}"
+    real = getattr(transforms, name)
+    monkeypatch.setattr(transforms, name, lambda *given: made.append(op) or real(*given))
+    x = signal_for(op, torch_device)
+    with msp.accelerated(**on):
+        for _ in range(3):
+            agrees(op, x, window)
+    assert made == [op]
+
+
+def test_a_window_that_was_used_can_be_swapped(window, on, torch_device):
+    """torch refuses that for tensors that somebody refers to weakly."""
+    x, other = signal_for("stft", torch_device), torch.rand(N_FFT, device=torch_device)
+    with msp.accelerated(**on):
+        for _ in range(2):
+            call("stft", x, window)
+        torch.utils.swap_tensors(window, other)
+        agrees("stft", x, window)
+
+
+def test_entries_are_few(op, window, on, torch_device, monkeypatch):
+    monkeypatch.setattr(call_cache, "LIMIT", 5)
+    with msp.accelerated(**on, verify="off"):
+        for extra in range(12):
+            call(op, signal_for(op, torch_device, rows=1 + extra), window)
+            assert 0 < len(call_cache.entries) <= 5
+
+
+def test_an_answer_from_before_a_change_is_remembered_for_nobody(op, window, used, on, torch_device, monkeypatch):
+    """A plan is put aside by another thread while a call of it is on its way."""
+    x = signal_for(op, torch_device)
+    real = runner._launched
+    with msp.accelerated(**on, verify="off"):
+        monkeypatch.setattr(runner, "_launched", lambda *given: call_cache.clear() or real(*given))
+        call(op, x, window)
+        assert not call_cache.entries
+        monkeypatch.setattr(runner, "_launched", real)
+        call(op, x, window)
+    assert used == [False, False]

@@ -13,7 +13,7 @@ import torch
 
 import mps_spectro_patch as msp
 from mps_spectro_patch import options
-from mps_spectro_patch.execution import front_end_runner, ready, runner, selftest, selftest_cases
+from mps_spectro_patch.execution import call_cache, launches, quarantine, selftest, selftest_cases
 from mps_spectro_patch.front_ends import compute as mel
 from mps_spectro_patch.kernels import cache_directory
 from mps_spectro_patch.kernels.launch import dispatch, features, transforms
@@ -63,7 +63,7 @@ def test_the_first_enable_compiles_reads_properties_compares_and_records(mac, tm
         assert which.threadgroup_bytes <= check["threadgroup_bytes"] + 8 * room <= fft.THREADGROUP_BYTES
         assert room or which.threadgroup_bytes == check["threadgroup_bytes"]
     # A floor under the largest takes a launch of its own.
-    assert mac.launches == len(tried) + len(selftest.FRONT_ENDS) and not runner.quarantined and not front_end_runner.off
+    assert mac.launches == len(tried) + len(selftest.FRONT_ENDS) and not quarantine.plans and not quarantine.front_ends
 
 
 def test_the_second_enable_launches_nothing(mac):
@@ -104,11 +104,11 @@ def test_a_wrong_number_turns_that_plan_off_with_one_warning_that_says_what_to_r
     text = str(warning.message)
     assert "torch.istft n_fft=1024 (differs from torch in float64 by 1.0e-02" in text and "report" in text
     assert str(tmp_path / "selftest.json") in text and "doctor" in text and warning.filename == __file__
-    assert [key[0] for key in runner.quarantined] == [("istft", 1024, False)]
+    assert [key[0] for key in quarantine.plans] == [("istft", 1024, False)]
     monkeypatch.setattr(transforms, "istft", right)
-    runner.quarantined.clear()
+    quarantine.plans.clear()
     enable_and_listen()  # from the record, in what would be the next process
-    assert [key[0] for key in runner.quarantined] == [("istft", 1024, False)]
+    assert [key[0] for key in quarantine.plans] == [("istft", 1024, False)]
     spectrum, window = torch.randn(513, 9, dtype=torch.complex64), torch.hann_window(1024)
     with msp.accelerated(devices=("mps",)):
         torch.istft(spectrum, 1024, 256, 1024, window)
@@ -136,7 +136,7 @@ def test_wrong_mel_kernels_are_turned_off_for_that_size_with_one_warning(mac, mo
     assert what in str(warning.message) and "report" in str(warning.message) and "torch." + "stft" not in what
     monkeypatch.setattr(features, broken, right)
     assert enable_and_listen() == []  # the record says it again, and it is no news
-    assert not runner.quarantined and "not used any more: front ends n_fft=400" in str(msp.status())
+    assert not quarantine.plans and "not used any more: front ends n_fft=400" in str(msp.status())
     x = torch.randn(2, 4000)
     with msp.accelerated(devices=("mps",), verify="off"):
         for n_fft, wants_gradient in itertools.product((400, 1024), (False, True)):
@@ -152,10 +152,10 @@ def test_the_next_process_has_them_off_by_the_record(mac, monkeypatch, tmp_path)
     with monkeypatch.context() as broken:
         broken.setattr(features, "limited_features", lambda *args: None)
         enable_and_listen()
-    front_end_runner.off.clear()
+    quarantine.front_ends.clear()
     (warning,) = enable_and_listen()
     assert "fused front ends n_fft=400" in str(warning.message) and "n_fft=1024" in str(warning.message)
-    assert {key[0] for key in front_end_runner.off} == {400, 1024}
+    assert {key[0] for key in quarantine.front_ends} == {400, 1024}
 
 
 def test_calls_that_are_ready_to_be_launched_again_are_turned_off_too(mac):
@@ -168,8 +168,8 @@ def test_calls_that_are_ready_to_be_launched_again_are_turned_off_too(mac):
         return mac.launches - before
 
     with msp.accelerated(devices=("mps",), verify="off"):
-        assert launches() == launches() == 1 and ready._entries
-        front_end_runner.turn_off(400, x.device, False, "for this test")
+        assert launches() == launches() == 1 and call_cache.entries
+        quarantine.add_size(400, x.device, False, "for this test")
         assert launches() == 0
 
 
@@ -177,9 +177,9 @@ def test_code_that_is_compiled_afterwards_is_made_of_torchs_functions(monkeypatc
     x = torch.randn(2, 4000)
     monkeypatch.setattr(mel, "is_compiling", lambda: True)
     monkeypatch.setattr(mel, "is_accelerated", lambda _: True)
-    mel.load_operators()
+    launches.load_operators()
     assert mel.is_fused(x, x)
-    front_end_runner.turn_off(400, x.device, False, "for this test")
+    quarantine.add_size(400, x.device, False, "for this test")
     assert not mel.is_fused(x, x)
 
 
@@ -222,7 +222,7 @@ def test_an_error_of_the_compiler_is_a_failure_and_no_exception(monkeypatch, tmp
     with standing_in(monkeypatch, "2.9", failing=failing, failure=SyntaxError("program_source:1: error: nonsense")):
         (warning,) = enable_and_listen()
         assert "nonsense" in str(warning.message)
-        assert {key[0][:2] for key in runner.quarantined} >= {("stft", 400), ("istft", 400)}
+        assert {key[0][:2] for key in quarantine.plans} >= {("stft", 400), ("istft", 400)}
 
 
 def test_without_mps_in_the_devices_or_with_the_variable_nothing_is_tried(mac, monkeypatch, tmp_path):
@@ -257,7 +257,7 @@ def test_whatever_a_record_holds_the_kernels_are_tried_again_with_one_warning(te
     monkeypatch.setattr(selftest, "_path", lambda _: tmp_path / "selftest.json")
     monkeypatch.setattr(selftest, "run", lambda *_: selftest.Outcome(selftest.environment()))
     with standing_in(monkeypatch, "2.13"):
-        assert enable_and_listen() == [] and not runner.quarantined
+        assert enable_and_listen() == [] and not quarantine.plans
     assert record(tmp_path)["checks"] == [] and record(tmp_path)["environment"] == selftest.environment()
     assert [r.levelname for r in caplog.records if "selftest.json is ignored" in r.message] == ["WARNING"]
 
@@ -273,5 +273,5 @@ def test_torchs_random_numbers_and_default_device_are_left_alone(mac):
 def test_the_record_lies_in_the_users_cache_directory():
     path = selftest._path(selftest.environment())
     assert path.parent == cache_directory() and path.name.startswith("selftest-")
-    assert dispatch.source  # the Metal text is part of the environment
+    assert dispatch.kernel_text  # the Metal text is part of the environment
     assert selftest.environment()["kernels"]

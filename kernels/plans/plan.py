@@ -1,0 +1,197 @@
+"""The plan of one FFT that is compiled into a kernel: its stages, and how a threadgroup shares the work.
+
+Knows the limits of the kernels, and which sizes the stages of a threadgroup can do. Nothing here touches torch or a
+device.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cache, cached_property, lru_cache
+from math import prod
+
+from .frozen import hashed_once
+
+MIN_N_FFT = 16
+MAX_N_FFT = 16_384
+MAX_VALUES = 16  # complex registers per lane: more would spill on Apple GPUs
+THREADGROUP_BYTES = 32_768
+GROUP_THREADS = 128  # 8 simdgroups per threadgroup lost 25 to 50 % on an H100, 2 to 4 were best
+RADICES = (16, 15, 14, 12, 10, 9, 8, 7, 6, 5, 4, 3, 2)
+STAGES_MAX = 6
+_NO_RADICES = (1,) * STAGES_MAX  # the stages that a plan has not
+UNPADDED = 30  # a pad_shift that adds nothing
+
+
+@lru_cache(maxsize=4096)
+def supports_real(n_fft: int) -> bool:
+    """Whether the kernels of smooth sizes have this one: even, 16 to 16384, half of it a product of 2, 3, 5 and 7.
+
+    Above 8192 that is where the lanes of a threadgroup hold all values in the stages of some order of radices.
+    """
+    return n_fft % 2 == 0 and MIN_N_FFT <= n_fft <= MAX_N_FFT and _stages(n_fft) is not None
+
+
+@hashed_once
+@dataclass(frozen=True)
+class Plan:
+    """How one threadgroup transforms frames of `n_fft` real samples as `half` complex ones.
+
+    radices: stages in the order they run; lanes: threads per frame; frames: frames in flight per threadgroup;
+    mirrored: bins k and half - k end in one lane, so the real post-pass needs no exchange (forward only);
+    split: exchange real parts, then imaginary parts, through half the memory; pad_shift: one spare element every
+    2**pad_shift; overlap: where the inverse keeps unfinished samples ("gather", "ring", "device", "registers"; "" when
+    forward); shift: by how many registers a hop moves them ("registers").
+    """
+
+    n_fft: int
+    radices: tuple[int, ...]
+    lanes: int
+    frames: int
+    mirrored: bool
+    split: bool
+    pad_shift: int
+    overlap: str = ""
+    shift: int = 0
+
+    @property
+    def half(self) -> int:
+        return self.n_fft // 2
+
+    @property
+    def inverse(self) -> bool:
+        return bool(self.overlap)
+
+    @property
+    def threads(self) -> int:
+        return self.lanes * self.frames
+
+    @property
+    def pairs(self) -> int:
+        """Pairs (k, half - k) of the packed spectrum, all lanes together."""
+        return (self.half + 1) // 2
+
+    @property
+    def pair_bins(self) -> int:
+        """Bins k a lane may start a pair from: the lower half, or all of them where a lane owns both ends."""
+        return self.half if self.mirrored else self.pairs
+
+    @cached_property
+    def values(self) -> int:
+        """Complex registers a lane holds at most."""
+        per_stage = [radix * -(-(self.half // radix) // self.lanes) for radix in self.radices]
+        return max(*per_stage, 2 * -(-self.pairs // self.lanes))
+
+    @property
+    def exchange_size(self) -> int:
+        """Elements of exchange memory per frame (float2, or float when split), padding included."""
+        if self.pad_shift == UNPADDED:
+            return self.half
+        return self.half + ((self.half - 1) >> self.pad_shift) + 1
+
+    @property
+    def threadgroup_bytes(self) -> int:
+        ring = 4 * self.n_fft if self.overlap in ("gather", "ring") else 8 * (self.frames - 1) * self.waiting
+        exchange = self.frames * self.exchange_size * (4 if self.split else 8)
+        return -(-exchange // 16) * 16 + -(-ring // 16) * 16
+
+    @property
+    def reach(self) -> int:
+        """Hops that a frame covers, the last perhaps in part ("registers")."""
+        return -(-self.radices[-1] // self.shift) if self.shift else 1
+
+    @property
+    def waiting(self) -> int:
+        """Pairs of samples in the hops of a frame but one ("registers")."""
+        return (self.reach - 1) * self.shift * (self.half // self.radices[-1])
+
+    def describe(self) -> str:
+        kind = f"istft-{self.overlap}" if self.inverse else "stft"
+        stages = "x".join(map(str, self.radices))
+        shift = f" shift={self.shift}" if self.shift else ""
+        return f"{kind} n_fft={self.n_fft} radices={stages} lanes={self.lanes} frames={self.frames}{shift}"
+
+    def defines(self) -> str:
+        """The plan as preprocessor text, to stand in front of the kernel's source."""
+        overlap = {"": 0, "gather": 0, "ring": 1, "device": 2, "registers": 3}[self.overlap]
+        values = {
+            "N_FFT": self.n_fft,
+            "LANES": self.lanes,
+            "FRAMES": self.frames,
+            "STAGES": len(self.radices),
+            **{f"RADIX_{stage}": radix for stage, radix in enumerate((*self.radices, *_NO_RADICES)[:STAGES_MAX])},
+            "LAST_RADIX": self.radices[-1],
+            "VALUES": self.values,
+            "MIRRORED": int(self.mirrored),
+            "OVERLAP": overlap,
+            "SHIFT": self.shift,
+            "SPLIT": int(self.split),
+            "PAD_SHIFT": self.pad_shift,
+            "EXCHANGE_SIZE": self.exchange_size,
+        }
+        return "".join(f"#define MSP_{name} {value}\n" for name, value in values.items())
+
+
+def fit(plan: Plan) -> Plan:
+    """The same plan with as many frames per threadgroup as its memory allows, at last without spare elements."""
+    while plan.threadgroup_bytes > THREADGROUP_BYTES:
+        if plan.frames > 1:
+            plan = replace(plan, frames=plan.frames // 2)
+        else:
+            assert plan.pad_shift < UNPADDED, plan
+            plan = replace(plan, pad_shift=UNPADDED)
+    return plan
+
+
+def known_stages(n_fft: int) -> tuple[tuple[int, ...], int, bool]:
+    """(radices of the forward transform, lanes, mirrored) of a size that supports_real() allows."""
+    if not supports_real(n_fft):
+        raise ValueError(f"no plan for n_fft={n_fft}: it must be even, {MIN_N_FFT} to {MAX_N_FFT}, half of it 7-smooth")
+    found = _stages(n_fft)
+    assert found is not None
+    return found
+
+
+@cache
+def _stages(n_fft: int) -> tuple[tuple[int, ...], int, bool] | None:
+    """(radices of the forward transform, lanes, mirrored) with the least idle lanes over the fewest stages."""
+    half = n_fft // 2
+    best: tuple[tuple[float, ...], tuple[int, ...], int, bool] | None = None
+    for factors in _factorisations(half, RADICES):
+        for lanes in _lane_counts(half):
+            counts = [-(-(half // radix) // lanes) for radix in factors]
+            values = max(radix * count for radix, count in zip(factors, counts, strict=True))
+            if values > MAX_VALUES:
+                continue
+            # Work issued relative to work needed: idle lanes in partly filled stages.
+            waste = sum(count * lanes * radix for radix, count in zip(factors, counts, strict=True)) / half
+            last = next((r for r in sorted(factors) if r % 2 == 0 and r <= 8 and half // r == 2 * lanes), 0)
+            crossing = 0 if lanes <= 32 else 1  # frames that span simdgroups need threadgroup barriers
+            order = tuple(sorted((f for f in factors), reverse=True))
+            if last:
+                rest = list(order)
+                rest.remove(last)
+                order = (*rest, last)
+            score = (len(factors), crossing, round(waste, 3), not last, max(factors), lanes)
+            if best is None or score < best[0]:
+                best = (score, order, lanes, bool(last))
+    if best is None:
+        return None
+    assert prod(best[1]) == half
+    return best[1], best[2], best[3]
+
+
+def _lane_counts(half: int) -> list[int]:
+    powers = [1, 2, 4, 8, 16, 32]
+    return [lanes for lanes in powers if lanes <= half] + list(range(64, 513, 32))
+
+
+def _factorisations(number: int, radices: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """All ways to write `number` as a product of radices, the largest first."""
+    if number == 1:
+        return [()]
+    found = []
+    for position, radix in enumerate(radices):
+        if number % radix == 0:
+            found += [(radix, *rest) for rest in _factorisations(number // radix, radices[position:])]
+    return [factors for factors in found if len(factors) <= STAGES_MAX]

@@ -1,0 +1,89 @@
+"""What went wrong once and is not used again in this process: plans of stft and istft, and fused front ends."""
+
+from __future__ import annotations
+
+import os
+import threading
+import warnings
+from collections.abc import Hashable
+from typing import NamedTuple
+
+import torch
+
+from ..kernels import fft
+from . import call_cache, call_sites
+
+
+class Quarantined(NamedTuple):
+    """A plan or front end that is not used again, and why."""
+
+    op: str
+    plan: str
+    device: str
+    why: str
+
+
+# Apart, because compiled code cannot look a plan up: there, any entry stops the use of all.
+plans: dict[Hashable, Quarantined] = {}  # by (plan, device)
+front_ends: dict[Hashable, Quarantined] = {}  # by call, or by (n_fft, device, whether gradients are wanted)
+_lock = threading.Lock()
+
+
+def put_plan(key: tuple, why: str, sentence: str) -> None:
+    """Never again this plan, and one warning; key: (plan, device)."""
+    if add_plan(key, why):
+        entry = plans[key]
+        _warn(
+            f"the fast torch.{entry.op} {sentence} for plan '{entry.plan}' on {entry.device}, torch "
+            f"{torch.__version__}. The original's result was used, and this plan is not used again in this process. "
+            f"Please report this: open an issue of mps_spectro_patch with this message and the text of "
+            f"mps_spectro_patch.status()."
+        )
+
+
+def put_front_end(key: tuple, why: str, sentence: str) -> None:
+    """Likewise; key: (call, shape of the filterbank, dtype, device, whether gradients are wanted)."""
+    call, device = key[0], key[3]
+    words = f"n_fft={call.n_fft}, hop_length={call.hop_length}, power={call.power}, {call.scale.scale}"
+    if _add(front_ends, key, Quarantined("features", words, str(device), why)):
+        _warn(
+            f"a fused front end ({words}) on {device} {sentence}, torch {torch.__version__}. torch's composition is "
+            f"used from now on for these arguments. Please report this."
+        )
+
+
+def add_plan(key: tuple, why: str) -> bool:
+    """Never again this plan, and no warning. Whether that is news."""
+    which, device = key
+    return _add(plans, key, Quarantined(which[0], fft.describe(*which), str(device), why))
+
+
+def add_size(n_fft: int, device: torch.device, gradients_only: bool, why: str) -> bool:
+    """Never again front ends of this size, and no warning. Whether that is news."""
+    entry = Quarantined("features", f"front ends n_fft={n_fft}", str(device), why)
+    return any([_add(front_ends, (n_fft, device, wanted), entry) for wanted in {True, gradients_only}])
+
+
+def entries() -> tuple[Quarantined, ...]:
+    return (*plans.values(), *dict.fromkeys(front_ends.values()))
+
+
+def _warn(text: str) -> None:
+    """Attributed to the line of the program that called."""
+    warnings.warn(f"mps_spectro_patch: {text}", RuntimeWarning, stacklevel=call_sites.caller()[1])
+
+
+def _add(table: dict[Hashable, Quarantined], key: Hashable, entry: Quarantined) -> bool:
+    with _lock:
+        is_news = table.setdefault(key, entry) is entry
+        call_cache.clear()  # cached calls ask nobody any more
+    return is_news
+
+
+def _renew_lock() -> None:
+    global _lock
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):  # another thread may hold the lock at the moment of a fork
+    os.register_at_fork(after_in_child=_renew_lock)

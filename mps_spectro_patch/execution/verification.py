@@ -1,0 +1,100 @@
+"""Compares a fast result with the original's: of stft and istft with their gradients, and of front ends.
+
+Only judges; what follows is execution/runner.py's business. verified: what was found right and is trusted by
+verify="first". One kernel holds several ways through, so an odd hop is not vouched for by other calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from functools import partial
+from typing import Any
+
+import torch
+
+from ..options import logger
+from ..reasons import Call
+from . import comparison, launches
+
+Launch = Callable[[torch.Tensor, "torch.Tensor | None"], torch.Tensor]
+verified: set[Hashable] = set()
+RELATIVE = 1e-3  # of linear features, L2; of logarithms the mean difference, in units of their factor
+
+
+def is_due(verify: str, way: Hashable) -> bool:
+    """Whether a call that goes this way is to be compared."""
+    return verify == "always" or (verify == "first" and way not in verified)
+
+
+def judge(
+    op: str,
+    input: torch.Tensor,
+    window: torch.Tensor | None,
+    call: Call,
+    launch: Launch,
+    result: torch.Tensor,
+    theirs: torch.Tensor,
+) -> tuple[str, bool]:
+    """(what is wrong with launch(input, window), or nothing; whether there was anything to compare)."""
+    finite = comparison.is_finite(input)
+    used = launches.ones(call.arguments.win_length, input.device) if window is None else window
+    weight = comparison.envelope(used, call.arguments, input.shape[-1]) if op == "istft" else None
+    wrong = comparison.difference(result, theirs, weight, everywhere=finite)
+    if wrong and op == "istft" and _ends_leak(result, theirs, weight, finite, input, used, call):
+        wrong = ""
+    if wrong or not finite:
+        return wrong, bool(wrong)
+    if result.requires_grad:
+        if call.as_real:
+            launch = partial(launches.again, op, call._replace(as_real=False))
+        reference = partial(launches.composite, op, call)
+        wrong = comparison.gradient_difference(launch, reference, input, used, weight)
+    return wrong or "", True
+
+
+def judge_front_end(result: torch.Tensor, theirs: torch.Tensor, scale: Any) -> tuple[str, bool]:
+    """judge() of features on this Scale, without their gradients."""
+    result, theirs = result.detach(), theirs.detach()
+    if result.shape != theirs.shape:
+        return f"shape {tuple(result.shape)} instead of {tuple(theirs.shape)}", True
+    finite = result.isfinite() & theirs.isfinite()
+    if not bool(finite.any()):
+        return "", False
+    apart = torch.where(finite, result - theirs, 0).abs()
+    if scale.scale == "linear" and scale.deviation_eps is None:
+        size = float(torch.where(finite, theirs, 0).norm())
+        error = float(apart.norm()) / size if size else float(apart.max())
+    else:
+        unit = abs(scale.factor * scale.after_factor) if scale.deviation_eps is None else 1.0
+        error = float(apart.mean()) / unit
+    return ("" if error <= RELATIVE else f"error {error:.1e}"), True
+
+
+def _ends_leak(
+    result: torch.Tensor,
+    theirs: torch.Tensor,
+    weight: torch.Tensor,
+    finite: bool,
+    input: torch.Tensor,
+    window: torch.Tensor,
+    call: Call,
+) -> bool:
+    """Whether all that is wrong is what torch's irfft makes of imaginary parts that it documents as ignored: those of
+    bin 0 and of half an even n_fft. cuFFT lets them through at some sizes (pytorch issue 154496)."""
+    n_fft, onesided = call.arguments.n_fft, call.arguments.onesided
+    if not onesided or result.is_complex():
+        return False
+    with torch.no_grad():
+        right = launches.composite("istft", call, comparison.with_real_ends(input, n_fft), window)
+        if right.shape != theirs.shape:
+            return False
+        right = torch.empty_like(theirs).copy_(right)  # in the original's memory order
+    if comparison.difference(result, right, weight, everywhere=finite):
+        return False
+    logger.info(
+        "torch.istft on %s counts imaginary parts of the first and the last bin at n_fft=%s; the fast one ignores "
+        "them, as torch documents it",
+        input.device,
+        n_fft,
+    )
+    return True
