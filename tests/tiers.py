@@ -6,7 +6,7 @@ what a test marks itself: a long list of sizes beyond one of every kind, say. To
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -40,9 +40,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.get_closest_marker("thorough") is None and hasattr(item, "callspec"):
             tests.setdefault(item.nodeid.partition("[")[0], []).append(item)
     for cases in tests.values():
-        values = [set(case.callspec.indices.items()) for case in cases]
+        values = [set(_values(case)) for case in cases]
         for number in set(range(len(cases))) - covering(values):
             cases[number].add_marker(pytest.mark.thorough)
+
+
+def _values(case: pytest.Item) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """By parameter: which value it has. Parameters that one parametrize() names together are one."""
+    given = case.callspec.params
+    together = [mark.args[0] if mark.args else mark.kwargs["argnames"] for mark in case.iter_markers("parametrize")]
+    groups = [names.replace(",", " ").split() if isinstance(names, str) else list(names) for names in together]
+    groups += [[name] for name in given if not any(name in group for group in groups)]  # of fixtures
+    for group in groups:
+        yield ",".join(group), tuple(id(given[name]) for name in group)  # of one test, each is one object
 
 
 def covering(cases: Sequence[set[Hashable]]) -> set[int]:
