@@ -47,7 +47,8 @@ WHOLE = {
     "errors.py": "class Error(Exception):\n    _code = 1\n",
     "startup.py": "def begin():\n    from .patching import enable\n",
     "cli/__init__.py": ATTACHED.format('{"commands": ("main",)}'),
-    "cli/commands.py": "from .. import patching\nfrom ..errors import Error\nfrom .running import run\npatching.enable()\n",
+    "cli/commands.py": "from .. import patching\nfrom ..errors import Error\nfrom .running import run\n"
+    "patching.enable()\n",
     "cli/running.py": "def run(): ...\n",
     "patching/__init__.py": ATTACHED.format('{"": ("layers",), "install": ("enable",)}'),
     "patching/install.py": "from ..execution import runner\nfrom ..routing import decide\nfrom . import layers\n",
