@@ -14,23 +14,27 @@ import pytest
 FIRST, SECOND = "not thorough", "thorough"  # as pytest's -m; the first is its default in pyproject.toml
 
 
-def one_of_each(values: Iterable[Any], kind: Callable[[Any], Hashable]) -> list[Any]:
-    """Values for parametrize: the first one of every kind is for the first tier."""
+def one_of_each(values: Iterable[Any], traits: Callable[[Any], set[Hashable]]) -> list[Any]:
+    """Values for parametrize: those that have a trait which none before them has are for the first tier."""
     seen: set[Hashable] = set()
-    return [value if _is_new(kind(value), seen) else pytest.param(value, marks=pytest.mark.thorough) for value in values]
+    marked = []
+    for value in values:
+        marked.append(_param(value, is_first=bool(traits(value) - seen)))
+        seen |= traits(value)
+    return marked
 
 
 def some(values: Iterable[Any], first: Iterable[Any]) -> list[Any]:
     """Values for parametrize: those of `first` are for the first tier."""
     values, first = list(values), list(first)
-    assert all(value in values for value in first)
-    return [value if value in first else pytest.param(value, marks=pytest.mark.thorough) for value in values]
+    assert first and all(value in values for value in first)
+    return [_param(value, value in first) for value in values]
 
 
-def _is_new(kind: Hashable, seen: set[Hashable]) -> bool:
-    is_new = kind not in seen
-    seen.add(kind)
-    return is_new
+def _param(value: Any, is_first: bool) -> Any:
+    """A tuple is the values of several parameters."""
+    values = value if isinstance(value, tuple) else (value,)
+    return pytest.param(*values, marks=() if is_first else pytest.mark.thorough)
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest looks at marks

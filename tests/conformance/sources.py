@@ -123,6 +123,11 @@ def way(which: fft.Plan) -> tuple:
     return waits, which.overlap, which.mirrored, which.split, which.lanes > 32, min(which.frames, 5) > 4, which.half % 2
 
 
+def plan_traits(which: fft.Plan) -> set:
+    """What a plan has that another may lack: its way, its number of stages, its radices."""
+    return {way(which), len(which.radices), *((radix, "radix") for radix in which.radices)}
+
+
 def kinds(family: ModuleType) -> Iterator:
     fields = dataclasses.fields(family.Kind)
     values = []

@@ -13,6 +13,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 import mps_spectro_patch as msp
 from mps_spectro_patch.execution import quarantine
 from mps_spectro_patch.kernels import compile_shader
+from tests.tiers import some
 
 from .contract import RELEASES
 from .mps_double import Undocumented, standing_in
@@ -24,7 +25,7 @@ ORIGINAL_STFT, ORIGINAL_ISTFT = torch.functional.stft, torch._VF.istft
 FAST = {"devices": ("mps",), "on_error": "raise", "on_fallback": "raise"}
 
 
-@pytest.mark.parametrize("release", RELEASES)
+@pytest.mark.parametrize("release", some(RELEASES, (RELEASES[0], RELEASES[-1])))
 def test_calls_and_gradients_take_the_fast_path_with_documented_means_alone(monkeypatch, release):
     x, window = torch.randn(2, 1000, requires_grad=True), torch.hann_window(64)
     with standing_in(monkeypatch, release) as double, msp.accelerated(**FAST):

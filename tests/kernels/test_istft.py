@@ -6,6 +6,8 @@ import torch
 from mps_spectro_patch.kernels.launch import dispatch, smooth_size, transforms
 from mps_spectro_patch.kernels.plans import fft
 from mps_spectro_patch.kernels.plans.geometry import IstftGeometry, runs_per_row
+from tests.conformance.sources import plan_traits
+from tests.tiers import one_of_each
 
 from .reference import REL_L2, assert_accurate, istft64
 
@@ -31,7 +33,10 @@ def spectrum_of(rows, n_fft, frames, device):
     return torch.randn(rows, frames, n_fft // 2 + 1, dtype=torch.complex64, device=device).transpose(1, 2)
 
 
-@pytest.mark.parametrize("n_fft", fft.supported_sizes(8192) + [10_240, 12_288, 15_360, 16_384])
+@pytest.mark.parametrize(
+    "n_fft",
+    one_of_each(fft.supported_sizes(8192) + [10_240, 12_288, 15_360, 16_384], lambda n: plan_traits(fft.istft_plan(n))),
+)
 def test_every_supported_size_is_accurate(n_fft, torch_device):
     window = torch.rand(n_fft, device=torch_device) + 0.2
     check(spectrum_of(2, n_fft, 11, torch_device), window, n_fft, n_fft // 4 + 1)
@@ -52,7 +57,7 @@ REGISTERS = [  # every 9th of the sizes and hops that overlap in registers, and 
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("n_fft, hop_length", REGISTERS)
+@pytest.mark.parametrize("n_fft, hop_length", one_of_each(REGISTERS, lambda size: plan_traits(fft.inverse_plan(*size))))
 def test_frames_that_overlap_in_registers(n_fft, hop_length, torch_device):
     assert fft.registers_plan(n_fft, hop_length) is not None
     for rows, frames in ((1, 40), (3, 7)):

@@ -63,14 +63,23 @@ def test_gradients_are_those_of_float64(mode, which, torch_device):
     check(first_order, MODES[mode], WHICH[which], torch_device)
 
 
+@pytest.mark.parametrize("fast", [True, pytest.param(False, marks=pytest.mark.thorough)])
 @pytest.mark.parametrize("mode", MODES)
-def test_gradcheck(mode, torch_device):
+def test_gradcheck(mode, fast, torch_device):
     mode = MODES[mode]
     tensors = leaves(mode.inputs(torch_device), (True, True))
     # Linear in the input and in stft's window: wide steps cost no accuracy. Not so in istft's, whose square divides.
     eps = 1e-2 if mode.op == "stft" else 2e-3
     assert torch.autograd.gradcheck(
-        mode, tensors, eps=eps, atol=1e-2, rtol=1e-2, nondet_tol=1e-5, check_batched_grad=True, check_forward_ad=True
+        mode,
+        tensors,
+        eps=eps,
+        atol=1e-2,
+        rtol=1e-2,
+        nondet_tol=1e-5,
+        check_batched_grad=True,
+        check_forward_ad=True,
+        fast_mode=fast,
     )
 
 

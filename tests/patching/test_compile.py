@@ -38,6 +38,7 @@ def test_what_was_compiled_follows_enable_and_disable(run_compiled):
     )
 
 
+@pytest.mark.thorough
 def test_inductor_accelerates_and_its_cache_on_disk_is_not_poisoned(run_compiled):
     for enabled in (False, True):  # one order is both: either the two graphs have one key in the cache, or two
         run_compiled(

@@ -8,6 +8,8 @@ import random
 
 import pytest
 
+pytestmark = pytest.mark.thorough  # inductor takes minutes for them
+
 PROGRAMS = """
 import random
 from torch._inductor.utils import run_and_get_code

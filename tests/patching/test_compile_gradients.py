@@ -2,6 +2,7 @@
 
 import pytest
 
+BACKENDS = ["eager", "aot_eager", pytest.param("inductor", marks=pytest.mark.thorough)]
 SETTING = """
 import torch._dynamo.testing
 msp.enable(devices=devices, on_error="raise")
@@ -34,7 +35,7 @@ def agree(function, reference, *inputs):
 """
 
 
-@pytest.mark.parametrize("backend", ["eager", "aot_eager", "inductor"])
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_forward_and_backward_are_one_graph(backend, run_compiled):
     run_compiled(
         SETTING
@@ -49,7 +50,7 @@ for shape in ((2, 4000), (4000,)):
     )
 
 
-@pytest.mark.parametrize("backend", ["eager", "aot_eager", "inductor"])
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_lengths_that_change_do_not_compile_again(backend, run_compiled):
     run_compiled(
         SETTING
@@ -98,6 +99,7 @@ for name, (function, given) in cases.items():
     )
 
 
+@pytest.mark.thorough
 def test_programs_that_share_a_cache_on_disk_have_graphs_of_their_own(run_compiled):
     # Each order both ways: a graph of the patched program must not serve an unpatched one, nor the reverse.
     for enabled in (False, True, False, True):

@@ -159,6 +159,7 @@ def test_torchs_own_warnings_are_still_given(run_python):
     assert output.count("A window was not provided") == 1
 
 
+@pytest.mark.thorough
 def test_compiled_code_is_right_and_its_cache_on_disk_is_not_poisoned(run_compiled):
     for enabled in (True, False):  # the second finds what the first left
         run_compiled(

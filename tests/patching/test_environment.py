@@ -63,6 +63,7 @@ def test_fallbacks_are_logged_once_per_reason_on_request_only(run_python):
     assert output.count("torch.stft goes to the original: the input is not float32") == 1
 
 
+@pytest.mark.thorough
 def test_import_costs_at_most_20_ms_beyond_torch(run_python, tmp_path):
     code = f"""
     import sys, time
