@@ -27,6 +27,7 @@ from tests import forked
 # Looks at every launch that a test makes.
 from tests.conformance import recording
 from tests.conformance.recording import pytest_configure, pytest_sessionfinish, pytest_testnodedown  # noqa: F401
+from tests.tiers import pytest_collection_modifyitems  # noqa: F401
 
 try:
     from hypothesis import settings
