@@ -17,7 +17,9 @@ FIRST, SECOND = "not thorough", "thorough"  # as pytest's -m; the first is its d
 def one_of_each(values: Iterable[Any], kind: Callable[[Any], Hashable]) -> list[Any]:
     """Values for parametrize: the first one of every kind is for the first tier."""
     seen: set[Hashable] = set()
-    return [value if _is_new(kind(value), seen) else pytest.param(value, marks=pytest.mark.thorough) for value in values]
+    return [
+        value if _is_new(kind(value), seen) else pytest.param(value, marks=pytest.mark.thorough) for value in values
+    ]
 
 
 def some(values: Iterable[Any], first: Iterable[Any]) -> list[Any]:
