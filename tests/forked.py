@@ -24,10 +24,17 @@ class Forker:
 
     def run(self, code: str, environment: dict[str, str], timeout: float) -> tuple[int, str, str]:
         """Exit code, standard output and standard error of a process that runs `code`."""
+        environment = {**environment, "CUDA_VISIBLE_DEVICES": ""}  # a fork cannot use CUDA, and torch's compiler would
         if self._server is None:
             command = [sys.executable, __file__]
             self._server = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1, start_new_session=True
+                command,
+                env=environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                bufsize=1,
+                start_new_session=True,
             )
         with TemporaryDirectory() as folder:
             job = {"code": code, "environment": environment, "folder": folder, "directory": os.getcwd()}

@@ -165,4 +165,6 @@ def test_no_kernel_of_the_package_is_left_out(monkeypatch):
     for operation in {operation for operation, _, _ in CASES}:
         for n_fft in (16, 7):
             OPERATIONS[operation](Case(n_fft, True, pad_mode="constant"))
+    n_fft, hop_length = next(iter(hops_in_registers().values()))
+    OPERATIONS["istft"](Case(n_fft, False, hop_length=hop_length))
     assert launched == {source.kernel for source in sources.everything()}
