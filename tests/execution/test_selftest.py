@@ -218,6 +218,7 @@ def test_a_pipeline_with_other_properties_is_turned_off(mac, monkeypatch, proper
 
 @pytest.mark.parametrize("failing", ["compile", "take", "launch"])
 def test_an_error_of_the_compiler_is_a_failure_and_no_exception(monkeypatch, tmp_path, failing):
+    monkeypatch.setattr(selftest, "SECONDS", None)
     monkeypatch.setattr(selftest, "_path", lambda _: tmp_path / "selftest.json")
     with standing_in(monkeypatch, "2.9", failing=failing, failure=SyntaxError("program_source:1: error: nonsense")):
         (warning,) = enable_and_listen()
