@@ -106,7 +106,7 @@ def test_a_broken_installation_is_survived_in_silence(how, installed, package):
 
 
 def test_a_broken_package_costs_one_warning_and_not_the_import_of_torch(installed, package):
-    (package / "layers.py").write_text("raise RuntimeError('broken')")
+    (package / "patching" / "layers.py").write_text("raise RuntimeError('broken')")
     result = installed.run("-c", "import torch; print(torch.stft is torch.functional.stft)", MPS_SPECTRO_PATCH="1")
     assert result.stdout == "True\n" and result.stderr.count("mps_spectro_patch stays off: broken") == 1
 
