@@ -1,5 +1,6 @@
 """Looks at every launch while the tests run, whichever tests they are, and fails the one whose launch does not fit its
-kernel. Behind a run of the whole suite, or of its first tier, places in the code that launch and were never come to fail it as well.
+kernel. Behind a run of the whole suite, or of its first tier, places in the code that launch and were never come to
+fail it as well.
 
 The hooks are pytest's; tests/conftest.py brings them in. Needs libclang. A machine that is there for its GPU may be
 without: the header says so, and launches are not looked at. With the simulator that is an error.
