@@ -15,7 +15,7 @@ import torch
 
 import mps_spectro_patch as msp
 from tests.cli.installed import build_wheel, make_environment
-from tests.mel.conftest import launches  # noqa: F401
+from tests.front_ends.conftest import launches  # noqa: F401
 
 ROOT = Path(__file__).parent.parent
 DEVICE_NAME = os.environ.get("MPS_SPECTRO_TEST_DEVICE", "simulator")

@@ -35,6 +35,7 @@ def kept(tmp_path, ending: str):
     return file
 
 
+@pytest.mark.thorough
 def test_everything_by_one_command(bench, tmp_path):
     code, output, progress = bench("--peers", "--sweep", "--dispatch-profile")
     assert code == 0 and torch.stft is torch.functional.stft

@@ -286,6 +286,7 @@ def test_a_new_rule_replaces_that_of_this_device_and_keeps_others(cache, torch_d
     assert found == {"another": {"stft": 5}, tuning.device_name(device): {"istft": 7}}
 
 
+@pytest.mark.thorough
 def test_doctor_checks_the_kernels_whatever_the_rule(tuned, device_name, monkeypatch):
     from mps_spectro_patch.diagnostics import doctor, doctor_kernels
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -19,16 +16,10 @@ COMMANDS = re.findall(r"^```sh\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 
 
 @pytest.mark.parametrize("snippet", SNIPPETS, ids=range(len(SNIPPETS)))
-def test_a_python_snippet_runs_in_a_process_of_its_own(snippet, tmp_path):
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("MPS_SPECTRO_PATCH")}
-    result = subprocess.run(
-        [sys.executable, "-W", "error::RuntimeWarning", "-c", snippet],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        env=environment,
-    )
-    assert result.returncode == 0, result.stderr
+def test_a_python_snippet_runs_in_a_process_of_its_own(snippet, tmp_path, monkeypatch, run_python, forker):
+    monkeypatch.chdir(tmp_path)
+    strict = "import warnings\nwarnings.simplefilter('error', RuntimeWarning)\n"
+    run_python(snippet, prelude=strict, forker=forker)
 
 
 def test_there_are_two_commands_of_one_line_and_each_does_its_own_set_up():

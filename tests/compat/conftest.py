@@ -12,8 +12,8 @@ import torch
 
 import mps_spectro_patch as msp
 from mps_spectro_patch.compat.tools import complex_support, windows
-from tests.mel.conftest import _guard_starts_anew, launches  # noqa: F401
-from tests.mel.reference import mel64
+from tests.front_ends.conftest import _guard_starts_anew, launches  # noqa: F401
+from tests.front_ends.reference import mel64
 from tests.parity import mps_guard
 
 from .transfers import CountingFakeMode
@@ -31,7 +31,7 @@ def _imported(packages: Collection[str]) -> list[str]:
 def stand_in(monkeypatch):
     """stand_in(module) imports it, and torchaudio's stand-in where it asks for that."""
     kept = {name: sys.modules.pop(name) for name in _imported(STAND_INS)}
-    monkeypatch.syspath_prepend(str(HERE.parent / "mel" / "stand_in"))
+    monkeypatch.syspath_prepend(str(HERE.parent / "front_ends" / "stand_in"))
     monkeypatch.syspath_prepend(str(HERE / "stand_in"))
     yield importlib.import_module
     msp.disable()

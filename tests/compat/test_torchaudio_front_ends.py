@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import mps_spectro_patch as msp
-from tests.mel.reference import (
+from tests.front_ends.reference import (
     DB_MAX_ABS,
     LINEAR_REL_L2,
     LOG_MAX_ABS,

@@ -1,5 +1,6 @@
 """Looks at every launch while the tests run, whichever tests they are, and fails the one whose launch does not fit its
-kernel. Behind a run of the whole suite, places in the code that launch and were never come to fail it as well.
+kernel. Behind a run of the whole suite, or of its first tier, places in the code that launch and were never come to
+fail it as well.
 
 The hooks are pytest's; tests/conftest.py brings them in. Needs libclang. A machine that is there for its GPU may be
 without: the header says so, and launches are not looked at. With the simulator that is an error.
@@ -24,6 +25,7 @@ import torch
 from mps_spectro_patch.kernels.launch import dispatch
 from mps_spectro_patch.kernels.launch.params import Params
 from mps_spectro_patch.kernels.plans import fft
+from tests import tiers
 
 KERNELS = Path(dispatch.__file__).parent
 
@@ -220,7 +222,9 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         return
     if is_inert():
         return
-    is_whole = not config.option.keyword and not config.option.markexpr and config.args == config.getini("testpaths")
+    # The first tier alone comes to every place that launches; what the second adds are other sizes and values.
+    is_whole = config.option.markexpr in ("", tiers.FIRST) and config.args == config.getini("testpaths")
+    is_whole = is_whole and not config.option.keyword
     if is_whole and exitstatus == 0 and not config.option.collectonly and (missing := sites_not_in(sites)):
         session.exitstatus = 1
         print(f"\nLaunches that no test exercised: {', '.join(sorted(missing))}", file=sys.stderr)

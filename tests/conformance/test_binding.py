@@ -10,6 +10,7 @@ import torch
 from mps_spectro_patch.kernels.launch import dispatch, features, params, smooth_size, transforms
 from mps_spectro_patch.kernels.launch.params import Params
 from mps_spectro_patch.kernels.plans import fft
+from tests import tiers
 from tests.kernels import feature_hazards
 from tests.kernels.test_hazards import OPERATIONS, Case
 
@@ -228,12 +229,13 @@ class _Session:
                                           "getini": lambda self, name: ["tests"]})()  # fmt: skip
 
 
-def test_a_run_of_the_whole_suite_fails_where_a_launch_was_never_made(capsys):
+def test_a_run_of_the_whole_suite_or_of_its_first_tier_fails_where_a_launch_was_never_made(capsys):
     with recording.recorded() as sites:
-        session = _Session()
-        recording.pytest_sessionfinish(session, 0)
-        assert session.exitstatus == 1 and "smooth_size.py:" in capsys.readouterr().err
-        for part in (_Session(keyword="some"), _Session(markexpr="slow"), _Session(collectonly=True)):
+        for session in (_Session(), _Session(markexpr=tiers.FIRST)):
+            recording.pytest_sessionfinish(session, 0)
+            assert session.exitstatus == 1 and "smooth_size.py:" in capsys.readouterr().err
+        parts = {"keyword": "some"}, {"markexpr": tiers.SECOND}, {"markexpr": "slow"}, {"collectonly": True}
+        for part in (_Session(**options) for options in parts):
             recording.pytest_sessionfinish(part, 0)
             assert part.exitstatus == 0
         node = type("Node", (), {"workeroutput": {"launch_sites": recording.sites_not_in(set())}})

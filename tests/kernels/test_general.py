@@ -7,12 +7,22 @@ from mps_spectro_patch.kernels.compilers import simulator
 from mps_spectro_patch.kernels.launch import any_size, dispatch, transforms
 from mps_spectro_patch.kernels.plans import fft
 from mps_spectro_patch.kernels.plans.geometry import PAD_MODES, IstftGeometry, StftGeometry
+from tests.conformance.sources import plan_traits
+from tests.tiers import one_of_each
 
 from .reference import assert_accurate, assert_gradient_accurate
 
 # One point; tiny; odd smooth; prime; twice odd; even and rough (packed); of keyshift front ends; the largest.
 SIZES = (1, 2, 3, 5, 7, 8, 9, 11, 14, 15, 22, 45, 105, 217, 346, 813, 997, 1085, 1150, 1218, 2039, 2187, 4093, 4095)
 LARGE = (8168, 8186)  # even and rough: packed
+
+
+def traits(n_fft):
+    """Of the transform of a real frame: how it is made."""
+    how = fft.transform(n_fft, False)
+    return {(how.bluestein, how.packed), *plan_traits(how.plan)}
+
+
 COMPLEX_SIZES = (1, 2, 3, 8, 13, 16, 60, 64, 243, 1024, 1085, 4096)
 
 
@@ -114,7 +124,7 @@ def check_istft(
         assert_gradient_accurate(transforms.istft_adjoint(gradient, window, geometry), s.grad)
 
 
-@pytest.mark.parametrize("n_fft", (*SIZES, *LARGE))
+@pytest.mark.parametrize("n_fft", one_of_each((*SIZES, *LARGE), traits))
 def test_stft_of_any_size(n_fft, torch_device):
     assert not fft.supports_real(n_fft) and fft.supports(n_fft)
     rows = 64 if n_fft < 8 else 2  # enough numbers for a relative error
@@ -122,7 +132,7 @@ def test_stft_of_any_size(n_fft, torch_device):
     check_stft(n_fft, max(1, n_fft // 4), 2 * n_fft + 1, torch_device, rows, max(1, n_fft - 3), 0, onesided=False)
 
 
-@pytest.mark.parametrize("n_fft", (*SIZES[1:], *LARGE))
+@pytest.mark.parametrize("n_fft", one_of_each((*SIZES[1:], *LARGE), traits))
 def test_istft_of_any_size(n_fft, torch_device):
     rows = 64 if n_fft < 8 else 2
     check_istft(n_fft, n_fft // 3 + 1, 9, torch_device, rows, extra=2)

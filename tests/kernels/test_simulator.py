@@ -235,6 +235,7 @@ def test_a_cache_that_cannot_be_written_is_no_obstacle(tmp_path, monkeypatch):
     assert x.tolist() == [3]
 
 
+@pytest.mark.thorough
 def test_processes_may_compile_the_same_source_at_once(tmp_path):
     code = f"""
 import torch

@@ -2,7 +2,8 @@
 
 import pytest
 
-BACKENDS = ["eager", "aot_eager", pytest.param("inductor", marks=pytest.mark.thorough)]
+from tests.tiers import some
+
 SETTING = """
 import torch._dynamo.testing
 msp.enable(devices=devices, on_error="raise")
@@ -35,7 +36,7 @@ def agree(function, reference, *inputs):
 """
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", some(["eager", "aot_eager", "inductor"], ["aot_eager"]))
 def test_forward_and_backward_are_one_graph(backend, run_compiled):
     run_compiled(
         SETTING
@@ -50,7 +51,7 @@ for shape in ((2, 4000), (4000,)):
     )
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", some(["eager", "aot_eager", "inductor"], ["aot_eager"]))
 def test_lengths_that_change_do_not_compile_again(backend, run_compiled):
     run_compiled(
         SETTING
@@ -64,6 +65,7 @@ assert counter.frame_count == 1, counter.frame_count
     )
 
 
+@pytest.mark.thorough
 def test_what_torch_lets_one_leave_out_is_traced_too(run_compiled):
     run_compiled(
         SETTING

@@ -1,7 +1,7 @@
 """Runs the feature kernels once on small inputs, for tools that watch memory and races (not a test: checks no numbers).
 
-    compute-sanitizer --tool memcheck  python -m tests.mel.exercise --device cuda
-    compute-sanitizer --tool racecheck python -m tests.mel.exercise --device cuda --sizes 400 2048 1218
+    compute-sanitizer --tool memcheck  python -m tests.front_ends.exercise --device cuda
+    compute-sanitizer --tool racecheck python -m tests.front_ends.exercise --device cuda --sizes 400 2048 1218
 
 Each size runs forward and backward, banded and not, with both kinds of second launch, and threadgroups that are not
 full.

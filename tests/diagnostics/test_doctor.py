@@ -57,6 +57,7 @@ def test_json_is_all_of_it_and_nothing_else(run, only):
     assert "torch.stft: not patched" in data["status"]
 
 
+@pytest.mark.thorough
 def test_a_kernel_that_does_not_compile_is_named(run, only, monkeypatch):
     only("compiles")
     real = kernels.compile_shader
