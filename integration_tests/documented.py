@@ -11,7 +11,7 @@ from collections.abc import Callable
 import torch
 
 from mps_spectro_patch.execution import comparison
-from mps_spectro_patch.patching.layers import istft_arguments
+from mps_spectro_patch.patching.entry import istft_arguments
 
 
 def istft(original: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:

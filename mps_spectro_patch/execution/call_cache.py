@@ -133,12 +133,12 @@ def find_front_end(
 
 
 def launched(key: Hashable, known: Known, input: torch.Tensor, window: torch.Tensor) -> torch.Tensor | None:
-    """The result of a known call, launched again and counted; None where the whole way must be gone."""
+    """The result of a known call, launched again and counted; None where the full path must run."""
     try:
         result = known.launch(input, window)
     except STOPS:
         raise
-    except Exception:  # the whole way meets it again, and knows what to do
+    except Exception:  # the full path meets it again and handles it
         entries.pop(key, None)
         return None
     if result is not None:

@@ -18,7 +18,7 @@ import torch
 
 from ..options import OPS, logger
 
-everything = False  # every call is remembered, also those that are none of our business
+everything = False  # every call is remembered, also those on devices that are not accelerated
 FIRST, EVERY = 50, 64  # of each op the first calls, then one in so many
 SITES_MAX, EVENTS_MAX, CALLERS_MAX = 1000, 200_000, 10_000
 

@@ -1,4 +1,4 @@
-"""Runs one call in eager mode: by what is cached, or the whole way, which routes, launches, verifies and remembers.
+"""Runs one call in eager mode: a cached launch, or the full path, which routes, launches, verifies and caches.
 
 Survives whatever goes wrong on the way: the original's result is the answer then. Operators and front ends alike.
 """
@@ -149,7 +149,7 @@ def _answer(attempt: Attempt, arguments: tuple, caller: FrameType | None, cached
     entries = call_cache.entries
     key = known = None
     if cached:
-        if options.on_fallback == "quiet":  # who asked to be told is told by the whole way
+        if options.on_fallback == "quiet":  # else the full path raises
             known = call_cache.find_never(op, arguments)
         if known is None:
             if caller is not None:  # what no kernel does concerns no observer either
@@ -163,10 +163,10 @@ def _answer(attempt: Attempt, arguments: tuple, caller: FrameType | None, cached
         result = call_cache.launched(key, known, arguments[0], arguments[4])
         if result is not None:
             return result
-    return _whole_way(attempt, arguments, entries, key)
+    return _full_path(attempt, arguments, entries, key)
 
 
-def _whole_way(attempt: Attempt, arguments: tuple, entries: dict, key: Hashable | None) -> torch.Tensor:
+def _full_path(attempt: Attempt, arguments: tuple, entries: dict, key: Hashable | None) -> torch.Tensor:
     """key: under which to remember the answer in `entries`, if it can be."""
     op, options = attempt.name, attempt.options
     decision = routing.decide(op, options.flags, arguments, call_cache.least_work)

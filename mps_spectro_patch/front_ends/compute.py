@@ -42,7 +42,7 @@ def compute(
     """
     if use_kernels and not is_dynamo_compiling():
         return _eager(x, window, basis, call, True, name)
-    return _whole_way(x, window, basis, call, use_kernels, True, name)
+    return _full_path(x, window, basis, call, use_kernels, True, name)
 
 
 def try_fused(
@@ -51,7 +51,7 @@ def try_fused(
     """compute() of float32 tensors by the kernels, or None where they do not do this call."""
     if not is_dynamo_compiling():
         return _eager(x, window, basis, call, False, name)
-    return _whole_way(x, window, basis, call, True, False, name)
+    return _full_path(x, window, basis, call, True, False, name)
 
 
 def _eager(x, window, basis, call: FrontEnd, must: bool, name: str) -> torch.Tensor | None:
@@ -66,7 +66,7 @@ def _eager(x, window, basis, call: FrontEnd, must: bool, name: str) -> torch.Ten
 
 
 def _answer(x, window, basis, call: FrontEnd, must: bool, name: str, options: Options | None) -> torch.Tensor | None:
-    """By what is cached, or the whole way."""
+    """A cached launch, or the full path."""
     entries, key = call_cache.entries, None
     try:
         key, known = call_cache.find_front_end(name, options, x, window, basis, call)
@@ -78,10 +78,10 @@ def _answer(x, window, basis, call: FrontEnd, must: bool, name: str, options: Op
         result = None
     if result is not None:
         return result
-    return _whole_way(x, window, basis, call, True, must, name, None if key is None else (entries, key))
+    return _full_path(x, window, basis, call, True, must, name, None if key is None else (entries, key))
 
 
-def _whole_way(
+def _full_path(
     x, window, basis, call: FrontEnd, use_kernels: bool, must: bool, name: str, place: tuple | None = None
 ) -> torch.Tensor | None:
     """place: in the cache, where such a call is to be remembered."""

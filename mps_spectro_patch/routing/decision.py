@@ -130,7 +130,7 @@ def decide_compiled(op: str, devices: tuple[str, ...], arguments: tuple) -> Call
 
 
 def untouched(input, flags: tuple[str, ...]) -> Reason | None:
-    """The reason why this input is none of our business, in the fewest steps: this is what every other call pays."""
+    """The reason why this input is not accelerated at all, or None. In few steps: every other call pays for them."""
     if type(input) not in TENSORS:
         return Reason.TYPE
     for flag in flags:

@@ -25,7 +25,7 @@ def window(torch_device):
 def used(monkeypatch):
     """For each call whether it was cached, or else went the whole way."""
     seen = []
-    launched, whole_way = call_cache.launched, runner._whole_way
+    launched, whole_way = call_cache.launched, runner._full_path
 
     def watching(*arguments):
         result = launched(*arguments)
@@ -34,7 +34,7 @@ def used(monkeypatch):
         return result
 
     monkeypatch.setattr(call_cache, "launched", watching)
-    monkeypatch.setattr(runner, "_whole_way", lambda *arguments: seen.append(False) or whole_way(*arguments))
+    monkeypatch.setattr(runner, "_full_path", lambda *arguments: seen.append(False) or whole_way(*arguments))
     return seen
 
 
