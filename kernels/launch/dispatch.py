@@ -67,6 +67,11 @@ def recipe(compiled: Callable[..., None], args: list[Any], groups: int, threads:
     return launch
 
 
+def gapless(signal: torch.Tensor) -> torch.Tensor:
+    """[rows, samples] whose samples follow each other in memory: the same, or a copy."""
+    return signal if signal.stride(1) == 1 else signal.contiguous()
+
+
 def starts_at_pair(signal: torch.Tensor) -> bool:
     """Whether the first sample sits at a multiple of 8 bytes (MPS gives no addresses, but buffers start aligned)."""
     if signal.is_mps:
