@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from mps_spectro_patch.kernels.compilers import simulator
-from mps_spectro_patch.kernels.launch import any_size, dispatch, smooth_size, transforms
+from mps_spectro_patch.kernels.launch import any_size, dispatch, smooth_size
 from mps_spectro_patch.kernels.plans import fft
 from tests.kernels.test_hazards import OPERATIONS, Case
 
+from ..outputs import poisoned_outputs
 from . import recording
 from .checker import check
 
@@ -169,7 +170,7 @@ def catches(mutation: Mutation) -> set[str]:
             with simulator.test_mode(seed=seed, poison=False):
                 if not torch.equal(run(case), plain):
                     caught.add("order")
-        with simulator.test_mode(), transforms.poisoned_outputs():
+        with simulator.test_mode(), poisoned_outputs():
             if torch.view_as_real(run(case) + 0j).isnan().any():
                 caught.add("poison")
     except AssertionError as error:
