@@ -137,7 +137,7 @@ def _forward(signal: torch.Tensor, window: torch.Tensor, table: torch.Tensor, ge
     """From samples to spectra. table: the inverse envelope of an adjoint."""
     signal, window, device = gapless(signal), window.contiguous(), signal.device
     recipe = _forward_recipe(geometry, signal.stride(0), signal.dtype, window.is_complex(), device)
-    spectrum = empty_spectrum(geometry, device)
+    spectrum = empty_spectrum(geometry.rows, geometry.bins, geometry.frames, device)
     recipe(signal, window, table.contiguous(), spectrum)
     return spectrum
 

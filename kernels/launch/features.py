@@ -132,7 +132,7 @@ def features_gradient(
         recipe(window, output, signal, gradient)
         return output
     recipe, _ = _recipe(geometry, wanted, bands, signal.stride(0), signal.dtype, pairs, False, device, strides)
-    spectrum = empty_spectrum(geometry, device)
+    spectrum = empty_spectrum(geometry.rows, geometry.bins, geometry.frames, device)
     recipe(signal, window, gradient, spectrum)
     return library.stft_adjoint(spectrum, window, geometry)
 

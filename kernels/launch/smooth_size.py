@@ -21,7 +21,7 @@ from ..tables.envelope import inverse_envelope
 from ..tables.twiddles import pair_twiddles, stage_twiddles
 from . import dispatch
 from .call_fields import forward_fields, inverse_fields
-from .dispatch import RESIDENT_THREADS, Ready, Recipe, gapless, starts_at_pair
+from .dispatch import RESIDENT_THREADS, Ready, Recipe, empty_spectrum, gapless, starts_at_pair
 from .params import IstftParams, StftParams, WindowGradientParams
 
 KERNELS = ("msp_stft", "msp_istft", "msp_istft_registers", "msp_window_gradient")
@@ -85,12 +85,10 @@ def _forward(signal: torch.Tensor, window: torch.Tensor, geometry: Geometry) -> 
     device = signal.device
     pairs = starts_at_pair(signal), is_paired(window, geometry)
     recipe = _forward_recipe(geometry, signal.stride(0), signal.dtype, *pairs, device)
-    rows, bins, frames = size = geometry.rows, geometry.bins, geometry.frames
-    strides = frames * bins, 1, bins
+    size = geometry.rows, geometry.bins, geometry.frames
 
     def run(signal: torch.Tensor, window: torch.Tensor, *envelope: torch.Tensor) -> torch.Tensor:
-        # Not a transposed view: torch's result is none, and autograd tells them apart.
-        spectrum = torch.empty_strided(size, strides, dtype=torch.complex64, device=device)
+        spectrum = empty_spectrum(*size, device)
         recipe(signal, window, *envelope, spectrum)
         return spectrum
 

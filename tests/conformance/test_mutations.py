@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from mps_spectro_patch.kernels.compilers import simulator
-from mps_spectro_patch.kernels.launch import any_size, dispatch, smooth_size, transforms
+from mps_spectro_patch.kernels.launch import any_size, dispatch, smooth_size
 from mps_spectro_patch.kernels.plans import fft
 from tests.kernels.test_hazards import OPERATIONS, Case
 
+from ..outputs import poisoned_outputs
 from . import recording
 from .checker import check
 
@@ -100,7 +101,7 @@ MUTATIONS = {
         "  for (int q = 1; q < WRITER::COUNT; ++q) {",
         "poison", n_fft=400, count=0),
     "a cast forgotten in Python": Mutation("dispatch.py", "arg_casts=casts", "arg_casts={}", "binding"),
-    "arguments swapped in Python": Mutation("smooth_size.py", "params, scale,\n    ]", "scale, params,\n    ]",
+    "arguments swapped in Python": Mutation("smooth_size.py", "None, params, scale]", "None, scale, params]",
         "binding"),
     "half a threadgroup in Python": Mutation(
         "dispatch.py", "threads=groups * threads,", "threads=groups * threads - 1,", "binding"),
@@ -142,7 +143,7 @@ def mutate(mutation: Mutation, monkeypatch) -> None:
 
         monkeypatch.setattr(dispatch, "_read", read)
     else:
-        module, function = (dispatch, "recipe") if mutation.file == "dispatch.py" else (smooth_size, "_forward_recipe")
+        module, function = (dispatch, "recipe") if mutation.file == "dispatch.py" else (smooth_size, "_recipe")
         wrapped = getattr(module, function)
         text = inspect.getsource(wrapped.__wrapped__ if hasattr(wrapped, "__wrapped__") else wrapped)
         assert mutation.old in text, "the mutation no longer fits the text"
@@ -169,7 +170,7 @@ def catches(mutation: Mutation) -> set[str]:
             with simulator.test_mode(seed=seed, poison=False):
                 if not torch.equal(run(case), plain):
                     caught.add("order")
-        with simulator.test_mode(), transforms.poisoned_outputs():
+        with simulator.test_mode(), poisoned_outputs():
             if torch.view_as_real(run(case) + 0j).isnan().any():
                 caught.add("poison")
     except AssertionError as error:
