@@ -70,8 +70,7 @@ def gapless(signal: torch.Tensor) -> torch.Tensor:
 
 
 def empty_spectrum(rows: int, bins: int, frames: int, device: torch.device) -> torch.Tensor:
-    """[rows, bins, frames], frame by frame in memory. Not a transposed view: torch's result is none, and autograd tells
-    them apart."""
+    """[rows, bins, frames] complex64, frame by frame in memory."""
     strides = frames * bins, 1, bins
     return torch.empty_strided((rows, bins, frames), strides, dtype=torch.complex64, device=device)
 

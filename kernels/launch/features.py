@@ -59,7 +59,7 @@ def supports_features(n_fft: int, bands: Bands | None, gradient: bool = False) -
         return False
     if gradient and bands is not None and not bands.narrow_over:
         return False
-    return _program(n_fft, 0 if bands is None else bands.count, gradient) is not None
+    return _program(n_fft, _count(bands), gradient) is not None
 
 
 def features(
@@ -94,7 +94,8 @@ def ready_features(
     items = geometry.rows // rows_per_item
     finish = None
     if below is not None and frames:
-        finish = feature_passes.ready_limit(shape, slots, items, below, factor, offset, device)
+        count = rows_per_item * frames * wanted.width
+        finish = feature_passes.limit(items, count, slots // items, below, factor, offset, device)
 
     def run(signal: torch.Tensor, window: torch.Tensor) -> torch.Tensor:
         output = torch.empty_strided(shape, strides, dtype=torch.float32, device=device)
@@ -122,16 +123,15 @@ def features_gradient(
     signal, window = gapless(signal), window.contiguous()
     device, strides = signal.device, gradient.stride()
     pairs = starts_at_pair(signal), is_paired(window, geometry)
-    if _fits_adjoint(geometry.n_fft, None if bands is None else bands.count):
-        recipe, leaves_gaps = _adjoint_recipe(
-            geometry, wanted, bands, signal.stride(0), signal.dtype, pairs, strides, device
-        )
+    layout = signal.stride(0), signal.dtype, pairs
+    if _fits_adjoint(geometry.n_fft, _count(bands)):
+        recipe, leaves_gaps = _adjoint_recipe(geometry, wanted, bands, *layout, strides, device)
         output = torch.empty((geometry.rows, geometry.samples), dtype=torch.float32, device=device)
         if leaves_gaps:
             output.zero_()
         recipe(window, output, signal, gradient)
         return output
-    recipe, _ = _recipe(geometry, wanted, bands, signal.stride(0), signal.dtype, pairs, False, device, strides)
+    recipe, _ = _recipe(geometry, wanted, bands, *layout, False, device, strides)
     spectrum = empty_spectrum(geometry.rows, geometry.bins, geometry.frames, device)
     recipe(signal, window, gradient, spectrum)
     return library.stft_adjoint(spectrum, window, geometry)
@@ -156,12 +156,16 @@ def launched(
     used: int | None = None,
 ) -> tuple[str, str, Plan]:  # fmt: skip
     """(name, defines, plan) of the kernel for a size that supports_features() allows."""
-    if gradient and _fits_adjoint(n_fft, bands or None):
+    if gradient and _fits_adjoint(n_fft, bands):
         plan = istft_plan(n_fft)
         return "msp_features_gradient", _adjoint_defines(plan, bool(bands), power, dtype), plan
     program = _program(n_fft, bands, gradient, used)
     assert program is not None
     return program.name, program.defines(bool(bands), gradient, power, dtype), program.plan
+
+
+def _count(bands: Bands | None) -> int:
+    return 0 if bands is None else bands.count
 
 
 @dataclass(frozen=True)
@@ -220,7 +224,7 @@ def _recipe(
     used = None  # a gradient is of all bins
     if gradient is None:
         used = wanted.width if bands is None else bands.used
-    program = _program(geometry.n_fft, 0 if bands is None else bands.count, gradient is not None, used)
+    program = _program(geometry.n_fft, _count(bands), gradient is not None, used)
     assert program is not None
     plan, how = program.plan, program.how
     frames = geometry.frames - (wanted.dropped if gradient is None else 0)
@@ -271,13 +275,13 @@ def _fields(
 
 
 @lru_cache(maxsize=1024)
-def _fits_adjoint(n_fft: int, bands: int | None) -> bool:
-    """Whether the adjoint is one launch; bands: None for a spectrogram."""
+def _fits_adjoint(n_fft: int, bands: int) -> bool:
+    """Whether the adjoint is one launch. bands: 0 for a spectrogram."""
     if not supports_real(n_fft):
         return False
     plan = istft_plan(n_fft)
     room = plan.exchange_size * (1 if plan.split else 2)
-    return bands is None or (n_fft // 2 + 2) // 2 * 2 + bands <= room
+    return not bands or (n_fft // 2 + 2) // 2 * 2 + bands <= room
 
 
 def _adjoint_defines(plan: Plan, banded: bool, power: float, dtype: torch.dtype) -> str:

@@ -17,11 +17,11 @@ from torch.nn.functional import pad
 from ..plans.fft import inverse_plan, istft_plan, stft_plan
 from ..plans.geometry import PAD_MODES, Geometry, IstftGeometry, StftGeometry, padded_ends, runs_per_row
 from ..plans.plan import Plan, defines
-from ..tables.envelope import inverse_envelope
+from ..tables.envelope import inverse_envelope, squared
 from ..tables.twiddles import pair_twiddles, stage_twiddles
 from . import dispatch
 from .call_fields import forward_fields, inverse_fields
-from .dispatch import RESIDENT_THREADS, Ready, Recipe, empty_spectrum, gapless, starts_at_pair
+from .dispatch import RESIDENT_THREADS, Ready, Recipe, gapless, starts_at_pair
 from .params import IstftParams, StftParams, WindowGradientParams
 
 KERNELS = ("msp_stft", "msp_istft", "msp_istft_registers", "msp_window_gradient")
@@ -85,10 +85,12 @@ def _forward(signal: torch.Tensor, window: torch.Tensor, geometry: Geometry) -> 
     device = signal.device
     pairs = starts_at_pair(signal), is_paired(window, geometry)
     recipe = _forward_recipe(geometry, signal.stride(0), signal.dtype, *pairs, device)
-    size = geometry.rows, geometry.bins, geometry.frames
+    rows, bins, frames = size = geometry.rows, geometry.bins, geometry.frames
+    strides = frames * bins, 1, bins
 
     def run(signal: torch.Tensor, window: torch.Tensor, *envelope: torch.Tensor) -> torch.Tensor:
-        spectrum = empty_spectrum(*size, device)
+        # Not a transposed view: torch's result is none, and autograd tells them apart.
+        spectrum = torch.empty_strided(size, strides, dtype=torch.complex64, device=device)
         recipe(signal, window, *envelope, spectrum)
         return spectrum
 
@@ -116,7 +118,7 @@ def _with_envelope(geometry: IstftGeometry, run_with: Callable[..., torch.Tensor
     question = geometry.of_envelope
 
     def run(given: torch.Tensor, window: torch.Tensor) -> torch.Tensor | None:
-        envelope = inverse_envelope(window, *question)  # which knows this very window again
+        envelope = squared(window).decide(*question, window.device)  # inverse_envelope(), in fewer calls
         return None if envelope is None else run_with(given, window.contiguous(), envelope.table)
 
     return run

@@ -118,14 +118,12 @@ def inverse_envelope(
     window: [win_length] float32 or complex64 on any device; frames: frames per row. None means that the envelope comes
     too close to zero (torch raises its NOLA error) or is not finite.
     """
-    # Windows that learn change all the time, and numerical derivatives change them through .data: no version tells.
-    squared = _squared(window, may_be_known=not window.requires_grad)
-    return squared.decide(n_fft, hop_length, frames, first, length, window.device)
+    return squared(window).decide(n_fft, hop_length, frames, first, length, window.device)
 
 
 def read_backs() -> int:
     """How often a window was copied to the host so far: at most once per window and version."""
-    return _squared.read_backs
+    return squared.read_backs
 
 
-_squared = HostCopies(_Squared)
+squared = HostCopies(_Squared, rereads_learned=True)

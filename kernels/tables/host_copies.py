@@ -19,17 +19,21 @@ _LIMIT = 64
 
 
 class HostCopies(Generic[T]):
-    """What `make` makes of tensors on the host. It gets memory that may be the tensor's own."""
+    """What `make` makes of tensors on the host. It gets memory that may be the tensor's own.
 
-    def __init__(self, make: Callable[[torch.Tensor], T]) -> None:
-        self._make = make
+    rereads_learned: those that require a gradient are read every time, as numerical derivatives change them by .data.
+    """
+
+    def __init__(self, make: Callable[[torch.Tensor], T], rereads_learned: bool = False) -> None:
+        self._make, self._rereads_learned = make, rereads_learned
         self._known: dict[int, tuple[weakref.ref, int, int, T]] = {}
         self._by_content: OrderedDict[tuple, T] = OrderedDict()
         self.read_backs = 0
 
-    def __call__(self, tensor: torch.Tensor, may_be_known: bool = True) -> T:
+    def __call__(self, tensor: torch.Tensor) -> T:
         # Inference tensors keep no version: an in-place change would go unnoticed, so those are read every time.
-        version = -1 if tensor.is_inference() or not may_be_known else tensor._version
+        is_known = not (tensor.is_inference() or self._rereads_learned and tensor.requires_grad)
+        version = tensor._version if is_known else -1
         key = id(tensor)
         entry = self._known.get(key)
         address = tensor.data_ptr()  # `tensor.data = other` changes neither identity nor version

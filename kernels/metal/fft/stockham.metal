@@ -273,7 +273,7 @@ inline void msp_stage(thread float2* v, const device float2* table, int lane) {
     if (MspButterflies<R>::RESTING && !MspStageInput<R, MIRRORED>::active(b * R, lane)) continue;
     const int column = int(uint(msp_butterfly<R, MIRRORED>(b, lane)) % P);
     if (P > 1 && !TRANSPOSED) msp_twiddle<R, P>(v + b * R, table + MspStage<S>::TABLE, column);
-    MspRadix<R>::apply(v + b * R);
+    msp_radix<R>(v + b * R);
     if (P > 1 && TRANSPOSED) msp_twiddle<R, P>(v + b * R, table + MspStage<S>::TABLE, column);
   }
 }
