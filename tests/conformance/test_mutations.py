@@ -44,8 +44,8 @@ MUTATIONS = {
         "exchange[2 * MSP_FRAMES * MSP_EXCHANGE_SIZE]",
         "checker: threadgroup-memory", n_fft=8192),
     "a barrier in a divergent branch": Mutation(
-        "overlap/walk.metal", "    threadgroup_barrier(mem_flags::mem_threadgroup);\n    MspStep step;",
-        "    if (live) threadgroup_barrier(mem_flags::mem_threadgroup);\n    MspStep step;", "checker: barrier",
+        "overlap/walk.metal", "    threadgroup_barrier(mem_flags::mem_threadgroup);\n    const MspStep step =",
+        "    if (live) threadgroup_barrier(mem_flags::mem_threadgroup);\n    const MspStep step =", "checker: barrier",
         "istft"),
     "an early return": Mutation(
         "kernels/any_stft.metal", "  const uint row_index = frame / frames;", "  if (!live) return;\n"
@@ -77,8 +77,8 @@ MUTATIONS = {
         "#define MSP_SYNC()", "order",
         "istft_adjoint", 1024),
     "a barrier of the overlap removed": Mutation(
-        "overlap/walk.metal", "    threadgroup_barrier(mem_flags::mem_threadgroup);\n    MspStep step;",
-        "    MspStep step;", "order", "istft", 64),
+        "overlap/walk.metal", "    threadgroup_barrier(mem_flags::mem_threadgroup);\n    const MspStep step =",
+        "    const MspStep step =", "order", "istft", 64),
     "a barrier before the hops that wait removed": Mutation(
         "kernels/istft_registers.metal", "  threadgroup_barrier(mem_flags::mem_threadgroup);\n  if (!is_edge && slot <",
         "  if (!is_edge && slot <", "order", "istft in registers", 16),

@@ -129,9 +129,7 @@ struct MspPairBins {
 };
 
 inline MspPairBins msp_pair_bins(int lane) {
-  MspPairBins bins;
-  bins.first = lane;
-  bins.second = lane;
+  MspPairBins bins = {lane, lane};
 #if MSP_MIRRORED
   // Lane 0 owns the butterfly in the middle as well.
   if (lane == 0) bins.second = MSP_PAIR_STRIDE / 2 - MSP_LAST_RADIX / 2 * MSP_PAIR_STRIDE;
@@ -140,8 +138,7 @@ inline MspPairBins msp_pair_bins(int lane) {
 }
 
 inline int msp_pair_bin(int t, int lane) {
-  const MspPairBins bins = msp_pair_bins(lane);
-  return bins.at(t);
+  return msp_pair_bins(lane).at(t);
 }
 
 inline bool msp_pair_active(int t, int lane) {
