@@ -117,7 +117,7 @@ def istft_window_gradient(
     def framed(samples: torch.Tensor) -> torch.Tensor:
         return pad(samples, geometry.margins).unfold(1, n_fft, hop_length)
 
-    # Conjugates are written out: in compiled code torch does not heed the bit that stands for one.
+    # Conjugates are written out: compiled code of torch ignores the bit that stands for one.
     part = geometry.window_part
     products = (framewise.view(-1, frames, n_fft).conj_physical() * framed(quotient)).sum((0, 1))[part]
     whole = framed((output.conj_physical() * quotient).sum(0, keepdim=True)).sum((0, 1))[part]

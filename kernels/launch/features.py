@@ -177,12 +177,12 @@ class _Program:
 
     def defines(self, banded: bool, gradient: bool, power: float, dtype: torch.dtype) -> str:
         how = self.how
-        ways = {name: how is not None and getattr(how, name.lower()) for name in ("BLUESTEIN", "PACKED", "FOLDED")}
         what = self.plan if how is None else replace(how, plan=self.plan)
         return what.defines() + defines(
-            **ways, MAGNITUDES=not gradient, REAL=True, COMPLEX_WINDOW=False, COMPLEX_SAMPLES=False,
-            SAMPLE=dispatch.SAMPLE_TYPES[dtype], WIDE_SAMPLES=dtype is torch.float32, BANDED=banded, GRADIENT=gradient,
-            POWER=_power_define(power), SLOT_PAIRS=self.slot_pairs,
+            BLUESTEIN=how is not None and how.bluestein, PACKED=how is not None and how.packed,
+            FOLDED=how is not None and how.folded, MAGNITUDES=not gradient, REAL=True, COMPLEX_WINDOW=False,
+            COMPLEX_SAMPLES=False, SAMPLE=dispatch.SAMPLE_TYPES[dtype], WIDE_SAMPLES=dtype is torch.float32,
+            BANDED=banded, GRADIENT=gradient, POWER=_power_define(power), SLOT_PAIRS=self.slot_pairs,
         )  # fmt: skip
 
 

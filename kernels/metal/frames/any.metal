@@ -7,7 +7,7 @@
 #include "overlap/envelope.metal"
 
 // On NVIDIA: how many threads live on a multiprocessor. More, and therefore with fewer registers, are faster by up to a
-// fourth for convolutions between two powers of two, and slower for powers of two, and on the way back.
+// fourth for convolutions between two powers of two, and slower for powers of two, and in inverse transforms.
 #if MSP_BLUESTEIN && (MSP_HALF & (MSP_HALF - 1)) != 0 && MSP_LANES <= 256
 #define MSL_RESIDENT_THREADS 768
 #endif
