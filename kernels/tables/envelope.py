@@ -47,7 +47,7 @@ class _Squared:
     def __init__(self, window: torch.Tensor) -> None:
         self.squares = window.to(torch.complex128 if window.is_complex() else torch.float64).square()
 
-    @lru_cache(maxsize=1024)  # noqa: B019 (it lives in the module's cache)
+    @lru_cache(maxsize=128)  # noqa: B019 (it lives in the module's cache)
     def decide(
         self, n_fft: int, hop_length: int, frames: int, first: int, length: int, device: torch.device
     ) -> Envelope | None:

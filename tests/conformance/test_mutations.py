@@ -51,8 +51,8 @@ MUTATIONS = {
         "kernels/any_stft.metal", "  const uint row_index = frame / frames;", "  if (!live) return;\n"
         "  const uint row_index = frame / frames;", "checker: barrier", n_fft=7),
     "a double constant": Mutation(
-        "butterflies.metal", "const float h = 0.707106781186547524f;\n    float2 even",
-        "const double h = 0.707106781186547524;\n    float2 even", "checker: double"),
+        "butterflies.metal", "const float h = 0.707106781186547524f;\n  float2 even",
+        "const double h = 0.707106781186547524;\n  float2 even", "checker: double"),
     "a function that Metal has not": Mutation(
         "kernels/any_istft.metal", "max(run_begin * params.hop_length,",
         "std::max(run_begin * params.hop_length,", "checker: standard-library", "istft", 7),

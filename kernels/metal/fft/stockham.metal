@@ -138,7 +138,8 @@ inline MspPairBins msp_pair_bins(int lane) {
 }
 
 inline int msp_pair_bin(int t, int lane) {
-  return msp_pair_bins(lane).at(t);
+  const MspPairBins bins = msp_pair_bins(lane);
+  return bins.at(t);
 }
 
 inline bool msp_pair_active(int t, int lane) {

@@ -47,13 +47,15 @@ struct MspRealFrame {
   int samples;
   MspExtension extension;
 
-  float sample(int d) const {
-    return PLAIN ? float(row[start + d]) : msp_extended_sample(row, start + d, samples, extension);
+  // i more than d: so NVIDIA's compiler makes two neighbours of one address.
+  float sample(int d, int i) const {
+    const int t = start + d;
+    return PLAIN ? float(row[t + i]) : msp_extended_sample(row, t + i, samples, extension);
   }
 
-  float weight(int d) const {
+  float weight(int d, int i) const {
     const int a = d - left;
-    return PLAIN || (a >= 0 && a < win_length) ? window[a] : 0.0f;
+    return PLAIN || (a >= -i && a < win_length - i) ? window[a + i] : 0.0f;
   }
 
   void load(thread float2* v, int points, int lane) const {
@@ -64,13 +66,13 @@ struct MspRealFrame {
       if (!msp_is_among<MspFirst, MSP_POINTS_MAX>(q, lane, points)) continue;
       if (MSP_FOLDED) {
         const int later = points - 1 + m, earlier = points - 1 - m;
-        const float x = sample(later), y = sample(earlier);
-        const float p = x * weight(later), r = y * weight(earlier);
+        const float x = sample(later, 0), y = sample(earlier, 0);
+        const float p = x * weight(later, 0), r = y * weight(earlier, 0);
         v[q] = m == 0 ? float2(p, 0.0f) : float2(p + r, p - r);
       } else {
         const int d = MSP_PACKED ? 2 * m : m;
-        v[q].x = sample(d) * weight(d);
-        if (MSP_PACKED) v[q].y = sample(d + 1) * weight(d + 1);
+        v[q].x = sample(d, 0) * weight(d, 0);
+        if (MSP_PACKED) v[q].y = sample(d, 1) * weight(d, 1);
       }
     }
   }
