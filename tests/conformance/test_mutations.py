@@ -66,7 +66,7 @@ MUTATIONS = {
         "kernels/stft.metal", "[[max_total_threads_per_threadgroup(MSP_LANES * MSP_FRAMES)]]",
         "[[max_total_threads_per_threadgroup(MSP_LANES * MSP_FRAMES * 2)]]", "launch size"),
     "two buffers at one index": Mutation(
-        "kernels/stft.metal", "MspStftParams& params [[buffer(6)]]", "MspStftParams& params [[buffer(5)]]",
+        "kernels/stft.metal", "MspStftParams* given [[buffer(6)]]", "MspStftParams* given [[buffer(5)]]",
         "checker: buffer-index"),
     "a barrier removed": Mutation(
         "fft/stockham.metal", "#define MSP_SYNC() threadgroup_barrier(mem_flags::mem_threadgroup)",

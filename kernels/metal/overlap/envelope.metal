@@ -16,7 +16,7 @@ struct MspEnvelope {
 
 // From a kernel's parameters.
 template <class PARAMS>
-inline MspEnvelope msp_envelope(constant PARAMS& params) {
+inline MspEnvelope msp_envelope(const thread PARAMS& params) {
   const MspEnvelope envelope = {params.envelope_head, params.envelope_tail, params.envelope_end, params.hop_length};
   return envelope;
 }
