@@ -239,7 +239,7 @@ def preprocess(source: str) -> str:
 @lru_cache(maxsize=1)
 def _simulator() -> _Simulator:
     source = _CXX / "simulator.cpp"
-    parts = (source, _CXX / "faults.h", _CXX / "thread.h")
+    parts = (source, _CXX / "faults.h", _CXX / "runtime.h")
     key = _digest(*(part.read_text() for part in parts), *_compiler())
     found = cache_folder.find_library(f"simulator-{key}")
     if found is None:

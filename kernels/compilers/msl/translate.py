@@ -12,16 +12,29 @@ from .tokens import OPENING, Token, error, literal, match_brackets, take_attribu
 
 Target = Literal["host", "cuda"]
 
-# What a kernel parameter without a buffer may be; kernels/compilers/msl/entry_points.py maps each name to an
-# expression.
-BUILTINS = frozenset(
-    "thread_position_in_grid threadgroup_position_in_grid thread_position_in_threadgroup threads_per_threadgroup "
-    "dispatch_threads_per_threadgroup threads_per_grid threadgroups_per_grid grid_size grid_origin "
-    "thread_index_in_threadgroup thread_index_in_simdgroup simdgroup_index_in_threadgroup "
-    "simdgroups_per_threadgroup dispatch_simdgroups_per_threadgroup threads_per_simdgroup thread_execution_width "
-    "thread_index_in_quadgroup quadgroup_index_in_threadgroup quadgroups_per_threadgroup "
-    "dispatch_quadgroups_per_threadgroup".split()
-)
+# What a kernel parameter without a buffer may be, as an expression over `t`, where the thread stands (msl::Thread).
+BUILTINS = {
+    "thread_position_in_grid": "t.position",
+    "threadgroup_position_in_grid": "t.group",
+    "thread_position_in_threadgroup": "t.local",
+    "threads_per_threadgroup": "t.actual",
+    "dispatch_threads_per_threadgroup": "t.requested",
+    "threads_per_grid": "t.threads",
+    "grid_size": "t.threads",
+    "threadgroups_per_grid": "t.groups",
+    "grid_origin": "t.origin",
+    "thread_index_in_threadgroup": "t.index",
+    "thread_index_in_simdgroup": "t.lane",
+    "simdgroup_index_in_threadgroup": "t.simdgroup",
+    "simdgroups_per_threadgroup": "t.simdgroups",
+    "dispatch_simdgroups_per_threadgroup": "(t.requested[0] * t.requested[1] * t.requested[2] + 31) / 32",
+    "threads_per_simdgroup": "32",
+    "thread_execution_width": "32",
+    "thread_index_in_quadgroup": "t.index % 4",
+    "quadgroup_index_in_threadgroup": "t.index / 4",
+    "quadgroups_per_threadgroup": "(t.actual[0] * t.actual[1] * t.actual[2] + 3) / 4",
+    "dispatch_quadgroups_per_threadgroup": "(t.requested[0] * t.requested[1] * t.requested[2] + 3) / 4",
+}
 
 _QUALIFIERS = frozenset("static inline extern constexpr const volatile device constant thread threadgroup".split())
 _FUNDAMENTAL = frozenset("unsigned signed short int long char float half bool double".split())
