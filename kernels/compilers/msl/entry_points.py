@@ -5,8 +5,11 @@ kernels/compilers/simulator.py's and kernels/compilers/cuda.py's."""
 from __future__ import annotations
 
 from itertools import product
+from pathlib import Path
 
 from .translate import BUILTINS, Kernel, Parameter
+
+CXX = Path(__file__).parents[1] / "cxx"
 
 # NVRTC declares these at global scope before any source line. Renamed before ours are declared, so that `float2`,
 # `metal::min` or a user's own erf() never meet CUDA's. The f-suffixed functions, which ours are made of, stay.
@@ -21,6 +24,11 @@ _CUDA_NAMES = [*("".join(pair) for pair in product(_CUDA_TYPES, "234")), *_CUDA_
 _RENAMED = "".join(f"#define {name} msl_{name}\n" for name in _CUDA_NAMES)
 
 _TEXT = '#include <metal_stdlib>\n#line 1 "program_source"\n{}\n#line 1 "launchers"\n'
+
+
+def headers() -> list[Path]:
+    """What a unit includes."""
+    return [path for path in sorted(CXX.iterdir()) if path.suffix in ("", ".h")]
 
 
 def host_unit(text: str, kernels: list[Kernel]) -> str:
