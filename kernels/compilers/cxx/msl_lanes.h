@@ -166,24 +166,19 @@ MSL_SHUFFLE(quad_shuffle_rotate_up, m.at((m.lane & ~3u) + ((m.lane - n) & 3u)))
 #undef MSL_SHUFFLE
 
 // The lanes that a shift leaves without a value take it from `filling`, in blocks of `modulo` lanes.
-template <class A, class B, class R = msl::value_t<A>>
-MSL_INLINE R simd_shuffle_and_fill_down(const A& value, const B& filling, ushort delta, ushort modulo = 32 MSL_LINE) {
-  const msl::meeting<R> m{R(value) MSL_PASS_LINE};
-  const uint block = m.lane & ~(modulo - 1u), wanted = (m.lane & (modulo - 1u)) + delta;
-  const R moved = m.at(wanted < modulo ? block + wanted : m.lane);
-  const msl::meeting<R> f{R(filling) MSL_PASS_LINE};
-  const R filled = f.at(block + (wanted & (modulo - 1u)));
-  return wanted < modulo ? moved : filled;
-}
-template <class A, class B, class R = msl::value_t<A>>
-MSL_INLINE R simd_shuffle_and_fill_up(const A& value, const B& filling, ushort delta, ushort modulo = 32 MSL_LINE) {
-  const msl::meeting<R> m{R(value) MSL_PASS_LINE};
-  const uint block = m.lane & ~(modulo - 1u), mine = m.lane & (modulo - 1u);
-  const R moved = m.at(mine >= delta ? m.lane - delta : m.lane);
-  const msl::meeting<R> f{R(filling) MSL_PASS_LINE};
-  const R filled = f.at(block + ((mine - delta) & (modulo - 1u)));
-  return mine >= delta ? moved : filled;
-}
+#define MSL_SHUFFLE_AND_FILL(name, op)                                                                            \
+  template <class A, class B, class R = msl::value_t<A>>                                                          \
+  MSL_INLINE R name(const A& value, const B& filling, ushort delta, ushort modulo = 32 MSL_LINE) {                \
+    const msl::meeting<R> m{R(value) MSL_PASS_LINE};                                                              \
+    const uint inside = modulo - 1u, block = m.lane & ~inside, wanted = (m.lane & inside) op delta;               \
+    const R moved = m.at(wanted < modulo ? block + wanted : m.lane);                                              \
+    const msl::meeting<R> f{R(filling) MSL_PASS_LINE};                                                            \
+    const R filled = f.at(block + (wanted & inside));                                                             \
+    return wanted < modulo ? moved : filled;                                                                      \
+  }
+MSL_SHUFFLE_AND_FILL(simd_shuffle_and_fill_down, +)
+MSL_SHUFFLE_AND_FILL(simd_shuffle_and_fill_up, -)
+#undef MSL_SHUFFLE_AND_FILL
 
 MSL_INLINE simd_vote simd_ballot(bool truth MSL_LINE) {
   const msl::meeting<uint> m{uint(truth) MSL_PASS_LINE};
