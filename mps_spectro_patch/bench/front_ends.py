@@ -42,23 +42,27 @@ class FrontEnd:
 
 
 class ComposedMel(torch.nn.Module):
-    """torchaudio.transforms.MelSpectrogram, call by call, on torch's own stft whatever is patched."""
+    """torchaudio.transforms.MelSpectrogram, call by call, on `stft` or torch's own, whatever is patched."""
 
     def __init__(self, *, sample_rate: int, n_fft: int, hop_length: int, n_mels: int, f_min: float = 0.0,
                  f_max: float | None = None, power: float = 2.0, norm: str | None = None, mel_scale: str = "htk",
-                 pad_mode: str = "reflect") -> None:  # fmt: skip
+                 pad_mode: str = "reflect", stft: Features | None = None) -> None:  # fmt: skip
         super().__init__()
         self.n_fft, self.hop_length, self.power, self.pad_mode = n_fft, hop_length, power, pad_mode
+        self.stft = stft or self._torchs_stft
         self.register_buffer("window", torch.hann_window(n_fft))
         basis = melscale_fbanks(n_freqs=n_fft // 2 + 1, f_min=f_min, f_max=f_max or sample_rate / 2, n_mels=n_mels,
                                 sample_rate=sample_rate, norm=norm, mel_scale=mel_scale)  # fmt: skip
         self.register_buffer("fb", basis.t().contiguous())
 
     def forward(self, waveform: torch.Tensor) -> torch.Tensor:
-        shape = waveform.shape
-        spectrum = torch.functional.stft(waveform.reshape(-1, shape[-1]), self.n_fft, self.hop_length, self.n_fft,
-                                         self.window, pad_mode=self.pad_mode, return_complex=True)  # fmt: skip
-        return torch.matmul(magnitudes(spectrum, self.power).transpose(-1, -2), self.fb).transpose(-1, -2)
+        magnitude = self.stft(waveform.reshape(-1, waveform.shape[-1])).abs()
+        power = magnitude if self.power == 1.0 else magnitude.pow(self.power)
+        return torch.matmul(power.transpose(-1, -2), self.fb).transpose(-1, -2)
+
+    def _torchs_stft(self, waveform: torch.Tensor) -> torch.Tensor:
+        return torch.functional.stft(waveform, self.n_fft, self.hop_length, self.n_fft, self.window,
+                                     pad_mode=self.pad_mode, return_complex=True)  # fmt: skip
 
 
 class ComposedDynamicMel(torch.nn.Module):
@@ -89,10 +93,6 @@ class ComposedDynamicMel(torch.nn.Module):
                 magnitude = torch.nn.functional.pad(magnitude, (0, 0, 0, size - resize))
             magnitude = magnitude[:, :size, :] * self.win_length / win_length
         return clamped_log(torch.matmul(self.mel_basis, magnitude))
-
-
-def magnitudes(spectrum: torch.Tensor, power: float) -> torch.Tensor:
-    return spectrum.abs() if power == 1.0 else spectrum.abs().pow(power)
 
 
 def clamped_log(mel: torch.Tensor) -> torch.Tensor:

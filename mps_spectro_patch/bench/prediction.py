@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from . import markdown
 from .cases import GRADIENTS, ROUND_TRIP, Case, cases
 
 FIXED = 0.13  # ms of one synchronised call
@@ -72,11 +73,14 @@ def table() -> str:
         "what it measures on an Apple GPU beside this. Published are the seed package's own times on an M4 Max:",
         "torch's on MPS -> mps-spectro's.",
         "",
-        "| case | op | MB | " + " | ".join(one.name.removeprefix("Apple ") for one in chips) + " | published, M4 Max |",
-        "|---|---|---|" + "---|" * (len(chips) + 1),
     ]
+    heads = ["case", "op", "MB", *(one.name.removeprefix("Apple ") for one in chips), "published, M4 Max"]
+    rows = []
     for case in cases():
-        times = " | ".join(f"{predicted(case, one):.2f}" for one in chips)
-        published = "{:.2f} -> {:.2f}".format(*case.published) if case.published else ""
-        lines.append(f"| {case.name} | {case.op} | {case.bytes_moved / 1e6:.1f} | {times} | {published} |")
-    return "\n".join(lines) + "\n"
+        times = [f"{predicted(case, one):.2f}" for one in chips]
+        rows.append([case.name, case.op, f"{case.bytes_moved / 1e6:.1f}", *times, published(case.published)])
+    return "\n".join([*lines, *markdown.table(heads, rows)]) + "\n"
+
+
+def published(times: tuple[float, float] | None) -> str:
+    return "{:.2f} -> {:.2f}".format(*times) if times else ""

@@ -53,8 +53,8 @@ def test_bytes_are_inputs_once_and_outputs_once(table, op, megabytes):
 def test_bytes_are_those_of_the_tensors(n_fft, center):
     case = Case("stft", "stft", 3, 5000, n_fft, 50, center=center)
     window = torch.hann_window(n_fft)
-    (x,) = inputs(case, "cpu", 0, window)
-    result = contestants("simulator")[0].make(case, "cpu", window)(x)
+    (x,) = inputs(case, window)
+    result = contestants("simulator")[0].make(case, window)(x)
     assert contestants("simulator")[0].name == TORCH
     assert case.bytes_moved == x.nbytes + result.nbytes
 
