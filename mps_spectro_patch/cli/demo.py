@@ -12,7 +12,6 @@ import runpy
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,13 +65,8 @@ def run_demo(audio: Path | None, out: Path, device: str | None) -> int:
 
     plain = _measure(audio, plain_file, place, nullcontext())
     fast = _measure(audio, fast_file, place, accelerated(devices=(device,)))
-    with tempfile.TemporaryDirectory() as folder:
-        exact_file = Path(folder, "float64.wav")
-        with _default_dtype(torch.float64):
-            _run_script(audio, exact_file, "cpu")
-        before, rate, _ = denoise.read_wav(str(audio))
-        results = {"plain": plain_file, "accelerated": fast_file, "float64": exact_file}
-        signal = {name: denoise.read_wav(str(file))[0].double() for name, file in results.items()}
+    before, rate, _ = denoise.read_wav(str(audio))
+    signal = {"plain": _read(plain_file), "accelerated": _read(fast_file), "float64": _in_float64(audio)}
 
     _print_routes(fast.stats, device)
     print("\ntime of the whole script      first run    then, best of", REPEATS)
@@ -167,12 +161,18 @@ def _decibels(one: torch.Tensor, other: torch.Tensor) -> str:
     return f"{10 * math.log10(difference / size):.1f} dB" if size else "the output is silent"
 
 
-@contextlib.contextmanager
-def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
+def _read(file: Path) -> torch.Tensor:
+    return denoise.read_wav(str(file))[0].double()
+
+
+def _in_float64(audio: Path) -> torch.Tensor:
+    """What the script makes of it in float64 on the CPU."""
     before = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
+    torch.set_default_dtype(torch.float64)
     try:
-        yield
+        with tempfile.TemporaryDirectory() as folder:
+            _run_script(audio, Path(folder, "float64.wav"), "cpu")
+            return _read(Path(folder, "float64.wav"))
     finally:
         torch.set_default_dtype(before)
 
@@ -184,30 +184,20 @@ def _draw(file: Path, before: torch.Tensor, after: torch.Tensor, plain: torch.Te
         from matplotlib.figure import Figure
     except ImportError:
         return False
-    n_fft = 1024
-    levels = []
-    for sound in (before, after, after - plain):
-        window = torch.hann_window(n_fft, dtype=torch.float64)
-        spectrum = torch.stft(sound[0].double(), n_fft, n_fft // 4, window=window, return_complex=True)
-        levels.append(20 * spectrum.abs().clamp(min=1e-15).log10())
-    loudest = float(levels[0].max())
+    sounds = torch.stack([before[0].double(), after[0], after[0] - plain[0]])
+    window = torch.hann_window(1024, dtype=torch.float64)
+    spectra = torch.stft(sounds, 1024, 256, window=window, return_complex=True)
+    levels = 20 * spectra.abs().clamp(min=1e-15).log10()
+    levels -= levels[0].max()
+    titles = ("before", "after: denoised, accelerated", "accelerated minus plain (another scale)")
+    ranges = ((-100, 0), (-100, 0), (-240, -100))
+    look = dict(origin="lower", aspect="auto", cmap="magma", interpolation="nearest")
+    extent = (0, before.shape[1] / rate, 0, rate / 2000)
     figure = Figure(figsize=(10, 9), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(3, 1, sharex=True)
-    titles = ("before", "after: denoised, accelerated", "accelerated minus plain (another scale)")
-    ranges = ((-100, 0), (-100, 0), (-240, -100))
-    for axis, level, title, (low, high) in zip(axes, levels, titles, ranges, strict=True):
-        extent = (0, before.shape[1] / rate, 0, rate / 2000)
-        picture = axis.imshow(
-            (level - loudest).numpy(),
-            origin="lower",
-            aspect="auto",
-            extent=extent,
-            vmin=low,
-            vmax=high,
-            cmap="magma",
-            interpolation="nearest",
-        )
+    for axis, level, title, (low, high) in zip(axes, levels.numpy(), titles, ranges, strict=True):
+        picture = axis.imshow(level, vmin=low, vmax=high, extent=extent, **look)
         axis.set(title=title, ylabel="kHz")
         figure.colorbar(picture, ax=axis, label="dB")
     axes[-1].set_xlabel("seconds")
