@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -60,15 +61,12 @@ def _calls(n_fft: int) -> Iterator[tuple[str, FrontEnd, bool]]:
     """(what, the call, whether there is a filterbank)."""
     hop = n_fft // 4
     yield "log-mel", FrontEnd(n_fft, hop, n_fft, scale=_LOG), True
-    yield "log-mel with a floor", FrontEnd(n_fft, hop, n_fft, scale=Scale(*_LOG_FIELDS, below=20.0)), True
-    yield "standardised", FrontEnd(n_fft, hop, n_fft, scale=Scale(*_LOG_FIELDS, deviation_eps=1e-5)), True
+    yield "log-mel with a floor", FrontEnd(n_fft, hop, n_fft, scale=replace(_LOG, below=20.0)), True
+    yield "standardised", FrontEnd(n_fft, hop, n_fft, scale=replace(_LOG, deviation_eps=1e-5)), True
     yield "odd hop, magnitudes", FrontEnd(n_fft, hop | 1, n_fft, power=1.0), True
     yield "lowest bins", FrontEnd(n_fft, hop, n_fft, width=n_fft // 5), False
     yield "spectrogram", FrontEnd(n_fft, hop, n_fft, pad_mode="constant"), False
     yield "short window, power 1.5", FrontEnd(n_fft, hop, n_fft // 2 + 1, power=1.5), False
-
-
-_LOG_FIELDS = _LOG.scale, _LOG.amin, _LOG.factor
 
 
 def _errors(device: str, call: FrontEnd, banded: bool) -> Errors:
