@@ -1,4 +1,4 @@
-"""What is transformed: the stereo recording that comes with the package, so that two runs transform the same samples."""
+"""What is transformed: the recording that comes with the package, so that two runs transform the same samples."""
 
 from __future__ import annotations
 

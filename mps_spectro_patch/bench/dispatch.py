@@ -72,7 +72,7 @@ def _host(call: Callable[[], Any], accelerator: Accelerator, effort: Effort) -> 
 def _launches(name: str, call: Callable[[], Any], decide: Callable[[], Call | Reason] | None,
               accelerator: Accelerator) -> float | None:  # fmt: skip
     if accelerator.device == "cuda":
-        return timing.launches([call])
+        return timing.launches(call)
     if name == OURS:  # of front ends nothing counts them where there is no profiler; docs/mel.md tells
         return 1 if decide and isinstance(decide(), Call) else None
     if name != TORCH:

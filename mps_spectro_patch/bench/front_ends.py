@@ -38,7 +38,6 @@ class FrontEnd:
     torchs: Callable[[str], Features] = field(compare=False, repr=False)
     mel: dict[str, Any] | None = field(default=None, compare=False, repr=False)
     after: Callable[[torch.Tensor], torch.Tensor] | None = field(default=None, compare=False, repr=False)
-    decibels: bool = False
 
 
 class ComposedMel(torch.nn.Module):
@@ -131,7 +130,7 @@ def whisper() -> FrontEnd:
 
 
 def muq() -> FrontEnd:
-    return _mel(MUQ, _compat(MUQ, "db"), decibels, decibels=True)
+    return _mel(MUQ, _compat(MUQ, "db"), decibels)
 
 
 def rmvpe(keyshift: float) -> FrontEnd:
@@ -148,12 +147,12 @@ def _compat(options: dict[str, Any], scale: str) -> Callable[[str], Features]:
     return lambda place: CompatMelSpectrogramTransform(output_scale=scale, **options).to(place)
 
 
-def _mel(options: dict[str, Any], ours: Callable[[str], Features], after: Callable, **more: Any) -> FrontEnd:
+def _mel(options: dict[str, Any], ours: Callable[[str], Features], after: Callable) -> FrontEnd:
     def torchs(place: str) -> Features:
         mel = ComposedMel(**options).to(place)
         return lambda x: after(mel(x))
 
-    return FrontEnd(options["n_fft"], options["hop_length"], options["n_mels"], ours, torchs, options, after, **more)
+    return FrontEnd(options["n_fft"], options["hop_length"], options["n_mels"], ours, torchs, options, after)
 
 
 def _dynamic(keyshift: float, mel_scale: str, stft_options: dict[str, Any], eps: float) -> FrontEnd:

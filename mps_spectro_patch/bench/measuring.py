@@ -44,23 +44,18 @@ def measure(case: Case, everybody: list[Contestant], accelerator: Accelerator, e
     }  # fmt: skip
 
 
-def fill_in_device_times(rows: list[tuple[dict, Case]], everybody: list[Contestant],
-                         accelerator: Accelerator) -> None:  # fmt: skip
-    """Device time of what no graph can hold, by the profiler. After everything else: a profiler that was on once can
-    make later launches slower."""
+def fill_in_device_times(rows: list[tuple[dict, Case]], everybody: list[Contestant], accelerator: Accelerator) -> None:
+    """Device time of what no graph can hold, by the profiler: last, as it can make later launches slower."""
     if accelerator.device != "cuda":
         return
     for row, case in rows:
-        missing = [one for one in everybody if one.name in row["by"] and row["by"][one.name]["device"] is None]
-        if not missing:
-            continue
-        window = torch.hann_window(case.n_fft, device=accelerator.place)
-        given = [inputs(case, window, start) for start in range(2)]
-        for one in missing:
-            function = one.make(case, window)
-            with one.scope():
-                seconds = timing.profiled([partial(function, *inputs_) for inputs_ in given])
-            row["by"][one.name]["device"] = timing.summary([seconds])
+        for one in everybody:
+            if one.name in row["by"] and row["by"][one.name]["device"] is None:
+                window = torch.hann_window(case.n_fft, device=accelerator.place)
+                function = one.make(case, window)
+                with one.scope():
+                    seconds = timing.profiled([partial(function, *inputs(case, window, start)) for start in range(2)])
+                row["by"][one.name]["device"] = timing.summary([seconds])
         accelerator.forget()
 
 

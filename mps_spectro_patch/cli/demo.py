@@ -13,7 +13,6 @@ import sys
 import tempfile
 import time
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -57,21 +56,21 @@ def run_demo(audio: Path | None, out: Path, device: str | None) -> int:
     except OSError as error:
         raise CommandError(f"cannot make the folder {out}: {error.strerror}") from None
 
-    plain_file = out / f"{audio.stem}_plain.wav"
-    fast_file = out / f"{audio.stem}_accelerated.wav"
+    plain_file, fast_file = (out / f"{audio.stem}_{name}.wav" for name in ("plain", "accelerated"))
     place = ACCELERATORS[device]
     print(f"{SCRIPT.name}, a program that only knows torch, unmodified, on {audio}")
-    print(f"device: {device}{_device_words(device)}")
+    words = {"simulator": "the Metal kernels on the CPU (slow, for looking inside)", "mps": "the Apple GPU"}
+    print(f"device: {device}, {words.get(device) or torch.cuda.get_device_name()}")
 
-    plain = _measure(audio, plain_file, place, nullcontext())
-    fast = _measure(audio, fast_file, place, accelerated(devices=(device,)))
+    plain, _ = _measure(audio, plain_file, place, nullcontext())
+    fast, counts = _measure(audio, fast_file, place, accelerated(devices=(device,)))
     before, rate, _ = denoise.read_wav(str(audio))
     signal = {"plain": _read(plain_file), "accelerated": _read(fast_file), "float64": _in_float64(audio)}
 
-    _print_routes(fast.stats, device)
+    _print_routes(counts, device)
     print("\ntime of the whole script      first run    then, best of", REPEATS)
-    for name, run_ in (("as it is", plain), ("accelerated", fast)):
-        print(f"  {name:<26}{run_.first:>8.3f} s    {run_.best:>8.3f} s")
+    for name, (first, *later) in (("as it is", plain), ("accelerated", fast)):
+        print(f"  {name:<26}{first:>8.3f} s    {min(later or [first]):>8.3f} s")
     print("  (the first accelerated run compiles the kernels or takes them from a cache, and compares each with torch)")
     print("\ndifference between the outputs, relative to the output")
     for one, other in (("accelerated", "plain"), ("accelerated", "float64"), ("plain", "float64")):
@@ -79,9 +78,7 @@ def run_demo(audio: Path | None, out: Path, device: str | None) -> int:
         print(f"  {names:<52}{_decibels(signal[one], signal[other])}")
 
     picture = out / f"{audio.stem}.png"
-    print("\nwritten")
-    for file in (plain_file, fast_file):
-        print(f"  {file}")
+    print(f"\nwritten\n  {plain_file}\n  {fast_file}")
     if _draw(picture, before, signal["accelerated"], signal["plain"], rate):
         print(f"  {picture}  (before, after, and the difference that acceleration made)")
     else:
@@ -93,24 +90,16 @@ def run_demo(audio: Path | None, out: Path, device: str | None) -> int:
     return 0
 
 
-@dataclass(frozen=True)
-class _Runs:
-    """Seconds of the first run, of the best later one, and how the calls of one later run were routed."""
-
-    first: float
-    best: float
-    stats: Stats
-
-
-def _measure(audio: Path, output: Path, device: str, around: AbstractContextManager) -> _Runs:
-    seconds = []
+def _measure(audio: Path, output: Path, device: str, around: AbstractContextManager) -> tuple[list[float], Stats]:
+    """Seconds of each run, and how the calls of the last were routed."""
+    seconds: list[float] = []
     with around:
         while len(seconds) <= REPEATS and (not seconds or sum(seconds) < PATIENCE):
             reset_stats()
             start = time.perf_counter()
             _run_script(audio, output, device)  # ends with the samples in a file, so nothing is left to wait for
             seconds.append(time.perf_counter() - start)
-        return _Runs(seconds[0], min(seconds[1:] or seconds), stats())
+        return seconds, stats()
 
 
 def _run_script(audio: Path, output: Path, device: str) -> None:
@@ -127,12 +116,6 @@ def _run_script(audio: Path, output: Path, device: str) -> None:
     finally:
         sys.argv = before
     sys.stderr.write(complaint.getvalue())  # warnings of ours and of torch are for the person at the keyboard
-
-
-def _device_words(device: str) -> str:
-    if device == "simulator":
-        return ", the Metal kernels on the CPU (slow, for looking inside)"
-    return f", {torch.cuda.get_device_name()}" if device == "cuda" else ", the Apple GPU"
 
 
 def _print_routes(counts: Stats, device: str) -> None:

@@ -34,11 +34,10 @@ def run_program(options: Namespace) -> int:
     _set_environment(options)
     if found and not _is_ours_to_run(found):
         if options.stats or options.trace:
-            print(f"mps-spectro-patch: {found} is no program of this Python: --stats and --trace cannot look inside",
-                  file=sys.stderr)  # fmt: skip
+            _say(f"{found} is no program of this Python: --stats and --trace cannot look inside")
         elif "python" in os.path.basename(_interpreter(found)):
-            print(f"mps-spectro-patch: {found} is a program of another Python, {_interpreter(found)}: "
-                  "it is accelerated only if this package is installed there", file=sys.stderr)  # fmt: skip
+            other = f"a program of another Python, {_interpreter(found)}"
+            _say(f"{found} is {other}: it is accelerated only if this package is installed there")
         os.execv(found, command)
     startup.when_torch_is_imported(then=lambda: _begin(options))
     process = os.getpid()
@@ -102,9 +101,8 @@ def _is_ours_to_run(path: str) -> bool:
     interpreter = _interpreter(path)
     if not interpreter:
         return not os.access(path, os.X_OK)
-    if interpreter == "/usr/bin/env python":
-        return True
-    return "python" in os.path.basename(interpreter) and os.path.dirname(interpreter) == os.path.dirname(sys.executable)
+    is_beside = os.path.dirname(interpreter) == os.path.dirname(sys.executable)
+    return interpreter == "/usr/bin/env python" or (is_beside and "python" in os.path.basename(interpreter))
 
 
 def _interpreter(path: str) -> str:
@@ -180,8 +178,7 @@ def _end(options: Namespace) -> None:
     if not (options.stats or options.trace):
         return
     if "torch" not in sys.modules:
-        print("mps-spectro-patch: the program did not import torch", file=sys.stderr)
-        return
+        return _say("the program did not import torch")
     from ..diagnostics import report, stats, write_trace
 
     if options.stats:
@@ -191,4 +188,8 @@ def _end(options: Namespace) -> None:
         try:
             write_trace(options.trace)
         except OSError as error:
-            print(f"mps-spectro-patch: cannot write {options.trace}: {error.strerror}", file=sys.stderr)
+            _say(f"cannot write {options.trace}: {error.strerror}")
+
+
+def _say(words: str) -> None:
+    print(f"mps-spectro-patch: {words}", file=sys.stderr)

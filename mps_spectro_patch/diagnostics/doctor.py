@@ -1,7 +1,6 @@
-"""`mps-spectro-patch doctor`: is everything well here? Ends in one line, healthy or exactly what is wrong.
+"""`mps-spectro-patch doctor`: the environment, and what doctor_kernels.py and doctor_front_ends.py find on the device.
 
-Collects what doctor_kernels.py and doctor_front_ends.py find about the device, and what the environment is. The JSON is
-for bug reports.
+Ends in one line: healthy, or exactly what is wrong. The JSON is for bug reports.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ import importlib.metadata
 import itertools
 import json
 import platform
-import subprocess
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -20,7 +18,7 @@ from typing import Any
 import torch
 
 from .. import autoload, compat
-from ..execution import best_device, check_device, require_device, tuning
+from ..execution import best_device, check_device, chip, require_device, tuning
 from ..patching import disable, enable
 from . import doctor_front_ends, doctor_kernels
 from .doctor_kernels import Finding
@@ -100,12 +98,12 @@ def verdict(device: str, wrong: list[Finding]) -> str:
 
 
 def environment() -> Iterator[Finding]:
-    macos, chip = platform.mac_ver()[0], _chip()
+    macos = platform.mac_ver()[0]
     versions = {name: _version(name) for name in ("mps-spectro-patch", "torch", "wrapt", "torchaudio")}
     found = ", ".join(f"{name} {version}" for name, version in versions.items() if version)
     system = f"macOS {macos}" if macos else platform.platform()
-    yield Finding("environment", None, f"{system}, {chip}, Python {platform.python_version()}, {found}", {
-        "python": sys.version, "platform": platform.platform(), "macos": macos, "chip": chip, "versions": versions,
+    yield Finding("environment", None, f"{system}, {chip()}, Python {platform.python_version()}, {found}", {
+        "python": sys.version, "platform": platform.platform(), "macos": macos, "chip": chip(), "versions": versions,
         "autoload": autoload.status(),
     })  # fmt: skip
     too_old = is_too_old(torch.__version__)
@@ -138,9 +136,9 @@ def patches() -> Iterator[Finding]:
             name = f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', repr(function))}"
             yield Finding("neighbours", None, f"torch.{op} is {name}, not torch's own", {"function": repr(function)})
     done = enable()
-    patched = [op for op in functions if getattr(torch, op) is not functions[op]]
+    patched = [op for op, function in functions.items() if getattr(torch, op) is not function]
     disable()
-    back = [op for op in functions if getattr(torch, op) is functions[op]]
+    back = [op for op, function in functions.items() if getattr(torch, op) is function]
     words = f"on: {', '.join(patched)}; off again: {', '.join(back)}"
     yield Finding("patch", len(patched) == len(back) == 2, words, {"enable": str(done)})
     early = status().early_references
@@ -175,13 +173,6 @@ def _line(finding: Finding) -> str:
     lines = [f"{mark} {finding.check}: {finding.words}"]
     lines += [f"       {what}" for what in finding.data.get("failed", ())]
     return "\n".join(lines)
-
-
-def _chip() -> str:
-    if sys.platform == "darwin":
-        command = ["sysctl", "-n", "machdep.cpu.brand_string"]
-        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or platform.machine()
-    return platform.processor() or platform.machine()
 
 
 def _version(name: str) -> str | None:
