@@ -13,6 +13,7 @@ __getattr__, __dir__, __all__ = attach(
         "accelerator": ("Accelerator",),
         "cases": ("Case",),
         "command": ("run_bench",),
+        "measuring": ("relative_error",),
         "progress": ("Progress",),
     },
 )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -68,10 +69,10 @@ class ComposedDynamicMel(torch.nn.Module):
     """What RMVPE's and torchfcpe's wrappers do in a call, step by step, on torch's own stft: sizes are found by numpy,
     windows are kept by the keyshift's name."""
 
-    def __init__(self, basis: torch.Tensor, stft_options: dict[str, Any], eps: float) -> None:
+    def __init__(self, basis: torch.Tensor, center: bool, eps: float) -> None:
         super().__init__()
         self.n_fft, self.win_length, self.hop_length = 1024, 1024, 160
-        self.stft_options, self.eps = stft_options, eps
+        self.center, self.eps = center, eps
         self.hann_window: dict[str, torch.Tensor] = {}
         self.register_buffer("mel_basis", basis)
 
@@ -82,8 +83,8 @@ class ComposedDynamicMel(torch.nn.Module):
         key = f"{keyshift}_{x.device}"
         if key not in self.hann_window:
             self.hann_window[key] = torch.hann_window(win_length).to(x.device)
-        spectrum = torch.functional.stft(x, n_fft, hop_length, win_length, self.hann_window[key], return_complex=True,
-                                         **self.stft_options)  # fmt: skip
+        window = self.hann_window[key]
+        spectrum = torch.functional.stft(x, n_fft, hop_length, win_length, window, self.center, return_complex=True)
         power = spectrum.real.pow(2) + spectrum.imag.pow(2)
         magnitude = torch.sqrt(power + self.eps if self.eps else power)
         if keyshift != 0:
@@ -135,12 +136,12 @@ def muq() -> FrontEnd:
 
 def rmvpe(keyshift: float) -> FrontEnd:
     """RMVPE's MelSpectrogram, whose n_fft follows the keyshift."""
-    return _dynamic(keyshift, "htk", dict(center=True), 0.0)
+    return _dynamic(keyshift, "htk", True, 0.0)
 
 
 def fcpe(keyshift: float) -> FrontEnd:
     """torchfcpe's wrapper behind its padding, which is the same for everybody."""
-    return _dynamic(keyshift, "slaney", dict(center=False), 1e-9)
+    return _dynamic(keyshift, "slaney", False, 1e-9)
 
 
 def _compat(options: dict[str, Any], scale: str) -> Callable[[str], Features]:
@@ -155,19 +156,18 @@ def _mel(options: dict[str, Any], ours: Callable[[str], Features], after: Callab
     return FrontEnd(options["n_fft"], options["hop_length"], options["n_mels"], ours, torchs, options, after)
 
 
-def _dynamic(keyshift: float, mel_scale: str, stft_options: dict[str, Any], eps: float) -> FrontEnd:
+def _dynamic(keyshift: float, mel_scale: str, center: bool, eps: float) -> FrontEnd:
     def basis() -> torch.Tensor:
         return melscale_fbanks(n_freqs=513, f_min=30 if mel_scale == "htk" else 0, f_max=8000, n_mels=128,
                                sample_rate=16_000, norm="slaney", mel_scale=mel_scale)  # fmt: skip
 
     def ours(place: str) -> Features:
-        padding = dict(pad_mode="reflect") if stft_options["center"] else dict(center=False, magnitude_eps=eps)
+        padding = dict(pad_mode="reflect") if center else dict(center=False, magnitude_eps=eps)
         module = DynamicMelSpectrogramTransform(sample_rate=16_000, n_fft=1024, hop_length=160,
                                                 mel_basis=basis().to(place), output_scale="log", **padding)  # fmt: skip
-        return lambda x: module(x, keyshift=keyshift)
+        return partial(module, keyshift=keyshift)
 
     def torchs(place: str) -> Features:
-        composed = ComposedDynamicMel(basis(), stft_options, eps).to(place)
-        return lambda x: composed(x, keyshift=keyshift)
+        return partial(ComposedDynamicMel(basis(), center, eps).to(place), keyshift=keyshift)
 
     return FrontEnd(round(1024 * 2 ** (keyshift / 12)), 160, 128, ours, torchs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
@@ -31,11 +32,8 @@ def measure(case: Case, everybody: list[Contestant], accelerator: Accelerator, e
     with strict():
         timed = _entered(case, everybody, given, window, failed)
         timing.in_turns(timed, accelerator, effort)
-        by = {
-            one.name: _times(one, timed[one.name], case, accelerator, effort, failed)
-            for one in everybody
-            if one.name in timed
-        }
+        measured = [one for one in everybody if one.name in timed]
+        by = {one.name: _times(one, timed[one.name], case, accelerator, effort, failed) for one in measured}
         error = _error(case, everybody, accelerator) if OURS in by else None
     return {
         "table": case.table, "op": case.op, "case": case.name, "key": case.key, "rows": case.rows,
@@ -87,7 +85,7 @@ def _entered(case: Case, everybody: list[Contestant], given: list[tuple], window
             with contestant.scope():
                 result = calls[0]()  # the first compiles, and is compared with torch's own
             expected = result if expected is None else expected
-            apart = _apart(result, expected)
+            apart = relative_error(result, expected)
             if apart <= SAME:
                 timed[contestant.name] = Timed(calls, contestant.scope)
             else:
@@ -97,12 +95,14 @@ def _entered(case: Case, everybody: list[Contestant], given: list[tuple], window
     return timed
 
 
-def _apart(result: torch.Tensor, expected: torch.Tensor) -> float:
-    """Relative L2, infinite for another shape. As real numbers: Apple GPUs have no norm of complex ones."""
-    if result.shape != expected.shape:
+def relative_error(got: torch.Tensor, want: torch.Tensor) -> float:
+    """Relative L2; infinite for a result of another shape or one that is not finite."""
+    if got.shape != want.shape:
         return float("inf")
-    one, other = (torch.view_as_real(t) if t.is_complex() else t for t in (result.detach(), expected.detach()))
-    return float((one - other).norm() / other.norm())
+    # As real numbers: Apple GPUs have no norm of complex ones.
+    got, want = (torch.view_as_real(t) if t.is_complex() else t for t in (got.detach().to(want.dtype), want.detach()))
+    error = float((got - want).norm() / want.norm())
+    return error if math.isfinite(error) else float("inf")
 
 
 @contextlib.contextmanager
@@ -129,7 +129,7 @@ def _error(case: Case, everybody: list[Contestant], accelerator: Accelerator) ->
         got = by_name[OURS].make(small, window)(*(t.to(accelerator.place) for t in given))
     got = got.cpu().to(want.dtype)
     if case.op != "log-mel":
-        return float((got - want).norm() / want.norm())
+        return relative_error(got, want)
     # Near the clamp, and in bands that happen to cancel, a logarithm tells nothing of the transform.
     judged = (want > want.mean(-1, keepdim=True) - 2.0) & (want > want.amin() + 0.7)
     return float(((got - want).abs() * judged).max())

@@ -65,15 +65,13 @@ def table() -> str:
     """Markdown, for the chips of SHOWN."""
     chips = [one for one in CHIPS if one.name in SHOWN]
     lines = [
-        "# A prediction, not a measurement: milliseconds of one synchronised call on Apple GPUs",
-        "",
+        "# A prediction, not a measurement: milliseconds of one synchronised call on Apple GPUs", "",
         "Made by `python -m mps_spectro_patch bench --predict`; no Apple GPU was at hand. A call is predicted to take",
         f"{FIXED} ms and the larger of two times: its bytes over {BANDWIDTH:.0%} of the chip's memory bandwidth, and",
         f"its arithmetic over {ARITHMETIC:.0%} of the chip's float32 peak. `python -m mps_spectro_patch bench` prints",
         "what it measures on an Apple GPU beside this. Published are the seed package's own times on an M4 Max:",
-        "torch's on MPS -> mps-spectro's.",
-        "",
-    ]
+        "torch's on MPS -> mps-spectro's.", "",
+    ]  # fmt: skip
     heads = ["case", "op", "MB", *(one.name.removeprefix("Apple ") for one in chips), "published, M4 Max"]
     rows = []
     for case in cases():

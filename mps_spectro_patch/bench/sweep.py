@@ -67,12 +67,11 @@ def verdict(rows: list[dict[str, Any]]) -> list[str]:
     """In words: where it is below torch, or that it is nowhere."""
     lines = []
     for op in dict.fromkeys(row["op"] for row in rows):
-        below = [row for row in rows if row["op"] == op and row["below"]]
-        if not below:
-            lines.append(f"{op}: nowhere below torch, over {sum(row['op'] == op for row in rows)} sizes")
-        lines += [
-            f"{op}: below torch at n_fft {row['n_fft']}, {row['frames']} frames: "
-            + ", ".join(f"{row['factors'][kind]:.2f}x {kind}" for kind in row["below"])
-            for row in below
-        ]
+        of_op = [row for row in rows if row["op"] == op]
+        if not any(row["below"] for row in of_op):
+            lines.append(f"{op}: nowhere below torch, over {len(of_op)} sizes")
+        for row in of_op:
+            if row["below"]:
+                factors = ", ".join(f"{row['factors'][kind]:.2f}x {kind}" for kind in row["below"])
+                lines.append(f"{op}: below torch at n_fft {row['n_fft']}, {row['frames']} frames: {factors}")
     return lines

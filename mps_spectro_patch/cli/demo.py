@@ -163,7 +163,6 @@ def _in_float64(audio: Path) -> torch.Tensor:
 def _draw(file: Path, before: torch.Tensor, after: torch.Tensor, plain: torch.Tensor, rate: int) -> bool:
     """Spectrograms of the first channel, in dB relative to the loudest point of `before`. False without matplotlib."""
     try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError:
         return False
@@ -177,7 +176,6 @@ def _draw(file: Path, before: torch.Tensor, after: torch.Tensor, plain: torch.Te
     look = dict(origin="lower", aspect="auto", cmap="magma", interpolation="nearest")
     extent = (0, before.shape[1] / rate, 0, rate / 2000)
     figure = Figure(figsize=(10, 9), layout="constrained")
-    FigureCanvasAgg(figure)
     axes = figure.subplots(3, 1, sharex=True)
     for axis, level, title, (low, high) in zip(axes, levels.numpy(), titles, ranges, strict=True):
         picture = axis.imshow(level, vmin=low, vmax=high, extent=extent, **look)

@@ -1,7 +1,4 @@
-"""The checks that doctor makes of the fused front ends: what is compiled for them, and whether they are right.
-
-As in diagnostics/doctor_kernels.py a check yields findings; none prints, and an error in one is a finding, too.
-"""
+"""The checks that doctor makes of the fused front ends: do they compile, are they right. As in doctor_kernels.py."""
 
 from __future__ import annotations
 
@@ -13,14 +10,14 @@ from typing import Any
 
 import torch
 
+from ..bench import relative_error
 from ..front_ends import FrontEnd, Scale, compute, melscale_fbanks
 from ..kernels import feature_passes, features, kernel_text
 from ..options import ACCELERATORS
 from ..patching import accelerated
-from .doctor_kernels import Errors, Finding, compared, relative_error
+from .doctor_kernels import Errors, Finding, compared
 
-# As in diagnostics/doctor_kernels.py, but a logarithm of small values has lost some digits, and one without its mean
-# some more.
+# Larger than those of doctor_kernels.py: a logarithm of small values has lost digits, one without its mean some more.
 FORWARD, BACKWARD, STANDARDISED = 3e-6, 1e-5, 5e-5
 SIZES = {False: (400, 211), True: (211, 400, 512, 1000, 1024, 2048, 4096)}
 _RATE, _BANDS = 16_000, 40
@@ -28,7 +25,7 @@ _LOG = Scale("clamp", 1e-3, 10 / math.log(10))
 
 
 def sources(full: bool) -> Iterator[tuple[str, str, str, int]]:
-    """As diagnostics/doctor_kernels.py's: (what, the kernel's name, its Metal text, threads per threadgroup)."""
+    """(what, the kernel's name, its Metal text, threads per threadgroup)."""
     for n_fft in SIZES[full]:
         for bands in (0, _BANDS) if full else (_BANDS,):
             kinds = {"": (False, None), " gradient": (True, None)}

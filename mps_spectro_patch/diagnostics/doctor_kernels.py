@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from .. import kernels
-from ..bench import Accelerator, Case, contestants, sweep, timing
+from ..bench import Accelerator, Case, contestants, relative_error, sweep, timing
 from ..kernels import any_size, fft, smooth_size
 from ..options import ACCELERATORS, OPS
 from ..patching import accelerated
@@ -165,10 +165,3 @@ def _round(stft: Callable, istft: Callable, place: str, dtype: torch.dtype, n_ff
     ]
     results = {"forward": (spectrum, signal), "backward": gradients}
     return {name: [tensor.detach().cpu() for tensor in tensors] for name, tensors in results.items()}
-
-
-def relative_error(got: torch.Tensor, want: torch.Tensor) -> float:
-    """The relative L2 error; infinite for a result of another shape or one that is not finite."""
-    if got.shape != want.shape or not torch.isfinite(torch.view_as_real(got) if got.is_complex() else got).all():
-        return float("inf")
-    return float((got.to(want.dtype) - want).norm() / want.norm())
