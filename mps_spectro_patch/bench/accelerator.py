@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from ..execution import chip
+from ..execution import tuning
 from ..options import ACCELERATORS
 from ..version import __version__
 
@@ -64,11 +64,9 @@ class Accelerator:
         return None
 
     def name(self) -> str:
-        if self.device == "cuda":
-            return torch.cuda.get_device_name()
-        if self.device == "mps":
-            return chip()
-        return f"simulator on {platform.machine()}"
+        if self.device == "simulator":
+            return f"simulator on {platform.machine()}"
+        return tuning.device_name(torch.device(self.device))
 
 
 def machine(accelerator: Accelerator) -> dict[str, str]:

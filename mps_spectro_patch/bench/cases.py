@@ -57,8 +57,12 @@ class Case:
         A gradient of x for a given gradient of f(x) reads and writes as much again as f.
         """
         values = self.front_end.bands if self.front_end else 2 * (self.n_fft // 2 + 1)
-        once = 4 * self.rows * (self.samples + self.frames * values)
-        return once * (4 if self.op == ROUND_TRIP else 2 if self.op in GRADIENTS.values() else 1)
+        return 4 * self.rows * (self.samples + self.frames * values) * self.passes
+
+    @property
+    def passes(self) -> int:
+        """Transforms that it takes."""
+        return 4 if self.op == ROUND_TRIP else 2 if self.op in GRADIENTS.values() else 1
 
     @property
     def key(self) -> str:

@@ -23,7 +23,6 @@ from .front_ends import ComposedMel
 
 Function = Callable[..., torch.Tensor]
 OURS, TORCH, SEED, TORCHAUDIO, NNAUDIO = "ours", "torch", "seed approach", "torchaudio", "nnAudio"
-IMPORTED = (TORCHAUDIO, NNAUDIO)  # the peers that are other packages
 
 
 @dataclass(frozen=True)
@@ -46,8 +45,7 @@ def contestants(device: str, peers: bool = False) -> list[Contestant]:
     ]  # fmt: skip
     if peers:
         chosen.append(Contestant(SEED, _seeds, capturable=("stft", "istft", "log-mel")))
-        made_by = {TORCHAUDIO: _torchaudios, NNAUDIO: _nnaudios}
-        chosen += [Contestant(name, make) for name, make in made_by.items() if not why_not(name)]
+        chosen += [Contestant(name, make) for name, make in IMPORTED.items() if not why_not(name)]
     return chosen
 
 
@@ -71,7 +69,8 @@ def inputs(case: Case, window: torch.Tensor, start: int = 0) -> tuple[torch.Tens
     if case.front_end:
         shape = case.rows, case.front_end.bands, case.frames
         return x, torch.sin(torch.arange(math.prod(shape), device=window.device) + 1.0 * start).reshape(shape)
-    spectrum = torch.functional.stft(x, window=window, return_complex=True, **_options(case, center=case.center))
+    options = _options(case, center=case.center, window=window)
+    spectrum = torch.functional.stft(x, return_complex=True, **options)
     if case.op == "istft":
         return (spectrum,)
     return (x, spectrum) if case.op == GRADIENTS["stft"] else (spectrum, x)
@@ -84,30 +83,25 @@ def _options(case: Case, **more: Any) -> dict[str, Any]:
 def _torchs(case: Case, window: torch.Tensor) -> Function:
     if case.front_end:
         return features(case, case.front_end.torchs(window.device))
-    return spectral(case, window, torch.functional.stft, torch._VF.istft)
+    return _spectral(case, window, torch.functional.stft, torch._VF.istft)
 
 
 def _ours(case: Case, window: torch.Tensor) -> Function:
     if case.front_end:
         return features(case, case.front_end.ours(window.device))
     # Looked up when they are called: then the patch stands there.
-    return spectral(case, window, lambda *a, **k: torch.stft(*a, **k), lambda *a, **k: torch.istft(*a, **k))
+    return _spectral(case, window, lambda *a, **k: torch.stft(*a, **k), lambda *a, **k: torch.istft(*a, **k))
 
 
-def spectral(case: Case, window: torch.Tensor, stft: Function, istft: Function) -> Function:
-    """The case's op by these two functions. Gradients are of the input, for a given gradient of the result."""
-    options, samples = _options(case, center=case.center), case.samples
-
-    def forward(x: torch.Tensor) -> torch.Tensor:
-        return stft(x, window=window, return_complex=True, **options)
-
-    def inverse(spectrum: torch.Tensor) -> torch.Tensor:
-        return istft(spectrum, window=window, length=samples, **options)
-
-    return {
-        "stft": forward, "istft": inverse, GRADIENTS["stft"]: _with_gradient(forward),
-        GRADIENTS["istft"]: _with_gradient(inverse), ROUND_TRIP: _with_gradient(lambda x: inverse(forward(x))),
-    }[case.op]  # fmt: skip
+def _spectral(case: Case, window: torch.Tensor, stft: Function, istft: Function) -> Function:
+    """The case's op by these two functions."""
+    options = _options(case, center=case.center, window=window)
+    forward, inverse = partial(stft, return_complex=True, **options), partial(istft, length=case.samples, **options)
+    if case.op == ROUND_TRIP:
+        return _with_gradient(lambda x: inverse(forward(x)))
+    if case.op in ("stft", "istft"):
+        return forward if case.op == "stft" else inverse
+    return _with_gradient(forward if case.op == GRADIENTS["stft"] else inverse)
 
 
 def features(case: Case, function: Function) -> Function:
@@ -116,6 +110,8 @@ def features(case: Case, function: Function) -> Function:
 
 
 def _with_gradient(function: Function) -> Function:
+    """The gradient of its input, for a given gradient of its result."""
+
     def run(x: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
         x = x.detach().requires_grad_()
         return torch.autograd.grad(function(x), x, gradient)[0]
@@ -124,11 +120,12 @@ def _with_gradient(function: Function) -> Function:
 
 
 def _seeds(case: Case, window: torch.Tensor) -> Function | None:
-    stft = partial(seed_approach.stft, window=window, **_options(case))
+    options = _options(case, window=window)
+    stft = partial(seed_approach.stft, **options)
     if case.op == "stft":
         return stft
     if case.op == "istft":
-        return partial(seed_approach.istft, window=window, length=case.samples, **_options(case))
+        return partial(seed_approach.istft, length=case.samples, **options)
     if case.op == "log-mel" and case.front_end.mel and case.front_end.mel.get("pad_mode", "reflect") == "reflect":
         mel = ComposedMel(**case.front_end.mel, stft=stft).to(window.device)
         return lambda x: case.front_end.after(mel(x))
@@ -169,3 +166,6 @@ def _nnaudios(case: Case, window: torch.Tensor) -> Function | None:
         module = features.MelSpectrogram(**common, **options, norm=1 if mel.get("norm") else None).to(window.device)
         return lambda x: case.front_end.after(module(x))
     return None
+
+
+IMPORTED = {TORCHAUDIO: _torchaudios, NNAUDIO: _nnaudios}  # the peers that are other packages

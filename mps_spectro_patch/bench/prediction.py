@@ -12,12 +12,11 @@ import math
 from dataclasses import dataclass
 
 from . import markdown
-from .cases import GRADIENTS, ROUND_TRIP, Case, cases
+from .cases import Case, cases
 
 FIXED = 0.13  # ms of one synchronised call
 BANDWIDTH, ARITHMETIC = 0.8, 0.38  # of the peaks
 FLOPS = 2.8  # operations per frame, in n_fft * log2(n_fft): 2.5 of the transform, the rest around it
-PASSES = {**dict.fromkeys(GRADIENTS.values(), 2), ROUND_TRIP: 4}
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ def chip(name: str) -> Chip | None:
 def operations(case: Case) -> float:
     """Floating-point operations of a call."""
     transforms = case.rows * case.frames * FLOPS * case.n_fft * math.log2(case.n_fft)
-    return transforms * PASSES.get(case.op, 1) * (1.1 if case.front_end else 1.0)  # the bands are a tenth of the FFT
+    return transforms * case.passes * (1.1 if case.front_end else 1.0)  # the bands are a tenth of the FFT
 
 
 def predicted(case: Case, where: Chip) -> float:

@@ -112,10 +112,8 @@ def _predicted(row: dict[str, Any], data: dict[str, Any], chip: prediction.Chip 
     if case is None:
         return ""
     if chip:
-        time = prediction.predicted(case, chip)
-    else:
-        time = prediction.FIXED + case.bytes_moved / data["copy_rate"] / 1e6
-    return f"{time:.2f}"
+        return f"{prediction.predicted(case, chip):.2f}"
+    return f"{prediction.FIXED + case.bytes_moved / data['copy_rate'] / 1e6:.2f}"
 
 
 def _peers(rows: list[dict]) -> list[str]:

@@ -41,8 +41,8 @@ def run_doctor(device: str | None = None, as_json: bool = False, full: bool = Fa
     wrong = [finding for finding in findings if finding.ok is False]
     words = verdict(device, wrong)
     if as_json:
-        facts = {"healthy": not wrong, "verdict": words, "device": device}
-        print(json.dumps({**facts, **_listed(findings), "status": str(status())}, indent=1, default=str))
+        facts = {"healthy": not wrong, "verdict": words, "device": device, "findings": list(map(vars, findings))}
+        print(json.dumps({**facts, "status": str(status())}, indent=1, default=str))
     else:
         print(words)
     return 1 if wrong else 0
@@ -56,7 +56,7 @@ def run_tuning(device: str | None, forget: bool, as_json: bool = False) -> int:
     check_device(device)
     findings = doctor_tuning.forget_rule(device) if forget else doctor_tuning.measure_rule(device)
     if as_json:
-        print(json.dumps({"device": device, **_listed(findings)}, indent=1))
+        print(json.dumps({"device": device, "findings": list(map(vars, findings))}, indent=1))
     else:
         print("\n".join(map(_line, findings)))
     return 0
@@ -162,10 +162,6 @@ def plans() -> Iterator[Finding]:
     if bad:
         data = {"failed": [f"{entry.plan} on {entry.device}: {entry.why}" for entry in bad]}
         yield Finding("plans", False, f"{len(bad)} are not used any more", data)
-
-
-def _listed(findings: list[Finding]) -> dict[str, Any]:
-    return {"findings": [vars(finding) for finding in findings]}
 
 
 def _line(finding: Finding) -> str:

@@ -54,12 +54,9 @@ class Explanation(Route):
     advice: str = ""
 
     def __str__(self) -> str:
-        lines = [super().__str__()]
-        if self.work:
-            lines.append(f"  {self.work}")
-        if self.advice:
-            lines.append(f"  to make it fast: {self.advice}")
-        return "\n".join(lines)
+        work = f"\n  {self.work}" if self.work else ""
+        advice = f"\n  to make it fast: {self.advice}" if self.advice else ""
+        return f"{super().__str__()}{work}{advice}"
 
 
 def explain(function: Callable, *args: Any, **kwargs: Any) -> Explanation:
