@@ -33,27 +33,12 @@ def bound_to(*functions: Callable) -> list[Reference]:
     ]
 
 
-def replace(original: Callable, ours: Callable) -> list[Reference]:
-    """Binds every name that is bound to `original` to `ours`. Returns what was replaced."""
-    found = bound_to(original)
-    for reference in found:
-        _bind(reference, original, ours)
-    return found
-
-
-def restore(original: Callable, ours: Callable) -> list[Reference]:
-    """The reverse, also for names that were bound to `ours` by the modules themselves, meanwhile. By identity: names
-    that are bound to something else by now are left alone."""
-    found = bound_to(ours)
-    for reference in found:
-        _bind(reference, ours, original)
-    return found
-
-
-def _bind(reference: Reference, before: Callable, after: Callable) -> None:
-    namespace = _namespace(sys.modules.get(reference.module))
-    if namespace.get(reference.name) is before:
-        namespace[reference.name] = after
+def rebind(before: Callable, after: Callable) -> None:
+    """Binds every name that is bound to `before` to `after`. By identity: other names are left alone."""
+    for reference in bound_to(before):
+        namespace = _namespace(sys.modules.get(reference.module))
+        if namespace.get(reference.name) is before:
+            namespace[reference.name] = after
 
 
 def _namespaces() -> Iterator[tuple[str, dict]]:

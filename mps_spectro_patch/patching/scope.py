@@ -57,27 +57,18 @@ class accelerated:
         on_error: str | None = None,
         on_fallback: str | None = None,
     ) -> None:
-        self.options = Options.resolve(
-            devices=devices,
-            ops=ops,
-            torchaudio=torchaudio,
-            compat=compat,
-            reach=reach,
-            verify=verify,
-            on_error=on_error,
-            on_fallback=on_fallback,
-        )
+        self.options = Options.resolve(devices, ops, torchaudio, compat, reach, verify, on_error, on_fallback)
 
     def __enter__(self) -> accelerated:
         if not is_compiling():  # there it would only break the graph, and change nothing
-            install.hold(self, self.options)
-            active.enter(self)
+            install.hold(self.options)
+            active.enter(self.options)
         return self
 
     def __exit__(self, *_: object) -> None:
         if not is_compiling():
-            active.leave(self)
-            install.let_go(self)
+            active.leave(self.options)
+            install.let_go(self.options)
 
     def __call__(self, function: Callable) -> Callable:
         """`function` with every call of it inside the scope; generators only while they run, not while they wait."""
@@ -109,7 +100,7 @@ class accelerated:
         @functools.wraps(function)
         def in_scope(*args: Any, **kwargs: Any) -> Any:
             generator = function(*args, **kwargs)
-            install.hold(self, self.options)  # while it waits, too: else it would be patched in at every step
+            install.hold(self.options)  # while it waits, too: else it would be patched in at every step
             step, value = generator.send, None
             try:
                 while True:
@@ -127,7 +118,7 @@ class accelerated:
             except StopIteration as end:
                 return end.value
             finally:
-                install.let_go(self)
+                install.let_go(self.options)
 
         return in_scope
 
@@ -135,7 +126,7 @@ class accelerated:
         @functools.wraps(function)
         async def in_scope(*args: Any, **kwargs: Any) -> Any:
             generator = function(*args, **kwargs)
-            install.hold(self, self.options)
+            install.hold(self.options)
             step, value = generator.asend, None
             try:
                 while True:
@@ -153,6 +144,6 @@ class accelerated:
             except StopAsyncIteration:
                 return
             finally:
-                install.let_go(self)
+                install.let_go(self.options)
 
         return in_scope
