@@ -15,9 +15,8 @@ import torch
 
 from ..arguments import StftArguments
 from ..tensors import wants_gradient
-from . import batching, composite, operators
+from . import composite, operators
 from .eager import Ways, is_transformed
-from .operators import NAMESPACE
 
 
 def run(name: str, *arguments: Any) -> torch.Tensor:
@@ -146,14 +145,13 @@ def _none(arguments) -> list[None]:
     return [None] * len(arguments)
 
 
-WAYS: dict[str, Ways] = {}
-for _name in operators.NAMES:
-    _setup, _backward = globals()[f"_{_name}_setup"], globals()[f"_{_name}_backward"]
-    WAYS[_name] = Ways(
-        _name, getattr(operators, _name), getattr(operators, f"run_{_name}"), _setup, _backward,
-        partial(batching.rule, _name),
-    )  # fmt: skip
-    torch.library.register_autograd(f"{NAMESPACE}::{_name}", _backward, setup_context=_setup, lib=operators.namespace)
+WAYS = {
+    name: Ways(
+        name, getattr(operators, f"run_{name}"), globals()[f"_{name}_setup"], globals()[f"_{name}_backward"],
+        with_rows=0 if name.endswith("window_gradient") else 1,
+    )
+    for name in operators.NAMES
+}  # fmt: skip
 
 
 def eager_stft(input: torch.Tensor, window: torch.Tensor, *arguments: Any) -> torch.Tensor:

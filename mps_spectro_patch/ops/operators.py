@@ -6,6 +6,7 @@ spectra [rows, bins, frames]. Gradients follow torch's convention for complex nu
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import Any
 
@@ -23,14 +24,15 @@ stft_geometry = lru_cache(maxsize=1024)(StftGeometry)  # cached, because small c
 istft_geometry = lru_cache(maxsize=1024)(IstftGeometry)
 
 _STFT, _ISTFT, _SHARED = schema(StftArguments), schema(IstftArguments), schema(IstftArguments, ISTFT_SHARED)
-SCHEMAS = (
-    f"stft(Tensor input, Tensor window, {_STFT}) -> Tensor",
-    f"stft_adjoint(Tensor gradient, Tensor window, SymInt samples, {_STFT}, bool complex_input) -> Tensor",
-    f"stft_window_gradient(Tensor gradient, Tensor input, Tensor window, {_STFT}) -> Tensor",
-    f"istft(Tensor input, Tensor window, {_ISTFT}) -> Tensor",
-    f"istft_adjoint(Tensor gradient, Tensor window, SymInt frames, {_SHARED}) -> Tensor",
-    f"istft_window_gradient(Tensor gradient, Tensor input, Tensor window, {_SHARED}) -> Tensor",
-)
+_INPUTS = {
+    "stft": f"Tensor input, Tensor window, {_STFT}",
+    "stft_adjoint": f"Tensor gradient, Tensor window, SymInt samples, {_STFT}, bool complex_input",
+    "stft_window_gradient": f"Tensor gradient, Tensor input, Tensor window, {_STFT}",
+    "istft": f"Tensor input, Tensor window, {_ISTFT}",
+    "istft_adjoint": f"Tensor gradient, Tensor window, SymInt frames, {_SHARED}",
+    "istft_window_gradient": f"Tensor gradient, Tensor input, Tensor window, {_SHARED}",
+}
+NAMES = tuple(_INPUTS)
 
 
 def run_stft(input: torch.Tensor, window: torch.Tensor, *arguments: Any) -> torch.Tensor:
@@ -142,7 +144,7 @@ _BODIES = {
     "stft": (run_stft, _fake_stft),
     "stft_adjoint": (run_stft_adjoint, _fake_stft_adjoint),
     "stft_window_gradient": (run_stft_window_gradient, _fake_window_gradient),
-    "istft": (run_istft, _fake_istft),
+    "istft": (partial(run_istft, strict=False), _fake_istft),
     "istft_adjoint": (run_istft_adjoint, _fake_istft_adjoint),
     "istft_window_gradient": (run_istft_window_gradient, _fake_window_gradient),
 }
@@ -158,24 +160,20 @@ def _own_namespace(attempts: int = 9) -> torch.library.Library:
     return torch.library.Library(NAMESPACE, "DEF")
 
 
-NAMES = tuple(_BODIES)
 namespace = _own_namespace()
 NAMESPACE = namespace.ns
 
 
-def define(schema: str) -> None:
+def define(name: str, inputs: str, body: Callable, fake: Callable) -> torch._ops.OpOverload:
     """An operator of ours. Every one takes tensors of any strides and says so: else inductor copies them to the strides
     of eager mode, by a kernel of its own, and on a GPU those know no complex numbers."""
-    namespace.define(schema, tags=torch.Tag.flexible_layout)
-
-
-for _schema in SCHEMAS:
-    define(_schema)
-for _name, (_body, _fake) in _BODIES.items():
+    namespace.define(f"{name}({inputs}) -> Tensor", tags=torch.Tag.flexible_layout)
     # One registration for all backends: the kernels choose their compiler by the tensor's device.
-    namespace.impl(_name, _body if _name != "istft" else partial(run_istft, strict=False), "CompositeExplicitAutograd")
-    torch.library.register_fake(f"{NAMESPACE}::{_name}", _fake, lib=namespace)
+    namespace.impl(name, body, "CompositeExplicitAutograd")
+    torch.library.register_fake(f"{NAMESPACE}::{name}", fake, lib=namespace)
+    return getattr(getattr(torch.ops, NAMESPACE), name).default
+
 
 stft, stft_adjoint, stft_window_gradient, istft, istft_adjoint, istft_window_gradient = (
-    getattr(getattr(torch.ops, NAMESPACE), name).default for name in _BODIES
+    define(name, inputs, *_BODIES[name]) for name, inputs in _INPUTS.items()
 )
