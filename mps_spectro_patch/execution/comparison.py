@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
+from torch import Tensor
 
 # Two correct float32 transforms differ by about 1e-7; a wrong index or a lost bin by about 1.
 TOLERANCE = 1e-4
@@ -16,9 +17,7 @@ TINY = 1e-30
 
 
 @torch.no_grad()
-def difference(
-    result: torch.Tensor, reference: torch.Tensor, weight: torch.Tensor | None = None, everywhere: bool = True
-) -> str:
+def difference(result: Tensor, reference: Tensor, weight: Tensor | None = None, everywhere: bool = True) -> str:
     """What is wrong with `result`, in words; empty if it is another correct rounding of `reference`.
 
     everywhere: `result` must be finite wherever `reference` is. Not so for input with NaN or infinities: which outputs
@@ -44,7 +43,7 @@ def difference(
     return f"largest error {worst:.1e} of the largest value, relative L2 error {relative:.1e}"
 
 
-def with_real_ends(spectrum: torch.Tensor, n_fft: int) -> torch.Tensor:
+def with_real_ends(spectrum: Tensor, n_fft: int) -> Tensor:
     """A one-sided spectrum [..., bins, frames] whose bins are real where those of a real signal are."""
     spectrum = spectrum.resolve_conj().clone()
     parts = torch.view_as_real(spectrum)
@@ -55,7 +54,7 @@ def with_real_ends(spectrum: torch.Tensor, n_fft: int) -> torch.Tensor:
 
 
 def gradient_difference(
-    fast: Callable, reference: Callable, input: torch.Tensor, window: torch.Tensor, weight: torch.Tensor | None
+    fast: Callable, reference: Callable, input: Tensor, window: Tensor, weight: Tensor | None
 ) -> str | None:
     """What is wrong with the gradients of fast(input, window), in words, empty if nothing is, or None: cannot tell.
 
@@ -88,7 +87,7 @@ def gradient_difference(
 
 
 @torch.no_grad()
-def envelope(window: torch.Tensor, arguments: tuple, frames: int) -> torch.Tensor:
+def envelope(window: Tensor, arguments: tuple, frames: int) -> Tensor:
     """The sum of squared windows that istft divides by, largest value 1: the weight at which samples are comparable.
 
     Where the envelope is small (torch lets 1e-11 pass) the division magnifies rounding in any correct istft. Where no
@@ -107,11 +106,11 @@ def envelope(window: torch.Tensor, arguments: tuple, frames: int) -> torch.Tenso
     return torch.nn.functional.pad(weight, (0, samples - weight.numel()), value=1.0)
 
 
-def is_finite(tensor: torch.Tensor) -> bool:
+def is_finite(tensor: Tensor) -> bool:
     return bool(torch.isfinite(_as_real(tensor.detach())).all())
 
 
-def _gradient_is_wrong(got: torch.Tensor, want: torch.Tensor) -> str:
+def _gradient_is_wrong(got: Tensor, want: Tensor) -> str:
     if got.shape != want.shape or got.is_complex() != want.is_complex():
         return f"{_describe(got)} instead of {_describe(want)}"
     tolerance = TOLERANCE
@@ -128,7 +127,7 @@ def _gradient_is_wrong(got: torch.Tensor, want: torch.Tensor) -> str:
     return f"relative L2 error {relative:.1e}"
 
 
-def _distances(got: torch.Tensor, want: torch.Tensor) -> tuple[float, float, float]:
+def _distances(got: Tensor, want: Tensor) -> tuple[float, float, float]:
     """(largest error as part of the largest value, relative L2 error, largest value), safe from overflow."""
     scale = want.abs().amax().clamp(min=TINY)
     error, size = (got - want) / scale, want / scale
@@ -147,38 +146,38 @@ def _itself(value):
     return value
 
 
-def _leaf(tensor: torch.Tensor) -> torch.Tensor:
+def _leaf(tensor: Tensor) -> Tensor:
     """The same values without a history and without hooks."""
     return tensor.detach().requires_grad_(tensor.requires_grad)
 
 
-def _wide(tensor: torch.Tensor) -> torch.Tensor:
+def _wide(tensor: Tensor) -> Tensor:
     """On the CPU, and in single precision at least."""
     wide = tensor.detach().cpu()
     wide = wide.float() if wide.dtype.itemsize == 2 else wide
     return wide.requires_grad_(tensor.requires_grad)
 
 
-def _differentiable(tensors: tuple[torch.Tensor, ...]) -> list[torch.Tensor]:
+def _differentiable(tensors: tuple[Tensor, ...]) -> list[Tensor]:
     return [tensor for tensor in tensors if tensor.requires_grad]
 
 
-def _names(tensors: tuple[torch.Tensor, ...]) -> list[str]:
+def _names(tensors: tuple[Tensor, ...]) -> list[str]:
     return [name for name, tensor in zip(("input", "window"), tensors, strict=True) if tensor.requires_grad]
 
 
-def _as_real(tensor: torch.Tensor) -> torch.Tensor:
+def _as_real(tensor: Tensor) -> Tensor:
     """The numbers, complex ones as pairs. Those of MPS on the CPU: some versions of torch lack complex operations there
     or have them wrong, and this is where they must be right."""
     tensor = tensor.cpu() if tensor.is_mps else tensor
     return torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
 
 
-def _layout(tensor: torch.Tensor) -> tuple:
+def _layout(tensor: Tensor) -> tuple:
     """Type, shape and the strides that matter."""
     strides = tuple(stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True) if size > 1)
     return tensor.dtype, tensor.shape, strides
 
 
-def _describe(tensor: torch.Tensor) -> str:
+def _describe(tensor: Tensor) -> str:
     return f"{tensor.dtype} {tuple(tensor.shape)} with strides {tensor.stride()}"

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import Tensor
 
 
-def rule(with_rows: int, function: Callable[..., torch.Tensor]) -> Callable[..., tuple[torch.Tensor, int]]:
+def rule(with_rows: int, function: Callable[..., Tensor]) -> Callable[..., tuple[Tensor, int]]:
     """The vmap rule of an operator, in terms of `function`, which is the operator one level below.
 
     with_rows: so many tensors, the first ones, have rows as the result has. 0: the result is summed over them.

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.autograd import forward_ad
 
 from ..tensors import wants_gradient
@@ -32,15 +33,15 @@ class Ways:
         torch.library.register_autograd(path, backward, setup_context=setup, lib=namespace)
         torch.library.register_vmap(path, rule, lib=namespace)
 
-    def forward(self, *arguments: Any) -> torch.Tensor:
+    def forward(self, *arguments: Any) -> Tensor:
         """For plain tensors or functorch's, while nothing is traced or compiled."""
         if is_transformed():
             return self.functional.apply(*arguments)
-        if wants_gradient(*(a for a in arguments[:3] if isinstance(a, torch.Tensor))):
+        if wants_gradient(*(a for a in arguments[:3] if isinstance(a, Tensor))):
             return self.eager.apply(*arguments)
         return self.body(*arguments)
 
-    def backward(self, *arguments: Any) -> torch.Tensor:
+    def backward(self, *arguments: Any) -> Tensor:
         """In a backward pass, which may itself be compiled, batched, transformed, recorded or seen by a mode."""
         if is_watched(arguments[0]):
             return self.operator(*arguments)
@@ -56,7 +57,7 @@ def is_watched(gradient: Any) -> bool:
     (is_grads_batched). All of these know operators only."""
     return (
         torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0
-        or type(gradient) is not torch.Tensor or torch._C._functorch.is_legacy_batchedtensor(gradient)
+        or type(gradient) is not Tensor or torch._C._functorch.is_legacy_batchedtensor(gradient)
     )  # fmt: skip
 
 

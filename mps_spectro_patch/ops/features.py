@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ..arguments import FeatureArguments, schema
 from ..kernels import Bands, StftGeometry, bands_of, feature_passes
@@ -24,9 +25,7 @@ from .operators import define
 _FIELDS = tuple(field.name for field in fields(kernels.Features))
 
 
-def run_features(
-    input: torch.Tensor, window: torch.Tensor, basis: torch.Tensor | None, *arguments: Any
-) -> torch.Tensor:
+def run_features(input: Tensor, window: Tensor, basis: Tensor | None, *arguments: Any) -> Tensor:
     """[rows, samples] to [rows, width, frames], frame by frame in memory. arguments: FeatureArguments.
 
     One launch; with a basis that is not banded, one launch and a matrix product.
@@ -42,8 +41,8 @@ def run_features(
 
 
 def run_features_gradient(
-    gradient: torch.Tensor, input: torch.Tensor, window: torch.Tensor, basis: torch.Tensor | None, *arguments: Any
-) -> torch.Tensor:
+    gradient: Tensor, input: Tensor, window: Tensor, basis: Tensor | None, *arguments: Any
+) -> Tensor:
     """From the gradient of the features to that of the input, [rows, samples]. arguments: FeatureArguments."""
     geometry, wanted = _described(*input.shape, *arguments)
     bands, dense = _bands(basis, geometry, True)
@@ -59,23 +58,22 @@ def run_features_gradient(
 
 
 def run_limited_features(
-    input: torch.Tensor, window: torch.Tensor, basis: torch.Tensor | None, rows_per_item: int, below: float,
-    factor: float, offset: float, *arguments: Any,
-) -> torch.Tensor | None:  # fmt: skip
+    input: Tensor, window: Tensor, basis: Tensor | None, rows_per_item: int, below: float, factor: float,
+    offset: float, *arguments: Any,
+) -> Tensor | None:  # fmt: skip
     """features() and, in a second launch, a floor below the largest of each item. None: the basis is not banded."""
     geometry, wanted = _described(*input.shape, *arguments)
     bands, dense = _bands(basis, geometry, False)
     if dense:
         return None
-    return kernels.limited_features(
-        input.resolve_neg(), window.resolve_neg(), geometry, wanted, bands, rows_per_item, below, factor, offset
-    )
+    input, window = input.resolve_neg(), window.resolve_neg()
+    return kernels.limited_features(input, window, geometry, wanted, bands, rows_per_item, below, factor, offset)
 
 
 def ready_features(
-    input: torch.Tensor, window: torch.Tensor, basis: torch.Tensor | None, rows_per_item: int, below: float | None,
-    factor: float, offset: float, deviation_eps: float | None, *arguments: Any,
-) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None:  # fmt: skip
+    input: Tensor, window: Tensor, basis: Tensor | None, rows_per_item: int, below: float | None, factor: float,
+    offset: float, deviation_eps: float | None, *arguments: Any,
+) -> Callable[[Tensor, Tensor], Tensor] | None:  # fmt: skip
     """The same as a function of input and window alone, for tensors with this layout. None: the basis is not banded."""
     geometry, wanted = _described(*input.shape, *arguments)
     bands, dense = _bands(basis, geometry, False)
@@ -85,7 +83,7 @@ def ready_features(
     if deviation_eps is None:
         return run
 
-    def standardised(input: torch.Tensor, window: torch.Tensor) -> torch.Tensor:
+    def standardised(input: Tensor, window: Tensor) -> Tensor:
         values = run(input, window)
         feature_passes.standardise(values, deviation_eps)
         return values
@@ -100,7 +98,7 @@ def _described(rows: int, samples: int, *arguments: Any) -> tuple[StftGeometry, 
     return StftGeometry(rows, samples, *call.stft()), wanted
 
 
-def _bands(basis: torch.Tensor | None, geometry: StftGeometry, gradient: bool) -> tuple[Bands | None, bool]:
+def _bands(basis: Tensor | None, geometry: StftGeometry, gradient: bool) -> tuple[Bands | None, bool]:
     """(the banded filterbank, if the kernels can use it; whether a matrix product is needed instead)."""
     if basis is None:
         return None, False
@@ -110,7 +108,7 @@ def _bands(basis: torch.Tensor | None, geometry: StftGeometry, gradient: bool) -
     return bands, False
 
 
-def _columns(basis: torch.Tensor, geometry: StftGeometry) -> int:
+def _columns(basis: Tensor, geometry: StftGeometry) -> int:
     return min(basis.shape[1], geometry.bins)
 
 

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ..arguments import StftArguments
 from ..tensors import wants_gradient
@@ -19,18 +20,18 @@ from . import composite, operators
 from .eager import Ways, is_transformed
 
 
-def run(name: str, *arguments: Any) -> torch.Tensor:
+def run(name: str, *arguments: Any) -> Tensor:
     """An operator in a backward pass."""
     return WAYS[name].backward(*arguments)
 
 
-def _save(ctx: Any, first: torch.Tensor, second: torch.Tensor) -> None:
+def _save(ctx: Any, first: Tensor, second: Tensor) -> None:
     """Of two factors, each is saved if the gradient of the other is needed."""
     needs_first, needs_second = ctx.needs_input_grad[:2]
     ctx.save_for_backward(first if needs_second else None, second if needs_first else None)
 
 
-def _like_window(ctx: Any, window: torch.Tensor | None, gradient: torch.Tensor) -> torch.Tensor:
+def _like_window(ctx: Any, window: Tensor | None, gradient: Tensor) -> Tensor:
     """The window, or zeros of its type and length where its values do not matter."""
     return gradient.new_zeros(ctx.win_length, dtype=ctx.window_dtype) if window is None else window
 
@@ -154,14 +155,14 @@ WAYS = {
 }  # fmt: skip
 
 
-def eager_stft(input: torch.Tensor, window: torch.Tensor, *arguments: Any) -> torch.Tensor:
+def eager_stft(input: Tensor, window: Tensor, *arguments: Any) -> Tensor:
     """stft of plain tensors or functorch's, while nothing is traced or compiled. arguments: StftArguments."""
     if wants_gradient(window) and not is_transformed() and StftArguments(*arguments).pad:
         input = input.clone()  # torch keeps the padded signal, so the program may change its own in place
     return WAYS["stft"].forward(input, window, *arguments)
 
 
-def eager_istft(input: torch.Tensor, window: torch.Tensor, *arguments: Any) -> torch.Tensor:
+def eager_istft(input: Tensor, window: Tensor, *arguments: Any) -> Tensor:
     """istft likewise. arguments: IstftArguments. Raises UseOriginal if torch must decide whether it can be inverted."""
     if wants_gradient(window) and not is_transformed():
         input = input.clone()  # torch keeps what it made of the spectrum

@@ -11,6 +11,7 @@ from functools import lru_cache, partial
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ..arguments import ISTFT_SHARED, IstftArguments, StftArguments, schema
 from ..kernels import IstftGeometry, Ready, StftGeometry, transforms
@@ -35,28 +36,26 @@ _INPUTS = {
 NAMES = tuple(_INPUTS)
 
 
-def run_stft(input: torch.Tensor, window: torch.Tensor, *arguments: Any) -> torch.Tensor:
+def run_stft(input: Tensor, window: Tensor, *arguments: Any) -> Tensor:
     """[rows, samples] to [rows, bins, frames] complex64, in torch's memory order. arguments: StftArguments."""
     geometry = stft_geometry(*input.shape, *arguments)
     return transforms.stft(without_bits(input), without_bits(window), geometry)
 
 
-def run_stft_adjoint(gradient: torch.Tensor, window: torch.Tensor, samples: int, *arguments: Any) -> torch.Tensor:
+def run_stft_adjoint(gradient: Tensor, window: Tensor, samples: int, *arguments: Any) -> Tensor:
     """The gradient [rows, samples] of stft's input, for that of its output. arguments: StftArguments, complex_input."""
     *arguments, complex_input = arguments
     geometry = stft_geometry(gradient.shape[0], samples, *arguments)
     return transforms.stft_adjoint(without_bits(gradient), without_bits(window), geometry, complex_input)
 
 
-def run_stft_window_gradient(
-    gradient: torch.Tensor, input: torch.Tensor, window: torch.Tensor, *arguments: Any
-) -> torch.Tensor:
+def run_stft_window_gradient(gradient: Tensor, input: Tensor, window: Tensor, *arguments: Any) -> Tensor:
     """The gradient [win_length] of stft's window, for that of its output. arguments: StftArguments."""
     geometry = stft_geometry(*input.shape, *arguments)
     return transforms.stft_window_gradient(without_bits(gradient), without_bits(input), window, geometry)
 
 
-def run_istft(input: torch.Tensor, window: torch.Tensor, *arguments: Any, strict: bool = True) -> torch.Tensor:
+def run_istft(input: Tensor, window: Tensor, *arguments: Any, strict: bool = True) -> Tensor:
     """[rows, bins, frames] to [rows, length]. arguments: IstftArguments.
 
     strict: raise UseOriginal where torch must decide whether the spectrum can be inverted.
@@ -73,7 +72,7 @@ def run_istft(input: torch.Tensor, window: torch.Tensor, *arguments: Any, strict
     return composite.istft(input, window, *arguments)
 
 
-def ready(op: str, input: torch.Tensor, window: torch.Tensor, arguments: tuple) -> Ready | None:
+def ready(op: str, input: Tensor, window: Tensor, arguments: tuple) -> Ready | None:
     """run_stft or run_istft as a function of input and window alone, for plain tensors. None: there is none."""
     if op == "stft":
         return transforms.ready_stft(input, window, stft_geometry(*input.shape, *arguments))
@@ -82,16 +81,14 @@ def ready(op: str, input: torch.Tensor, window: torch.Tensor, arguments: tuple) 
     return transforms.ready_istft(input, window, geometry, return_complex)
 
 
-def run_istft_adjoint(gradient: torch.Tensor, window: torch.Tensor, frames: int, *shared: Any) -> torch.Tensor:
+def run_istft_adjoint(gradient: Tensor, window: Tensor, frames: int, *shared: Any) -> Tensor:
     """The gradient [rows, bins, frames] of istft's input, for that of its output. shared: of IstftArguments."""
     rows, length = gradient.shape
     geometry = istft_geometry(rows, frames, *shared, length)
     return _invertible(transforms.istft_adjoint(without_bits(gradient), without_bits(window), geometry))
 
 
-def run_istft_window_gradient(
-    gradient: torch.Tensor, input: torch.Tensor, window: torch.Tensor, *shared: Any
-) -> torch.Tensor:
+def run_istft_window_gradient(gradient: Tensor, input: Tensor, window: Tensor, *shared: Any) -> Tensor:
     """The gradient [win_length] of istft's window, for that of its output. shared: of IstftArguments."""
     rows, _, frames = input.shape
     geometry = istft_geometry(rows, frames, *shared, gradient.shape[1])
@@ -99,7 +96,7 @@ def run_istft_window_gradient(
     return _invertible(transforms.istft_window_gradient(gradient, input, window, geometry))
 
 
-def _invertible(result: torch.Tensor | None) -> torch.Tensor:
+def _invertible(result: Tensor | None) -> Tensor:
     if result is None:
         raise RuntimeError("the window's envelope is zero somewhere: istft has no gradient")
     return result

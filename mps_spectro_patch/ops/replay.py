@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ..kernels import Ready, starts_at_pair, transforms
 from ..tensors import has_bits
@@ -27,10 +28,10 @@ class Known:
         self.run, self.adjoint, self.arguments, self.make = run, adjoint, arguments, make
         self.last: tuple[tuple | None, Ready | None] = None, None  # the last layout of gradients, and its launch
 
-    def __call__(self, input: torch.Tensor, window: torch.Tensor) -> torch.Tensor | None:
+    def __call__(self, input: Tensor, window: Tensor) -> Tensor | None:
         return _Recorded.apply(input, window, self)
 
-    def backward(self, gradient: torch.Tensor, window: torch.Tensor) -> torch.Tensor:
+    def backward(self, gradient: Tensor, window: Tensor) -> Tensor:
         if _is_plain(gradient):
             if self.adjoint == "istft_adjoint" and gradient.stride(1) != 1:  # of a sum() all strides are 0
                 gradient = gradient.contiguous()
@@ -62,7 +63,7 @@ class _Recorded(torch.autograd.Function):
         return result if result.dtype is ctx.dtype else result.to(ctx.dtype), None, None
 
 
-def known(op: str, input: torch.Tensor, window: torch.Tensor, arguments: tuple) -> Known | None:
+def known(op: str, input: Tensor, window: Tensor, arguments: tuple) -> Known | None:
     """stft or istft, with the gradient of its input, as a function of input and window alone. None: there is none.
 
     window: contiguous, without lazy conjugation or negation. arguments: the operator's.

@@ -75,29 +75,26 @@ class accelerated:
         if isinstance(function, type) or not callable(function):
             raise TypeError(f"accelerated() decorates functions, not {function!r}")
         if inspect.isasyncgenfunction(function):
-            return self._around_async_generator(function)
-        if inspect.isgeneratorfunction(function):
-            return self._around_generator(function)
-        if inspect.iscoroutinefunction(function):
+            in_scope = self._around_async_generator(function)
+        elif inspect.isgeneratorfunction(function):
+            in_scope = self._around_generator(function)
+        elif inspect.iscoroutinefunction(function):
 
-            @functools.wraps(function)
             async def in_scope(*args: Any, **kwargs: Any) -> Any:
                 with self:
                     return await function(*args, **kwargs)
 
         else:
 
-            @functools.wraps(function)
             def in_scope(*args: Any, **kwargs: Any) -> Any:
                 if is_compiling():  # dynamo cannot enter a context manager that was made outside
                     return function(*args, **kwargs)
                 with self:
                     return function(*args, **kwargs)
 
-        return in_scope
+        return functools.wraps(function)(in_scope)
 
     def _around_generator(self, function: Callable) -> Callable:
-        @functools.wraps(function)
         def in_scope(*args: Any, **kwargs: Any) -> Any:
             generator = function(*args, **kwargs)
             install.hold(self.options)  # while it waits, too: else it would be patched in at every step
@@ -123,7 +120,6 @@ class accelerated:
         return in_scope
 
     def _around_async_generator(self, function: Callable) -> Callable:
-        @functools.wraps(function)
         async def in_scope(*args: Any, **kwargs: Any) -> Any:
             generator = function(*args, **kwargs)
             install.hold(self.options)
