@@ -29,8 +29,7 @@ def difference(result: Tensor, reference: Tensor, weight: Tensor | None = None, 
     finite = torch.isfinite(want) if everywhere else torch.isfinite(want) & torch.isfinite(got)
     if result.is_complex():  # what an infinite real part leaves in the imaginary one depends on the order of sums
         finite = finite.all(-1, keepdim=True)
-    zero = got.new_zeros(())
-    got, want = torch.where(finite, got, zero), torch.where(finite, want, zero)
+    got, want = torch.where(finite, got, 0), torch.where(finite, want, 0)
     if weight is not None:
         weight = weight.to(got.device)
         weight = weight.unsqueeze(-1) if result.is_complex() else weight
@@ -63,8 +62,9 @@ def gradient_difference(
     wrongly in its backward pass from 65,537 samples on, and CUDA refuses some of it in deterministic mode.
     """
     with torch.enable_grad(), _nobody_elses_hooks():
-        ours = _leaf(input), _leaf(window)
-        result = fast(*ours)
+        ours = {"input": _leaf(input), "window": _leaf(window)}
+        names = [name for name, tensor in ours.items() if tensor.requires_grad]
+        result = fast(*ours.values())
         cotangent = result.detach()
         if weight is not None:  # where the envelope almost vanishes, rounding is as large as the result
             cotangent = cotangent * weight.to(cotangent.device).square()
@@ -73,13 +73,13 @@ def gradient_difference(
         if not TINY < scale < 1 / TINY:  # silence says nothing about gradients; nor does NaN
             return None
         cotangent = cotangent / scale
-        got = torch.autograd.grad(result, _differentiable(ours), cotangent.to(result.device))
-        theirs = _leaf(_wide(input)), _leaf(_wide(window))
+        got = torch.autograd.grad(result, [ours[name] for name in names], cotangent.to(result.device))
+        theirs = {name: _wide(tensor) for name, tensor in ours.items()}
         try:
-            want = torch.autograd.grad(reference(*theirs), _differentiable(theirs), cotangent)
+            want = torch.autograd.grad(reference(*theirs.values()), [theirs[name] for name in names], cotangent)
         except (RuntimeError, NotImplementedError):  # torch cannot
             return None
-    for name, mine, right in zip(_names(ours), got, want, strict=True):
+    for name, mine, right in zip(names, got, want, strict=True):
         wrong = _gradient_is_wrong(mine, right)
         if wrong:
             return f"gradient of the {name}: {wrong}"
@@ -115,16 +115,13 @@ def _gradient_is_wrong(got: Tensor, want: Tensor) -> str:
         return f"{_describe(got)} instead of {_describe(want)}"
     tolerance = TOLERANCE
     if got.dtype.itemsize == 2:
-        tolerance += 2 * torch.finfo(got.dtype).eps
-        want = want.clamp(-torch.finfo(got.dtype).max, torch.finfo(got.dtype).max)
-        got = got.clamp(-torch.finfo(got.dtype).max, torch.finfo(got.dtype).max)
+        limits = torch.finfo(got.dtype)
+        tolerance += 2 * limits.eps
+        got, want = got.clamp(limits.min, limits.max), want.clamp(limits.min, limits.max)
     got, want = _as_real(got.detach().cpu()).float(), _as_real(want.detach()).float()
     finite = torch.isfinite(want)
-    zero = got.new_zeros(())
-    _, relative, scale = _distances(torch.where(finite, got, zero), torch.where(finite, want, zero))
-    if relative <= tolerance or scale <= TINY:
-        return ""
-    return f"relative L2 error {relative:.1e}"
+    _, relative, scale = _distances(torch.where(finite, got, 0), torch.where(finite, want, 0))
+    return "" if relative <= tolerance or scale <= TINY else f"relative L2 error {relative:.1e}"
 
 
 def _distances(got: Tensor, want: Tensor) -> tuple[float, float, float]:
@@ -138,12 +135,8 @@ def _distances(got: Tensor, want: Tensor) -> tuple[float, float, float]:
 def _nobody_elses_hooks() -> AbstractContextManager:
     """No saved_tensors_hooks but ours, which do nothing: those of the program must not see what is saved here."""
     if torch._C._autograd._saved_tensors_hooks_is_enabled():
-        return torch.autograd.graph.saved_tensors_hooks(_itself, _itself)
+        return torch.autograd.graph.saved_tensors_hooks(lambda tensor: tensor, lambda tensor: tensor)
     return nullcontext()
-
-
-def _itself(value):
-    return value
 
 
 def _leaf(tensor: Tensor) -> Tensor:
@@ -152,18 +145,10 @@ def _leaf(tensor: Tensor) -> Tensor:
 
 
 def _wide(tensor: Tensor) -> Tensor:
-    """On the CPU, and in single precision at least."""
+    """The same on the CPU, in single precision at least, and without a history."""
     wide = tensor.detach().cpu()
     wide = wide.float() if wide.dtype.itemsize == 2 else wide
     return wide.requires_grad_(tensor.requires_grad)
-
-
-def _differentiable(tensors: tuple[Tensor, ...]) -> list[Tensor]:
-    return [tensor for tensor in tensors if tensor.requires_grad]
-
-
-def _names(tensors: tuple[Tensor, ...]) -> list[str]:
-    return [name for name, tensor in zip(("input", "window"), tensors, strict=True) if tensor.requires_grad]
 
 
 def _as_real(tensor: Tensor) -> Tensor:

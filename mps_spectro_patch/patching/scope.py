@@ -106,11 +106,7 @@ class accelerated:
                     try:
                         value = yield result
                         step = generator.send
-                    except GeneratorExit:
-                        with self:
-                            generator.close()
-                        raise
-                    except BaseException as error:  # belongs to the generator: handed on, whatever it is
+                    except BaseException as error:  # also GeneratorExit: handed on, whatever it is
                         step, value = generator.throw, error
             except StopIteration as end:
                 return end.value
@@ -131,11 +127,7 @@ class accelerated:
                     try:
                         value = yield result
                         step = generator.asend
-                    except GeneratorExit:
-                        with self:
-                            await generator.aclose()
-                        raise
-                    except BaseException as error:  # belongs to the generator: handed on, whatever it is
+                    except BaseException as error:  # also GeneratorExit: handed on, whatever it is
                         step, value = generator.athrow, error
             except StopAsyncIteration:
                 return
