@@ -1,7 +1,4 @@
-"""Which options hold for the code that runs here: enable()'s, or those of the accelerated() around it.
-
-Only remembers; installs nothing.
-"""
+"""Which options hold for the code that runs here: enable()'s, or those of the accelerated() around it."""
 
 from __future__ import annotations
 

@@ -167,11 +167,13 @@ def _remember(op: str, arguments: tuple, outcome: str, start: int, nanoseconds: 
     global _left_out, _lost
     frame, _ = caller()
     code = frame.f_code
+    summary = []
     with torch._C.DisableTorchFunction():  # subclasses and modes must not see us look
         device = str(arguments[0].device) if isinstance(arguments[0], torch.Tensor) else ""
-        summary = tuple(argument if type(argument) in _SHOWN else _summary(argument) for argument in arguments)
+        for argument in arguments:
+            summary.append(argument if type(argument) in _SHOWN else _summary(argument))
     name = getattr(code, "co_qualname", code.co_name)
-    site = code.co_filename, frame.f_lineno, name, op, summary, device, outcome
+    site = code.co_filename, frame.f_lineno, name, op, tuple(summary), device, outcome
     with _lock:
         if site not in _sites and len(_sites) >= SITES_MAX:
             _left_out += weight

@@ -1,7 +1,4 @@
-"""Is a fast result as right as the original's? Results, gradients, and where they can be compared at all.
-
-Only judges: what follows from a difference is execution/runner.py's business.
-"""
+"""Is a fast result as right as the original's? Results, gradients, and where they can be compared at all."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ class Ways:
 
     def backward(self, *arguments: Any) -> Tensor:
         """In a backward pass, which may itself be compiled, batched, transformed, recorded or seen by a mode."""
-        if is_watched(arguments[0]):
+        if needs_operator(arguments[0]):
             return self.operator(*arguments)
         if is_transformed():
             return self.functional.apply(*arguments)
@@ -52,13 +52,12 @@ class Ways:
         return self.body(*arguments)
 
 
-def is_watched(gradient: Any) -> bool:
+def needs_operator(gradient: Any) -> bool:
     """Whether a backward pass is compiled, seen by a mode or a tensor subclass, or batched by torch.autograd.grad
     (is_grads_batched). All of these know operators only."""
-    return (
-        torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0
-        or type(gradient) is not Tensor or torch._C._functorch.is_legacy_batchedtensor(gradient)
-    )  # fmt: skip
+    if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0:
+        return True
+    return type(gradient) is not Tensor or torch._C._functorch.is_legacy_batchedtensor(gradient)
 
 
 def is_transformed() -> bool:

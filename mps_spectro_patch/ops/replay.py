@@ -7,6 +7,7 @@ mode uses the operators.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor
 from ..kernels import Ready, starts_at_pair, transforms
 from ..tensors import has_bits
 from . import gradients, operators
-from .eager import is_transformed, is_watched
+from .eager import is_transformed, needs_operator
 
 
 class Known:
@@ -35,10 +36,8 @@ class Known:
         if _is_plain(gradient):
             if self.adjoint == "istft_adjoint" and gradient.stride(1) != 1:  # of a sum() all strides are 0
                 gradient = gradient.contiguous()
-            layout = (
-                gradient.stride(), starts_at_pair(gradient), starts_at_pair(window), gradient.is_conj(),
-                gradient.is_neg(),
-            )  # fmt: skip
+            bits = gradient.is_conj(), gradient.is_neg()
+            layout = gradient.stride(), starts_at_pair(gradient), starts_at_pair(window), bits
             known, launch = self.last
             if known != layout:
                 launch = None if has_bits(gradient) else self.make(gradient, window)
@@ -73,15 +72,15 @@ def known(op: str, input: Tensor, window: Tensor, arguments: tuple) -> Known | N
         return None
     if op == "stft":
         geometry = operators.stft_geometry(*input.shape, *arguments)
-        return Known(run, "stft_adjoint", (input.shape[1], *arguments, False),
-                     lambda gradient, window: transforms.ready_stft_adjoint(gradient, window, geometry))  # fmt: skip
+        make = partial(transforms.ready_stft_adjoint, geometry=geometry)
+        return Known(run, "stft_adjoint", (input.shape[1], *arguments, False), make)
     *given, length, _ = arguments
     frames = input.shape[2]
     geometry = operators.istft_geometry(input.shape[0], frames, *given, length)
-    return Known(run, "istft_adjoint", (frames, *given),
-                 lambda gradient, window: transforms.ready_istft_adjoint(gradient, window, geometry))  # fmt: skip
+    make = partial(transforms.ready_istft_adjoint, geometry=geometry)
+    return Known(run, "istft_adjoint", (frames, *given), make)
 
 
 def _is_plain(gradient: Any) -> bool:
     """Whether the gradient is what it seems, and nobody wants to know how it is made."""
-    return not (is_watched(gradient) or is_transformed() or torch.is_grad_enabled())
+    return not (needs_operator(gradient) or is_transformed() or torch.is_grad_enabled())

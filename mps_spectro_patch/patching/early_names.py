@@ -13,11 +13,10 @@ from typing import NamedTuple
 
 
 class Reference(NamedTuple):
-    """A module-level name, and the function that it is bound to."""
+    """A module-level name that is bound to a function of ours or of torch's."""
 
     module: str
     name: str
-    function: Callable
 
     def __str__(self) -> str:
         return f"{self.module}.{self.name}"
@@ -26,7 +25,7 @@ class Reference(NamedTuple):
 def bound_to(*functions: Callable) -> list[Reference]:
     """Every module-level name outside of torch and this package that is bound to one of the functions."""
     return [
-        Reference(module, name, value)
+        Reference(module, name)
         for module, namespace in _namespaces()
         for name, value in list(namespace.items())
         if any(value is function for function in functions)

@@ -181,11 +181,10 @@ def _add(options: Options, others: Iterable[Options]) -> None:
 
 
 def _declare_projects(options: Options) -> None:
-    wanted = (*options.projects, *(("torchaudio",) if options.torchaudio else ()))
-    if wanted:
+    if options.groups:
         from . import projects  # only a program that asks for it pays for it
 
-        projects.declare(wanted)
+        projects.declare(group.removeprefix("compat.") for group in options.groups)
 
 
 def _apply_patches(held: Collection[Options]) -> None:

@@ -19,6 +19,8 @@ from ..tensors import wants_gradient
 from .checks import TENSORS, check_istft, check_stft
 from .context import active_transforms, copies_hidden_by_vmap, surroundings
 
+_CHECKS = {"stft": check_stft, "istft": check_istft}
+
 
 def dressed(op: str, decision: Call | Reason, input) -> Route:
     """A decision with everything that a reader wants to know."""
@@ -46,10 +48,9 @@ def decide(
         return reason
     if forward_ad._current_level >= 0:
         return Reason.FORWARD_AD
-    check = check_stft if op == "stft" else check_istft
     if transforms:
-        return check(arguments, copies_hidden_by_vmap(input, window))
-    decision = check(arguments)
+        return _CHECKS[op](arguments, copies_hidden_by_vmap(input, window))
+    decision = _CHECKS[op](arguments)
     if least_work is None or isinstance(decision, Reason) or wants_gradient(input, window) or type(input) is FakeTensor:
         return decision
     return Reason.TUNED if _work(input, decision) < least_work(op, input.device) else decision
@@ -72,4 +73,4 @@ def decide_compiled(op: str, devices: tuple[str, ...], arguments: tuple) -> Call
         return Reason.TRANSFORM
     if forward_ad._current_level >= 0:
         return Reason.FORWARD_AD
-    return check_stft(arguments) if op == "stft" else check_istft(arguments)
+    return _CHECKS[op](arguments)
