@@ -79,23 +79,20 @@ def _kernel(op: str) -> Callable[..., torch.Tensor]:
     plain, defaults = original(op), [argument.default_value for argument in _overload(op)._schema.arguments]
 
     def kernel(*given: Any) -> torch.Tensor:
-        return _act(op, plain, (*given, *defaults[len(given) :]))  # torch leaves out what is as the schema says
+        arguments = *given, *defaults[len(given) :]  # torch leaves out what is as the schema says
+        options = options_here()
+        if (
+            options is None or op not in options.dispatcher_ops or composite.is_running() or runner.is_busy()
+            or type(arguments[0]) not in PLAIN  # traced: fake and functional tensors
+            or torch._C._are_functorch_transforms_active()
+            or torch._C._get_tracing_state() is not None  # else jit.trace would record nothing of ours, and lose it
+            or not options.concerns(arguments[0])
+        ):  # fmt: skip
+            return plain(*arguments)
+        with runner.busy():
+            return runner.call(op, options, arguments, plain, arguments, {}, cached=False)
 
     return kernel
-
-
-def _act(op: str, plain: Callable, arguments: tuple) -> torch.Tensor:
-    options = options_here()
-    if (
-        options is None or op not in options.dispatcher_ops or composite.is_running() or runner.is_busy()
-        or type(arguments[0]) not in PLAIN  # traced: fake and functional tensors
-        or torch._C._are_functorch_transforms_active()
-        or torch._C._get_tracing_state() is not None  # else jit.trace would record nothing of ours, and lose the call
-        or not options.concerns(arguments[0])
-    ):  # fmt: skip
-        return plain(*arguments)
-    with runner.busy():
-        return runner.call(op, options, arguments, plain, arguments, {}, cached=False)
 
 
 _KERNELS = {op: _kernel(op) for op in _OPERATORS}
