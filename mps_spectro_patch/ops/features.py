@@ -36,7 +36,7 @@ def run_features(input: Tensor, window: Tensor, basis: Tensor | None, *arguments
     if not dense:
         return kernels.features(input, window, geometry, wanted, bands)
     call = FeatureArguments(*arguments)
-    power = run_features(input, window, None, *call.linear(_columns(basis, geometry)))
+    power = run_features(input, window, None, *call.linear(min(basis.shape[1], geometry.bins)))
     return composite_features.scaled(composite_features.product(basis, power), *call.scaling())
 
 
@@ -48,7 +48,7 @@ def run_features_gradient(
     bands, dense = _bands(basis, geometry, True)
     input, window, gradient = input.resolve_neg(), window.resolve_neg(), gradient.resolve_neg()
     if dense:
-        call, columns = FeatureArguments(*arguments), _columns(basis, geometry)
+        call, columns = FeatureArguments(*arguments), min(basis.shape[1], geometry.bins)
         linear = call.linear(columns)
         value = composite_features.product(basis, run_features(input, window, None, *linear))
         gradient = composite_features.scaled_gradient(value, gradient, *call.scaling())
@@ -106,10 +106,6 @@ def _bands(basis: Tensor | None, geometry: StftGeometry, gradient: bool) -> tupl
     if bands is None or not kernels.supports_features(geometry.n_fft, bands, gradient):
         return None, True
     return bands, False
-
-
-def _columns(basis: Tensor, geometry: StftGeometry) -> int:
-    return min(basis.shape[1], geometry.bins)
 
 
 def _fake_features(input, window, basis, *arguments):

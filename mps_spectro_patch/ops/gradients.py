@@ -52,7 +52,7 @@ def _stft_backward(ctx, gradient):
     if ctx.needs_input_grad[1]:
         window = _like_window(ctx, window, gradient)
         results[1] = run("stft_window_gradient", gradient, input, window, *ctx.arguments)
-    return *results, *_none(ctx.arguments)
+    return *results, *[None] * len(ctx.arguments)
 
 
 def _stft_adjoint_setup(ctx, inputs, output) -> None:
@@ -69,7 +69,7 @@ def _stft_adjoint_backward(ctx, input):
         results[0] = run("stft", input, window, *ctx.arguments)
     if ctx.needs_input_grad[1]:
         results[1] = run("stft_window_gradient", gradient, input, _like_window(ctx, window, gradient), *ctx.arguments)
-    return *results, None, *_none(ctx.arguments), None
+    return *results, None, *[None] * len(ctx.arguments), None
 
 
 def _stft_window_gradient_setup(ctx, inputs, output) -> None:
@@ -86,7 +86,7 @@ def _stft_window_gradient_backward(ctx, window):
     if ctx.needs_input_grad[1]:
         results[1] = run("stft_adjoint", gradient, window, ctx.samples, *ctx.arguments, ctx.dtype.is_complex)
         results[1] = results[1].to(ctx.dtype)
-    return *results, None, *_none(ctx.arguments)
+    return *results, None, *[None] * len(ctx.arguments)
 
 
 def _istft_setup(ctx, inputs, output) -> None:
@@ -102,7 +102,7 @@ def _istft_backward(ctx, gradient):
         results[0] = run("istft_adjoint", gradient, window, ctx.frames, *ctx.arguments)
     if ctx.needs_input_grad[1]:
         results[1] = run("istft_window_gradient", gradient, input, window, *ctx.arguments)
-    return *results, *_none(ctx.arguments), None, None
+    return *results, *[None] * len(ctx.arguments), None, None
 
 
 def _istft_adjoint_setup(ctx, inputs, output) -> None:
@@ -118,7 +118,7 @@ def _istft_adjoint_backward(ctx, input):
         results[0] = run("istft", input, window, *ctx.arguments, ctx.length, ctx.dtype.is_complex)
     if ctx.needs_input_grad[1]:
         results[1] = run("istft_window_gradient", gradient, input, window, *ctx.arguments)
-    return *results, None, *_none(ctx.arguments)
+    return *results, None, *[None] * len(ctx.arguments)
 
 
 def _istft_window_gradient_setup(ctx, inputs, output) -> None:
@@ -139,11 +139,7 @@ def _istft_window_gradient_backward(ctx, cotangent):
 
     _, pull = torch.func.vjp(window_gradient, *ctx.saved_tensors)
     wanted = zip(pull(cotangent), ctx.needs_input_grad[:3], strict=True)
-    return *(one if needed else None for one, needed in wanted), *_none(ctx.arguments)
-
-
-def _none(arguments) -> list[None]:
-    return [None] * len(arguments)
+    return *(one if needed else None for one, needed in wanted), *[None] * len(ctx.arguments)
 
 
 WAYS = {
