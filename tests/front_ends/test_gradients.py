@@ -218,6 +218,24 @@ def test_compiled_code_calls_the_operator_with_its_gradient(device_name, torch_d
     torch.testing.assert_close(traced, expected, rtol=1e-4, atol=1e-4)
 
 
+def test_compiled_code_learns_window_and_filterbank(torch_device):
+    compute.load_operators()
+    from mps_spectro_patch.ops import features
+
+    x = torch.randn(2, 1500, device=torch_device)
+    arguments = (400, 160, 400, 200, "reflect", 12, 1, 2.0, 0.0, 1.0, "add", 0.1, 1.0, 0.0)
+    learned = [
+        (torch.rand(400, device=torch_device) + 0.1).requires_grad_(),
+        mel64(201, 0, 8000, 12, 16000).float().to(torch_device).requires_grad_(),
+    ]
+    results = []
+    torch._dynamo.reset()
+    for function in (features.features, torch.compile(features.features, backend="aot_eager", fullgraph=True)):
+        results.append(torch.autograd.grad(function(x, *learned, *arguments).square().sum(), learned))
+    for got, expected in zip(*results, strict=True):
+        torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
+
+
 def test_the_operator_is_what_its_schema_and_fake_kernel_say(torch_device):
     compute.load_operators()
     from mps_spectro_patch.ops import features
