@@ -59,7 +59,7 @@ def _amplitude_to_db(x, multiplier, amin, db_multiplier, top_db=None) -> torch.T
         return None
     if not (x.is_contiguous() or x.transpose(-1, -2).is_contiguous()) or x.numel() >= 2**31:
         return None
-    if not compute.is_fused(x, x):
+    if compute.why_composed(x, x) is not None:
         return None
     packed = x.shape[-3] if x.dim() > 2 else 1
     items = x.numel() // (packed * x.shape[-2] * x.shape[-1])

@@ -131,7 +131,7 @@ def mel_spectrogram(
         scale=resolve_scale(output_scale, log_mode, log_amin, power, top_db, top_db_scope),
     )  # fmt: skip
     window = window_of(window, window_fn, call.win_length, x)
-    basis = _mel_basis(bands, x.device, _dtype(x))
+    basis = _mel_basis(bands, x.device, compute.precision(x))
     return compute.compute(x, window, basis, call, use_mps_kernels, "mel_spectrogram")
 
 
@@ -278,7 +278,7 @@ def dynamic_mel_spectrogram(
     )  # fmt: skip
     if mel_basis is None:
         bands = filterbanks.mel_bands(n_fft, sample_rate, n_mels, f_min, f_max, norm, mel_scale)
-        mel_basis = _mel_basis(bands, x.device, _dtype(x))
+        mel_basis = _mel_basis(bands, x.device, compute.precision(x))
     else:
         check_basis(mel_basis, n_fft)
     window = window_of(None, window_fn, call.win_length, x)
@@ -316,7 +316,7 @@ def _by_public_stft(x: torch.Tensor, window: torch.Tensor, basis: torch.Tensor |
     """compute.compute through torch.stft as it stands, for comparisons."""
     from ..ops import composite_features
 
-    window = window.to(device=x.device, dtype=_dtype(x))
+    window = window.to(device=x.device, dtype=compute.precision(x))
     basis = None if basis is None else basis.to(device=x.device, dtype=window.dtype)
     if call.window_norm:
         window = window / window.square().sum().sqrt()
@@ -326,12 +326,9 @@ def _by_public_stft(x: torch.Tensor, window: torch.Tensor, basis: torch.Tensor |
                           return_complex=True)  # fmt: skip
     arguments = call.arguments(None if basis is None else basis.shape[0], 0, call.pad_mode)
     values = composite_features.of_spectrum(spectrum, basis, arguments)
-    values = compute.finished(values, call.scale, batch[-1] if batch and call.scale.scope == "batch" else 1)
+    rows_per_item = batch[-1] if batch and call.scale.scope == "batch" else 1
+    values = compute.finished(values, rows_per_item, *call.scale.finishing())
     return values.reshape(*batch, *values.shape[1:])
-
-
-def _dtype(x: torch.Tensor) -> torch.dtype:
-    return torch.float64 if x.dtype == torch.float64 else torch.float32
 
 
 def window_of(
@@ -339,7 +336,7 @@ def window_of(
 ) -> torch.Tensor:
     if window is None:
         if window_fn in KNOWN_WINDOWS:
-            return _known_window(window_fn, win_length, x.device, _dtype(x))
+            return _known_window(window_fn, win_length, x.device, compute.precision(x))
         window = make_window(window_fn, win_length)
     if window.dim() != 1 or window.shape[0] != win_length:
         raise ValueError(f"the window must be [{win_length}], not {list(window.shape)}")

@@ -57,6 +57,10 @@ class Scale:
     after_offset: float = 0.0
     deviation_eps: float | None = None
 
+    def finishing(self) -> tuple[float | None, float, float, float | None]:
+        """What comes behind the logarithm."""
+        return self.below, self.after_factor, self.after_offset, self.deviation_eps
+
 
 @hashed_once
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ def basis(torch_device):
 def ways(monkeypatch):
     """ "whole" for every call that went the whole way, "cached" for every other."""
     taken = []
-    whole, launched = front_end._compute, call_cache.launched
+    whole, launched = front_end._full_path, call_cache.launched
 
     def watched(*arguments):
         taken.append("whole")
@@ -51,7 +51,7 @@ def ways(monkeypatch):
             taken.append("cached")
         return result
 
-    monkeypatch.setattr(front_end, "_compute", watched)
+    monkeypatch.setattr(front_end, "_full_path", watched)
     monkeypatch.setattr(call_cache, "launched", counted)
     return taken
 
