@@ -40,15 +40,11 @@ def _mel_spectrogram(module, waveform) -> torch.Tensor | None:
 
 
 def _mfcc(module, waveform) -> torch.Tensor | None:
-    types = sys.modules[_TRANSFORMS]
-    db = module.amplitude_to_DB
-    scale = Scale("add", 1e-6) if module.log_mels else _scale_of(db)
-    if scale is None or not _is_itself(module.MelSpectrogram, types.MelSpectrogram):
+    scale = Scale("add", 1e-6) if module.log_mels else _scale_of(module.amplitude_to_DB)
+    if scale is None or module.dct_mat.dtype is not torch.float32:
         return None
-    if module.dct_mat.dtype is not torch.float32:
-        return None
-    mel = _scaled_mel(module.MelSpectrogram, waveform, scale, "torchaudio.MFCC")
-    return None if mel is None else torch.matmul(mel.transpose(-1, -2), module.dct_mat).transpose(-1, -2)
+    values = mel(module.MelSpectrogram, waveform, scale, "torchaudio.MFCC")
+    return None if values is None else torch.matmul(values.transpose(-1, -2), module.dct_mat).transpose(-1, -2)
 
 
 def _amplitude_to_db(x, multiplier, amin, db_multiplier, top_db=None) -> torch.Tensor | None:
@@ -85,10 +81,7 @@ def _amplitude_to_db(x, multiplier, amin, db_multiplier, top_db=None) -> torch.T
 def mel(module, waveform, scale: Scale, name: str) -> torch.Tensor | None:
     """scale of a call of `module`, if that is torchaudio's MelSpectrogram and nobody listens in between. name: under
     which it is counted."""
-    types = sys.modules.get(_TRANSFORMS)
-    if types is None or not _is_itself(module, types.MelSpectrogram):
-        return None
-    return _scaled_mel(module, waveform, scale, name)
+    return _scaled_mel(module, waveform, scale, name) if _is_plain_module(module, "MelSpectrogram") else None
 
 
 def mel_decibels(module, db, waveform, name: str) -> torch.Tensor | None:
@@ -98,17 +91,15 @@ def mel_decibels(module, db, waveform, name: str) -> torch.Tensor | None:
 
 
 def _scale_of(db) -> Scale | None:
-    types = sys.modules.get(_TRANSFORMS)
-    if types is None or not _is_itself(db, types.AmplitudeToDB) or not db.amin > 0:
+    if not _is_plain_module(db, "AmplitudeToDB") or not db.amin > 0:
         return None
     return _decibel_scale(db.multiplier, db.amin, db.db_multiplier, db.top_db)
 
 
 def _scaled_mel(module, waveform, scale: Scale, name: str = "torchaudio.MelSpectrogram") -> torch.Tensor | None:
     """A MelSpectrogram in one launch, if it consists of what torchaudio makes it of, and nobody listens in between."""
-    types = sys.modules[_TRANSFORMS]
     spectrogram, mel_scale = module.spectrogram, module.mel_scale
-    if not _is_itself(spectrogram, types.Spectrogram) or not _is_itself(mel_scale, types.MelScale):
+    if not _is_plain_module(spectrogram, "Spectrogram") or not _is_plain_module(mel_scale, "MelScale"):
         return None
     if spectrogram.onesided is not True:
         return None
@@ -154,9 +145,9 @@ def _is_plain(*tensors: Any) -> bool:
     return all(isinstance(t, torch.Tensor) and t.dtype is torch.float32 and t.layout is torch.strided for t in tensors)
 
 
-def _is_itself(module: Any, cls: type) -> bool:
-    """Whether it is of just this class, and nobody listens to its calls."""
-    return type(module) is cls and not (
+def _is_plain_module(module: Any, name: str) -> bool:
+    """Whether it is of just torchaudio's class of this name, and nobody listens to its calls."""
+    return type(module) is getattr(sys.modules.get(_TRANSFORMS), name, None) and not (
         module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
     )
 

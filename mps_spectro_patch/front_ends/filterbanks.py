@@ -120,11 +120,15 @@ def _mel_basis(bands: MelBands) -> torch.Tensor:
         frequency = torch.linspace(0, bands.sample_rate / 2, int(bands.n_freqs), **options)
         low, high = (hz_to_mel(float(edge), bands.mel_scale) for edge in (bands.f_min, bands.f_max))
         edges = _mel_to_hz(torch.linspace(low, high, int(bands.n_mels) + 2, **options), bands.mel_scale)
-        left, middle, right = edges[:-2, None], edges[1:-1, None], edges[2:, None]
-        rising = (frequency - left) / (middle - left)
-        falling = (right - frequency) / (right - middle)
-        basis = torch.minimum(rising, falling).clamp(min=0)
-        return basis * (2.0 / (right - left)) if bands.norm == "slaney" else basis
+        basis = _triangles(frequency, edges)
+        return basis * (2.0 / (edges[2:] - edges[:-2]))[:, None] if bands.norm == "slaney" else basis
+
+
+def _triangles(position: torch.Tensor, edges: torch.Tensor) -> torch.Tensor:
+    """[edges - 2, positions]: from 0 at one edge to 1 at the next to 0 at the one behind it."""
+    left, middle, right = edges[:-2, None], edges[1:-1, None], edges[2:, None]
+    rising, falling = (position - left) / (middle - left), (right - position) / (right - middle)
+    return torch.minimum(rising, falling).clamp(min=0)
 
 
 def hz_to_mel(frequency: float, mel_scale: str) -> float:
@@ -160,10 +164,8 @@ def kaldi_mel_fbanks(n_mels: int, n_fft: int, sample_rate: float, low_freq: floa
 
     options = dict(dtype=torch.float64, device="cpu")
     edges = torch.linspace(mel(low_freq), mel(high), n_mels + 2, **options)
-    left, middle, right = edges[:-2, None], edges[1:-1, None], edges[2:, None]
     position = 1127.0 * torch.log1p(torch.arange(n_fft // 2, **options) * (sample_rate / n_fft / 700.0))
-    basis = torch.minimum((position - left) / (middle - left), (right - position) / (right - middle)).clamp(min=0)
-    return torch.nn.functional.pad(basis, (0, n_fft // 2 + 1 - basis.shape[1])).float()
+    return torch.nn.functional.pad(_triangles(position, edges), (0, n_fft // 2 + 1 - len(position))).float()
 
 
 def cosine_transform(n_mfcc: int, n_mels: int, norm: str | None) -> torch.Tensor:

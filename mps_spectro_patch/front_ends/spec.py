@@ -163,11 +163,7 @@ def shifted(n_fft: int, hop_length: int, win_length: int, keyshift: float, speed
     if not speed > 0 or not math.isfinite(speed) or not math.isfinite(keyshift):
         raise ValueError(f"keyshift={keyshift}, speed={speed}: expected finite numbers, speed positive")
     factor = 2.0 ** (keyshift / 12)
-    return (
-        max(1, round(n_fft * factor)),
-        max(1, round(hop_length * speed)),
-        max(1, round(win_length * factor)),
-    )
+    return max(1, round(n_fft * factor)), max(1, round(hop_length * speed)), max(1, round(win_length * factor))
 
 
 @remembered
