@@ -68,10 +68,7 @@ def _amplitude_to_db(x, multiplier, amin, db_multiplier, top_db=None) -> torch.T
 
     def composed() -> torch.Tensor:
         db = torch.log(x.clamp(min=amin)) * scale.factor + scale.offset
-        if top_db is None:
-            return db
-        db = db.reshape(-1, packed, *x.shape[-2:])
-        return torch.maximum(db, db.amax((1, 2, 3), keepdim=True) - top_db).reshape(x.shape)
+        return compute.finished(db.reshape(-1, *x.shape[-2:]), packed, *scale.finishing()).reshape(x.shape)
 
     key = FrontEnd(1, 1, 1, scale=scale), None, x.dtype, x.device, False
     options = active.options_here()

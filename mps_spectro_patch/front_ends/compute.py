@@ -152,7 +152,7 @@ def _resolved(call: FrontEnd, shape: torch.Size, window: int, bands: int | None)
 
 
 def is_accelerated(x: torch.Tensor) -> bool:
-    """Whether front ends take the fused way for this tensor's device, here."""
+    """Whether front ends are fused for this tensor's device, here."""
     options = active.process if is_compiling() else active.options_here()
     return x.device.type == "mps" or (options is not None and x.device.type in options.device_types)
 
