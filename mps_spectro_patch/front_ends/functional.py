@@ -125,13 +125,13 @@ def mel_spectrogram(
         >>> msp.mel_spectrogram(x, sample_rate=16_000, n_fft=1024, hop_length=256, n_mels=80).shape
         torch.Size([2, 80, 63])
     """
-    bands = filterbanks.mel_bands(n_fft, sample_rate, n_mels, f_min, f_max, norm, mel_scale)
+    bands = n_fft // 2 + 1, sample_rate, n_mels, f_min, f_max, norm, mel_scale
+    basis = _mel_basis(bands, x.device, compute.precision(x))
     call = resolve(
         n_fft, hop_length, win_length, pad=pad, center=center, pad_mode=pad_mode, power=power, normalized=normalized,
         scale=resolve_scale(output_scale, log_mode, log_amin, power, top_db, top_db_scope),
     )  # fmt: skip
     window = window_of(window, window_fn, call.win_length, x)
-    basis = _mel_basis(bands, x.device, compute.precision(x))
     return compute.compute(x, window, basis, call, use_mps_kernels, "mel_spectrogram")
 
 
@@ -277,7 +277,7 @@ def dynamic_mel_spectrogram(
         normalized=normalized, eps=magnitude_eps, width=n_fft // 2 + 1, scale=scale,
     )  # fmt: skip
     if mel_basis is None:
-        bands = filterbanks.mel_bands(n_fft, sample_rate, n_mels, f_min, f_max, norm, mel_scale)
+        bands = n_fft // 2 + 1, sample_rate, n_mels, f_min, f_max, norm, mel_scale
         mel_basis = _mel_basis(bands, x.device, compute.precision(x))
     else:
         check_basis(mel_basis, n_fft)
@@ -366,7 +366,7 @@ def _known_window(window_fn, win_length: int, device: torch.device, dtype: torch
 
 
 @_once
-def _mel_basis(bands: filterbanks.MelBands, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
-    """The filterbank, made once: empty bands are warned about once."""
+def _mel_basis(bands: tuple, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
+    """filterbanks.mel_basis(*bands), made once: empty bands are warned about once."""
     with torch.inference_mode(False), torch.no_grad():
-        return bands.basis(device, dtype)
+        return filterbanks.mel_basis(*bands, device, dtype)

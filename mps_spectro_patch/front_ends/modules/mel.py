@@ -85,7 +85,7 @@ class MelSpectrogramTransform(FrontEndModule):
         call = resolve(
             n_fft, hop_length, win_length, center=center, pad_mode=pad_mode, power=power, scale=scale, **more
         )
-        basis = filterbanks.mel_bands(call.n_fft, sample_rate, n_mels, f_min, f_max, norm, mel_scale).basis()
+        basis = filterbanks.mel_basis(call.n_fft // 2 + 1, sample_rate, n_mels, f_min, f_max, norm, mel_scale)
         window = functional.make_window(window_fn, call.win_length)
         super().__init__(call, window, basis, use_mps_kernels, persistent)
 
@@ -315,7 +315,7 @@ class DynamicMelSpectrogramTransform(ExactBuffers):
         super().__init__()
         compute.load_operators()
         if mel_basis is None:
-            mel_basis = filterbanks.mel_bands(n_fft, sample_rate, n_mels, f_min, f_max, norm, mel_scale).basis()
+            mel_basis = filterbanks.mel_basis(n_fft // 2 + 1, sample_rate, n_mels, f_min, f_max, norm, mel_scale)
         else:
             functional.check_basis(mel_basis, n_fft)
         self.register_buffer("basis", mel_basis.detach().to(torch.float32), persistent=persistent)
