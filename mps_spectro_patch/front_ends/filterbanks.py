@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import warnings
-from functools import lru_cache
 
 import torch
 
@@ -76,27 +75,19 @@ def mel_basis(
         raise ValueError(f"Require f_min: {f_min} <= f_max: {f_max}, both from 0 Hz on and different")
     if f_max > sample_rate / 2:
         raise ValueError(f"f_max={f_max} Hz lies above half the sample rate ({sample_rate / 2} Hz): no bin is there")
-    values = _mel_basis(n_freqs, f_min, f_max, n_mels, sample_rate, norm, mel_scale)
-    if not bool((values > 0).any(1).all()):
+    options = dict(dtype=torch.float64, device="cpu")
+    low, high = hz_to_mel(float(f_min), mel_scale), hz_to_mel(float(f_max), mel_scale)
+    edges = _mel_to_hz(torch.linspace(low, high, int(n_mels) + 2, **options), mel_scale)
+    basis = _triangles(torch.linspace(0, sample_rate / 2, int(n_freqs), **options), edges)
+    if not bool((basis > 0).any(1).all()):
         warnings.warn(
             f"At least one mel filterbank has all zero values. The value for `n_mels` ({n_mels}) may be set too high. "
             f"Or, the value for `n_freqs` ({n_freqs}) may be set too low.",
             stacklevel=3,
         )
-    return values.to(dtype).to(device, copy=True)
-
-
-@lru_cache(maxsize=128)
-def _mel_basis(
-    n_freqs: int, f_min: float, f_max: float, n_mels: int, sample_rate: float, norm: str | None, mel_scale: str
-) -> torch.Tensor:
-    """melscale_fbanks in float64. Cached, so it is only copied from."""
-    with torch.inference_mode(False), torch.no_grad():
-        options = dict(dtype=torch.float64, device="cpu")
-        low, high = (hz_to_mel(float(edge), mel_scale) for edge in (f_min, f_max))
-        edges = _mel_to_hz(torch.linspace(low, high, int(n_mels) + 2, **options), mel_scale)
-        basis = _triangles(torch.linspace(0, sample_rate / 2, int(n_freqs), **options), edges)
-        return basis * (2.0 / (edges[2:] - edges[:-2]))[:, None] if norm == "slaney" else basis
+    if norm == "slaney":
+        basis = basis * (2.0 / (edges[2:] - edges[:-2]))[:, None]
+    return basis.to(dtype).to(device)
 
 
 def _triangles(position: torch.Tensor, edges: torch.Tensor) -> torch.Tensor:
