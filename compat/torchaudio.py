@@ -18,7 +18,7 @@ from torch.compiler import is_compiling
 
 from .. import active
 from ..execution import launches, load_operators, runner
-from ..front_ends import PAD_MODES, FrontEnd, Scale, compute, decibels, remembered
+from ..front_ends import FrontEnd, Scale, compute, decibels, remembered, resolve
 from .tools.overrides import override
 from .tools.project import Hook, Project
 
@@ -121,16 +121,16 @@ def _call(
     pad, n_fft, hop_length, win_length, power, normalized, center, pad_mode, scale: Scale | None = None
 ) -> FrontEnd | None:
     """The call of torchaudio's arguments, or None where torchaudio had better look at them."""
-    sizes = (pad, n_fft, hop_length, win_length)
-    if any(type(size) is not int for size in sizes) or pad < 0 or type(center) is not bool or pad_mode not in PAD_MODES:
+    of_known_types = type(center) is bool and type(power) in (int, float) and type(normalized) in (bool, str)
+    if not of_known_types or any(type(size) is not int for size in (pad, n_fft, hop_length, win_length)):
         return None
-    if type(power) not in (int, float) or not power > 0 or normalized not in (True, False, "window", "frame_length"):
+    try:
+        return resolve(
+            n_fft, hop_length, win_length, center=center, pad_mode=pad_mode, pad=pad, power=power,
+            normalized="window" if normalized is True else normalized, scale=scale,
+        )  # fmt: skip
+    except ValueError:
         return None
-    gain = n_fft ** (-power / 2) if normalized == "frame_length" else 1.0
-    return FrontEnd(
-        n_fft, hop_length, win_length, center, pad_mode, pad, float(power), gain=gain,
-        window_norm=normalized in (True, "window"), scale=scale or Scale(),
-    )  # fmt: skip
 
 
 def _decibel_scale(multiplier: float, amin: float, db_multiplier: float, top_db: float | None) -> Scale:

@@ -17,6 +17,6 @@ __getattr__, __dir__, __all__ = attach(
         ),
         "modules.mfcc": ("MFCCTransform",),
         "modules.whisper": ("WhisperLogMelTransform",),
-        "spec": ("FrontEnd", "PAD_MODES", "Scale", "decibels", "remembered", "shifted"),
+        "spec": ("FrontEnd", "Scale", "decibels", "remembered", "resolve", "shifted"),
     },
 )
