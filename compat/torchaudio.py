@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import sys
 import weakref
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -59,7 +58,7 @@ def _amplitude_to_db(x, multiplier, amin, db_multiplier, top_db=None) -> torch.T
         return None
     packed = x.shape[-3] if x.dim() > 2 else 1
     items = x.numel() // (packed * x.shape[-2] * x.shape[-1])
-    scale = _decibel_scale(multiplier, amin, db_multiplier, top_db)
+    scale = decibels(multiplier, top_db, amin=amin, offset=-multiplier * db_multiplier)
     load_operators()
 
     def fused() -> torch.Tensor:
@@ -90,7 +89,7 @@ def mel_decibels(module, db, waveform, name: str) -> torch.Tensor | None:
 def _scale_of(db) -> Scale | None:
     if not _is_plain_module(db, "AmplitudeToDB") or not db.amin > 0:
         return None
-    return _decibel_scale(db.multiplier, db.amin, db.db_multiplier, db.top_db)
+    return decibels(db.multiplier, db.top_db, amin=db.amin, offset=-db.multiplier * db.db_multiplier)
 
 
 def _scaled_mel(module, waveform, scale: Scale, name: str = "torchaudio.MelSpectrogram") -> torch.Tensor | None:
@@ -131,11 +130,6 @@ def _call(
         )  # fmt: skip
     except ValueError:
         return None
-
-
-def _decibel_scale(multiplier: float, amin: float, db_multiplier: float, top_db: float | None) -> Scale:
-    scale = decibels(multiplier, top_db, amin=amin)
-    return replace(scale, offset=-multiplier * db_multiplier) if db_multiplier else scale
 
 
 def _is_plain(*tensors: Any) -> bool:

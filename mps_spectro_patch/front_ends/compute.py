@@ -101,7 +101,9 @@ def _full_path(
     if one.outer_pad and (must or one.obstacle is None):
         rows = torch.nn.functional.pad(rows, (one.outer_pad, one.outer_pad))
     if not rows.shape[0]:
-        values = rows.new_zeros((0, max(0, one.frames), one.arguments.width), dtype=window.dtype).transpose(1, 2)
+        n_fft, hop_length, _, pad, _, width, dropped, *_ = one.arguments
+        frames = max(0, 1 + (rows.shape[1] + 2 * pad - n_fft) // hop_length - dropped)
+        values = rows.new_zeros((0, frames, width), dtype=window.dtype).transpose(1, 2)
         return _unfolded(values, shape[:-1])
 
     result = None
@@ -127,7 +129,6 @@ class _Resolved(NamedTuple):
     """What follows from a call and the sizes of its tensors."""
 
     arguments: FeatureArguments  # of the operator, behind its tensors
-    frames: int
     rows_per_item: int
     outer_pad: int  # zeros that a copy of the waveform gets first
     obstacle: Reason | None  # why no kernel does it
@@ -147,8 +148,7 @@ def _resolved(call: FrontEnd, shape: torch.Size, window: int, bands: int | None)
         rows_per_item = rows
     else:
         rows_per_item = 1 if call.scale.scope == "item" or not batch else batch[-1]
-    frames = 1 + (samples + 2 * pad - call.n_fft) // call.hop_length - call.dropped
-    return _Resolved(arguments, frames, rows_per_item, outer_pad, _obstacle(rows, samples, window, arguments))
+    return _Resolved(arguments, rows_per_item, outer_pad, _obstacle(rows, samples, window, arguments))
 
 
 def is_accelerated(x: torch.Tensor) -> bool:

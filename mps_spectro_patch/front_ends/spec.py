@@ -146,9 +146,12 @@ def resolve_scale(
     return decibels(20.0 if power == 1 else 10.0, top_db, top_db_scope)
 
 
-def decibels(multiplier: float, top_db: float | None, scope: str = "batch", amin: float = DB_AMIN) -> Scale:
-    """multiplier * log10(max(v, amin)), no value more than top_db below the largest of `scope`."""
-    return Scale("clamp", amin, multiplier / math.log(10), below=None if top_db is None else float(top_db), scope=scope)
+def decibels(
+    multiplier: float, top_db: float | None, scope: str = "batch", amin: float = DB_AMIN, offset: float = 0.0
+) -> Scale:
+    """multiplier * log10(max(v, amin)) + offset, no value more than top_db below the largest of `scope`."""
+    below = None if top_db is None else float(top_db)
+    return Scale("clamp", amin, multiplier / math.log(10), offset, below, scope)
 
 
 def check_top_db(top_db: float | None, scope: str) -> None:
