@@ -69,14 +69,12 @@ def _answer(x, window, basis, call: FrontEnd, must: bool, name: str, options: Op
     entries, key = call_cache.entries, None
     try:
         key, known = call_cache.find_front_end(name, options, x, window, basis, call)
-        result = None if known is None else call_cache.launched(key, known, x, window)
+        if known is not None and (result := call_cache.launched(key, known, x, window)) is not None:
+            return result
     except STOPS:
         raise
     except Exception as error:  # a look of ours is no reason for a call to fail
         runner.warn_of_step(name, error)
-        result = None
-    if result is not None:
-        return result
     return _full_path(x, window, basis, call, True, must, name, None if key is None else (entries, key))
 
 
