@@ -12,6 +12,7 @@ from math import prod
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.autograd import forward_ad
 from torch.compiler import is_compiling, is_dynamo_compiling
@@ -29,9 +30,8 @@ _FUSED_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 
 def compute(
-    x: torch.Tensor, window: torch.Tensor, basis: torch.Tensor | None, call: FrontEnd, use_kernels: bool = True,
-    name: str = "front_end",
-) -> torch.Tensor:  # fmt: skip
+    x: Tensor, window: Tensor, basis: Tensor | None, call: FrontEnd, use_kernels: bool = True, name: str = "front_end"
+) -> Tensor:
     """[..., features, frames] of x [..., time], frame by frame in memory; window [win_length], basis [features, freqs].
 
     float64 stays float64, half becomes float32. Errors are those of torch.stft. name: under which the call is counted.
@@ -40,18 +40,18 @@ def compute(
 
 
 def try_fused(
-    x: torch.Tensor, window: torch.Tensor, basis: torch.Tensor | None, call: FrontEnd, name: str = "front_end"
-) -> torch.Tensor | None:
+    x: Tensor, window: Tensor, basis: Tensor | None, call: FrontEnd, name: str = "front_end"
+) -> Tensor | None:
     """compute() of float32 tensors by the kernels, or None where they do not do this call."""
     return _run(x, window, basis, call, True, False, name)
 
 
-def precision(x: torch.Tensor) -> torch.dtype:
+def precision(x: Tensor) -> torch.dtype:
     """Of the result."""
     return torch.float64 if x.dtype == torch.float64 else torch.float32
 
 
-def _run(x, window, basis, call: FrontEnd, use_kernels: bool, must: bool, name: str) -> torch.Tensor | None:
+def _run(x, window, basis, call: FrontEnd, use_kernels: bool, must: bool, name: str) -> Tensor | None:
     """must: by torch's functions where there is no kernel, else None."""
     if is_dynamo_compiling() or not use_kernels:
         return _full_path(x, window, basis, call, use_kernels, must, name)
@@ -64,7 +64,7 @@ def _run(x, window, basis, call: FrontEnd, use_kernels: bool, must: bool, name: 
     return answer()
 
 
-def _answer(x, window, basis, call: FrontEnd, must: bool, name: str, options: Options | None) -> torch.Tensor | None:
+def _answer(x, window, basis, call: FrontEnd, must: bool, name: str, options: Options | None) -> Tensor | None:
     """A cached launch, or the full path."""
     entries, key = call_cache.entries, None
     try:
@@ -80,7 +80,7 @@ def _answer(x, window, basis, call: FrontEnd, must: bool, name: str, options: Op
 
 def _full_path(
     x, window, basis, call: FrontEnd, use_kernels: bool, must: bool, name: str, place: tuple | None = None
-) -> torch.Tensor | None:
+) -> Tensor | None:
     """place: in the cache, where such a call is to be remembered."""
     if must:
         _check(x)
@@ -116,8 +116,8 @@ def _full_path(
     return None if result is None else _unfolded(result, shape[:-1])
 
 
-def _check(x: torch.Tensor) -> None:
-    if not isinstance(x, torch.Tensor) or not x.is_floating_point():
+def _check(x: Tensor) -> None:
+    if not isinstance(x, Tensor) or not x.is_floating_point():
         raise TypeError(f"the waveform must be a floating-point tensor, not {getattr(x, 'dtype', type(x).__name__)}")
     if x.dim() == 0:
         raise ValueError("the waveform must be [..., time]")
@@ -149,16 +149,15 @@ def _resolved(call: FrontEnd, shape: torch.Size, window: int, bands: int | None)
     return _Resolved(arguments, rows_per_item, outer_pad, _obstacle(rows, samples, window, arguments))
 
 
-def is_accelerated(x: torch.Tensor) -> bool:
+def is_accelerated(x: Tensor) -> bool:
     """Whether front ends are fused for this tensor's device, here."""
     options = active.process if is_compiling() else active.options_here()
     return x.device.type == "mps" or (options is not None and x.device.type in options.device_types)
 
 
 def finished(
-    values: torch.Tensor, rows_per_item: int, below: float | None, factor: float, offset: float,
-    deviation_eps: float | None,
-) -> torch.Tensor:  # fmt: skip
+    values: Tensor, rows_per_item: int, below: float | None, factor: float, offset: float, deviation_eps: float | None
+) -> Tensor:
     """What a Scale does behind its logarithm, in what TorchScript knows. values: [rows, features, frames]."""
     if below is not None and values.numel() > 0:
         packed = values.reshape(-1, rows_per_item, values.shape[1], values.shape[2])
@@ -172,11 +171,11 @@ def finished(
     return values
 
 
-def _unfolded(values: torch.Tensor, batch: torch.Size) -> torch.Tensor:
+def _unfolded(values: Tensor, batch: torch.Size) -> Tensor:
     return values.squeeze(0) if not batch else values.unflatten(0, batch) if len(batch) > 1 else values
 
 
-def why_composed(rows: torch.Tensor, window: torch.Tensor) -> Reason | None:
+def why_composed(rows: Tensor, window: Tensor) -> Reason | None:
     """Why the kernels are not to do this, though they could."""
     if not is_accelerated(rows):
         return Reason.DEVICE
@@ -227,7 +226,7 @@ _supports._dynamo_marked_constant = True  # type: ignore[attr-defined]  # a sear
 
 def _fused(
     x, rows, window, basis, call: FrontEnd, one: _Resolved, must: bool, name: str, place: tuple | None
-) -> torch.Tensor | None:
+) -> Tensor | None:
     """The kernels' result, or None where they are not to be trusted. rows: of the waveform x."""
     scale, arguments = call.scale, one.arguments
     if is_compiling():
@@ -244,7 +243,7 @@ def _fused(
     in_kernels = not needs and (scale.below is not None or (scale.after_factor == 1 and not scale.after_offset))
     readable, launch = (rows, window), None
 
-    def run() -> torch.Tensor:
+    def run() -> Tensor:
         nonlocal launch, readable
         if in_kernels:
             readable = _readable(rows), _readable(window)
@@ -268,7 +267,7 @@ def _fused(
     return result
 
 
-def _readable(tensor: torch.Tensor) -> torch.Tensor:
+def _readable(tensor: Tensor) -> Tensor:
     """As the kernels read memory: without gaps in a row, and no signs left to change."""
     tensor = tensor.resolve_neg()
     return tensor if tensor.stride(-1) == 1 else tensor.contiguous()
@@ -279,7 +278,7 @@ def _of_batches(launch: Ready, flat: torch.Size, batch: torch.Size) -> Ready:
     return lambda x, window: _unfolded(launch(x.reshape(flat), window), batch)
 
 
-def _composed(rows, window, basis, scale: Scale, one: _Resolved) -> torch.Tensor:
+def _composed(rows, window, basis, scale: Scale, one: _Resolved) -> Tensor:
     from ..ops import composite_features
 
     values = composite_features.features(rows.to(window.dtype), window, basis, *one.arguments)

@@ -10,19 +10,15 @@ from collections.abc import Callable
 from functools import lru_cache
 
 import torch
+from torch import Tensor
 
 from . import compute, filterbanks
 from .spec import FrontEnd, check_top_db, dynamic, resolve, resolve_scale
 
 
 def amplitude_to_db(
-    x: torch.Tensor,
-    *,
-    stype: str = "power",
-    top_db: float | None = 80.0,
-    amin: float = 1e-10,
-    top_db_scope: str = "batch",
-) -> torch.Tensor:
+    x: Tensor, *, stype: str = "power", top_db: float | None = 80.0, amin: float = 1e-10, top_db_scope: str = "batch"
+) -> Tensor:
     """Decibels: 10 log10(max(x, amin)) of powers, 20 log10(max(x, amin)) of magnitudes.
 
     The formula is that of torchaudio.functional.amplitude_to_DB, relative to 1.
@@ -58,13 +54,13 @@ def amplitude_to_db(
 
 
 def mel_spectrogram(
-    x: torch.Tensor,
+    x: Tensor,
     *,
     sample_rate: int,
     n_fft: int,
     hop_length: int,
     win_length: int | None = None,
-    window: torch.Tensor | None = None,
+    window: Tensor | None = None,
     pad: int = 0,
     center: bool = True,
     pad_mode: str = "constant",
@@ -79,10 +75,10 @@ def mel_spectrogram(
     log_amin: float = 1e-5,
     log_mode: str = "clamp",
     top_db: float | None = 80.0,
-    window_fn: Callable[..., torch.Tensor] = torch.hann_window,
+    window_fn: Callable[..., Tensor] = torch.hann_window,
     use_mps_kernels: bool = True,
     top_db_scope: str = "batch",
-) -> torch.Tensor:
+) -> Tensor:
     """Mel spectrogram, linear, logarithmic or in decibels: scale(filterbank @ |stft(x)|^power).
 
     Decibels are those of amplitude_to_db: of magnitudes if power is 1, else of powers.
@@ -136,12 +132,12 @@ def mel_spectrogram(
 
 
 def dynamic_spectrogram(
-    x: torch.Tensor,
+    x: Tensor,
     *,
     n_fft: int,
     hop_length: int,
     win_length: int | None = None,
-    window: torch.Tensor | None = None,
+    window: Tensor | None = None,
     center: bool = True,
     pad_mode: str = "constant",
     power: float = 1.0,
@@ -151,9 +147,9 @@ def dynamic_spectrogram(
     target_n_freqs: int | None = None,
     magnitude_eps: float = 0.0,
     use_public_stft: bool = False,
-    window_fn: Callable[..., torch.Tensor] = torch.hann_window,
+    window_fn: Callable[..., Tensor] = torch.hann_window,
     use_mps_kernels: bool = True,
-) -> torch.Tensor:
+) -> Tensor:
     """Spectrogram of a pitch shifted by some semitones and a speed changed by a factor, by other sizes of frames.
 
     n_fft and win_length are multiplied by 2^(keyshift / 12) and hop_length by speed; all are rounded. With
@@ -200,7 +196,7 @@ def dynamic_spectrogram(
 
 
 def dynamic_mel_spectrogram(
-    x: torch.Tensor,
+    x: Tensor,
     *,
     sample_rate: int,
     n_fft: int,
@@ -221,13 +217,13 @@ def dynamic_mel_spectrogram(
     top_db: float | None = 80.0,
     keyshift: float = 0.0,
     speed: float = 1.0,
-    mel_basis: torch.Tensor | None = None,
+    mel_basis: Tensor | None = None,
     magnitude_eps: float = 0.0,
     use_public_stft: bool = False,
-    window_fn: Callable[..., torch.Tensor] = torch.hann_window,
+    window_fn: Callable[..., Tensor] = torch.hann_window,
     use_mps_kernels: bool = True,
     top_db_scope: str = "batch",
-) -> torch.Tensor:
+) -> Tensor:
     """Mel spectrogram of a shifted pitch: a filterbank over the n_fft // 2 + 1 bins of dynamic_spectrogram.
 
     Args:
@@ -286,16 +282,15 @@ def dynamic_mel_spectrogram(
 
 
 def run_dynamic(
-    x: torch.Tensor, window: torch.Tensor, basis: torch.Tensor | None, call: FrontEnd, use_public_stft: bool,
-    use_mps_kernels: bool, name: str,
-) -> torch.Tensor:  # fmt: skip
+    x: Tensor, window: Tensor, basis: Tensor | None, call: FrontEnd, use_public_stft: bool, use_kernels: bool, name: str
+) -> Tensor:
     """The last step of the two functions above and of DynamicMelSpectrogramTransform. name: for compute()."""
     if use_public_stft:
         return _by_public_stft(x, window, basis, call)
-    return compute.compute(x, window, basis, call, use_mps_kernels, name)
+    return compute.compute(x, window, basis, call, use_kernels, name)
 
 
-def check_basis(basis: torch.Tensor, n_fft: int) -> None:
+def check_basis(basis: Tensor, n_fft: int) -> None:
     """Raises ValueError unless it is a filterbank [bands, n_fft // 2 + 1]."""
     if basis.dim() != 2 or basis.shape[1] != n_fft // 2 + 1 or not basis.shape[0]:
         raise ValueError(
@@ -304,7 +299,7 @@ def check_basis(basis: torch.Tensor, n_fft: int) -> None:
         )
 
 
-def make_window(window_fn: Callable[..., torch.Tensor], win_length: int) -> torch.Tensor:
+def make_window(window_fn: Callable[..., Tensor], win_length: int) -> Tensor:
     """window_fn(win_length), in float64 on the CPU if it accepts dtype and device; to be rounded and moved later."""
     try:
         return window_fn(win_length, dtype=torch.float64, device="cpu")
@@ -312,7 +307,7 @@ def make_window(window_fn: Callable[..., torch.Tensor], win_length: int) -> torc
         return window_fn(win_length)
 
 
-def _by_public_stft(x: torch.Tensor, window: torch.Tensor, basis: torch.Tensor | None, call: FrontEnd) -> torch.Tensor:
+def _by_public_stft(x: Tensor, window: Tensor, basis: Tensor | None, call: FrontEnd) -> Tensor:
     """compute.compute through torch.stft as it stands, for comparisons."""
     from ..ops import composite_features
 
@@ -331,9 +326,7 @@ def _by_public_stft(x: torch.Tensor, window: torch.Tensor, basis: torch.Tensor |
     return values.reshape(*batch, *values.shape[1:])
 
 
-def window_of(
-    window: torch.Tensor | None, window_fn: Callable[..., torch.Tensor], win_length: int, x: torch.Tensor
-) -> torch.Tensor:
+def window_of(window: Tensor | None, window_fn: Callable[..., Tensor], win_length: int, x: Tensor) -> Tensor:
     if window is None:
         if window_fn in KNOWN_WINDOWS:
             return _known_window(window_fn, win_length, x.device, compute.precision(x))
@@ -346,7 +339,7 @@ def window_of(
 KNOWN_WINDOWS = (torch.hann_window, torch.hamming_window, torch.blackman_window, torch.bartlett_window)
 
 
-def _once(function: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+def _once(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """`function` with a cache. torch.compile breaks the graph here; modules hold their tensors and do not call it."""
     cached = lru_cache(maxsize=256)(function)
 
@@ -360,13 +353,13 @@ def _once(function: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
 
 
 @_once
-def _known_window(window_fn, win_length: int, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
+def _known_window(window_fn, win_length: int, device: torch.device, dtype: torch.dtype) -> Tensor:
     with torch.inference_mode(False), torch.no_grad():  # a backward pass may need to save it
         return make_window(window_fn, win_length).to(dtype).to(device)
 
 
 @_once
-def _mel_basis(bands: tuple, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
+def _mel_basis(bands: tuple, device: torch.device, dtype: torch.dtype) -> Tensor:
     """filterbanks.mel_basis(*bands), made once: empty bands are warned about once."""
     with torch.inference_mode(False), torch.no_grad():
         return filterbanks.mel_basis(*bands, device, dtype)
