@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -111,19 +111,43 @@ class Kernel:
             return
         if len(slots) < self._buffers:
             raise arguments.too_few(self._name, self._buffers, len(slots))
-        # A copy that this call owns, aligned for every vector type.
-        area = (ctypes.c_char * (len(data) + 64))()
-        base = (ctypes.addressof(area) + 63) & ~63
-        ctypes.memmove(base, data, len(data))
-        pointers = (ctypes.c_uint64 * max(len(slots), 1))(
-            *(base + slot if inlined >> i & 1 else slot for i, slot in enumerate(slots))
-        )
+        pointers, area = _placed(slots, inlined, data)  # the area lives until the kernel has run
         if _mode.guard is not None:  # lists as well, each by itself: the kernel may read what was passed and no more
             for i in (i for i in range(len(slots)) if inlined >> i & 1):
                 size = arguments.size(args[i], arg_casts, i)
                 blocks[i] = guard_pages.Block(size, _mode.guard)
-                ctypes.memmove(blocks[i].address, base + slots[i], size)
+                ctypes.memmove(blocks[i].address, pointers[i], size)
                 pointers[i] = blocks[i].address
+        self._start(pointers, total, group, blocks)
+
+    def prepare(
+        self, args: Sequence[Any], threads: int, group_size: int, arg_casts: Any, index: int
+    ) -> Callable[..., None]:
+        """As the kernels of cuda.py have it: a launch that is known but for some tensors, None in `args`, given in
+        order when called."""
+        known = [0.0 if value is None else value for value in args]  # a placeholder that takes a slot
+        places = [position for position, value in enumerate(args) if value is None]
+        slots, inlined, data, _ = arguments.bind(known, arg_casts, _is_plain, _address)
+        total, group = arguments.extents(threads, group_size, None, self.max_threads_per_threadgroup)
+        template, area = _placed(slots, inlined, data)
+
+        def launch(*tensors: Tensor) -> None:
+            if _mode.guard is not None:
+                brought = iter(tensors)
+                every = [next(brought) if value is None else value for value in args]
+                self(*every, threads=threads, group_size=group_size, arg_casts=arg_casts)
+                return
+            pointers = type(template).from_buffer_copy(template)  # of this call: threads may launch at once
+            for position, tensor in zip(places, tensors, strict=True):
+                pointers[position] = tensor.data_ptr()
+            self._start(pointers, total, group, {})
+
+        launch.keep = args, area  # type: ignore[attr-defined]  # their addresses are in the template
+        return launch
+
+    def _start(
+        self, pointers: Any, total: arguments.Extent, group: arguments.Extent, blocks: dict[int, guard_pages.Block]
+    ) -> None:
         seed = _mode.seed
         launch = _Launch(
             self._entry,
@@ -144,6 +168,15 @@ class Kernel:
                 if launch.fault and block.holds(launch.fault):
                     what += f" is at byte {launch.fault - block.address} of argument {i}, which has {block.size}"
             raise RuntimeError(f"{what} (kernel {self._name})")
+
+
+def _placed(slots: list[int], inlined: int, data: bytes) -> tuple[Any, Any]:
+    """(the pointers that a kernel gets, the memory of its inlined arguments: a copy, aligned for every vector type)."""
+    area = (ctypes.c_char * (len(data) + 64))()
+    base = (ctypes.addressof(area) + 63) & ~63
+    ctypes.memmove(base, data, len(data))
+    places = [base + slot if inlined >> i & 1 else slot for i, slot in enumerate(slots)]
+    return (ctypes.c_uint64 * max(len(slots), 1))(*places), area
 
 
 class _Launch(ctypes.Structure):  # struct Launch in simulator.cpp

@@ -17,7 +17,7 @@ from ..tables.complex_envelope import complex_inverse_envelope
 from ..tables.envelope import Envelope, inverse_envelope
 from ..tables.twiddles import chirp_tables, pair_twiddles, stage_twiddles
 from . import dispatch
-from .dispatch import RESIDENT_THREADS, Recipe, empty
+from .dispatch import RESIDENT_THREADS, Recipe
 from .params import AnyIstftParams, AnyStftParams
 
 KERNELS = ("msp_any_stft", "msp_any_istft")
@@ -87,9 +87,8 @@ def istft(
         ),
         spectrum.stride(), window.is_complex(), complex_output, complex_output, spectrum.device,
     )  # fmt: skip
-    signal = empty(
-        (geometry.rows, geometry.length), torch.complex64 if complex_output else torch.float32, spectrum.device
-    )
+    dtype = torch.complex64 if complex_output else torch.float32
+    signal = torch.empty((geometry.rows, geometry.length), dtype=dtype, device=spectrum.device)
     recipe(spectrum, window.contiguous(), table, signal)
     return signal
 
@@ -106,9 +105,8 @@ def stft_adjoint(
         ),
         gradient.stride(), window.is_complex(), complex_input, complex_valued, gradient.device,
     )  # fmt: skip
-    signal = empty(
-        (geometry.rows, geometry.samples), torch.complex64 if complex_input else torch.float32, gradient.device
-    )
+    dtype = torch.complex64 if complex_input else torch.float32
+    signal = torch.empty((geometry.rows, geometry.samples), dtype=dtype, device=gradient.device)
     if geometry.hop_length > geometry.n_fft:
         signal.zero_()  # no frame writes what lies between frames
     window = window.contiguous()
@@ -225,7 +223,8 @@ def _forward(
     if signal.stride(1) != 1:
         signal = signal.contiguous()
     rows, bins, frames = geometry.rows, geometry.bins, geometry.frames
-    spectrum = empty((rows, bins, frames), torch.complex64, signal.device, (frames * bins, 1, bins))
+    shape, strides = (rows, bins, frames), (frames * bins, 1, bins)
+    spectrum = torch.empty_strided(shape, strides, dtype=torch.complex64, device=signal.device)
     window = window.contiguous()
     recipe(signal, window, window if envelope is None else envelope, spectrum)
     return spectrum

@@ -8,7 +8,7 @@ from math import prod
 import torch
 
 from . import dispatch
-from .dispatch import RESIDENT_THREADS, Recipe, empty
+from .dispatch import RESIDENT_THREADS, Recipe
 from .params import DecibelParams, DecibelScale, LimitParams, LimitScale, StandardiseParams
 
 KERNELS = ("msp_decibels", "msp_limit", "msp_standardise")
@@ -47,10 +47,10 @@ def decibels(
 ) -> torch.Tensor:
     """factor * log(max(values, amin)) + offset, in the strides of `values`, whose memory has no gaps: one launch, and
     one more for the floor `below` the largest of every item."""
-    output = empty(tuple(values.shape), torch.float32, values.device, values.stride())
+    output = torch.empty_strided(values.shape, values.stride(), dtype=torch.float32, device=values.device)
     count = values.numel() // items
     groups = _groups(items, count, values.device)
-    maxima = empty((items * groups,), torch.float32, values.device)
+    maxima = torch.empty((items * groups,), dtype=torch.float32, device=values.device)
     _decibels(items, count, amin, factor, offset, values.device)(values, output, maxima)
     if below is not None:
         limit(output, maxima, items, below)

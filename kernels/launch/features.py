@@ -19,7 +19,7 @@ from ..tables.filterbank import Bands
 from ..tables.twiddles import chirp_tables, pair_twiddles, stage_twiddles
 from . import dispatch, feature_passes
 from . import transforms as library
-from .dispatch import RESIDENT_THREADS, Ready, Recipe, empty, starts_at_pair
+from .dispatch import RESIDENT_THREADS, Ready, Recipe, starts_at_pair
 from .params import AnyFeatureParams, FeatureGradientParams, FeatureParams, FeatureScale
 from .smooth_size import Kind, are_paired, stft_adjoint_params
 
@@ -99,9 +99,9 @@ def ready_features(
         finish = feature_passes.ready_limit(shape, slots, items, below, factor, offset, device)
 
     def run(signal: torch.Tensor, window: torch.Tensor) -> torch.Tensor:
-        output = empty(shape, torch.float32, device, strides)
+        output = torch.empty_strided(shape, strides, dtype=torch.float32, device=device)
         if finish is not None:
-            maxima = empty((slots,), torch.float32, device, (1,))
+            maxima = torch.empty((slots,), dtype=torch.float32, device=device)
             recipe(signal, window, output, maxima)
             finish(output, maxima)
         elif frames:
@@ -127,7 +127,7 @@ def features_gradient(
         recipe, has_gaps = _adjoint_recipe(
             geometry, wanted, bands, signal.stride(0), signal.dtype, paired, gradient.stride(), signal.device
         )
-        output = empty((geometry.rows, geometry.samples), torch.float32, signal.device)
+        output = torch.empty((geometry.rows, geometry.samples), dtype=torch.float32, device=signal.device)
         if has_gaps:
             output.zero_()
         recipe(window, output, signal, gradient)
@@ -136,7 +136,8 @@ def features_gradient(
         geometry, wanted, bands, signal.stride(0), signal.dtype, paired, False, gradient.stride(), signal.device
     )[0]
     rows, bins, frames = geometry.rows, geometry.bins, geometry.frames
-    spectrum = empty((rows, bins, frames), torch.complex64, signal.device, (frames * bins, 1, bins))
+    shape, strides = (rows, bins, frames), (frames * bins, 1, bins)
+    spectrum = torch.empty_strided(shape, strides, dtype=torch.complex64, device=signal.device)
     recipe(signal, window, gradient, spectrum)
     return library.stft_adjoint(spectrum, window, geometry)
 

@@ -19,7 +19,7 @@ from ..plans.plan import Plan
 from ..tables.envelope import Envelope, ends, inverse_envelope
 from ..tables.twiddles import pair_twiddles, stage_twiddles
 from . import dispatch
-from .dispatch import RESIDENT_THREADS, Ready, Recipe, empty, starts_at_pair
+from .dispatch import RESIDENT_THREADS, Ready, Recipe, starts_at_pair
 from .params import IstftParams, StftParams, WindowGradientParams
 
 KERNELS = ("msp_stft", "msp_istft", "msp_istft_registers", "msp_window_gradient")
@@ -102,7 +102,7 @@ def _istft_with_envelope(
     size = geometry.rows, geometry.length
 
     def run(spectrum: torch.Tensor, window: torch.Tensor, envelope: Envelope) -> torch.Tensor:
-        signal = empty(size, torch.float32, device)
+        signal = torch.empty(size, dtype=torch.float32, device=device)
         recipe(spectrum, window, envelope.table, signal)
         return signal
 
@@ -122,7 +122,7 @@ def ready_stft_adjoint(gradient: torch.Tensor, window: torch.Tensor, geometry: S
     size = geometry.rows, geometry.samples
 
     def run(gradient: torch.Tensor, window: torch.Tensor) -> torch.Tensor:
-        signal = empty(size, torch.float32, device)
+        signal = torch.empty(size, dtype=torch.float32, device=device)
         if has_gaps:
             signal.zero_()
         recipe(gradient, window, signal)
@@ -226,7 +226,7 @@ def _frame_products(
         pad_mode=PAD_MODES[pad_mode], steps=steps,
     )  # fmt: skip
     args = [None, None, stage_twiddles(plan, device), _pair_twiddles(plan, device), None, params, scale]
-    sums = empty((groups * plan.frames, n_fft), torch.float32, device)
+    sums = torch.empty((groups * plan.frames, n_fft), dtype=torch.float32, device=device)
     dispatch.recipe(kernel(plan, kind, device), args, groups, plan.threads, device)(spectrum, signal, sums)
     return sums
 
@@ -401,4 +401,5 @@ def _pair_twiddles(plan: Plan, device: torch.device) -> torch.Tensor:
 
 
 def _empty_spectrum(rows: int, bins: int, frames: int, device: torch.device) -> torch.Tensor:
-    return empty((rows, bins, frames), torch.complex64, device, (frames * bins, 1, bins))
+    shape, strides = (rows, bins, frames), (frames * bins, 1, bins)
+    return torch.empty_strided(shape, strides, dtype=torch.complex64, device=device)

@@ -11,13 +11,12 @@ import torch
 from ..plans.geometry import IstftGeometry, StftGeometry
 from ..plans.plan import supports_real
 from . import any_size, smooth_size
-from .dispatch import Ready, poisoned_outputs
+from .dispatch import Ready
 
 __all__ = [
     "istft",
     "istft_adjoint",
     "istft_window_gradient",
-    "poisoned_outputs",
     "ready_istft",
     "ready_istft_adjoint",
     "ready_stft",

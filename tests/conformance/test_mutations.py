@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from mps_spectro_patch.kernels.compilers import simulator
-from mps_spectro_patch.kernels.launch import any_size, dispatch, smooth_size, transforms
+from mps_spectro_patch.kernels.launch import any_size, dispatch, smooth_size
 from mps_spectro_patch.kernels.plans import fft
 from tests.kernels.test_hazards import OPERATIONS, Case
 
+from ..outputs import poisoned_outputs
 from . import recording
 from .checker import check
 
@@ -65,7 +66,7 @@ MUTATIONS = {
         "kernels/stft.metal", "[[max_total_threads_per_threadgroup(MSP_LANES * MSP_FRAMES)]]",
         "[[max_total_threads_per_threadgroup(MSP_LANES * MSP_FRAMES * 2)]]", "launch size"),
     "two buffers at one index": Mutation(
-        "kernels/stft.metal", "MspStftParams& params [[buffer(6)]]", "MspStftParams& params [[buffer(5)]]",
+        "kernels/stft.metal", "MspStftParams* given [[buffer(6)]]", "MspStftParams* given [[buffer(5)]]",
         "checker: buffer-index"),
     "a barrier removed": Mutation(
         "fft/stockham.metal", "#define MSP_SYNC() threadgroup_barrier(mem_flags::mem_threadgroup)",
@@ -169,7 +170,7 @@ def catches(mutation: Mutation) -> set[str]:
             with simulator.test_mode(seed=seed, poison=False):
                 if not torch.equal(run(case), plain):
                     caught.add("order")
-        with simulator.test_mode(), transforms.poisoned_outputs():
+        with simulator.test_mode(), poisoned_outputs():
             if torch.view_as_real(run(case) + 0j).isnan().any():
                 caught.add("poison")
     except AssertionError as error:

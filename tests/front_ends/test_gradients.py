@@ -7,10 +7,10 @@ import mps_spectro_patch as msp
 from mps_spectro_patch.front_ends import compute
 from mps_spectro_patch.front_ends.spec import FrontEnd, Scale
 from mps_spectro_patch.kernels.compilers import simulator
-from mps_spectro_patch.kernels.launch import transforms
 from mps_spectro_patch.kernels.launch.features import supports_features
 from mps_spectro_patch.kernels.tables.filterbank import bands_of
 
+from ..outputs import poisoned_outputs
 from .reference import GRADIENT_REL_L2, mel64, relative
 from .test_feature_kernels import random_basis
 
@@ -30,7 +30,7 @@ def check(x, window, basis, call, device, learn=(True, False, False), bound=GRAD
     ours = [None if t is None else t.clone().to(device).requires_grad_(flag) for t, flag in given]
     wide = [None if t is None else t.double().requires_grad_(flag) for t, flag in given]
     expected = composed64(*wide, call)
-    with transforms.poisoned_outputs():
+    with poisoned_outputs():
         got = compute.compute(*ours, call)
         weight = torch.randn(expected.shape).transpose(-1, -2).contiguous().transpose(-1, -2)
         got.backward(weight.to(device))
@@ -129,7 +129,7 @@ def test_results_do_not_depend_on_the_order_of_threads(n_fft, fused):
 
     def gradient():
         signal = x.clone().requires_grad_()
-        with transforms.poisoned_outputs():
+        with poisoned_outputs():
             value = compute.compute(signal, window, basis, call)
         return torch.autograd.grad(value.sum(), signal)[0]
 

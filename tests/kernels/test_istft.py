@@ -9,6 +9,7 @@ from mps_spectro_patch.kernels.plans.geometry import IstftGeometry, runs_per_row
 from tests.conformance.sources import plan_traits
 from tests.tiers import one_of_each
 
+from ..outputs import poisoned_outputs
 from .reference import REL_L2, assert_accurate, istft64
 
 
@@ -17,7 +18,7 @@ def run(spectrum, window, n_fft, hop_length, center=True, normalized=False, leng
     if length is None:
         length = n_fft + hop_length * (frames - 1) - (n_fft // 2 * 2 if center else 0)
     geometry = IstftGeometry(rows, frames, n_fft, hop_length, window.numel(), center, normalized, True, length)
-    with transforms.poisoned_outputs():
+    with poisoned_outputs():
         return transforms.istft(spectrum, window, geometry)
 
 

@@ -70,11 +70,12 @@ kernel void msp_any_istft(
     const device float2* chirp_spectrum [[buffer(5)]],
     const device MSP_WINDOW* inverse_envelope [[buffer(6)]],
     device MSP_OUTPUT* output [[buffer(7)]],
-    constant MspAnyIstftParams& params [[buffer(8)]],
+    constant MspAnyIstftParams& given [[buffer(8)]],
     constant float& scale [[buffer(9)]],
     constant float& inner_weight [[buffer(10)]],
     uint group [[threadgroup_position_in_grid]],
     uint thread_index [[thread_index_in_threadgroup]]) {
+  const MspAnyIstftParams params = given;  // read once: it takes fewer registers
   threadgroup float2 memory[(MSP_FRAMES * MSP_SLOT_SIZE * (MSP_SPLIT ? 1 : 2)) / 2];
 
   MspTransform transform;

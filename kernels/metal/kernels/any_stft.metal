@@ -38,11 +38,12 @@ kernel void msp_any_stft(
     const device float2* chirp_spectrum [[buffer(5)]],
     const device MSP_WINDOW* inverse_envelope [[buffer(6)]],  // of an adjoint
     device float2* output [[buffer(7)]],
-    constant MspAnyStftParams& params [[buffer(8)]],
+    constant MspAnyStftParams& given [[buffer(8)]],
     constant float& scale [[buffer(9)]],
     constant float& inner_weight [[buffer(10)]],
     uint group [[threadgroup_position_in_grid]],
     uint thread_index [[thread_index_in_threadgroup]]) {
+  const MspAnyStftParams params = given;  // read once: it takes fewer registers
   threadgroup float2 memory[(MSP_FRAMES * MSP_SLOT_SIZE * (MSP_SPLIT ? 1 : 2)) / 2];
 
   const uint frames = uint(params.frames);

@@ -84,16 +84,17 @@ kernel void msp_istft_registers(
     const device float2* pair_twiddles [[buffer(3)]],
     const device float* inverse_envelope [[buffer(4)]],
     device float* output [[buffer(5)]],
-    constant MspIstftParams& params [[buffer(6)]],
+    constant MspIstftParams* given [[buffer(6)]],
     constant float& scale [[buffer(7)]],
     uint group [[threadgroup_position_in_grid]],
     uint thread_index [[thread_index_in_threadgroup]]) {
+  const MspIstftParams params = *given;  // read once: it takes fewer registers
   threadgroup MSP_EXCHANGE_TYPE exchange[MSP_FRAMES * MSP_EXCHANGE_SIZE];
 #if MSP_FRAMES > 1 && MSP_REACH > 1
   threadgroup float2 waiting[(MSP_FRAMES - 1) * MSP_WAITING];
 #endif
 
-  const int frames = params.frames;  // read here: otherwise NVIDIA's compiler spills registers
+  const int frames = params.frames;
   const MspEnvelope envelope = msp_envelope(params);
 
   const int slot = int(thread_index / MSP_LANES);

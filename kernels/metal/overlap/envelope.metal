@@ -16,7 +16,7 @@ struct MspEnvelope {
 
 // From a kernel's parameters.
 template <class PARAMS>
-inline MspEnvelope msp_envelope(constant PARAMS& params) {
+inline MspEnvelope msp_envelope(const thread PARAMS& params) {
   MspEnvelope envelope;
   envelope.head = params.envelope_head;
   envelope.tail = params.envelope_tail;
