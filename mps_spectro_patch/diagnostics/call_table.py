@@ -64,6 +64,7 @@ class Table:
         """Writes the table to `file`, by rich if it is there."""
         try:
             import rich.console
+            import rich.markup
             import rich.table
         except ImportError:
             rich = None
@@ -79,7 +80,7 @@ class Table:
         for heading in _HEADINGS:
             table.add_column(heading, justify="right" if heading in ("calls", "ms each") else "left", overflow="fold")
         for row in self.rows:
-            table.add_row(*map(_escaped, row.cells()), style="green" if row.fast else "yellow")
+            table.add_row(*map(rich.markup.escape, row.cells()), style="green" if row.fast else "yellow")
         console.print(table)
         for note in self._notes():
             console.print(note, markup=False, highlight=False)
@@ -100,7 +101,3 @@ class Table:
         if self.left_out:
             notes.append(f"and {self.left_out} calls from other lines")
         return notes
-
-
-def _escaped(text: str) -> str:
-    return text.replace("[", r"\[")
