@@ -112,11 +112,8 @@ def write(data: dict[str, Any], out: Path, say: Callable[[str], object]) -> int:
     json_file.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
     table_file.write_text(text, encoding="utf-8")
     say(text)
-    say("written\n" + "\n".join(f"  {file}" for file in (json_file, table_file)))
-    if plot.draw(data, picture):
-        say(f"  {picture}")
-    else:
-        say("  no picture: it needs matplotlib, and a case to draw")
+    say(f"written\n  {json_file}\n  {table_file}")
+    say(f"  {picture}" if plot.draw(data, picture) else "  no picture: it needs matplotlib, and a case to draw")
     broken = len(data["errors"]) + sum(OURS in row["failed"] for row in data["rows"])
     if broken:
         say(f"{broken} failed here, see above. Please report this.")

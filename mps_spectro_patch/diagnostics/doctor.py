@@ -50,7 +50,7 @@ def run_tuning(device: str | None, forget: bool, as_json: bool = False) -> int:
     """`--tune`: measures and keeps the rule of which calls go to torch, or forgets it."""
     device = device or best_device()
     check_device(device)
-    findings = doctor_tuning.forget_rule(device) if forget else doctor_tuning.measure_rule(device)
+    findings = [doctor_tuning.keep_rule(device, {})] if forget else doctor_tuning.measure_rule(device)
     if as_json:
         print(json.dumps({"device": device, "findings": list(map(vars, findings))}, indent=1))
     else:
