@@ -41,8 +41,7 @@ class Case:
 
     @property
     def name(self) -> str:
-        shape = f"B{self.rows} T{self.samples} n{self.n_fft} h{self.hop_length}"
-        return f"{self.label} {shape}" if self.label else shape
+        return f"{self.label} B{self.rows} T{self.samples} n{self.n_fft} h{self.hop_length}".lstrip()
 
     @property
     def frames(self) -> int:

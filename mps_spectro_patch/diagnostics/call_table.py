@@ -36,7 +36,7 @@ class Row(NamedTuple):
         place = self.place
         with contextlib.suppress(ValueError):  # another drive
             place = min(place, os.path.relpath(place), key=len)
-        calls = f"{'~' if self.estimated else ''}{self.calls}"
+        calls = f"~{self.calls}" if self.estimated else str(self.calls)
         return calls, place, self.function, self.op, self.arguments, self.device, self.outcome, each
 
 

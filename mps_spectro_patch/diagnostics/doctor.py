@@ -51,10 +51,8 @@ def run_tuning(device: str | None, forget: bool, as_json: bool = False) -> int:
     device = device or best_device()
     check_device(device)
     findings = [doctor_tuning.keep_rule(device, {})] if forget else doctor_tuning.measure_rule(device)
-    if as_json:
-        print(json.dumps({"device": device, "findings": list(map(vars, findings))}, indent=1))
-    else:
-        print("\n".join(map(_line, findings)))
+    facts = {"device": device, "findings": list(map(vars, findings))}
+    print(json.dumps(facts, indent=1) if as_json else "\n".join(map(_line, findings)))
     return 0
 
 
