@@ -10,7 +10,8 @@ from mps_spectro_patch.bench import audio, sweep
 from mps_spectro_patch.bench.cases import GRADIENTS, ROUND_TRIP, TABLES, Case, cases, shrunk
 from mps_spectro_patch.bench.contestants import TORCH, contestants, inputs
 from mps_spectro_patch.examples import denoise
-from mps_spectro_patch.routing.decision import route_istft, route_stft
+
+from ..routes import route_istft, route_stft
 
 SEEDS = [(1, 160_000, 1024), (4, 160_000, 1024), (4, 160_000, 2048), (8, 160_000, 1024), (16, 160_000, 1024),
          (4, 480_000, 1024), (4, 1_320_000, 1024), (1, 1_320_000, 1024)]  # fmt: skip
