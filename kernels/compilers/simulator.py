@@ -25,7 +25,7 @@ from torch import Tensor
 from . import arguments, cache_folder, guard_pages
 from .msl import entry_points, translate
 
-_CXX = Path(__file__).parent / "cxx"
+_CXX = entry_points.CXX
 _WIDTH = 32
 _MAX_THREADS = 1024
 
@@ -232,13 +232,13 @@ def _address(tensor: Tensor) -> int | None:
 
 def _build(source: str) -> tuple[Path, list[list[Any]]]:
     compiler = _compiler()
-    headers = "".join(path.read_text() for path in sorted(_CXX.iterdir()) if path.suffix in ("", ".h"))
+    headers = "".join(path.read_text() for path in entry_points.headers())
     python = "".join(path.read_text() for path in sorted((Path(__file__).parent / "msl").glob("*.py")))
     key = _digest(source, headers, python, *compiler)
     found = cache_folder.find_library(key)
     if found is None:
         translation = translate.translate(preprocess(_embed_headers(source)), "host")
-        names = [[kernel.name, _reach(kernel)] for kernel in translation.kernels]
+        names = [[kernel.name, kernel.needed or 0] for kernel in translation.kernels]
         unit = entry_points.host_unit(translation.text, translation.kernels)
         library = _compile(unit, _kernel_flags(), _precompiled(*compiler))
         found = cache_folder.keep_library(key, library, names)
@@ -248,22 +248,8 @@ def _build(source: str) -> tuple[Path, list[list[Any]]]:
 def preprocess(source: str) -> str:
     """The source after its own macros, as Metal would see them, with line markers that name the user's lines."""
     text = '#line 1 "program_source"\n' + translate.strip_metal_includes(source)
-    command = [
-        *_compiler_command(),
-        "-E",
-        "-undef",
-        "-nostdinc",
-        "-x",
-        "c++",
-        "-std=c++17",
-        "-w",
-        "-D__METAL_VERSION__=310",
-        "-D__METAL__",
-        "-D__METAL_MACOS__",
-        "-D__HAVE_BFLOAT__",
-        "-",
-    ]
-    done = subprocess.run(command, input=text.encode(), capture_output=True)
+    flags = ["-E", "-undef", "-nostdinc", "-x", "c++", "-std=c++17", "-w", *translate.METAL_MACROS, "-"]
+    done = subprocess.run([*_compiler_command(), *flags], input=text.encode(), capture_output=True)
     if done.returncode:
         raise SyntaxError(done.stderr.decode(errors="replace"))
     return done.stdout.decode()
@@ -272,7 +258,7 @@ def preprocess(source: str) -> str:
 @lru_cache(maxsize=1)
 def _simulator() -> _Simulator:
     source = _CXX / "simulator.cpp"
-    parts = (source, _CXX / "faults.h", _CXX / "thread.h")
+    parts = (source, _CXX / "faults.h", _CXX / "runtime.h")
     key = _digest(*(part.read_text() for part in parts), *_compiler())
     found = cache_folder.find_library(f"simulator-{key}")
     if found is None:
@@ -291,19 +277,8 @@ def _compile(text: str, flags: list[str], header: Path | None = None) -> bytes:
         elif header is not None:  # g++ looks for it beside every folder's metal_stdlib, under this name
             Path(folder, "metal_stdlib.gch").symlink_to(header)
             using = [f"-I{folder}"]
-        command = [
-            *_compiler_command(),
-            *using,
-            "-x",
-            "c++",
-            "-shared",
-            *_common_flags(),
-            "-o",
-            str(output),
-            "-",
-            *flags,
-        ]
-        done = subprocess.run(command, input=text.encode(), capture_output=True)
+        command = [*_compiler_command(), *using, "-x", "c++", "-shared", *_common_flags(), "-o", str(output), "-"]
+        done = subprocess.run([*command, *flags], input=text.encode(), capture_output=True)
         if not done.returncode:
             return output.read_bytes()
     if header is not None:
@@ -313,10 +288,10 @@ def _compile(text: str, flags: list[str], header: Path | None = None) -> bytes:
 
 @lru_cache
 def _precompiled(command: str, version: str) -> Path | None:
-    """<metal_stdlib> made ready for this compiler: reading its text takes most of a small kernel's compile time. None
-    where that cannot be done."""
-    headers = [path for path in sorted(_CXX.iterdir()) if path.suffix in ("", ".h")]
-    seen = (f"{path} {path.stat().st_mtime_ns} {path.read_text()}" for path in headers)  # clang looks at times
+    """<metal_stdlib> precompiled: reading its text takes most of a small kernel's compile time. None where that cannot
+    be done."""
+    # clang looks at times
+    seen = (f"{path} {path.stat().st_mtime_ns} {path.read_text()}" for path in entry_points.headers())
     flags = [*_common_flags(), *_kernel_flags()]
     key = f"stdlib-{_digest(*seen, *flags, command, version)}"
     with contextlib.suppress(OSError, ImportError), tempfile.TemporaryDirectory() as folder:
@@ -360,10 +335,6 @@ def _cpu_flags() -> tuple[str, ...]:
         found = set(re.search(r"^flags\s*:(.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)[1].split())
         return tuple(f"-m{name}" for name in ("fma", "f16c") if {"fma", "f16c", "avx2"} <= found)
     return ()
-
-
-def _reach(kernel: translate.Kernel) -> int:
-    return 0 if any(p.buffer and not p.buffer.isdigit() for p in kernel.parameters) else kernel.buffers
 
 
 def _embed_headers(source: str) -> str:

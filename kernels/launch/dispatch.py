@@ -64,6 +64,17 @@ def recipe(compiled: Callable[..., None], args: list[Any], groups: int, threads:
     return launch
 
 
+def gapless(signal: torch.Tensor) -> torch.Tensor:
+    """[rows, samples] whose samples follow each other in memory: the same, or a copy."""
+    return signal if signal.stride(1) == 1 else signal.contiguous()
+
+
+def empty_spectrum(rows: int, bins: int, frames: int, device: torch.device) -> torch.Tensor:
+    """[rows, bins, frames] complex64, frame by frame in memory."""
+    strides = frames * bins, 1, bins
+    return torch.empty_strided((rows, bins, frames), strides, dtype=torch.complex64, device=device)
+
+
 def starts_at_pair(signal: torch.Tensor) -> bool:
     """Whether the first sample sits at a multiple of 8 bytes. (MPS gives no addresses, but its buffers start aligned.
     Its data_ptr() tells two such tensors apart as well, which is what caches use.)"""

@@ -139,11 +139,11 @@ def test_however_the_work_is_split_it_is_right_and_the_same_every_time(n_fft, ho
     results = []
     for threads in (1, 1000, 10_000_000):
         monkeypatch.setitem(dispatch.RESIDENT_THREADS, torch_device.type, threads)
-        smooth_size._istft_recipe.cache_clear()
+        smooth_size._inverse_recipe.cache_clear()
         check(spectrum, window, n_fft, hop_length)
         results.append(run(spectrum, window, n_fft, hop_length))
         assert torch.equal(results[-1], run(spectrum, window, n_fft, hop_length))
-    smooth_size._istft_recipe.cache_clear()
+    smooth_size._inverse_recipe.cache_clear()
     if fft.registers_plan(n_fft, hop_length) is None:  # these add up in one order only
         assert torch.equal(results[0], results[1]) and torch.equal(results[0], results[2])
 

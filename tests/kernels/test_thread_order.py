@@ -67,7 +67,7 @@ def test_without_its_barriers_a_kernel_is_caught(n_fft, kind, monkeypatch):
         return simulator.compile_shader(source.replace("#define MSP_SYNC() ", "#define MSP_SYNC() //"))
 
     monkeypatch.setattr(dispatch, "compile_shader", without_barriers)
-    caches = dispatch.kernel, smooth_size._stft_recipe, smooth_size._istft_recipe
+    caches = dispatch.kernel, smooth_size._forward_recipe, smooth_size._inverse_recipe
     for cache in caches:
         cache.cache_clear()
     try:

@@ -113,14 +113,10 @@ kernel void msp_istft_registers(
   const int run_begin = params.runs_begin / params.hop_length + run * params.run_hops;
   const device float2* row = input + row_index * params.row_stride;
 
-  MspOutput place;
-  place.samples = output + row_index * params.length;
-  place.inverse_envelope = inverse_envelope;
-  place.envelope = envelope;
-  place.first = params.first;
-  place.keep_begin = max(run_begin * params.hop_length, params.runs_begin);
-  place.keep_end = min((run_begin + params.run_hops) * params.hop_length, params.runs_end);
-  place.paired = params.paired_output != 0;
+  const MspOutput place = {
+      output + row_index * params.length, inverse_envelope, envelope, params.first,
+      max(run_begin * params.hop_length, params.runs_begin),
+      min((run_begin + params.run_hops) * params.hop_length, params.runs_end), params.paired_output != 0};
 
   int frame = run_begin - (MSP_REACH - 1) + slot * params.share;
   int left = params.share;  // frames to do

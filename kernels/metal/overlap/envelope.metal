@@ -17,10 +17,6 @@ struct MspEnvelope {
 // From a kernel's parameters.
 template <class PARAMS>
 inline MspEnvelope msp_envelope(const thread PARAMS& params) {
-  MspEnvelope envelope;
-  envelope.head = params.envelope_head;
-  envelope.tail = params.envelope_tail;
-  envelope.end = params.envelope_end;
-  envelope.hop_length = params.hop_length;
+  const MspEnvelope envelope = {params.envelope_head, params.envelope_tail, params.envelope_end, params.hop_length};
   return envelope;
 }
