@@ -97,8 +97,9 @@ def plans_of(kernel: str) -> tuple[fft.Plan, ...]:
 _DECIDES_PLANS = ("name", "bluestein", "packed", "is_real", "inverse")  # the fields of a Kind that plans() looks at
 
 
-def representatives() -> list[Generated]:
+def representatives(traits: Callable[[Generated], set[tuple]] | None = None) -> list[Generated]:
     """Few sources that have every kind of kernel, and every kernel's ways and numbers of stages among their plans."""
+    traits = traits or combined_traits
     missing = set().union(*map(traits, everything()))
     chosen = []
     by_size = sorted(everything(), key=lambda source: -source.plan.n_fft if source.plan else 0)
@@ -110,17 +111,32 @@ def representatives() -> list[Generated]:
     return chosen
 
 
-def traits(source: Generated) -> set[tuple]:
+def combined_traits(source: Generated) -> set[tuple]:
     """What the checker should have seen once."""
     if source.plan is None:
         return {source.kind}
     return {*source.also, source.kind, (source.kernel, way(source.plan)), (source.kernel, len(source.plan.radices))}
 
 
+def single_traits(source: Generated) -> set[tuple]:
+    """The parts of the same, of which the first tier of the tests sees each once, and not each with each."""
+    found = set()
+    for trait in combined_traits(source):
+        for number, part in enumerate(trait):
+            values = part.splitlines() if isinstance(part, str) else part if isinstance(part, tuple) else [part]
+            found |= {(source.kernel, len(trait), number, *enumerated) for enumerated in enumerate(values)}
+    return found
+
+
 def way(which: fft.Plan) -> tuple:
     """The part of a plan that decides which lines of the text are there; sizes only change numbers."""
     waits = which.overlap == "registers" and which.frames > 1 and which.reach > 1
     return waits, which.overlap, which.mirrored, which.split, which.lanes > 32, min(which.frames, 5) > 4, which.half % 2
+
+
+def way_parts(which: fft.Plan) -> set:
+    """Each value of what makes up the way of a plan, and whether there is more than one stage."""
+    return {*enumerate(way(which)), ("stages", len(which.radices) > 1)}
 
 
 def plan_traits(which: fft.Plan) -> set:
