@@ -10,7 +10,6 @@ from mps_spectro_patch.kernels.launch.features import Features
 from mps_spectro_patch.kernels.plans import fft
 from mps_spectro_patch.kernels.plans.geometry import PAD_MODES, StftGeometry
 from mps_spectro_patch.kernels.tables.filterbank import Bands, bands_of, read_backs
-
 from tests.tiers import some
 
 from .reference import assert_absolute, assert_linear, away_from_the_clamp, log64, mel64, power64, spectrum64
