@@ -54,8 +54,8 @@ def work(who: str) -> None:
     one = everybody[who]
     for case in chosen():
         window = torch.hann_window(case.n_fft, device="cuda")
-        given = inputs(case, "cuda", 0, window)
-        function = one.make(case, "cuda", window)
+        given = inputs(case, window)
+        function = one.make(case, window)
         with one.scope():
             for _ in range(3):
                 function(*given)

@@ -15,7 +15,7 @@ import torch
 from . import demucs
 from .tools.complex_support import stays
 from .tools.project import Hook, Project
-from .tools.recompiled import Recompiled
+from .tools.recompiled import Recompiled, Version
 from .tools.windows import copied, made
 
 _LIBRARY = "audio_separator.separator.uvr_lib_v5"
@@ -40,38 +40,33 @@ def _probe(original: Callable, active_options: Callable) -> Callable:
     return supports
 
 
-# For each function the text up to 0.45, then the text since 0.46.
-_PROBED = "should_fallback = should_fallback_to_cpu_for_complex_ops(original_device)"
-_ASKS_PROBE = {_PROBED: _PROBED}
+def _asking(decision: str, signal: str, changes: Version) -> Recompiled:
+    """decision: the line of versions up to 0.45. Since 0.46 they ask the probe instead."""
+    stays = {decision: f"{decision} and not msp_stays({signal}.device)"}
+    probed = "should_fallback = should_fallback_to_cpu_for_complex_ops(original_device)"
+    return Recompiled({**stays, **changes}, {probed: probed, **changes}, **_NAMES)
 
-_MDX_DECISION = 'is_non_standard_device = not input_tensor.device.type in ["cuda", "cpu"]'
-_MDX_WINDOW = {"self.hann_window.to(input_tensor.device)": "msp_copied(self.hann_window, input_tensor.device)"}
-_MDX = Recompiled(
-    {_MDX_DECISION: f"{_MDX_DECISION} and not msp_stays(input_tensor.device)", **_MDX_WINDOW},
-    {**_ASKS_PROBE, **_MDX_WINDOW},
-    **_NAMES,
+
+_MDX = _asking(
+    'is_non_standard_device = not input_tensor.device.type in ["cuda", "cpu"]',
+    "input_tensor",
+    {"self.hann_window.to(input_tensor.device)": "msp_copied(self.hann_window, input_tensor.device)"},
 )
 _MDX_PADDING = Recompiled({"time_dim]).to(input_tensor.device)": "time_dim], device=input_tensor.device)"})
 
 _MDX23C_DECISION = 'x_is_mps = not x.device.type in ["cuda", "cpu"]'
-_MDX23C_OLD = {_MDX23C_DECISION: f"{_MDX23C_DECISION} and not msp_stays(x.device)"}
 _MDX23C_WINDOW = {"self.window.to(x.device)": "msp_copied(self.window, x.device)"}
 _MDX23C_PADDING = {"n - f, t]).to(x.device)": "n - f, t], device=x.device)"}
-_MDX23C = Recompiled({**_MDX23C_OLD, **_MDX23C_WINDOW}, {**_ASKS_PROBE, **_MDX23C_WINDOW}, **_NAMES)
-_MDX23C_INVERSE = Recompiled(
-    {**_MDX23C_OLD, **_MDX23C_WINDOW, **_MDX23C_PADDING},
-    {**_ASKS_PROBE, **_MDX23C_WINDOW, **_MDX23C_PADDING},
-    **_NAMES,
-)
+_MDX23C = _asking(_MDX23C_DECISION, "x", _MDX23C_WINDOW)
+_MDX23C_INVERSE = _asking(_MDX23C_DECISION, "x", {**_MDX23C_WINDOW, **_MDX23C_PADDING})
 
+# Here, too, the text up to 0.45 and the text since 0.46.
 _ROFORMER_DECISION = 'x_is_mps = True if original_device.type == "mps" else False'
 _ROFORMER_PROBED = 'original_device.type == "mps" and should_fallback_to_cpu_for_complex_ops(original_device)'
 _ROFORMER_WINDOW = {"self.stft_window_fn().to(device)": "msp_made(self.stft_window_fn, device)"}
+_ROFORMER_STAYS = 'x_is_mps = original_device.type == "mps" and not msp_stays(original_device)'
 _ROFORMER = Recompiled(
-    {
-        _ROFORMER_DECISION: 'x_is_mps = original_device.type == "mps" and not msp_stays(original_device)',
-        **_ROFORMER_WINDOW,
-    },
+    {_ROFORMER_DECISION: _ROFORMER_STAYS, **_ROFORMER_WINDOW},
     {_ROFORMER_PROBED: _ROFORMER_PROBED, **_ROFORMER_WINDOW},
     **_NAMES,
 )

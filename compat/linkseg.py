@@ -17,7 +17,7 @@ from torch.compiler import is_compiling
 from . import torchaudio
 from .tools.overrides import override
 from .tools.project import Hook, Project
-from .tools.structure import structure_of
+from .tools.structure import structure_in
 
 
 class _StandIn:
@@ -46,9 +46,8 @@ def _make(original: Callable, active_options: Callable) -> Callable:
     def encode(encoder, x) -> torch.Tensor | None:
         if is_compiling():  # dynamo would have to look through the stand-in
             return None
-        decibels = torchaudio.mel_decibels(
-            encoder.spec, encoder.amplitude_to_db, x, f"linkseg.{type(encoder).__name__}"
-        )
+        name = f"linkseg.{type(encoder).__name__}"
+        decibels = torchaudio.mel_decibels(encoder.spec, encoder.amplitude_to_db, x, name)
         if decibels is None:
             return None
         stand_in = _StandIn(encoder, x, decibels)
@@ -63,15 +62,10 @@ def _make(original: Callable, active_options: Callable) -> Callable:
 
 
 def _is_linkseg(module: ModuleType) -> bool:
-    forward = vars(getattr(module, "FrameEncoder", object)).get("forward")
-    if forward is None:
+    structure = structure_in(module, "FrameEncoder.forward")
+    if structure is None or "super" in structure.names:  # super() does not accept the stand-in
         return False
-    structure = structure_of(forward)
-    return (
-        structure.names[:2] == ("spec", "amplitude_to_db")
-        and len(structure.parameters) == 2
-        and "super" not in structure.names  # super() does not accept the stand-in
-    )
+    return structure.names[:2] == ("spec", "amplitude_to_db") and len(structure.parameters) == 2
 
 
 PROJECT = Project(

@@ -10,9 +10,11 @@ from ..front_ends import Scale
 from . import torchaudio
 from .tools.overrides import override
 from .tools.project import Hook, Project
-from .tools.structure import structure_of
+from .tools.structure import lacks_names, structure_in
 
+_FORWARD = "MelSpectrogram.forward"
 _CLAMP = 1e-5
+_lacks_names = lacks_names(_FORWARD, ("mel_transform", "torch", "clamp", "log"))
 
 
 def _log_mel(mel, y) -> torch.Tensor | None:
@@ -20,18 +22,14 @@ def _log_mel(mel, y) -> torch.Tensor | None:
 
 
 def _lacks(module: ModuleType) -> str | None:
-    cls = getattr(module, "MelSpectrogram", None)
-    if "forward" not in vars(cls or object):
-        return "it has no MelSpectrogram.forward"
-    forward = structure_of(vars(cls)["forward"])
-    other = sorted({"mel_transform", "torch", "clamp", "log"} ^ set(forward.names))
-    if other:
-        return f"MelSpectrogram.forward {'uses' if other[0] in forward.names else 'has no'} {other[0]}"
-    return None if forward.constants == {_CLAMP} else f"MelSpectrogram.forward clamps at another value than {_CLAMP}"
+    if other := _lacks_names(module):
+        return other
+    is_known = structure_in(module, _FORWARD).constants == {_CLAMP}
+    return None if is_known else f"{_FORWARD} clamps at another value than {_CLAMP}"
 
 
 PROJECT = Project(
     "mamba_amt",
-    hooks=(Hook("mamba_amt.data.mel", "MelSpectrogram.forward", override(_log_mel), _lacks),),
+    hooks=(Hook("mamba_amt.data.mel", _FORWARD, override(_log_mel), _lacks),),
     packages=("mamba_amt",),
 )

@@ -5,12 +5,7 @@ from __future__ import annotations
 from types import ModuleType
 
 from .tools import mel_stft
-from .tools.overrides import override
-from .tools.project import Hook, Project
-
-
-def _lacks(module: ModuleType) -> str | None:
-    return mel_stft.lacks(module, "forward")
+from .tools.project import Project
 
 
 def _is_musicfm(module: ModuleType) -> bool:
@@ -18,13 +13,11 @@ def _is_musicfm(module: ModuleType) -> bool:
     return hasattr(module, "MelSTFT")
 
 
-_FORWARD = override(mel_stft.features)
-
 PROJECT = Project(
     "musicfm",
     hooks=(
-        Hook("musicfm.modules.features", "MelSTFT.forward", _FORWARD, _lacks),
-        Hook("modules.features", "MelSTFT.forward", _FORWARD, _lacks, _is_musicfm),
+        mel_stft.hook("musicfm.modules.features", "forward"),
+        mel_stft.hook("modules.features", "forward", _is_musicfm),
     ),
     packages=("musicfm",),
 )

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import sys
 import weakref
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -18,7 +17,7 @@ from torch.compiler import is_compiling
 
 from .. import active
 from ..execution import launches, load_operators, runner
-from ..front_ends import PAD_MODES, FrontEnd, Scale, compute, decibels, remembered
+from ..front_ends import FrontEnd, Scale, compute, decibels, remembered, resolve
 from .tools.overrides import override
 from .tools.project import Hook, Project
 
@@ -40,15 +39,11 @@ def _mel_spectrogram(module, waveform) -> torch.Tensor | None:
 
 
 def _mfcc(module, waveform) -> torch.Tensor | None:
-    types = sys.modules[_TRANSFORMS]
-    db = module.amplitude_to_DB
-    scale = Scale("add", 1e-6) if module.log_mels else _scale_of(db)
-    if scale is None or not _is_itself(module.MelSpectrogram, types.MelSpectrogram):
+    scale = Scale("add", 1e-6) if module.log_mels else _scale_of(module.amplitude_to_DB)
+    if scale is None or module.dct_mat.dtype is not torch.float32:
         return None
-    if module.dct_mat.dtype is not torch.float32:
-        return None
-    mel = _scaled_mel(module.MelSpectrogram, waveform, scale, "torchaudio.MFCC")
-    return None if mel is None else torch.matmul(mel.transpose(-1, -2), module.dct_mat).transpose(-1, -2)
+    values = mel(module.MelSpectrogram, waveform, scale, "torchaudio.MFCC")
+    return None if values is None else torch.matmul(values.transpose(-1, -2), module.dct_mat).transpose(-1, -2)
 
 
 def _amplitude_to_db(x, multiplier, amin, db_multiplier, top_db=None) -> torch.Tensor | None:
@@ -59,11 +54,11 @@ def _amplitude_to_db(x, multiplier, amin, db_multiplier, top_db=None) -> torch.T
         return None
     if not (x.is_contiguous() or x.transpose(-1, -2).is_contiguous()) or x.numel() >= 2**31:
         return None
-    if not compute.is_fused(x, x):
+    if compute.why_composed(x, x) is not None:
         return None
     packed = x.shape[-3] if x.dim() > 2 else 1
     items = x.numel() // (packed * x.shape[-2] * x.shape[-1])
-    scale = _decibel_scale(multiplier, amin, db_multiplier, top_db)
+    scale = decibels(multiplier, top_db, amin=amin, offset=-multiplier * db_multiplier)
     load_operators()
 
     def fused() -> torch.Tensor:
@@ -72,10 +67,7 @@ def _amplitude_to_db(x, multiplier, amin, db_multiplier, top_db=None) -> torch.T
 
     def composed() -> torch.Tensor:
         db = torch.log(x.clamp(min=amin)) * scale.factor + scale.offset
-        if top_db is None:
-            return db
-        db = db.reshape(-1, packed, *x.shape[-2:])
-        return torch.maximum(db, db.amax((1, 2, 3), keepdim=True) - top_db).reshape(x.shape)
+        return compute.finished(db.reshape(-1, *x.shape[-2:]), packed, *scale.finishing()).reshape(x.shape)
 
     key = FrontEnd(1, 1, 1, scale=scale), None, x.dtype, x.device, False
     options = active.options_here()
@@ -85,10 +77,7 @@ def _amplitude_to_db(x, multiplier, amin, db_multiplier, top_db=None) -> torch.T
 def mel(module, waveform, scale: Scale, name: str) -> torch.Tensor | None:
     """scale of a call of `module`, if that is torchaudio's MelSpectrogram and nobody listens in between. name: under
     which it is counted."""
-    types = sys.modules.get(_TRANSFORMS)
-    if types is None or not _is_itself(module, types.MelSpectrogram):
-        return None
-    return _scaled_mel(module, waveform, scale, name)
+    return _scaled_mel(module, waveform, scale, name) if _is_plain_module(module, "MelSpectrogram") else None
 
 
 def mel_decibels(module, db, waveform, name: str) -> torch.Tensor | None:
@@ -98,17 +87,15 @@ def mel_decibels(module, db, waveform, name: str) -> torch.Tensor | None:
 
 
 def _scale_of(db) -> Scale | None:
-    types = sys.modules.get(_TRANSFORMS)
-    if types is None or not _is_itself(db, types.AmplitudeToDB) or not db.amin > 0:
+    if not _is_plain_module(db, "AmplitudeToDB") or not db.amin > 0:
         return None
-    return _decibel_scale(db.multiplier, db.amin, db.db_multiplier, db.top_db)
+    return decibels(db.multiplier, db.top_db, amin=db.amin, offset=-db.multiplier * db.db_multiplier)
 
 
 def _scaled_mel(module, waveform, scale: Scale, name: str = "torchaudio.MelSpectrogram") -> torch.Tensor | None:
     """A MelSpectrogram in one launch, if it consists of what torchaudio makes it of, and nobody listens in between."""
-    types = sys.modules[_TRANSFORMS]
     spectrogram, mel_scale = module.spectrogram, module.mel_scale
-    if not _is_itself(spectrogram, types.Spectrogram) or not _is_itself(mel_scale, types.MelScale):
+    if not _is_plain_module(spectrogram, "Spectrogram") or not _is_plain_module(mel_scale, "MelScale"):
         return None
     if spectrogram.onesided is not True:
         return None
@@ -133,30 +120,25 @@ def _call(
     pad, n_fft, hop_length, win_length, power, normalized, center, pad_mode, scale: Scale | None = None
 ) -> FrontEnd | None:
     """The call of torchaudio's arguments, or None where torchaudio had better look at them."""
-    sizes = (pad, n_fft, hop_length, win_length)
-    if any(type(size) is not int for size in sizes) or pad < 0 or type(center) is not bool or pad_mode not in PAD_MODES:
+    of_known_types = type(center) is bool and type(power) in (int, float) and type(normalized) in (bool, str)
+    if not of_known_types or any(type(size) is not int for size in (pad, n_fft, hop_length, win_length)):
         return None
-    if type(power) not in (int, float) or not power > 0 or normalized not in (True, False, "window", "frame_length"):
+    try:
+        return resolve(
+            n_fft, hop_length, win_length, center=center, pad_mode=pad_mode, pad=pad, power=power,
+            normalized="window" if normalized is True else normalized, scale=scale,
+        )  # fmt: skip
+    except ValueError:
         return None
-    gain = n_fft ** (-power / 2) if normalized == "frame_length" else 1.0
-    return FrontEnd(
-        n_fft, hop_length, win_length, center, pad_mode, pad, float(power), gain=gain,
-        window_norm=normalized in (True, "window"), scale=scale or Scale(),
-    )  # fmt: skip
-
-
-def _decibel_scale(multiplier: float, amin: float, db_multiplier: float, top_db: float | None) -> Scale:
-    scale = decibels(multiplier, top_db, amin=amin)
-    return replace(scale, offset=-multiplier * db_multiplier) if db_multiplier else scale
 
 
 def _is_plain(*tensors: Any) -> bool:
     return all(isinstance(t, torch.Tensor) and t.dtype is torch.float32 and t.layout is torch.strided for t in tensors)
 
 
-def _is_itself(module: Any, cls: type) -> bool:
-    """Whether it is of just this class, and nobody listens to its calls."""
-    return type(module) is cls and not (
+def _is_plain_module(module: Any, name: str) -> bool:
+    """Whether it is of just torchaudio's class of this name, and nobody listens to its calls."""
+    return type(module) is getattr(sys.modules.get(_TRANSFORMS), name, None) and not (
         module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
     )
 

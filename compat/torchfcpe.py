@@ -18,7 +18,7 @@ from ..front_ends import FrontEnd, compute
 from .tools import dynamic_mel
 from .tools.overrides import override
 from .tools.project import Hook, Project
-from .tools.structure import structure_of
+from .tools.structure import structure_in
 
 _MODULE = "torchfcpe.mel_extractor"
 _EPS = 1e-9  # under the root
@@ -27,11 +27,9 @@ _NEEDED = {"mel_basis", "hann_window", "clip_val", "win_size", "hop_length", "n_
 
 def _of_module(mel, y, key_shift=0, speed=1, center=False, no_cache_window=False) -> torch.Tensor | None:
     """MelModule.__call__, of 0.0.4: [batch, samples, 1] to [batch, frames, mels]."""
-    return (
-        None
-        if mel.out_stft
-        else _mel(mel, y, mel.mel_basis, key_shift, speed, center, _window_of_module, no_cache_window)
-    )
+    if mel.out_stft:
+        return None
+    return _mel(mel, y, mel.mel_basis, key_shift, speed, center, _window_of_module, no_cache_window)
 
 
 def _of_extractor(mel, y, key_shift=0, speed=1, center=False, no_cache_window=False) -> torch.Tensor | None:
@@ -95,15 +93,15 @@ def _window_of_extractor(mel, key_shift, win_length: int, y: torch.Tensor, no_ca
 
 
 def _lacks(name: str) -> Callable[[ModuleType], str | None]:
+    attribute = f"{name}.__call__"
+
     def lacks(module: ModuleType) -> str | None:
-        cls = getattr(module, name, None)
-        if "__call__" not in vars(cls or object):
-            return f"it has no {name}.__call__"
-        structure = structure_of(vars(cls)["__call__"])
-        missing = sorted(_NEEDED - set(structure.names)) or sorted(
-            {_EPS, "reflect", "constant"} - structure.constants, key=str
-        )
-        return f"{name}.__call__ has no {missing[0]}" if missing else None
+        structure = structure_in(module, attribute)
+        if structure is None:
+            return f"it has no {attribute}"
+        constants = {_EPS, "reflect", "constant"} - structure.constants
+        missing = sorted(_NEEDED - set(structure.names)) or sorted(constants, key=str)
+        return f"{attribute} has no {missing[0]}" if missing else None
 
     return lacks
 

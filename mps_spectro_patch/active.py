@@ -1,29 +1,20 @@
-"""Which options hold for the code that runs here: enable()'s, or those of the accelerated() around it.
-
-Only remembers; installs nothing.
-"""
+"""Which options hold for the code that runs here: enable()'s, or those of the accelerated() around it."""
 
 from __future__ import annotations
 
 from contextvars import ContextVar
-from typing import Protocol
+from typing import NamedTuple
 
 from .options import Options
 
 process: Options | None = None  # enable()'s options: one immutable object, replaced whole, and what dynamo guards on
 
 
-class Owner(Protocol):
+class Scope(NamedTuple):
+    """The options of one accelerated() that is entered, and what is around it."""
+
     options: Options
-
-
-class Scope:
-    """One accelerated() that is entered, and what is around it."""
-
-    __slots__ = ("owner", "outer", "options")
-
-    def __init__(self, owner: Owner, outer: Scope | None) -> None:
-        self.owner, self.outer, self.options = owner, outer, owner.options
+    outer: Scope | None
 
 
 scope: ContextVar[Scope | None] = ContextVar("mps_spectro_patch_scope", default=None)
@@ -35,16 +26,16 @@ def options_here() -> Options | None:
     return process if here is None else here.options
 
 
-def enter(owner: Owner) -> None:
-    scope.set(Scope(owner, scope.get()))
+def enter(options: Options) -> None:
+    scope.set(Scope(options, scope.get()))
 
 
-def leave(owner: Owner) -> None:
-    """Takes out the innermost scope of `owner`: not always the top, as interleaved generators leave in any order."""
-    scope.set(_without(scope.get(), owner))
+def leave(options: Options) -> None:
+    """Takes out the innermost scope with these: not always the top, as interleaved generators leave in any order."""
+    scope.set(_without(scope.get(), options))
 
 
-def _without(here: Scope | None, owner: Owner) -> Scope | None:
-    if here is None or here.owner is owner:
+def _without(here: Scope | None, options: Options) -> Scope | None:
+    if here is None or here.options is options:
         return None if here is None else here.outer
-    return Scope(here.owner, _without(here.outer, owner))
+    return here._replace(outer=_without(here.outer, options))

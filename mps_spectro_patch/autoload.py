@@ -57,10 +57,9 @@ def installed() -> list[Path]:
 
 
 def status() -> str:
-    places = installed()
+    is_off = "autoload is off: MPS_SPECTRO_PATCH=1 is only read when a program imports mps_spectro_patch"
+    lines = [f"autoload is on: {path}" for path in installed()] or [is_off]
     value = os.environ.get(startup.VARIABLE)
-    lines = [f"autoload is on: {path}" for path in places] or ["autoload is off: MPS_SPECTRO_PATCH=1 is only read when "
-                                                               "a program imports mps_spectro_patch"]  # fmt: skip
     said = "not set" if value is None else f"{value!r}, which enables" if startup.is_wanted() else f"{value!r}"
     lines.append(f"MPS_SPECTRO_PATCH is {said}")
     return "\n".join(lines)

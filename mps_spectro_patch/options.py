@@ -16,17 +16,7 @@ from operator import attrgetter
 ACCELERATORS = {"mps": "mps", "cuda": "cuda", "simulator": "cpu"}  # our name -> torch's device type
 OPS = ("stft", "istft")
 # The modules of compat/ that hold a PROJECT; a test compares them with the files.
-PROJECTS = (
-    "audio_separator",
-    "demucs",
-    "linkseg",
-    "mamba_amt",
-    "mps_spectro",
-    "muq",
-    "musicfm",
-    "rmvpe",
-    "torchfcpe",
-)
+PROJECTS = ("audio_separator", "demucs", "linkseg", "mamba_amt", "mps_spectro", "muq", "musicfm", "rmvpe", "torchfcpe")
 CHOICES = {
     "reach": ("attribute", "references", "dispatcher"),
     "verify": ("first", "always", "off"),
@@ -34,14 +24,6 @@ CHOICES = {
     "on_fallback": ("quiet", "raise"),
 }
 ENVIRONMENT = "MPS_SPECTRO_PATCH"
-_DEFAULTS = {
-    "devices": ("mps",),
-    "ops": OPS,
-    "reach": "attribute",
-    "verify": "first",
-    "on_error": "fallback",
-    "on_fallback": "quiet",
-}
 _FROM_ENVIRONMENT = ("devices", "compat", "reach", "verify", "on_error", "on_fallback")
 
 logger = logging.getLogger("mps_spectro_patch")
@@ -102,9 +84,10 @@ class Options:
         return () if self.compat is False else PROJECTS
 
     @classmethod
-    def resolve(cls, **given: object) -> Options:
+    def resolve(cls, *given: object, **named: object) -> Options:
         """Options from what was given; for the rest (None) from the environment; for the rest the defaults."""
-        values = {name: value for name, value in given.items() if value is not None}
+        named.update(zip(cls.__match_args__, given))  # noqa: B905 (some or none are given so)
+        values = {name: value for name, value in named.items() if value is not None}
         for name in _FROM_ENVIRONMENT:
             variable = f"{ENVIRONMENT}_{name.upper()}"
             text = os.environ.get(variable, "").strip().lower()
@@ -114,7 +97,7 @@ class Options:
                 except ValueError as error:
                     raise ValueError(f"environment variable {variable}: {error}") from None
                 values[name] = text
-        return cls(**{**_DEFAULTS, **values})  # type: ignore[arg-type]
+        return cls(**values)  # type: ignore[arg-type]
 
 
 def _any(flags: tuple[str, ...], tensor: object) -> bool:

@@ -10,14 +10,14 @@ _NEEDED = (
     *("active", "options", "routing", "routing.decision", "execution.runner", "execution.call_sites"),
     *("patching", "patching.layers", "patching.entry", "patching.install"),
 )
+_package = __name__.partition(".")[0]
 _action = None
 
 
 def wait(action) -> bool:
     """Keeps `action` for catch_up() if any module of this package is being imported. False: nothing to wait for."""
     global _action
-    package = __name__.partition(".")[0]
-    waits = any(name.startswith(f"{package}.") and is_being_imported(name) for name in list(sys.modules))
+    waits = any(name.startswith(f"{_package}.") and is_being_imported(name) for name in list(sys.modules))
     _action = action if waits else None
     return waits
 
@@ -25,8 +25,7 @@ def wait(action) -> bool:
 def catch_up(caller: str) -> None:
     """Called at the end of the modules that enable() needs, by name: runs the action after the last of them."""
     global _action
-    package = __name__.partition(".")[0]
-    if _action and not any(is_being_imported(name) for name in {f"{package}.{one}" for one in _NEEDED} - {caller}):
+    if _action and not any(is_being_imported(name) for name in {f"{_package}.{one}" for one in _NEEDED} - {caller}):
         action, _action = _action, None
         action()
 

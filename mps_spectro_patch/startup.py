@@ -109,12 +109,8 @@ class _Loader:
         except BaseException:
             _wait_again()
             raise
-        _torch_is_imported()
-
-
-def _torch_is_imported() -> None:
-    if not pending.wait(_enable):
-        _enable()
+        if not pending.wait(_enable):
+            _enable()
 
 
 def _wait_again() -> None:

@@ -48,6 +48,5 @@ def _do_all(device: torch.device) -> None:
     rows = torch.zeros(spectrum.shape, dtype=torch.long, device=device)
     spectrum = spectrum + torch.zeros_like(spectrum).scatter_add_(1, rows, spectrum) / torch.ones(1, device=device)
     spectrum = torch.nn.functional.pad(spectrum[:, :-1], (0, 0, 0, 1))
-    torch._VF.istft(
-        spectrum, n_fft, hop, n_fft, window, True, False, True, samples, False
-    ).cpu()  # some devices fail only when they are waited for
+    result = torch._VF.istft(spectrum, n_fft, hop, n_fft, window, True, False, True, samples, False)
+    result.cpu()  # some devices fail only when they are waited for

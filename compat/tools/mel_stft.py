@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import ModuleType
 
 import torch
 
 from ...front_ends import Scale
 from .. import torchaudio
-from .structure import structure_of
+from .overrides import override
+from .project import Hook
+from .structure import lacks_names
 
 
-def features(front, waveform) -> torch.Tensor | None:
+def hook(module: str, method: str, applies_to: Callable[[ModuleType], bool] | None = None) -> Hook:
+    attribute = f"MelSTFT.{method}"
+    lacks = lacks_names(attribute, ("is_db", "mel_stft", "amplitude_to_db"))
+    return Hook(module, attribute, _OVERRIDE, lacks, applies_to)
+
+
+def _features(front, waveform) -> torch.Tensor | None:
     """[..., samples] to [..., mels, frames], in one launch."""
     name = f"{type(front).__module__.partition('.')[0]}.{type(front).__name__}"
     if front.is_db:
@@ -19,13 +28,4 @@ def features(front, waveform) -> torch.Tensor | None:
     return torchaudio.mel(front.mel_stft, waveform, Scale(), name)
 
 
-def lacks(module: ModuleType, method: str) -> str | None:
-    """What MelSTFT of another version lacks, or has besides."""
-    cls = getattr(module, "MelSTFT", None)
-    if method not in vars(cls or object):
-        return f"it has no MelSTFT.{method}"
-    names = structure_of(vars(cls)[method]).names
-    missing = sorted({"is_db", "mel_stft", "amplitude_to_db"} ^ set(names))
-    if missing:
-        return f"MelSTFT.{method} {'uses' if missing[0] in names else 'has no'} {missing[0]}"
-    return None
+_OVERRIDE = override(_features)

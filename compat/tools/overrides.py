@@ -33,9 +33,11 @@ def _wrapper(original: Callable, active_options: Callable, replacement: Replacem
         try:
             return replacement(*args, **kwargs)
         except TypeError:
-            if _binds(replacement, args, kwargs):
-                raise
-            return None  # wrong arguments: the original says so in its own words
+            try:
+                inspect.signature(replacement).bind(*args, **kwargs)
+            except TypeError:
+                return None  # wrong arguments: the original says so in its own words
+            raise
 
     def wrapper(*args, **kwargs):
         result = replaced(*args, **kwargs)
@@ -44,11 +46,3 @@ def _wrapper(original: Callable, active_options: Callable, replacement: Replacem
     # TorchScript reads a function's globals as well as its source.
     twin = FunctionType(wrapper.__code__, original.__globals__, wrapper.__name__, None, wrapper.__closure__)
     return functools.update_wrapper(twin, original)
-
-
-def _binds(function: Callable, args: tuple, kwargs: dict) -> bool:
-    try:
-        inspect.signature(function).bind(*args, **kwargs)
-    except TypeError:
-        return False
-    return True

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
-from types import CodeType
+from collections.abc import Callable, Collection
+from types import CodeType, ModuleType
 from typing import Any, NamedTuple
 
 
@@ -24,17 +24,31 @@ def structure_of(function: Callable) -> Structure:
     code = getattr(inner, "__code__", None)
     if not isinstance(code, CodeType):
         return Structure((), (), frozenset(), frozenset())
-    texts = [constant for constant in code.co_consts if isinstance(constant, tuple)]
-    constants = frozenset(_single(code.co_consts)) - {inner.__doc__}
+    texts = [text for constant in code.co_consts if isinstance(constant, tuple) for text in constant]
+    constants = {one for one in code.co_consts if isinstance(one, (int, float, complex, str)) and type(one) is not bool}
     return Structure(
         code.co_varnames[: code.co_argcount],
         code.co_names,
-        frozenset(text for one in texts for text in one if isinstance(text, str)),
-        constants,
+        frozenset(text for text in texts if isinstance(text, str)),
+        frozenset(constants - {inner.__doc__}),
     )
 
 
-def _single(constants: tuple) -> Iterator[Any]:
-    for constant in constants:
-        if isinstance(constant, (int, float, complex, str)) and not isinstance(constant, bool):
-            yield constant
+def structure_in(module: ModuleType, attribute: str) -> Structure | None:
+    """That of "Class.method", or None if the class itself has no such method."""
+    name, method = attribute.split(".")
+    function = vars(getattr(module, name, object)).get(method)
+    return None if function is None else structure_of(function)
+
+
+def lacks_names(attribute: str, names: Collection[str]) -> Callable[[ModuleType], str | None]:
+    """The feature test of a method in whose code are just these names."""
+
+    def lacks(module: ModuleType) -> str | None:
+        structure = structure_in(module, attribute)
+        if structure is None:
+            return f"it has no {attribute}"
+        other = sorted(set(names) ^ set(structure.names))
+        return f"{attribute} {'uses' if other[0] in structure.names else 'has no'} {other[0]}" if other else None
+
+    return lacks

@@ -25,7 +25,8 @@ def copied(window: torch.Tensor, device: torch.device) -> torch.Tensor:
     version, copy = copies.get(device, (None, None))
     if version == window._version:
         return copy
-    copy = _usable_everywhere(lambda: window.to(device))
+    with torch.inference_mode(False), torch.no_grad():  # it may be saved for a backward pass
+        copy = window.to(device)
     if _may_be_kept(copy):
         copies[device] = window._version, copy
     return copy
@@ -50,15 +51,11 @@ def _hann(length: int, device: torch.device, dtype: torch.dtype) -> torch.Tensor
     key = length, device, dtype, torch.get_default_dtype()
     window = _hann_windows.get(key)
     if window is None:
-        window = _usable_everywhere(lambda: torch.hann_window(length).to(device, dtype))
+        with torch.inference_mode(False), torch.no_grad():
+            window = torch.hann_window(length).to(device, dtype)
         if _may_be_kept(window):
             _hann_windows[key] = window
     return window
-
-
-def _usable_everywhere(make: Callable[[], torch.Tensor]) -> torch.Tensor:
-    with torch.inference_mode(False), torch.no_grad():  # it may be saved for a backward pass
-        return make()
 
 
 def _may_be_kept(window: torch.Tensor) -> bool:

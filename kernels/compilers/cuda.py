@@ -11,8 +11,7 @@ import threading
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from operator import attrgetter
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,7 +19,7 @@ from torch import Tensor
 from . import arguments
 from .msl import entry_points, translate
 
-_CXX = Path(__file__).parent / "cxx"
+_CXX = entry_points.CXX
 _AREAS = (256, 4096, 16384)  # room for inline data in a kernel's parameter block
 _MAX_THREADS = 1024
 _MAX_GROUPS_YZ = 65535
@@ -46,8 +45,7 @@ def compile_shader(source: str) -> Library:
 class Library:
     def __init__(self, source: str) -> None:
         self._translation = translation(source)
-        names = {kernel.name: number for number, kernel in enumerate(self._translation.kernels)}
-        self._kernels = {name: Kernel(self, self._translation.kernels[n], n) for name, n in names.items()}
+        self._kernels = {k.name: Kernel(self, k, number) for number, k in enumerate(self._translation.kernels)}
         self._modules: dict[tuple[int, int, bool], Any] = {}
         self._oversized: dict[int, int] = {}
         self._lock = threading.Lock()
@@ -93,13 +91,12 @@ class Kernel:
     def __init__(self, library: Library, kernel: translate.Kernel, number: int) -> None:
         self._library, self._name, self._number = library, kernel.name, number
         self._slots = max(kernel.buffers, 1)
-        literal = all(p.buffer is None or p.buffer.isdigit() for p in kernel.parameters)
-        self._needed = kernel.buffers if literal else 0
-        buffers = [(int(p.buffer), entry_points.expected(p)) for p in kernel.parameters if p.buffer] if literal else []
-        self._always_pointer = sum(1 << i for i, how in buffers if how == "pointer")
-        self._always_inlined = sum(1 << i for i, how in buffers if how == "inlined")
-        buffers = [parameter for parameter in kernel.parameters if parameter.buffer]
-        self._unknown = any(entry_points.expected(one) != "either" for one in buffers) and not literal
+        self._needed = kernel.needed or 0
+        buffers = [(p.buffer, entry_points.expected(p)) for p in kernel.parameters if p.buffer]
+        self._unknown = kernel.needed is None and any(how != "either" for _, how in buffers)
+        known = [] if kernel.needed is None else [(1 << int(text), how) for text, how in buffers]
+        self._always_pointer = sum(bit for bit, how in known if how == "pointer")
+        self._always_inlined = sum(bit for bit, how in known if how == "inlined")
         self._functions: dict[tuple[int, int, bool], _Function] = {}
         head = struct.Struct(f"<{self._slots}Q8I")
         self._pack = head.pack_into
@@ -207,11 +204,10 @@ class Kernel:
         return self._functions[key]
 
 
-class _Function:
-    __slots__ = ("handle", "limit", "memory")
-
-    def __init__(self, handle: Any, limit: int, memory: int) -> None:
-        self.handle, self.limit, self.memory = handle, limit, memory
+class _Function(NamedTuple):
+    handle: Any
+    limit: int
+    memory: int
 
 
 class _Block:
@@ -307,35 +303,20 @@ def compile_unit(text: str, capability: tuple[int, int]) -> bytes:
     known = _check(nvrtc.nvrtcGetSupportedArchs())
     native = arch in known
     target = f"sm_{arch}" if native else f"compute_{max(a for a in known if a < arch)}"
-    options = [
-        f"--gpu-architecture={target}",
-        "--device-as-default-execution-space",
-        "-std=c++17",
-        "-w",
-        "-D__METAL_VERSION__=310",
-        "-D__METAL__",
-        "-D__METAL_MACOS__",
-        "-D__HAVE_BFLOAT__",
-    ]
-    encoded = [option.encode() for option in options]
-    names = sorted(path.name for path in _CXX.iterdir() if path.suffix in ("", ".h"))
-    headers = [(_CXX / name).read_bytes() for name in names]
-    program = _check(
-        nvrtc.nvrtcCreateProgram(
-            text.encode(), b"program_source", len(headers), headers, [name.encode() for name in names]
-        )
-    )
+    options = [f"--gpu-architecture={target}", "--device-as-default-execution-space", "-std=c++17", "-w"]
+    options = [option.encode() for option in (*options, *translate.METAL_MACROS)]
+    headers = {path.name.encode(): path.read_bytes() for path in entry_points.headers()}
+    texts, names = list(headers.values()), list(headers)
+    program = _check(nvrtc.nvrtcCreateProgram(text.encode(), b"program_source", len(names), texts, names))
     try:
-        status = nvrtc.nvrtcCompileProgram(program, len(encoded), encoded)[0]
+        status = nvrtc.nvrtcCompileProgram(program, len(options), options)[0]
         if status:
             log = b" " * _check(nvrtc.nvrtcGetProgramLogSize(program))
             _check(nvrtc.nvrtcGetProgramLog(program, log))
             raise SyntaxError(log.rstrip(b"\0 ").decode(errors="replace"))
-        size, get = (
-            (nvrtc.nvrtcGetCUBINSize, nvrtc.nvrtcGetCUBIN) if native else (nvrtc.nvrtcGetPTXSize, nvrtc.nvrtcGetPTX)
-        )
-        image = b" " * _check(size(program))
-        _check(get(program, image))
+        kind = "CUBIN" if native else "PTX"
+        image = b" " * _check(getattr(nvrtc, f"nvrtcGet{kind}Size")(program))
+        _check(getattr(nvrtc, f"nvrtcGet{kind}")(program, image))
         return image
     finally:
         _check(nvrtc.nvrtcDestroyProgram(program))

@@ -22,18 +22,21 @@ class Block:
 
     def __init__(self, size: int, at: str) -> None:
         inside = -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
-        self._map = _map(inside + 2 * _MARGIN)
-        first = self._map + _MARGIN
-        _protect(first, inside)
-        self.size, self._inside = size, inside
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANON | getattr(mmap, "MAP_NORESERVE", 0)
+        self._map = mmap.mmap(-1, inside + 2 * _MARGIN, flags)
+        self._start = ctypes.addressof(ctypes.c_char.from_buffer(self._map))
+        first = self._start + _MARGIN
+        _forbid(self._start)
+        _forbid(first + inside)
+        self.size = size
         self.address = first if at == "start" else first + inside - size
         ctypes.memset(first, 0xFF, inside)
 
     def close(self) -> None:
-        _libc.munmap(ctypes.c_void_p(self._map), ctypes.c_size_t(self._inside + 2 * _MARGIN))
+        self._map.close()
 
     def holds(self, address: int) -> bool:
-        return self._map <= address < self._map + self._inside + 2 * _MARGIN
+        return self._start <= address < self._start + len(self._map)
 
 
 @contextmanager
@@ -67,20 +70,10 @@ def _same_bits(a: torch.Tensor, b: torch.Tensor) -> bool:
 
 
 _libc = ctypes.CDLL(None, use_errno=True)
-_libc.mmap.restype = ctypes.c_void_p
 
 
-def _map(size: int) -> int:
-    flags = mmap.MAP_PRIVATE | mmap.MAP_ANON
+def _forbid(address: int) -> None:
+    """A margin that starts there: reading and writing it are faults."""
     nothing = 0
-    address = _libc.mmap(
-        None, ctypes.c_size_t(size), nothing, flags | getattr(mmap, "MAP_NORESERVE", 0), -1, ctypes.c_long(0)
-    )
-    if address in (None, ctypes.c_void_p(-1).value):
-        raise MemoryError(f"{size} bytes of address space")
-    return address
-
-
-def _protect(address: int, size: int) -> None:
-    if _libc.mprotect(ctypes.c_void_p(address), ctypes.c_size_t(size), mmap.PROT_READ | mmap.PROT_WRITE):
+    if _libc.mprotect(ctypes.c_void_p(address), ctypes.c_size_t(_MARGIN), nothing):
         raise OSError(ctypes.get_errno(), "mprotect")

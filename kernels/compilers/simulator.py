@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from torch import Tensor
 from . import arguments, cache_folder, guard_pages
 from .msl import entry_points, translate
 
-_CXX = Path(__file__).parent / "cxx"
+_CXX = entry_points.CXX
 _WIDTH = 32
 _MAX_THREADS = 1024
 
@@ -111,19 +111,43 @@ class Kernel:
             return
         if len(slots) < self._buffers:
             raise arguments.too_few(self._name, self._buffers, len(slots))
-        # A copy that this call owns, aligned for every vector type.
-        area = (ctypes.c_char * (len(data) + 64))()
-        base = (ctypes.addressof(area) + 63) & ~63
-        ctypes.memmove(base, data, len(data))
-        pointers = (ctypes.c_uint64 * max(len(slots), 1))(
-            *(base + slot if inlined >> i & 1 else slot for i, slot in enumerate(slots))
-        )
+        pointers, area = _placed(slots, inlined, data)  # the area lives until the kernel has run
         if _mode.guard is not None:  # lists as well, each by itself: the kernel may read what was passed and no more
             for i in (i for i in range(len(slots)) if inlined >> i & 1):
                 size = arguments.size(args[i], arg_casts, i)
                 blocks[i] = guard_pages.Block(size, _mode.guard)
-                ctypes.memmove(blocks[i].address, base + slots[i], size)
+                ctypes.memmove(blocks[i].address, pointers[i], size)
                 pointers[i] = blocks[i].address
+        self._start(pointers, total, group, blocks)
+
+    def prepare(
+        self, args: Sequence[Any], threads: int, group_size: int, arg_casts: Any, index: int
+    ) -> Callable[..., None]:
+        """As the kernels of cuda.py have it: a launch that is known but for some tensors, None in `args`, given in
+        order when called."""
+        known = [0.0 if value is None else value for value in args]  # a placeholder that takes a slot
+        places = [position for position, value in enumerate(args) if value is None]
+        slots, inlined, data, _ = arguments.bind(known, arg_casts, _is_plain, _address)
+        total, group = arguments.extents(threads, group_size, None, self.max_threads_per_threadgroup)
+        template, area = _placed(slots, inlined, data)
+
+        def launch(*tensors: Tensor) -> None:
+            if _mode.guard is not None:
+                brought = iter(tensors)
+                every = [next(brought) if value is None else value for value in args]
+                self(*every, threads=threads, group_size=group_size, arg_casts=arg_casts)
+                return
+            pointers = type(template).from_buffer_copy(template)  # of this call: threads may launch at once
+            for position, tensor in zip(places, tensors, strict=True):
+                pointers[position] = tensor.data_ptr()
+            self._start(pointers, total, group, {})
+
+        launch.keep = args, area  # type: ignore[attr-defined]  # their addresses are in the template
+        return launch
+
+    def _start(
+        self, pointers: Any, total: arguments.Extent, group: arguments.Extent, blocks: dict[int, guard_pages.Block]
+    ) -> None:
         seed = _mode.seed
         launch = _Launch(
             self._entry,
@@ -144,6 +168,15 @@ class Kernel:
                 if launch.fault and block.holds(launch.fault):
                     what += f" is at byte {launch.fault - block.address} of argument {i}, which has {block.size}"
             raise RuntimeError(f"{what} (kernel {self._name})")
+
+
+def _placed(slots: list[int], inlined: int, data: bytes) -> tuple[Any, Any]:
+    """(the pointers that a kernel gets, the memory of its inlined arguments: a copy, aligned for every vector type)."""
+    area = (ctypes.c_char * (len(data) + 64))()
+    base = (ctypes.addressof(area) + 63) & ~63
+    ctypes.memmove(base, data, len(data))
+    places = [base + slot if inlined >> i & 1 else slot for i, slot in enumerate(slots)]
+    return (ctypes.c_uint64 * max(len(slots), 1))(*places), area
 
 
 class _Launch(ctypes.Structure):  # struct Launch in simulator.cpp
@@ -199,13 +232,13 @@ def _address(tensor: Tensor) -> int | None:
 
 def _build(source: str) -> tuple[Path, list[list[Any]]]:
     compiler = _compiler()
-    headers = "".join(path.read_text() for path in sorted(_CXX.iterdir()) if path.suffix in ("", ".h"))
+    headers = "".join(path.read_text() for path in entry_points.headers())
     python = "".join(path.read_text() for path in sorted((Path(__file__).parent / "msl").glob("*.py")))
     key = _digest(source, headers, python, *compiler)
     found = cache_folder.find_library(key)
     if found is None:
         translation = translate.translate(preprocess(_embed_headers(source)), "host")
-        names = [[kernel.name, _reach(kernel)] for kernel in translation.kernels]
+        names = [[kernel.name, kernel.needed or 0] for kernel in translation.kernels]
         unit = entry_points.host_unit(translation.text, translation.kernels)
         library = _compile(unit, _kernel_flags(), _precompiled(*compiler))
         found = cache_folder.keep_library(key, library, names)
@@ -215,22 +248,8 @@ def _build(source: str) -> tuple[Path, list[list[Any]]]:
 def preprocess(source: str) -> str:
     """The source after its own macros, as Metal would see them, with line markers that name the user's lines."""
     text = '#line 1 "program_source"\n' + translate.strip_metal_includes(source)
-    command = [
-        *_compiler_command(),
-        "-E",
-        "-undef",
-        "-nostdinc",
-        "-x",
-        "c++",
-        "-std=c++17",
-        "-w",
-        "-D__METAL_VERSION__=310",
-        "-D__METAL__",
-        "-D__METAL_MACOS__",
-        "-D__HAVE_BFLOAT__",
-        "-",
-    ]
-    done = subprocess.run(command, input=text.encode(), capture_output=True)
+    flags = ["-E", "-undef", "-nostdinc", "-x", "c++", "-std=c++17", "-w", *translate.METAL_MACROS, "-"]
+    done = subprocess.run([*_compiler_command(), *flags], input=text.encode(), capture_output=True)
     if done.returncode:
         raise SyntaxError(done.stderr.decode(errors="replace"))
     return done.stdout.decode()
@@ -239,7 +258,7 @@ def preprocess(source: str) -> str:
 @lru_cache(maxsize=1)
 def _simulator() -> _Simulator:
     source = _CXX / "simulator.cpp"
-    parts = (source, _CXX / "faults.h", _CXX / "thread.h")
+    parts = (source, _CXX / "faults.h", _CXX / "runtime.h")
     key = _digest(*(part.read_text() for part in parts), *_compiler())
     found = cache_folder.find_library(f"simulator-{key}")
     if found is None:
@@ -258,19 +277,8 @@ def _compile(text: str, flags: list[str], header: Path | None = None) -> bytes:
         elif header is not None:  # g++ looks for it beside every folder's metal_stdlib, under this name
             Path(folder, "metal_stdlib.gch").symlink_to(header)
             using = [f"-I{folder}"]
-        command = [
-            *_compiler_command(),
-            *using,
-            "-x",
-            "c++",
-            "-shared",
-            *_common_flags(),
-            "-o",
-            str(output),
-            "-",
-            *flags,
-        ]
-        done = subprocess.run(command, input=text.encode(), capture_output=True)
+        command = [*_compiler_command(), *using, "-x", "c++", "-shared", *_common_flags(), "-o", str(output), "-"]
+        done = subprocess.run([*command, *flags], input=text.encode(), capture_output=True)
         if not done.returncode:
             return output.read_bytes()
     if header is not None:
@@ -280,10 +288,10 @@ def _compile(text: str, flags: list[str], header: Path | None = None) -> bytes:
 
 @lru_cache
 def _precompiled(command: str, version: str) -> Path | None:
-    """<metal_stdlib> made ready for this compiler: reading its text takes most of a small kernel's compile time. None
-    where that cannot be done."""
-    headers = [path for path in sorted(_CXX.iterdir()) if path.suffix in ("", ".h")]
-    seen = (f"{path} {path.stat().st_mtime_ns} {path.read_text()}" for path in headers)  # clang looks at times
+    """<metal_stdlib> precompiled: reading its text takes most of a small kernel's compile time. None where that cannot
+    be done."""
+    # clang looks at times
+    seen = (f"{path} {path.stat().st_mtime_ns} {path.read_text()}" for path in entry_points.headers())
     flags = [*_common_flags(), *_kernel_flags()]
     key = f"stdlib-{_digest(*seen, *flags, command, version)}"
     with contextlib.suppress(OSError, ImportError), tempfile.TemporaryDirectory() as folder:
@@ -327,10 +335,6 @@ def _cpu_flags() -> tuple[str, ...]:
         found = set(re.search(r"^flags\s*:(.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)[1].split())
         return tuple(f"-m{name}" for name in ("fma", "f16c") if {"fma", "f16c", "avx2"} <= found)
     return ()
-
-
-def _reach(kernel: translate.Kernel) -> int:
-    return 0 if any(p.buffer and not p.buffer.isdigit() for p in kernel.parameters) else kernel.buffers
 
 
 def _embed_headers(source: str) -> str:

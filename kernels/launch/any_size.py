@@ -10,14 +10,16 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import torch
+from torch.nn.functional import pad
 
 from ..plans.convolution import Transform, transform
-from ..plans.geometry import PAD_MODES, IstftGeometry, StftGeometry, padded_ends, runs_per_row
-from ..tables.complex_envelope import complex_inverse_envelope
-from ..tables.envelope import Envelope, inverse_envelope
+from ..plans.geometry import Geometry, IstftGeometry, StftGeometry, padded_ends, runs_per_row
+from ..plans.plan import defines
+from ..tables.envelope import inverse_envelope
 from ..tables.twiddles import chirp_tables, pair_twiddles, stage_twiddles
 from . import dispatch
-from .dispatch import RESIDENT_THREADS, Recipe, empty
+from .call_fields import forward_fields, inverse_fields
+from .dispatch import RESIDENT_THREADS, Recipe, empty_spectrum, gapless
 from .params import AnyIstftParams, AnyStftParams
 
 KERNELS = ("msp_any_stft", "msp_any_istft")
@@ -43,19 +45,11 @@ class Kind:
         return not (self.complex_window or self.complex_output or self.sample.is_complex)
 
     def defines(self) -> str:
-        values = {
-            "BLUESTEIN": int(self.bluestein),
-            "PACKED": int(self.packed),
-            "FOLDED": 0,
-            "MAGNITUDES": 0,
-            "REAL": int(self.is_real),
-            "INVERSE": int(self.inverse),
-            "COMPLEX_WINDOW": int(self.complex_window),
-            "SAMPLE": dispatch.SAMPLE_TYPES[self.sample],
-            "COMPLEX_SAMPLES": int(self.sample is torch.complex64),
-            "COMPLEX_OUTPUT": int(self.complex_output),
-        }
-        return "".join(f"#define MSP_{name} {value}\n" for name, value in values.items())
+        return defines(
+            BLUESTEIN=self.bluestein, PACKED=self.packed, FOLDED=False, MAGNITUDES=False, REAL=self.is_real,
+            INVERSE=self.inverse, COMPLEX_WINDOW=self.complex_window, SAMPLE=dispatch.SAMPLE_TYPES[self.sample],
+            COMPLEX_SAMPLES=self.sample is torch.complex64, COMPLEX_OUTPUT=self.complex_output,
+        )  # fmt: skip
 
 
 def kernel_source(n_fft: int, complex_valued: bool, kind: Kind) -> str:
@@ -65,71 +59,28 @@ def kernel_source(n_fft: int, complex_valued: bool, kind: Kind) -> str:
 
 
 def stft(signal: torch.Tensor, window: torch.Tensor, geometry: StftGeometry) -> torch.Tensor:
-    is_real = not signal.is_complex() and not window.is_complex()
-    recipe = _forward_recipe(
-        _forward_geometry(geometry), signal.stride(), signal.dtype, window.is_complex(), is_real, False, signal.device
-    )  # fmt: skip
-    return _forward(recipe, signal, window, None, geometry)
+    return _forward(signal, window, window, geometry)
 
 
 def istft(
     spectrum: torch.Tensor, window: torch.Tensor, geometry: IstftGeometry, complex_output: bool = False
 ) -> torch.Tensor | None:
-    found = _inverse_envelope(window, geometry)
-    if found is None:
+    envelope = inverse_envelope(window, *geometry.of_envelope)
+    if envelope is None:
         return None
-    table, head, tail = found
-    recipe = _inverse_recipe(
-        _Inverse(
-            geometry.rows, geometry.frames, geometry.n_fft, geometry.hop_length, geometry.win_length, geometry.first,
-            geometry.length, geometry.scale, 1.0, geometry.n_fft if complex_output else geometry.n_fft // 2 + 1,
-            not complex_output, False, head, tail,
-        ),
-        spectrum.stride(), window.is_complex(), complex_output, complex_output, spectrum.device,
-    )  # fmt: skip
-    signal = empty(
-        (geometry.rows, geometry.length), torch.complex64 if complex_output else torch.float32, spectrum.device
-    )
-    recipe(spectrum, window.contiguous(), table, signal)
-    return signal
+    return _inverse(spectrum, window, envelope.table, geometry, complex_output, complex_output)
 
 
 def stft_adjoint(
     gradient: torch.Tensor, window: torch.Tensor, geometry: StftGeometry, complex_input: bool = False
 ) -> torch.Tensor:
     complex_valued = complex_input or window.is_complex()
-    recipe = _inverse_recipe(
-        _Inverse(
-            geometry.rows, geometry.frames, geometry.n_fft, geometry.hop_length, geometry.win_length, geometry.pad,
-            geometry.samples, geometry.scale, 0.5, geometry.bins, not complex_valued, not geometry.onesided, 0, 0,
-            geometry.pad_mode,
-        ),
-        gradient.stride(), window.is_complex(), complex_input, complex_valued, gradient.device,
-    )  # fmt: skip
-    signal = empty(
-        (geometry.rows, geometry.samples), torch.complex64 if complex_input else torch.float32, gradient.device
-    )
-    if geometry.hop_length > geometry.n_fft:
-        signal.zero_()  # no frame writes what lies between frames
-    window = window.contiguous()
-    recipe(gradient, window, window, signal)
-    return signal
+    return _inverse(gradient, window, window, geometry, complex_input, complex_valued)
 
 
 def istft_adjoint(gradient: torch.Tensor, window: torch.Tensor, geometry: IstftGeometry) -> torch.Tensor | None:
-    found = _inverse_envelope(window, geometry)
-    if found is None:
-        return None
-    table, head, tail = found
-    complex_output = gradient.is_complex()
-    forward = _Forward(
-        geometry.rows, geometry.reached, geometry.frames, geometry.n_fft, geometry.hop_length, geometry.win_length,
-        geometry.first, "constant", geometry.scale, geometry.bins, head, tail,
-    )  # fmt: skip
-    recipe = _forward_recipe(
-        forward, gradient.stride(), gradient.dtype, window.is_complex(), not complex_output, True, gradient.device
-    )
-    return _forward(recipe, gradient, window, table, geometry)
+    envelope = inverse_envelope(window, *geometry.of_envelope)
+    return None if envelope is None else _forward(gradient, window, envelope.table, geometry)
 
 
 def stft_window_gradient(
@@ -137,199 +88,137 @@ def stft_window_gradient(
 ) -> torch.Tensor:
     # The sum over rows and frames of the frame's samples times the inverse transform of its gradient.
     complex_valued = signal.is_complex() or window.is_complex()
-    inverse = stft_adjoint(
-        gradient, _ones(geometry.n_fft, gradient.device), _apart(geometry), complex_input=complex_valued
-    )
+    n_fft, frames = geometry.n_fft, geometry.frames
+    # The same frames side by side: their inverse transforms, not added up.
+    apart = replace(geometry, samples=frames * n_fft, hop_length=n_fft, win_length=n_fft, pad=0)
+    inverse = stft_adjoint(gradient, _ones(n_fft, gradient.device), apart, complex_input=complex_valued)
     if geometry.pad:
-        signal = torch.nn.functional.pad(signal[None], (geometry.pad, geometry.pad), geometry.pad_mode)[0]
-    framed = signal.unfold(1, geometry.n_fft, geometry.hop_length).conj_physical()
-    products = (framed * inverse.view(geometry.rows, geometry.frames, geometry.n_fft)).sum((0, 1))
-    products = products[geometry.win_left :][: geometry.win_length].clone()
-    return products if window.is_complex() or not products.is_complex() else products.real.contiguous()
+        signal = pad(signal[None], (geometry.pad, geometry.pad), geometry.pad_mode)[0]
+    framed = signal.unfold(1, n_fft, geometry.hop_length).conj_physical()
+    products = (framed * inverse.view(geometry.rows, frames, n_fft)).sum((0, 1))
+    return _like(window, products[geometry.window_part].clone())
 
 
 def istft_window_gradient(
     gradient: torch.Tensor, spectrum: torch.Tensor, window: torch.Tensor, geometry: IstftGeometry
 ) -> torch.Tensor | None:
     # As in smooth_size.istft_window_gradient, with the complex conjugates that the derivative of w and w^2 brings.
-    found = _inverse_envelope(window, geometry)
-    if found is None:
+    envelope = inverse_envelope(window, *geometry.of_envelope)
+    if envelope is None:
         return None
-    n_fft, hop_length, frames, reached = geometry.n_fft, geometry.hop_length, geometry.frames, geometry.reached
+    n_fft, hop_length, frames, reached = geometry.n_fft, geometry.hop_length, geometry.frames, geometry.samples
     complex_output = gradient.is_complex()
-    if window.is_complex():
-        inverse = found[0][geometry.first : geometry.first + reached].conj_physical()
-    else:
-        inverse = Envelope(*found).expand(geometry.first, reached, hop_length)
-    quotient = gradient[:, :reached] * inverse
+    quotient = gradient[:, :reached] * envelope.expand(geometry.pad, reached, hop_length).conj_physical()
     output = istft(spectrum, window, replace(geometry, length=reached), complex_output)
     apart = replace(geometry, hop_length=n_fft, win_length=n_fft, center=False, length=frames * n_fft)
     framewise = istft(spectrum, _ones(n_fft, spectrum.device), apart, complex_output)
     assert output is not None and framewise is not None
-    margins = geometry.first, geometry.untrimmed - geometry.first - reached
-    part = slice(geometry.win_left, geometry.win_left + geometry.win_length)
 
     def framed(samples: torch.Tensor) -> torch.Tensor:
-        return torch.nn.functional.pad(samples, margins).unfold(1, n_fft, hop_length)
+        return pad(samples, geometry.margins).unfold(1, n_fft, hop_length)
 
-    # Conjugates are written out: in compiled code torch does not heed the bit that stands for one.
+    # Conjugates are written out: compiled code of torch ignores the bit that stands for one.
+    part = geometry.window_part
     products = (framewise.view(-1, frames, n_fft).conj_physical() * framed(quotient)).sum((0, 1))[part]
     whole = framed((output.conj_physical() * quotient).sum(0, keepdim=True)).sum((0, 1))[part]
-    products = products - 2 * window.conj_physical() * whole
-    return products if window.is_complex() or not products.is_complex() else products.real.contiguous()
-
-
-def _apart(geometry: StftGeometry) -> StftGeometry:
-    """The same frames side by side: their inverse transforms, not added up."""
-    return replace(
-        geometry, samples=geometry.frames * geometry.n_fft, hop_length=geometry.n_fft, win_length=geometry.n_fft, pad=0
-    )
+    return _like(window, products - 2 * window.conj_physical() * whole)
 
 
 def _ones(n_fft: int, device: torch.device) -> torch.Tensor:
     return torch.ones(n_fft, dtype=torch.float32, device=device)
 
 
-@dataclass(frozen=True)
-class _Forward:
-    rows: int
-    samples: int
-    frames: int
-    n_fft: int
-    hop_length: int
-    win_length: int
-    pad: int
-    pad_mode: str
-    scale: float
-    bins: int  # stored
-    head: int = 0  # of the envelope, in an adjoint
-    tail: int = 0
-
-    @property
-    def end(self) -> int:
-        """The position that no frame reaches any more."""
-        return self.n_fft + self.hop_length * (self.frames - 1)
+def _like(window: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
+    """The gradient of a window, real if it is."""
+    return gradient if window.is_complex() or not gradient.is_complex() else gradient.real.contiguous()
 
 
-def _forward_geometry(geometry: StftGeometry) -> _Forward:
-    return _Forward(
-        geometry.rows, geometry.samples, geometry.frames, geometry.n_fft, geometry.hop_length, geometry.win_length,
-        geometry.pad, geometry.pad_mode, geometry.scale, geometry.bins,
-    )  # fmt: skip
-
-
-def _forward(
-    recipe: Recipe, signal: torch.Tensor, window: torch.Tensor, envelope: torch.Tensor | None,
-    geometry: StftGeometry | IstftGeometry,
-) -> torch.Tensor:  # fmt: skip
-    if signal.stride(1) != 1:
-        signal = signal.contiguous()
-    rows, bins, frames = geometry.rows, geometry.bins, geometry.frames
-    spectrum = empty((rows, bins, frames), torch.complex64, signal.device, (frames * bins, 1, bins))
-    window = window.contiguous()
-    recipe(signal, window, window if envelope is None else envelope, spectrum)
+def _forward(signal: torch.Tensor, window: torch.Tensor, table: torch.Tensor, geometry: Geometry) -> torch.Tensor:
+    """From samples to spectra. table: the inverse envelope of an adjoint."""
+    signal, window, device = gapless(signal), window.contiguous(), signal.device
+    recipe = _forward_recipe(geometry, signal.stride(0), signal.dtype, window.is_complex(), device)
+    spectrum = empty_spectrum(geometry.rows, geometry.bins, geometry.frames, device)
+    recipe(signal, window, table.contiguous(), spectrum)
     return spectrum
+
+
+def _inverse(
+    spectrum: torch.Tensor, window: torch.Tensor, table: torch.Tensor, geometry: Geometry, complex_output: bool,
+    complex_valued: bool,
+) -> torch.Tensor:  # fmt: skip
+    """From spectra to samples. table: the inverse envelope, but of an adjoint."""
+    window, device = window.contiguous(), spectrum.device
+    recipe = _inverse_recipe(
+        geometry, spectrum.stride(), window.is_complex(), complex_output, complex_valued, device
+    )  # fmt: skip
+    dtype = torch.complex64 if complex_output else torch.float32
+    signal = torch.empty((geometry.rows, geometry.length), dtype=dtype, device=device)
+    if geometry.hop_length > geometry.n_fft:
+        signal.zero_()  # no frame writes what lies between frames
+    recipe(spectrum, window, table.contiguous(), signal)
+    return signal
 
 
 @lru_cache(maxsize=1024)
 def _forward_recipe(
-    call: _Forward, strides: tuple[int, int], dtype: torch.dtype, complex_window: bool, is_real: bool, adjoint: bool,
-    device: torch.device,
-) -> Recipe:  # fmt: skip
-    """is_real: the bins of a frame mirror each other. An adjoint's then stand for their mirror images as well."""
-    row_stride = strides[0] if strides[1] == 1 else call.samples
-    how = transform(call.n_fft, not is_real)
-    plan = how.plan
-    total = call.rows * call.frames
-    params = AnyStftParams(
-        samples=call.samples, row_stride=row_stride, frames=call.frames, total_frames=total,
-        hop_length=call.hop_length, pad=call.pad, pad_mode=PAD_MODES[call.pad_mode],
-        win_left=(call.n_fft - call.win_length) // 2, win_length=call.win_length, n_fft=call.n_fft,
-        points=how.points, bins=how.bins, stored=call.bins, zero_above=adjoint and is_real, real_at_ends=is_real,
-        adjoint=adjoint, envelope_head=call.head, envelope_tail=call.tail, envelope_end=call.end,
-    )  # fmt: skip
-    inner_weight = 2.0 if adjoint and is_real else 1.0
-    args = [None, None, *_tables(call.n_fft, how, False, device), None, None, params, call.scale, inner_weight]
+    geometry: Geometry, row_stride: int, dtype: torch.dtype, complex_window: bool, device: torch.device
+) -> Recipe:
+    adjoint = isinstance(geometry, IstftGeometry)
+    is_real = not (dtype.is_complex or complex_window)  # the bins of a frame mirror each other
+    how = transform(geometry.n_fft, not is_real)
     kind = Kind("msp_any_stft", how.bluestein, how.packed, complex_window, dtype)
-    assert kind.is_real == is_real
-    return dispatch.recipe(_kernel(how, kind, device), args, -(-total // plan.frames), plan.threads, device)
-
-
-@dataclass(frozen=True)
-class _Inverse:
-    rows: int
-    frames: int
-    n_fft: int
-    hop_length: int
-    win_length: int
-    first: int
-    length: int
-    scale: float
-    weight: float  # of a bin together with its mirror image, where the signal is real: 1/2 for gradients of one of them
-    loaded: int
-    real_at_ends: bool
-    both_sides: bool  # the spectrum is two-sided and all of it counts
-    head: int
-    tail: int
-    pad_mode: str = ""  # of the adjoint of stft
-
-    @property
-    def end(self) -> int:
-        """The position that no frame reaches any more."""
-        return self.n_fft + self.hop_length * (self.frames - 1)
+    params = AnyStftParams(
+        **forward_fields(geometry, row_stride, complex_window), n_fft=geometry.n_fft, points=how.points, bins=how.bins,
+        stored=geometry.bins, zero_above=adjoint and is_real, real_at_ends=is_real, adjoint=adjoint,
+    )  # fmt: skip
+    inner_weight = 2.0 if adjoint and is_real else 1.0  # bins of an adjoint stand for their mirror images as well
+    groups = -(-params.total_frames // how.plan.frames)
+    return _recipe(how, kind, params, geometry, inner_weight, groups, device)
 
 
 @lru_cache(maxsize=1024)
 def _inverse_recipe(
-    call: _Inverse, strides: tuple[int, ...], complex_window: bool, complex_output: bool, complex_valued: bool,
+    geometry: Geometry, strides: tuple[int, ...], complex_window: bool, complex_output: bool, complex_valued: bool,
     device: torch.device,
 ) -> Recipe:  # fmt: skip
-    how = transform(call.n_fft, complex_valued, inverse=True)
+    adjoint = isinstance(geometry, StftGeometry)
+    how = transform(geometry.n_fft, complex_valued, inverse=True)
     kind = Kind("msp_any_istft", how.bluestein, how.packed, complex_window, complex_output=complex_output)
     assert kind.is_real != complex_valued
-    plan = how.plan
-    halo = -(-call.n_fft // call.hop_length) - 1
-    ends = padded_ends(call.first, call.length, call.pad_mode, call.n_fft, call.hop_length, call.frames)
-    hops = max(-(-ends.runs_end // call.hop_length) - ends.runs_begin // call.hop_length, 0)
+    plan, rows, hop_length = how.plan, geometry.rows, geometry.hop_length
+    edges = padded_ends(geometry)
+    hops = max(-(-edges.runs_end // hop_length) - edges.runs_begin // hop_length, 0)
     slots = max(1, RESIDENT_THREADS[device.type] // plan.lanes)
-    run_hops = max(1, -(-hops // runs_per_row(call.rows, hops, halo, slots)))
+    run_hops = max(1, -(-hops // runs_per_row(rows, hops, geometry.halo, slots)))
     runs = -(-hops // run_hops)
-    run_groups, edge_groups = -(-call.rows * runs // plan.frames), -(-call.rows * ends.edges // plan.frames)
-    # A packed frame takes mirror images for granted; of other frames the real part is taken, which halves what is one.
-    weight = 1.0 if complex_valued else call.weight if how.packed else 2 * call.weight
-    row_stride, bin_stride, frame_stride = strides
+    run_groups, edge_groups = -(-rows * runs // plan.frames), -(-rows * edges.edges // plan.frames)
+    loaded = geometry.bins if adjoint else geometry.n_fft if complex_output else geometry.n_fft // 2 + 1
     params = AnyIstftParams(
-        row_stride=row_stride, bin_stride=bin_stride, frame_stride=frame_stride, frames=call.frames,
-        hop_length=call.hop_length, win_left=(call.n_fft - call.win_length) // 2, win_length=call.win_length,
-        first=call.first, length=call.length, rows=call.rows, runs=runs, run_hops=run_hops, halo=halo,
-        runs_begin=ends.runs_begin, runs_end=ends.runs_end, n_fft=call.n_fft, points=how.points, bins=how.bins,
-        loaded=call.loaded, real_at_ends=call.real_at_ends, both_sides=call.both_sides and kind.is_real,
-        adjoint=bool(call.pad_mode), envelope_head=call.head, envelope_tail=call.tail, envelope_end=call.end,
-        pad_mode=PAD_MODES.get(call.pad_mode, 0), edges=ends.edges, run_groups=run_groups, edge_steps=ends.steps,
-        edge_split=ends.split, edge_jump=ends.jump,
+        **inverse_fields(geometry, strides, edges, complex_window), rows=rows, runs=runs, run_hops=run_hops,
+        n_fft=geometry.n_fft, points=how.points, bins=how.bins, loaded=loaded, real_at_ends=not complex_valued,
+        both_sides=adjoint and not geometry.onesided and kind.is_real, adjoint=adjoint, run_groups=run_groups,
+        edge_steps=edges.steps, edge_split=edges.split, edge_jump=edges.jump,
     )  # fmt: skip
-    args = [None, None, *_tables(call.n_fft, how, True, device), None, None, params, call.scale, weight]
-    return dispatch.recipe(_kernel(how, kind, device), args, run_groups + edge_groups, plan.threads, device)
+    weight = 1.0
+    if kind.is_real:
+        # The gradient of one bin is half of what the bin counts for together with its mirror image. A packed frame
+        # takes mirror images for granted; of other frames the real part is taken, which halves what is one.
+        weight = (0.5 if adjoint else 1.0) * (1 if how.packed else 2)
+    return _recipe(how, kind, params, geometry, weight, run_groups + edge_groups, device)
 
 
-def _tables(n_fft: int, how: Transform, inverse: bool, device: torch.device) -> list[torch.Tensor]:
+def _recipe(
+    how: Transform, kind: Kind, params: AnyStftParams | AnyIstftParams, geometry: Geometry, inner_weight: float,
+    groups: int, device: torch.device,
+) -> Recipe:  # fmt: skip
+    kernel = dispatch.kernel(kind.name, how.defines() + kind.defines(), device.type)
+    tables = transform_tables(geometry.n_fft, how, kind.inverse, device)
+    args = [None, None, *tables, None, None, params, geometry.scale, inner_weight]
+    return dispatch.recipe(kernel, args, groups, how.plan.threads, device)
+
+
+def transform_tables(n_fft: int, how: Transform, inverse: bool, device: torch.device) -> list[torch.Tensor]:
     """Stage twiddles, pair twiddles, chirp and its spectrum; something with an address for those not needed."""
     stages = stage_twiddles(how.plan, device)
     pairs = pair_twiddles(n_fft, how.points, device) if how.packed else stages
-    if not how.bluestein:
-        return [stages, pairs, stages, stages]
-    return [stages, pairs, *chirp_tables(how, inverse, device)]
-
-
-def _kernel(how: Transform, kind: Kind, device: torch.device):
-    return dispatch.kernel(kind.name, how.defines() + kind.defines(), device.type)
-
-
-def _inverse_envelope(window: torch.Tensor, geometry: IstftGeometry) -> tuple[torch.Tensor, int, int] | None:
-    """(table, head, tail) of the inverse envelope; a complex one is all head."""
-    arguments = geometry.n_fft, geometry.hop_length, geometry.frames, geometry.first, geometry.reached
-    if window.is_complex():
-        table = complex_inverse_envelope(window, *arguments)
-        return None if table is None else (table, geometry.untrimmed, geometry.untrimmed)
-    envelope = inverse_envelope(window, *arguments)
-    return None if envelope is None else (envelope.table, envelope.head, envelope.tail)
+    return [stages, pairs, *(chirp_tables(how, inverse, device) if how.bluestein else (stages, stages))]

@@ -1,4 +1,4 @@
-"""From a kernel's text and arguments to launches: compiles once per device type, binds once, allocates outputs.
+"""From a kernel's text and arguments to launches: compiles once per device type, binds once.
 
 Knows no transform: the other modules of this folder say what to compile and with which arguments.
 """
@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -34,8 +33,6 @@ Ready = Callable[[torch.Tensor, torch.Tensor], torch.Tensor | None]
 
 # Types of samples, as Metal has them.
 SAMPLE_TYPES = {torch.float32: "float", torch.float16: "half", torch.bfloat16: "bfloat", torch.complex64: "float2"}
-
-_poison = False
 
 
 def kernel_text(name: str, defines: str = "") -> str:
@@ -67,33 +64,23 @@ def recipe(compiled: Callable[..., None], args: list[Any], groups: int, threads:
     return launch
 
 
+def gapless(signal: torch.Tensor) -> torch.Tensor:
+    """[rows, samples] whose samples follow each other in memory: the same, or a copy."""
+    return signal if signal.stride(1) == 1 else signal.contiguous()
+
+
+def empty_spectrum(rows: int, bins: int, frames: int, device: torch.device) -> torch.Tensor:
+    """[rows, bins, frames] complex64, frame by frame in memory."""
+    strides = frames * bins, 1, bins
+    return torch.empty_strided((rows, bins, frames), strides, dtype=torch.complex64, device=device)
+
+
 def starts_at_pair(signal: torch.Tensor) -> bool:
-    """Whether the first sample sits at a multiple of 8 bytes (MPS gives no addresses, but buffers start aligned)."""
+    """Whether the first sample sits at a multiple of 8 bytes. (MPS gives no addresses, but its buffers start aligned.
+    Its data_ptr() tells two such tensors apart as well, which is what caches use.)"""
     if signal.is_mps:
         return signal.storage_offset() * signal.element_size() % 8 == 0
     return signal.data_ptr() % 8 == 0
-
-
-def empty(
-    shape: tuple[int, ...], dtype: torch.dtype, device: torch.device, strides: tuple[int, ...] | None = None
-) -> torch.Tensor:
-    """An output. `strides`: if it is not contiguous."""
-    if strides is None:
-        output = torch.empty(shape, dtype=dtype, device=device)
-    else:
-        output = torch.empty_strided(shape, strides, dtype=dtype, device=device)
-    return output.fill_(float("nan")) if _poison else output
-
-
-@contextmanager
-def poisoned_outputs() -> Iterator[None]:
-    """For tests: outputs are full of NaN before a kernel runs, so that an unwritten element shows."""
-    global _poison
-    before, _poison = _poison, True
-    try:
-        yield
-    finally:
-        _poison = before
 
 
 @cache

@@ -3,36 +3,16 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from math import prod
 
 import torch
 
 from . import dispatch
-from .dispatch import RESIDENT_THREADS, Recipe, empty
+from .dispatch import RESIDENT_THREADS, Recipe
 from .params import DecibelParams, DecibelScale, LimitParams, LimitScale, StandardiseParams
 
 KERNELS = ("msp_decibels", "msp_limit", "msp_standardise")
 THREADS = 256  # as in feature_passes.metal
 _COLUMNS = 8
-
-
-def limit(
-    values: torch.Tensor, maxima: torch.Tensor, items: int, below: float, factor: float = 1.0, offset: float = 0.0
-) -> None:
-    """Values of every item no lower than `below` under its largest, times factor plus offset; in place.
-
-    The items follow each other in the memory of `values`, and so do their partial maxima.
-    """
-    if values.numel():
-        shape, slots = tuple(values.shape), maxima.numel()
-        ready_limit(shape, slots, items, below, factor, offset, values.device)(values, maxima)
-
-
-def ready_limit(
-    shape: tuple[int, ...], slots: int, items: int, below: float, factor: float, offset: float, device: torch.device
-) -> Recipe:
-    """limit() as a function of values of this shape, which are some, and `slots` maxima alone."""
-    return _limit(items, prod(shape) // items, slots // items, below, factor, offset, device)
 
 
 def standardise(values: torch.Tensor, eps: float) -> None:
@@ -47,13 +27,13 @@ def decibels(
 ) -> torch.Tensor:
     """factor * log(max(values, amin)) + offset, in the strides of `values`, whose memory has no gaps: one launch, and
     one more for the floor `below` the largest of every item."""
-    output = empty(tuple(values.shape), torch.float32, values.device, values.stride())
+    output = torch.empty_strided(values.shape, values.stride(), dtype=torch.float32, device=values.device)
     count = values.numel() // items
     groups = _groups(items, count, values.device)
-    maxima = empty((items * groups,), torch.float32, values.device)
+    maxima = torch.empty((items * groups,), dtype=torch.float32, device=values.device)
     _decibels(items, count, amin, factor, offset, values.device)(values, output, maxima)
-    if below is not None:
-        limit(output, maxima, items, below)
+    if below is not None and count:
+        limit(items, count, groups, below, 1.0, 0.0, values.device)(output, maxima)
     return output
 
 
@@ -63,9 +43,11 @@ def _groups(items: int, count: int, device: torch.device) -> int:
 
 
 @lru_cache(maxsize=256)
-def _limit(
+def limit(
     items: int, count: int, listed: int, below: float, factor: float, offset: float, device: torch.device
 ) -> Recipe:
+    """Values of every item no lower than `below` under its largest, times factor plus offset; in place. A function of
+    the values, `count` of each item one after the other in memory, and `listed` maxima of each."""
     groups = _groups(items, count, device)
     params = LimitParams(count=count, listed=listed, groups=groups)
     args = [None, None, params, LimitScale(below=below, factor=factor, offset=offset)]

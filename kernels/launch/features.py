@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any
 
 import torch
 
@@ -14,20 +15,19 @@ from ..plans.convolution import Transform, transform
 from ..plans.fft import istft_plan, stft_plan, supports
 from ..plans.frozen import hashed_once
 from ..plans.geometry import PAD_MODES, StftGeometry
-from ..plans.plan import THREADGROUP_BYTES, Plan, supports_real
+from ..plans.plan import THREADGROUP_BYTES, Plan, defines, supports_real
 from ..tables.filterbank import Bands
-from ..tables.twiddles import chirp_tables, pair_twiddles, stage_twiddles
+from ..tables.twiddles import pair_twiddles, stage_twiddles
 from . import dispatch, feature_passes
 from . import transforms as library
-from .dispatch import RESIDENT_THREADS, Ready, Recipe, empty, starts_at_pair
+from .any_size import transform_tables
+from .dispatch import Ready, Recipe, empty_spectrum, gapless, starts_at_pair
 from .params import AnyFeatureParams, FeatureGradientParams, FeatureParams, FeatureScale
-from .smooth_size import Kind, are_paired, stft_adjoint_params
+from .smooth_size import Kind, are_paired, has_gaps, inverse_params, is_paired, steps_of
 
 SCALES = {"linear": 0, "clamp": 1, "add": 2, "log1p": 3}
 
 KERNELS = ("msp_features", "msp_any_features", "msp_features_gradient")
-_WAVES = 4  # as in kernels/launch/smooth_size.py
-_STEPS_MAX = 4
 _BAND_ROOM = 64  # bands' gradients get room in multiples of this: another number of bands is no other kernel
 
 
@@ -59,14 +59,14 @@ def supports_features(n_fft: int, bands: Bands | None, gradient: bool = False) -
         return False
     if gradient and bands is not None and not bands.narrow_over:
         return False
-    return _program(n_fft, 0 if bands is None else bands.count, gradient) is not None
+    return _program(n_fft, _count(bands), gradient) is not None
 
 
 def features(
     signal: torch.Tensor, window: torch.Tensor, geometry: StftGeometry, wanted: Features, bands: Bands | None
 ) -> torch.Tensor:
     """[rows, width, frames] float32, frame by frame in memory, of signal [rows, samples] in one launch."""
-    signal, window = _prepared(signal), window.contiguous()
+    signal, window = gapless(signal), window.contiguous()
     return ready_features(signal, window, geometry, wanted, bands)(signal, window)
 
 
@@ -76,7 +76,7 @@ def limited_features(
 ) -> torch.Tensor:  # fmt: skip
     """features() with a floor: `below` under the largest of every `rows_per_item` rows; then times factor plus offset.
     Two launches."""
-    signal, window = _prepared(signal), window.contiguous()
+    signal, window = gapless(signal), window.contiguous()
     run = ready_features(signal, window, geometry, wanted, bands, rows_per_item, below, factor, offset)
     return run(signal, window)
 
@@ -87,21 +87,20 @@ def ready_features(
 ) -> Ready:  # fmt: skip
     """features(), or limited_features() if `below` is given, as a function of signal and window alone: of tensors laid
     out as these, rows and window without gaps."""
-    device, pairs = signal.device, _pairs(signal, window, geometry)
-    recipe, slots = _recipe(
-        geometry, wanted, bands, signal.stride(0), signal.dtype, pairs, below is not None, None, device
-    )
+    device, pairs = signal.device, (starts_at_pair(signal), is_paired(window, geometry))
+    recipe, slots = _recipe(geometry, wanted, bands, signal.stride(0), signal.dtype, pairs, below is not None, device)
     frames = geometry.frames - wanted.dropped
     shape, strides = (geometry.rows, wanted.width, frames), (frames * wanted.width, 1, wanted.width)
     items = geometry.rows // rows_per_item
     finish = None
     if below is not None and frames:
-        finish = feature_passes.ready_limit(shape, slots, items, below, factor, offset, device)
+        count = rows_per_item * frames * wanted.width
+        finish = feature_passes.limit(items, count, slots // items, below, factor, offset, device)
 
     def run(signal: torch.Tensor, window: torch.Tensor) -> torch.Tensor:
-        output = empty(shape, torch.float32, device, strides)
+        output = torch.empty_strided(shape, strides, dtype=torch.float32, device=device)
         if finish is not None:
-            maxima = empty((slots,), torch.float32, device, (1,))
+            maxima = torch.empty((slots,), dtype=torch.float32, device=device)
             recipe(signal, window, output, maxima)
             finish(output, maxima)
         elif frames:
@@ -121,22 +120,19 @@ def features_gradient(
     Smooth sizes take one launch, if the powers and bands of a frame fit into the memory of its transform. The others
     take two: the gradients of the spectra go through memory, to the adjoint of stft.
     """
-    signal, window = _prepared(signal), window.contiguous()
-    paired = _pairs(signal, window, geometry)
-    if _fits_adjoint(geometry.n_fft, None if bands is None else bands.count):
-        recipe, has_gaps = _adjoint_recipe(
-            geometry, wanted, bands, signal.stride(0), signal.dtype, paired, gradient.stride(), signal.device
-        )
-        output = empty((geometry.rows, geometry.samples), torch.float32, signal.device)
-        if has_gaps:
+    signal, window = gapless(signal), window.contiguous()
+    device, strides = signal.device, gradient.stride()
+    pairs = starts_at_pair(signal), is_paired(window, geometry)
+    layout = signal.stride(0), signal.dtype, pairs
+    if _fits_adjoint(geometry.n_fft, _count(bands)):
+        recipe, leaves_gaps = _adjoint_recipe(geometry, wanted, bands, *layout, strides, device)
+        output = torch.empty((geometry.rows, geometry.samples), dtype=torch.float32, device=device)
+        if leaves_gaps:
             output.zero_()
         recipe(window, output, signal, gradient)
         return output
-    recipe = _recipe(
-        geometry, wanted, bands, signal.stride(0), signal.dtype, paired, False, gradient.stride(), signal.device
-    )[0]
-    rows, bins, frames = geometry.rows, geometry.bins, geometry.frames
-    spectrum = empty((rows, bins, frames), torch.complex64, signal.device, (frames * bins, 1, bins))
+    recipe, _ = _recipe(geometry, wanted, bands, *layout, False, device, strides)
+    spectrum = empty_spectrum(geometry.rows, geometry.bins, geometry.frames, device)
     recipe(signal, window, gradient, spectrum)
     return library.stft_adjoint(spectrum, window, geometry)
 
@@ -160,12 +156,16 @@ def launched(
     used: int | None = None,
 ) -> tuple[str, str, Plan]:  # fmt: skip
     """(name, defines, plan) of the kernel for a size that supports_features() allows."""
-    if gradient and _fits_adjoint(n_fft, bands or None):
+    if gradient and _fits_adjoint(n_fft, bands):
         plan = istft_plan(n_fft)
         return "msp_features_gradient", _adjoint_defines(plan, bool(bands), power, dtype), plan
     program = _program(n_fft, bands, gradient, used)
     assert program is not None
     return program.name, program.defines(bool(bands), gradient, power, dtype), program.plan
+
+
+def _count(bands: Bands | None) -> int:
+    return 0 if bands is None else bands.count
 
 
 @dataclass(frozen=True)
@@ -176,23 +176,19 @@ class _Program:
     slot_pairs: int
 
     def defines(self, banded: bool, gradient: bool, power: float, dtype: torch.dtype) -> str:
-        values = {
-            "BLUESTEIN": int(self.how is not None and self.how.bluestein),
-            "PACKED": int(self.how is not None and self.how.packed),
-            "FOLDED": int(self.how is not None and self.how.folded),
-            "MAGNITUDES": int(not gradient),
-            "REAL": 1,
-            "COMPLEX_WINDOW": 0,
-            "COMPLEX_SAMPLES": 0,
-            "SAMPLE": dispatch.SAMPLE_TYPES[dtype],
-            "WIDE_SAMPLES": int(dtype is torch.float32),
-            "BANDED": int(banded),
-            "GRADIENT": int(gradient),
-            "POWER": int(power) if power in (1.0, 2.0) else 0,
-            "SLOT_PAIRS": self.slot_pairs,
-        }
-        what = self.plan if self.how is None else replace(self.how, plan=self.plan)
-        return what.defines() + "".join(f"#define MSP_{name} {value}\n" for name, value in values.items())
+        how = self.how
+        what = self.plan if how is None else replace(how, plan=self.plan)
+        return what.defines() + defines(
+            BLUESTEIN=how is not None and how.bluestein, PACKED=how is not None and how.packed,
+            FOLDED=how is not None and how.folded, MAGNITUDES=not gradient, REAL=True, COMPLEX_WINDOW=False,
+            COMPLEX_SAMPLES=False, SAMPLE=dispatch.SAMPLE_TYPES[dtype], WIDE_SAMPLES=dtype is torch.float32,
+            BANDED=banded, GRADIENT=gradient, POWER=_power_define(power), SLOT_PAIRS=self.slot_pairs,
+        )  # fmt: skip
+
+
+def _power_define(power: float) -> int:
+    """MSP_POWER: 0 for a power that is an argument."""
+    return int(power) if power in (1.0, 2.0) else 0
 
 
 @lru_cache(maxsize=1024)
@@ -218,34 +214,50 @@ def _program(n_fft: int, bands: int, gradient: bool, used: int | None = None) ->
     return _Program("msp_features" if how is None else "msp_any_features", plan, how, slot_pairs)
 
 
-def _prepared(signal: torch.Tensor) -> torch.Tensor:
-    return signal if signal.stride(1) == 1 else signal.contiguous()
-
-
-def _pairs(signal: torch.Tensor, window: torch.Tensor, geometry: StftGeometry) -> tuple[bool, bool]:
-    """Whether signal and window may be read two values at a time."""
-    return starts_at_pair(signal), geometry.win_length == geometry.n_fft and starts_at_pair(window)
-
-
 @lru_cache(maxsize=1024)
 def _recipe(
     geometry: StftGeometry, wanted: Features, bands: Bands | None, row_stride: int, dtype: torch.dtype,
-    paired: tuple[bool, bool], wants_maxima: bool, gradient: tuple[int, ...] | None, device: torch.device,
+    paired: tuple[bool, bool], wants_maxima: bool, device: torch.device, gradient: tuple[int, ...] | None = None,
 ) -> tuple[Recipe, int]:  # fmt: skip
     """(the launch, slots of all threadgroups). gradient: its strides, for the kernel of the gradient. The launch takes
     signal, window, the gradient if there is one, output, and the maxima if they are wanted."""
     used = None  # a gradient is of all bins
     if gradient is None:
         used = wanted.width if bands is None else bands.used
-    program = _program(geometry.n_fft, 0 if bands is None else bands.count, gradient is not None, used)
+    program = _program(geometry.n_fft, _count(bands), gradient is not None, used)
     assert program is not None
     plan, how = program.plan, program.how
-    kept = geometry.frames - wanted.dropped
-    frames = kept if gradient is None else geometry.frames
-    total = geometry.rows * frames
-    steps = min(_STEPS_MAX, max(1, total * plan.lanes // (_WAVES * RESIDENT_THREADS[device.type])))
+    frames = geometry.frames - (wanted.dropped if gradient is None else 0)
+    steps = steps_of(plan, geometry.rows * frames, device)
     groups = -(-frames // (plan.frames * steps))
-    paired_loads = paired[0] and are_paired(geometry.hop_length, geometry.pad, row_stride, geometry.rows)
+    stages = stage_twiddles(plan, device)
+    fields, tables = _fields(geometry, wanted, bands, row_stride, paired[0], gradient, plan, device)
+    fields |= dict(
+        samples=geometry.samples, row_stride=row_stride, frames=frames, hop_length=geometry.hop_length,
+        pad=geometry.pad, pad_mode=PAD_MODES[geometry.pad_mode], win_left=geometry.win_left,
+        win_length=geometry.win_length, groups=groups, steps=steps, paired_window=paired[1], wants_maxima=wants_maxima,
+    )  # fmt: skip
+    if how is None:
+        params = FeatureParams(**fields)
+        transforms = [stages, pair_twiddles(plan.n_fft, plan.pair_bins, device)]
+    else:
+        params = AnyFeatureParams(**fields, n_fft=geometry.n_fft, points=how.points, bins=how.bins)
+        transforms = transform_tables(geometry.n_fft, how, False, device)
+    kernel = dispatch.kernel(
+        program.name, program.defines(bands is not None, gradient is not None, wanted.power, dtype), device.type
+    )
+    given = stages if gradient is None else None  # something with an address, not looked at
+    maxima = None if wants_maxima and frames else stages
+    args = [None, None, *transforms, *tables, given, None, maxima, params, _scale(geometry, wanted)]
+    slots = geometry.rows * groups * plan.frames
+    return dispatch.recipe(kernel, args, geometry.rows * groups, plan.threads, device), slots
+
+
+def _fields(
+    geometry: StftGeometry, wanted: Features, bands: Bands | None, row_stride: int, paired: bool,
+    gradient: tuple[int, ...] | None, plan: Plan, device: torch.device,
+) -> tuple[dict[str, Any], list[torch.Tensor]]:  # fmt: skip
+    """(what all kernels are told alike about features, the tables of the filterbank)."""
     stages = stage_twiddles(plan, device)
     layout, weights, first, shares, rounds, reach = stages, stages, stages, stages, 0, 0
     if bands is not None:
@@ -253,61 +265,28 @@ def _recipe(
         if gradient is not None:
             first, shares = bands.backward_tables(device)
             reach = bands.reach
-    gradient_row, gradient_feature, gradient_frame = gradient or (0, 0, 0)
-    values = dict(
-        samples=geometry.samples, row_stride=row_stride, frames=frames, hop_length=geometry.hop_length,
-        pad=geometry.pad, pad_mode=PAD_MODES[geometry.pad_mode], win_left=geometry.win_left,
-        win_length=geometry.win_length, groups=groups, steps=steps, paired_loads=paired_loads,
-        paired_window=paired[1], wants_maxima=wants_maxima, gradient_frames=kept, gradient_row=gradient_row,
-        gradient_feature=gradient_feature, gradient_frame=gradient_frame, width=wanted.width, rounds=rounds,
-        reach=reach, scale=SCALES[wanted.scale],
+    row, feature, frame = gradient or (0, 0, 0)
+    fields = dict(
+        gradient_frames=geometry.frames - wanted.dropped, gradient_row=row, gradient_feature=feature,
+        gradient_frame=frame, paired_loads=paired and are_paired(geometry, row_stride), width=wanted.width,
+        rounds=rounds, reach=reach, scale=SCALES[wanted.scale],
     )  # fmt: skip
-    if how is None:
-        params = FeatureParams(**values)
-        transforms = [stages, pair_twiddles(plan.n_fft, plan.pair_bins, device)]
-    else:
-        params = AnyFeatureParams(**values, n_fft=geometry.n_fft, points=how.points, bins=how.bins)
-        transforms = [stages, stages, stages, stages]
-        if how.packed:
-            transforms[1] = pair_twiddles(geometry.n_fft, how.points, device)
-        if how.bluestein:
-            transforms[2:] = chirp_tables(how, False, device)
-    defines = program.defines(bands is not None, gradient is not None, wanted.power, dtype)
-    kernel = dispatch.kernel(program.name, defines, device.type)
-    given = stages if gradient is None else None  # something with an address, not looked at
-    maxima = None if wants_maxima and frames else stages
-    args = [
-        None,
-        None,
-        *transforms,
-        layout,
-        weights,
-        first,
-        shares,
-        given,
-        None,
-        maxima,
-        params,
-        _scale(geometry, wanted),
-    ]
-    slots = geometry.rows * groups * plan.frames
-    return dispatch.recipe(kernel, args, geometry.rows * groups, plan.threads, device), slots
+    return fields, [layout, weights, first, shares]
 
 
 @lru_cache(maxsize=1024)
-def _fits_adjoint(n_fft: int, bands: int | None) -> bool:
-    """Whether the adjoint is one launch; bands: None for a spectrogram."""
+def _fits_adjoint(n_fft: int, bands: int) -> bool:
+    """Whether the adjoint is one launch. bands: 0 for a spectrogram."""
     if not supports_real(n_fft):
         return False
     plan = istft_plan(n_fft)
     room = plan.exchange_size * (1 if plan.split else 2)
-    return bands is None or (n_fft // 2 + 2) // 2 * 2 + bands <= room
+    return not bands or (n_fft // 2 + 2) // 2 * 2 + bands <= room
 
 
 def _adjoint_defines(plan: Plan, banded: bool, power: float, dtype: torch.dtype) -> str:
-    values = dict(BANDED=int(banded), POWER=int(power) if power in (1.0, 2.0) else 0)
-    more = "".join(f"#define MSP_{name} {value}\n" for name, value in values.items())
-    return plan.defines() + Kind("msp_istft", adjoint=True, dtype=dtype).defines() + more
+    kind = Kind("msp_istft", adjoint=True, dtype=dtype)
+    return plan.defines() + kind.defines() + defines(BANDED=banded, POWER=_power_define(power))
 
 
 @lru_cache(maxsize=1024)
@@ -317,29 +296,19 @@ def _adjoint_recipe(
 ) -> tuple[Recipe, bool]:  # fmt: skip
     """The launch, and whether it leaves samples unwritten that lie under no frame."""
     plan = istft_plan(geometry.n_fft)
-    params, groups, has_gaps = stft_adjoint_params(plan, geometry, (0, 0, 0), paired[1], device)
+    params = inverse_params(plan, geometry, (0, 0, 0), paired[1], device)
+    fields, tables = _fields(geometry, wanted, bands, row_stride, paired[0], gradient, plan, device)
+    kernel = dispatch.kernel(
+        "msp_features_gradient", _adjoint_defines(plan, bands is not None, wanted.power, dtype), device.type
+    )
     stages, pairs = stage_twiddles(plan, device), pair_twiddles(plan.n_fft, plan.pair_bins, device)
-    layout, weights, first, shares, rounds, reach = stages, stages, stages, stages, 0, 0
-    if bands is not None:
-        rounds, layout, weights = bands.forward_tables(plan.lanes, device)
-        first, shares = bands.backward_tables(device)
-        reach = bands.reach
-    row, feature, frame = gradient
-    kept = geometry.frames - wanted.dropped
-    paired_loads = paired[0] and are_paired(geometry.hop_length, geometry.pad, row_stride, geometry.rows)
-    feature_params = FeatureGradientParams(
-        signal_stride=row_stride, gradient_row=row, gradient_feature=feature, gradient_frame=frame,
-        gradient_frames=kept, paired_loads=paired_loads, width=wanted.width, rounds=rounds, reach=reach,
-        scale=SCALES[wanted.scale],
-    )  # fmt: skip
-    defines = _adjoint_defines(plan, bands is not None, wanted.power, dtype)
-    kernel = dispatch.kernel("msp_features_gradient", defines, device.type)
     # What would be the spectrum and the envelope is not read. The kernel counts the bins between 0 and half twice.
     args = [
-        pairs, None, stages, pairs, pairs, None, params, 0.5, None, layout, weights, first, shares, None,
-        feature_params, _scale(geometry, wanted),
+        pairs, None, stages, pairs, pairs, None, params, 0.5, None, *tables, None,
+        FeatureGradientParams(**fields, signal_stride=row_stride), _scale(geometry, wanted),
     ]  # fmt: skip
-    return dispatch.recipe(kernel, args, groups, plan.threads, device), has_gaps
+    groups = geometry.rows * params.groups
+    return dispatch.recipe(kernel, args, groups, plan.threads, device), has_gaps(plan, geometry)
 
 
 def _scale(geometry: StftGeometry, wanted: Features) -> FeatureScale:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 
-from .plan import GROUP_THREADS, MIN_N_FFT, Plan, fit, known_stages, supports_real
+from .plan import MIN_N_FFT, Plan, fitted, known_stages, supports_real
 
 MAX_BLUESTEIN_POINTS = 4096  # two transforms of twice as many points, which threadgroup memory just holds
 
@@ -65,10 +65,7 @@ def transform(n_fft: int, complex_valued: bool, inverse: bool = False, used: int
         if folded := less < size:
             size, points, bins, points_max, bins_max = less, (n_fft + 1) // 2, used, less // 2, less // 4 + 1
     radices, lanes, _ = known_stages(2 * size)
-    frames = max(1, GROUP_THREADS // lanes)
-    split = size > 3200
-    plan = fit(Plan(2 * size, radices, lanes, frames, False, split, pad_shift=5 if split else 4))
-    return Transform(plan, points, bins, packed, bluestein, points_max, bins_max, folded)
+    return Transform(fitted(2 * size, radices, lanes), points, bins, packed, bluestein, points_max, bins_max, folded)
 
 
 @cache

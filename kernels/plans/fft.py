@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import cache
 
 from .convolution import MAX_BLUESTEIN_POINTS, transform
-from .plan import GROUP_THREADS, MAX_N_FFT, MIN_N_FFT, THREADGROUP_BYTES, Plan, fit, known_stages, supports_real
+from .plan import MAX_N_FFT, MIN_N_FFT, THREADGROUP_BYTES, Plan, fitted, known_stages, supports_real, unfitted
 
 REACH_MAX = 8  # hops under one frame that are overlapped in registers: with more, more waits than memory holds
 
@@ -42,11 +42,7 @@ def describe(op: str, n_fft: int, complex_valued: bool = False, hop_length: int 
 def stft_plan(n_fft: int) -> Plan:
     """The forward plan. Raises ValueError for a size that `supports_real` refuses."""
     radices, lanes, mirrored = known_stages(n_fft)
-    half = n_fft // 2
-    frames = max(1, GROUP_THREADS // lanes)
-    split = half > 3200  # an interleaved buffer would leave room for one threadgroup per core only
-    plan = Plan(n_fft, radices, lanes, frames, mirrored, split, pad_shift=5 if split else 4)
-    return fit(plan)
+    return fitted(n_fft, radices, lanes, mirrored=mirrored)
 
 
 @cache
@@ -56,13 +52,12 @@ def istft_plan(n_fft: int) -> Plan:
     # 0.118 against 0.109 at 4096).
     radices, lanes, _ = known_stages(n_fft)
     if n_fft <= 2048:
-        frames = max(1, GROUP_THREADS // lanes)
-        return fit(Plan(n_fft, radices[::-1], lanes, frames, False, False, 4, "gather"))
+        return fitted(n_fft, radices[::-1], lanes, overlap="gather")
     for overlap, split in (("ring", False), ("ring", True), ("device", False)):
-        plan = Plan(n_fft, radices[::-1], lanes, 1, False, split, 5 if split else 4, overlap)
+        plan = unfitted(n_fft, radices[::-1], lanes, frames=1, split=split, overlap=overlap)
         if plan.threadgroup_bytes <= THREADGROUP_BYTES:
             return plan
-    return fit(Plan(n_fft, radices[::-1], lanes, 1, False, True, 5, "device"))
+    return fitted(n_fft, radices[::-1], lanes, frames=1, split=True, overlap="device")
 
 
 def inverse_plan(n_fft: int, hop_length: int) -> Plan:
@@ -89,7 +84,5 @@ def registers_plan(n_fft: int, hop_length: int) -> Plan | None:
     last = min(fitting, key=lambda radix: (-(-(half // radix) // lanes) * lanes * radix, -radix))
     rest = sorted(radices)
     rest.remove(last)
-    split = half > 3200
-    frames = max(1, GROUP_THREADS // lanes)
     shift = hop_length // 2 // (half // last)
-    return fit(Plan(n_fft, (*rest, last), lanes, frames, False, split, 5 if split else 4, "registers", shift))
+    return fitted(n_fft, (*rest, last), lanes, overlap="registers", shift=shift)

@@ -1,4 +1,4 @@
-"""Frozen dataclasses as keys of caches on the way of every call: their hash is worked out once."""
+"""Frozen dataclasses as keys of the caches that every call looks into: their hash is worked out once."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ T = TypeVar("T")
 
 
 def hashed_once(cls: type[T]) -> type[T]:
-    """Class decorator, outside of @dataclass(frozen=True): remembers the hash that the dataclass has."""
+    """Class decorator, outside of @dataclass(frozen=True): caches the hash that the dataclass has."""
     work_out = cls.__hash__
 
     def __hash__(self: Any) -> int:

@@ -12,9 +12,37 @@ from .frozen import hashed_once
 PAD_MODES = {"reflect": 0, "constant": 1, "replicate": 2, "circular": 3}
 
 
+class _Frames:
+    """What both kinds of call have. As each has the other's adjoint, both say what is read and what is written."""
+
+    @property
+    def bins(self) -> int:
+        return self.n_fft // 2 + 1 if self.onesided else self.n_fft
+
+    @property
+    def win_left(self) -> int:
+        """Zeros in front of a window shorter than n_fft."""
+        return (self.n_fft - self.win_length) // 2
+
+    @property
+    def window_part(self) -> slice:
+        """Where such a window is in n_fft values."""
+        return slice(self.win_left, self.win_left + self.win_length)
+
+    @property
+    def untrimmed(self) -> int:
+        """Samples that the frames cover."""
+        return self.n_fft + self.hop_length * (self.frames - 1)
+
+    @property
+    def halo(self) -> int:
+        """Frames that start before a sample's own hop and still reach it."""
+        return -(-self.n_fft // self.hop_length) - 1
+
+
 @hashed_once
 @dataclass(frozen=True)
-class StftGeometry:
+class StftGeometry(_Frames):
     """torch.stft of `rows` signals of `samples` samples each."""
 
     rows: int
@@ -32,13 +60,9 @@ class StftGeometry:
         return 1 + (self.samples + 2 * self.pad - self.n_fft) // self.hop_length
 
     @property
-    def bins(self) -> int:
-        return self.n_fft // 2 + 1 if self.onesided else self.n_fft
-
-    @property
-    def win_left(self) -> int:
-        """Zeros in front of a window shorter than n_fft."""
-        return (self.n_fft - self.win_length) // 2
+    def length(self) -> int:
+        """Samples of the adjoint's result."""
+        return self.samples
 
     @property
     def scale(self) -> float:
@@ -47,7 +71,7 @@ class StftGeometry:
 
 @hashed_once
 @dataclass(frozen=True)
-class IstftGeometry:
+class IstftGeometry(_Frames):
     """torch.istft of `rows` spectra of `frames` frames to `length` samples each, zeros where no frame reaches."""
 
     rows: int
@@ -60,32 +84,34 @@ class IstftGeometry:
     onesided: bool
     length: int
 
-    @property
-    def bins(self) -> int:
-        return self.n_fft // 2 + 1 if self.onesided else self.n_fft
+    pad_mode = "constant"  # as the adjoint frames its samples
 
     @property
-    def reached(self) -> int:
+    def samples(self) -> int:
         """Output samples that the frames reach; the rest of `length` is zero."""
-        return min(self.length, self.untrimmed - self.first)
+        return min(self.length, self.untrimmed - self.pad)
 
     @property
-    def first(self) -> int:
+    def pad(self) -> int:
         """Position of the first output sample in the untrimmed signal."""
         return self.n_fft // 2 if self.center else 0
 
     @property
-    def untrimmed(self) -> int:
-        """Samples that the frames cover before trimming."""
-        return self.n_fft + self.hop_length * (self.frames - 1)
+    def margins(self) -> tuple[int, int]:
+        """Samples that the frames cover in front of the output and behind it."""
+        return self.pad, self.untrimmed - self.pad - self.samples
 
     @property
-    def win_left(self) -> int:
-        return (self.n_fft - self.win_length) // 2
+    def of_envelope(self) -> tuple[int, int, int, int, int]:
+        """What tables.envelope.inverse_envelope() is asked about a window."""
+        return self.n_fft, self.hop_length, self.frames, self.pad, self.samples
 
     @property
     def scale(self) -> float:
         return self.n_fft**-0.5 if self.normalized else 1.0 / self.n_fft
+
+
+Geometry = StftGeometry | IstftGeometry
 
 
 def runs_per_row(rows: int, hops: int, halo: int, resident: int) -> int:
@@ -115,14 +141,15 @@ class PaddedEnds:
     jump: int
 
 
-def padded_ends(pad: int, samples: int, pad_mode: str, n_fft: int, hop_length: int, frames: int) -> PaddedEnds:
-    """For `pad` samples of padding at either end of `samples`. Of "constant" padding (or "") nothing comes back."""
-    if not pad or pad_mode in ("", "constant"):
+def padded_ends(geometry: Geometry) -> PaddedEnds:
+    """Of "constant" padding nothing comes back."""
+    pad, samples, pad_mode, frames = geometry.pad, geometry.length, geometry.pad_mode, geometry.frames
+    if not pad or pad_mode == "constant":
         return PaddedEnds(pad, pad + samples, 0, 0, 0, 0)
     if samples < 2 * pad + 2:  # the ends touch each other: one edge has it all
         return PaddedEnds(0, 0, 1, frames, frames, 0)
-    first = min(2 * pad // hop_length + 1, frames)  # frames that reach the first end
-    jump = 0 if samples <= n_fft else min(-(-(samples - n_fft) // hop_length), frames)  # and before the second
+    first = min(2 * pad // geometry.hop_length + 1, frames)  # frames that reach the first end
+    jump = min(max(0, -(-(samples - geometry.n_fft) // geometry.hop_length)), frames)  # and before the second
     if pad_mode == "circular":  # each edge takes from both ends
         jump = max(jump, first)
         return PaddedEnds(2 * pad + 1, samples - 1, 2, first + frames - jump, first, jump)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cache, cached_property, lru_cache
-from math import prod
+from typing import Any
 
 from .frozen import hashed_once
 
@@ -19,7 +19,6 @@ THREADGROUP_BYTES = 32_768
 GROUP_THREADS = 128  # 8 simdgroups per threadgroup lost 25 to 50 % on an H100, 2 to 4 were best
 RADICES = (16, 15, 14, 12, 10, 9, 8, 7, 6, 5, 4, 3, 2)
 STAGES_MAX = 6
-_NO_RADICES = (1,) * STAGES_MAX  # the stages that a plan has not
 UNPADDED = 30  # a pad_shift that adds nothing
 
 
@@ -48,9 +47,9 @@ class Plan:
     radices: tuple[int, ...]
     lanes: int
     frames: int
-    mirrored: bool
     split: bool
     pad_shift: int
+    mirrored: bool = False
     overlap: str = ""
     shift: int = 0
 
@@ -114,26 +113,36 @@ class Plan:
     def defines(self) -> str:
         """The plan as preprocessor text, to stand in front of the kernel's source."""
         overlap = {"": 0, "gather": 0, "ring": 1, "device": 2, "registers": 3}[self.overlap]
-        values = {
-            "N_FFT": self.n_fft,
-            "LANES": self.lanes,
-            "FRAMES": self.frames,
-            "STAGES": len(self.radices),
-            **{f"RADIX_{stage}": radix for stage, radix in enumerate((*self.radices, *_NO_RADICES)[:STAGES_MAX])},
-            "LAST_RADIX": self.radices[-1],
-            "VALUES": self.values,
-            "MIRRORED": int(self.mirrored),
-            "OVERLAP": overlap,
-            "SHIFT": self.shift,
-            "SPLIT": int(self.split),
-            "PAD_SHIFT": self.pad_shift,
-            "EXCHANGE_SIZE": self.exchange_size,
-        }
-        return "".join(f"#define MSP_{name} {value}\n" for name, value in values.items())
+        radices = (*self.radices, *[1] * STAGES_MAX)[:STAGES_MAX]  # 1: the stages that the plan has not
+        return defines(
+            N_FFT=self.n_fft, LANES=self.lanes, FRAMES=self.frames, STAGES=len(self.radices),
+            **{f"RADIX_{stage}": radix for stage, radix in enumerate(radices)},
+            LAST_RADIX=self.radices[-1], VALUES=self.values, MIRRORED=self.mirrored, OVERLAP=overlap, SHIFT=self.shift,
+            SPLIT=self.split, PAD_SHIFT=self.pad_shift, EXCHANGE_SIZE=self.exchange_size,
+        )  # fmt: skip
 
 
-def fit(plan: Plan) -> Plan:
-    """The same plan with as many frames per threadgroup as its memory allows, at last without spare elements."""
+def defines(**values: int | str) -> str:
+    """Preprocessor text: MSP_NAME for every value, flags as 0 or 1."""
+    return "".join(f"#define MSP_{name} {value if isinstance(value, str) else int(value)}\n"
+                   for name, value in values.items())  # fmt: skip
+
+
+def unfitted(
+    n_fft: int, radices: tuple[int, ...], lanes: int, frames: int | None = None, split: bool | None = None,
+    **options: Any,
+) -> Plan:  # fmt: skip
+    """A plan that may need more memory than there is. options: further fields of Plan."""
+    if frames is None:
+        frames = max(1, GROUP_THREADS // lanes)
+    if split is None:  # an interleaved buffer would leave room for one threadgroup per core only
+        split = n_fft // 2 > 3200
+    return Plan(n_fft, radices, lanes, frames, split, pad_shift=5 if split else 4, **options)
+
+
+def fitted(n_fft: int, radices: tuple[int, ...], lanes: int, **options: Any) -> Plan:
+    """With as many frames per threadgroup as its memory allows, at last without spare elements."""
+    plan = unfitted(n_fft, radices, lanes, **options)
     while plan.threadgroup_bytes > THREADGROUP_BYTES:
         if plan.frames > 1:
             plan = replace(plan, frames=plan.frames // 2)
@@ -156,7 +165,7 @@ def known_stages(n_fft: int) -> tuple[tuple[int, ...], int, bool]:
 def _stages(n_fft: int) -> tuple[tuple[int, ...], int, bool] | None:
     """(radices of the forward transform, lanes, mirrored) with the least idle lanes over the fewest stages."""
     half = n_fft // 2
-    best: tuple[tuple[float, ...], tuple[int, ...], int, bool] | None = None
+    found = []
     for factors in _factorisations(half, RADICES):
         for lanes in _lane_counts(half):
             counts = [-(-(half // radix) // lanes) for radix in factors]
@@ -167,23 +176,17 @@ def _stages(n_fft: int) -> tuple[tuple[int, ...], int, bool] | None:
             waste = sum(count * lanes * radix for radix, count in zip(factors, counts, strict=True)) / half
             last = next((r for r in sorted(factors) if r % 2 == 0 and r <= 8 and half // r == 2 * lanes), 0)
             crossing = 0 if lanes <= 32 else 1  # frames that span simdgroups need threadgroup barriers
-            order = tuple(sorted((f for f in factors), reverse=True))
+            order = list(factors)
             if last:
-                rest = list(order)
-                rest.remove(last)
-                order = (*rest, last)
-            score = (len(factors), crossing, round(waste, 3), not last, max(factors), lanes)
-            if best is None or score < best[0]:
-                best = (score, order, lanes, bool(last))
-    if best is None:
-        return None
-    assert prod(best[1]) == half
-    return best[1], best[2], best[3]
+                order.remove(last)
+                order.append(last)
+            score = len(factors), crossing, round(waste, 3), not last, max(factors), lanes
+            found.append((score, (tuple(order), lanes, bool(last))))
+    return min(found, key=lambda pair: pair[0])[1] if found else None
 
 
 def _lane_counts(half: int) -> list[int]:
-    powers = [1, 2, 4, 8, 16, 32]
-    return [lanes for lanes in powers if lanes <= half] + list(range(64, 513, 32))
+    return [lanes for lanes in (1, 2, 4, 8, 16, 32) if lanes <= half] + list(range(64, 513, 32))
 
 
 def _factorisations(number: int, radices: tuple[int, ...]) -> list[tuple[int, ...]]:

@@ -1,21 +1,16 @@
-"""Filterbanks as the kernels read them: of every band only the bins from its first to its last, found once per basis.
-
-A basis is read back from its device when it is first seen, and known again by identity and version, or by contents, as
-kernels/tables/envelope.py does with windows.
-"""
+"""Filterbanks as the kernels read them: of every band only the bins from its first to its last."""
 
 from __future__ import annotations
 
-import ctypes
-import weakref
-from collections import OrderedDict
 from functools import lru_cache
 
 import torch
+from torch.nn.functional import pad
+
+from .host_copies import HostCopies
 
 SPANS_MAX = 8  # times the bins: all bands together may span that much, else a dense product is no worse
 REACH_MAX = 16  # bands that one bin may lie under
-_LIMIT = 64
 
 
 class Bands:
@@ -47,7 +42,7 @@ class Bands:
 
     @property
     def narrow(self) -> bool:
-        return bool(self.basis.isfinite().all()) and self.span <= SPANS_MAX * self.bins
+        return self.span <= SPANS_MAX * self.bins
 
     @property
     def narrow_over(self) -> bool:
@@ -59,9 +54,9 @@ class Bands:
         """(rounds, layout, weights), see features.metal: in round r, lane l adds up band r * lanes + l."""
         pairs = (self.used + 1) // 2
         rounds = -(-self.count // lanes)
-        padded = torch.nn.functional.pad(self.basis, (0, 2 * pairs - self.bins, 0, rounds * lanes - self.count))
-        begin = torch.nn.functional.pad(self.first // 2, (0, rounds * lanes - self.count))
-        end = torch.nn.functional.pad((self.end + 1) // 2, (0, rounds * lanes - self.count))
+        padded = pad(self.basis, (0, 2 * pairs - self.bins, 0, rounds * lanes - self.count))
+        begin = pad(self.first // 2, (0, rounds * lanes - self.count))
+        end = pad((self.end + 1) // 2, (0, rounds * lanes - self.count))
         rows = (end - begin).view(rounds, lanes).amax(1)
         begin = torch.minimum(begin.view(rounds, lanes), (pairs - rows).unsqueeze(1))  # none reads beyond those used
         offsets = rows.cumsum(0) - rows
@@ -84,54 +79,31 @@ class Bands:
         return first.to(torch.int32).to(device), shares.contiguous().to(device)
 
 
+class _Basis:
+    """A basis on the host and its bands."""
+
+    def __init__(self, basis: torch.Tensor) -> None:
+        self.values = basis.to(torch.float32, copy=True)  # a basis on the CPU may be written to
+
+    @lru_cache(maxsize=256)  # noqa: B019
+    def bands(self, bins: int) -> Bands | None:
+        if not self.values.isfinite().all():
+            return None
+        bands = Bands(pad(self.values, (0, bins - self.values.shape[1])).contiguous())
+        return bands if bands.narrow else None
+
+
 def bands_of(basis: torch.Tensor, bins: int) -> Bands | None:
     """The bands of a basis [bands, freqs] cut to its first `bins` columns, or None where they are not narrow.
 
     Columns beyond `bins` meet no bin and count for nothing; missing ones (bins > freqs) leave their bins unused.
     """
-    known = _known(basis)
-    found = known.get(bins, False)
-    if found is False:
-        values = known["values"]
-        if not values.isfinite().all():
-            cut = None
-        else:
-            cut = values[:, :bins]
-            cut = torch.nn.functional.pad(cut, (0, bins - cut.shape[1])) if cut.shape[1] < bins else cut
-        found = None if cut is None else Bands(cut.contiguous())
-        if found is not None and not found.narrow:
-            found = None
-        known[bins] = found
-    return found
+    return _bases(basis).bands(bins)
 
 
 def read_backs() -> int:
     """How often a basis was copied to the host so far: at most once per basis and version."""
-    return _read_backs
+    return _bases.read_backs
 
 
-_by_identity: dict[int, tuple[weakref.ref, int, int, dict]] = {}
-_by_content: OrderedDict[tuple, dict] = OrderedDict()
-_read_backs = 0
-
-
-def _known(basis: torch.Tensor) -> dict:
-    global _read_backs
-    key = id(basis)
-    version = -1 if basis.is_inference() else basis._version
-    address = basis.data_ptr()  # `basis.data = other` changes neither identity nor version
-    entry = _by_identity.get(key)
-    if entry is not None and version >= 0 and entry[0]() is basis and entry[1:3] == (version, address):
-        return entry[3]
-    _read_backs += 1
-    values = basis.detach().to("cpu", torch.float32, copy=True).contiguous()  # a basis on the CPU may be written to
-    content = values.shape, ctypes.string_at(values.data_ptr(), 4 * values.numel())
-    known = _by_content.get(content)
-    if known is None:
-        known = _by_content[content] = {"values": values}
-        if len(_by_content) > _LIMIT:
-            _by_content.popitem(last=False)
-    if version >= 0:
-        reference = weakref.ref(basis, lambda _, key=key: _by_identity.pop(key, None))
-        _by_identity[key] = reference, version, address, known
-    return known
+_bases = HostCopies(_Basis)

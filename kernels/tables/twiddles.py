@@ -49,7 +49,7 @@ def chirp_tables(how: Transform, inverse: bool, device: torch.device) -> tuple[t
         given, wanted = wanted, given
     behind = given + wanted - 1 if how.folded else given  # wanted on both sides of 0
     values = _chirp(how.chirp_period, max(how.points, behind))
-    conjugate = values.conj_physical()  # the bit of conj() is not heeded everywhere in compiled code
+    conjugate = values.conj_physical()  # compiled code of torch ignores the bit of conj() in places
     around = torch.zeros(size, dtype=torch.complex128, device="cpu")
     around[:wanted] = conjugate[:wanted]
     around[size - behind + 1 :] = conjugate[1:behind].flip(0)

@@ -1,7 +1,7 @@
 """`mps-spectro-patch bench`: this package, torch and peers timed side by side on the device that is there.
 
 cases.py says what is timed, contestants.py by whom, timing.py how; measuring.py does it, the rest shows the
-results. Only the command line and `doctor --tune` use it.
+results. Only the command line and `doctor` use it.
 """
 
 from ..lazy import attach
@@ -11,7 +11,9 @@ __getattr__, __dir__, __all__ = attach(
     {
         "": ("contestants", "sweep", "timing"),
         "accelerator": ("Accelerator",),
+        "cases": ("Case",),
         "command": ("run_bench",),
+        "measuring": ("relative_error",),
         "progress": ("Progress",),
     },
 )

@@ -10,7 +10,9 @@ from typing import Any
 
 import torch
 
+from ..execution import tuning
 from ..options import ACCELERATORS
+from ..version import __version__
 
 # Bytes that the inputs and outputs of a case cover together, in turns: several times the largest cache.
 FOOTPRINT = {"cuda": 400_000_000, "mps": 256_000_000, "simulator": 0}
@@ -28,10 +30,8 @@ class Accelerator:
         return ACCELERATORS[self.device]
 
     def wait(self) -> None:
-        if self.device == "cuda":
-            torch.cuda.synchronize()
-        elif self.device == "mps":
-            torch.mps.synchronize()
+        if self.device != "simulator":
+            getattr(torch, self.device).synchronize()
 
     def clock(self) -> float:
         """Seconds, once everything that was asked for is done."""
@@ -40,10 +40,8 @@ class Accelerator:
 
     def forget(self) -> None:
         """Gives back memory that only caches hold."""
-        if self.device == "cuda":
-            torch.cuda.empty_cache()
-        elif self.device == "mps":
-            torch.mps.empty_cache()
+        if self.device != "simulator":
+            getattr(torch, self.device).empty_cache()
 
     def peak(self, call: Callable[[], Any]) -> int | None:
         """Bytes that a call allocates at its peak, its result included; None where torch does not tell.
@@ -58,27 +56,21 @@ class Accelerator:
             call()
             return torch.cuda.max_memory_allocated() - before
         if self.device == "mps":
-            torch.mps.empty_cache()
+            self.forget()
             before = torch.mps.driver_allocated_memory()
             call()
-            torch.mps.synchronize()
+            self.wait()
             return max(0, torch.mps.driver_allocated_memory() - before)
         return None
 
     def name(self) -> str:
-        if self.device == "cuda":
-            return torch.cuda.get_device_name()
-        if self.device == "mps":
-            from ..execution import chip
-
-            return chip()
-        return f"simulator on {platform.machine()}"
+        if self.device == "simulator":
+            return f"simulator on {platform.machine()}"
+        return tuning.device_name(torch.device(self.device))
 
 
 def machine(accelerator: Accelerator) -> dict[str, str]:
     """Where a run was made."""
-    from ..version import __version__
-
     return {
         "device": accelerator.device, "name": accelerator.name(), "torch": torch.__version__, "package": __version__,
         "python": platform.python_version(), "system": platform.platform(), "date": time.strftime("%Y-%m-%d"),

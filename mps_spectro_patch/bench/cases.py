@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 from . import front_ends
 from .front_ends import FrontEnd
@@ -56,8 +57,12 @@ class Case:
         A gradient of x for a given gradient of f(x) reads and writes as much again as f.
         """
         values = self.front_end.bands if self.front_end else 2 * (self.n_fft // 2 + 1)
-        once = 4 * self.rows * (self.samples + self.frames * values)
-        return once * (4 if self.op == ROUND_TRIP else 2 if self.op in GRADIENTS.values() else 1)
+        return 4 * self.rows * (self.samples + self.frames * values) * self.passes
+
+    @property
+    def passes(self) -> int:
+        """Transforms that it takes."""
+        return 4 if self.op == ROUND_TRIP else 2 if self.op in GRADIENTS.values() else 1
 
     @property
     def key(self) -> str:
@@ -124,37 +129,32 @@ def cases(tables: tuple[str, ...] = tuple(TABLES), quick: bool = False) -> list[
     return [case for case in _all() if case.table in tables and (case.quick or not quick)]
 
 
+def front_end_case(table: str, rows: int, samples: int, front_end: FrontEnd, op: str = "log-mel", **more: Any) -> Case:
+    return Case(table, op, rows, samples, front_end.n_fft, front_end.hop_length, front_end=front_end, **more)
+
+
 def shrunk(case: Case) -> Case:
     """The same call with little work, for the simulator: a few frames."""
     return replace(case, rows=min(case.rows, 2), samples=max(case.n_fft, 4 * case.hop_length) + 3, published=None)
 
 
 def _all() -> Iterator[Case]:
-    for op in ("stft", "istft"):
-        for shape in SHAPES + MORE_SHAPES:
-            yield _spectral(op, op, shape)
-    for op in ("stft", "istft"):
-        for shape in SHAPES + MORE_GRADIENTS:
-            yield _spectral("gradient", GRADIENTS[op], shape)
-    for shape in SHAPES + MORE_GRADIENTS:
-        yield _spectral("roundtrip", ROUND_TRIP, shape)
+    for table, op, more_shapes in (
+        ("stft", "stft", MORE_SHAPES), ("istft", "istft", MORE_SHAPES),
+        ("gradient", GRADIENTS["stft"], MORE_GRADIENTS), ("gradient", GRADIENTS["istft"], MORE_GRADIENTS),
+        ("roundtrip", ROUND_TRIP, MORE_GRADIENTS),
+    ):  # fmt: skip
+        for rows, samples, n_fft, hop, quick in SHAPES + more_shapes:
+            published = PUBLISHED.get((op, rows, samples, n_fft))
+            yield Case(table, op, rows, samples, n_fft, hop, quick=quick, published=published)
     for label, samples, n_fft, hop, normalized, quick in SEPARATOR:
         for op in ("stft", "istft"):
             yield Case("separator", op, 2, samples, n_fft, hop, label, normalized, quick=quick)
     for label, rows, samples, front_end, quick in MEL:
         for op in ("log-mel", GRADIENTS["log-mel"]) if label == "log-mel" else ("log-mel",):
-            yield Case("mel", op, rows, samples, front_end.n_fft, front_end.hop_length, label,
-                       front_end=front_end, quick=quick)  # fmt: skip
+            yield front_end_case("mel", rows, samples, front_end, op, label=label, quick=quick)
     for keyshift, quick in KEYSHIFTS.items():
-        for label, samples, front_end in (
-            ("RMVPE", 160_000, front_ends.rmvpe(keyshift)), ("torchfcpe", 160_864, front_ends.fcpe(keyshift)),
-        ):  # fmt: skip
-            yield Case("dynamic", "log-mel", 1, samples, front_end.n_fft, front_end.hop_length,
-                       f"{label} keyshift {keyshift:+g}", center=label == "RMVPE", front_end=front_end,
-                       quick=quick)  # fmt: skip
-
-
-def _spectral(table: str, op: str, shape: tuple[int, int, int, int, bool]) -> Case:
-    rows, samples, n_fft, hop, quick = shape
-    published = PUBLISHED.get((op, rows, samples, n_fft)) if hop == n_fft // 4 else None
-    return Case(table, op, rows, samples, n_fft, hop, quick=quick, published=published)
+        rmvpe, fcpe = front_ends.rmvpe(keyshift), front_ends.fcpe(keyshift)
+        yield front_end_case("dynamic", 1, 160_000, rmvpe, label=f"RMVPE keyshift {keyshift:+g}", quick=quick)
+        label = f"torchfcpe keyshift {keyshift:+g}"
+        yield front_end_case("dynamic", 1, 160_864, fcpe, label=label, center=False, quick=quick)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,7 @@ from ..patching import disable
 from . import compare, dispatch, firsts, measuring, plot, prediction, sweep, tables, timing
 from .accelerator import Accelerator, machine
 from .cases import TABLES, Case, cases, shrunk
-from .contestants import IMPORTED, OURS, Contestant, contestants, why_not
+from .contestants import IMPORTED, OURS, contestants, why_not
 from .progress import Progress
 
 
@@ -28,101 +26,82 @@ def run_bench(options: argparse.Namespace) -> int:
     if options.predict:
         print(prediction.table())
         return 0
-    plan = Plan.of(options)
+    device = options.device or best_device()
+    check_device(device)
+    chosen = _chosen(options, device)
     out: Path = options.out
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise CommandError(f"cannot make the folder {out}: {error.strerror}") from None
     disable()  # MPS_SPECTRO_PATCH=1 would accelerate torch's own side, too
-    data = begun(plan)
+    accelerator = Accelerator(device)
+    effort = timing.TINY if device == "simulator" else timing.QUICK if options.quick else timing.FULL
+    missing = {name: why_not(name) for name in IMPORTED if why_not(name)} if options.peers else {}
+    data = {
+        "format": 1, "machine": machine(accelerator), "missing": missing, "effort": vars(effort),
+        "copy_rate": 0.0, "rows": [], "first_calls": [], "sweep": [], "dispatch": [], "errors": [],
+    }  # fmt: skip
     try:
         with tuning.ignored():
-            measure(plan, data)
+            _measure(options, chosen, accelerator, effort, data)
     finally:  # of a run that is interrupted, too
         code = write(data, out, print)
     return code
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What is measured, and how long each is looked at."""
-
-    accelerator: Accelerator
-    everybody: list[Contestant]
-    chosen: list[Case]
-    effort: timing.Effort
-    sweep: list[Case]
-    firsts: bool
-    dispatch: bool
-    peers: bool
-    shrink: bool
-
-    @classmethod
-    def of(cls, options: argparse.Namespace) -> Plan:
-        device = options.device or best_device()
-        check_device(device)
-        shrink = device == "simulator"
-        names = tuple(TABLES) if options.tables is None else tuple(options.tables.split(","))
-        unknown = set(names) - set(TABLES) - {"none"}
-        if unknown:
-            known = ", ".join([*TABLES, "none"])
-            raise CommandError(f"there is no table {', '.join(sorted(unknown))}; there are {known}")
-        chosen = cases(names, options.quick or shrink)
-        if shrink:
-            chosen = list({shrunk(case).key: shrunk(case) for case in chosen}.values())
-        effort = timing.TINY if shrink else timing.QUICK if options.quick else timing.FULL
-        swept = list(sweep.cases(shrink)) if options.sweep else []
-        return cls(
-            Accelerator(device), contestants(device, options.peers), chosen, effort, swept, options.tables is None,
-            options.dispatch_profile, options.peers, shrink,
-        )  # fmt: skip
+def _chosen(options: argparse.Namespace, device: str) -> list[Case]:
+    names = tuple(TABLES) if options.tables is None else tuple(options.tables.split(","))
+    unknown = set(names) - set(TABLES) - {"none"}
+    if unknown:
+        known = ", ".join([*TABLES, "none"])
+        raise CommandError(f"there is no table {', '.join(sorted(unknown))}; there are {known}")
+    if device != "simulator":
+        return cases(names, options.quick)
+    return list({small.key: small for small in map(shrunk, cases(names, True))}.values())
 
 
-def begun(plan: Plan) -> dict[str, Any]:
-    """Results in which nothing was measured yet."""
-    missing = {name: why_not(name) for name in IMPORTED if why_not(name)} if plan.peers else {}
-    return {
-        "format": 1, "machine": machine(plan.accelerator), "missing": missing, "effort": vars(plan.effort),
-        "copy_rate": 0.0, "rows": [], "first_calls": [], "sweep": [], "dispatch": [], "errors": [],
-    }  # fmt: skip
-
-
-def measure(plan: Plan, data: dict[str, Any]) -> None:
-    """Fills `data` with everything of the plan. First calls come first, and the profiler last.
+def _measure(options: argparse.Namespace, chosen: list[Case], accelerator: Accelerator, effort: timing.Effort,
+             data: dict[str, Any]) -> None:  # fmt: skip
+    """Fills `data` with everything that is asked for. First calls come first, and the profiler last.
 
     What fails is told under "errors", and the rest goes on: a run is minutes of somebody's machine.
     """
-    accelerator, everybody, effort = plan.accelerator, plan.everybody, plan.effort
-    first_cases = firsts.cases(plan.shrink) if plan.firsts else []
+    shrink = accelerator.device == "simulator"
+    everybody = contestants(accelerator.device, options.peers)
+    first_cases = firsts.cases(shrink) if options.tables is None else []
+    swept = list(sweep.cases(shrink)) if options.sweep else []
     by_case: list[tuple[dict[str, Any], Case]] = []
-    with Progress(len(first_cases) + len(plan.chosen) + len(plan.sweep) + plan.dispatch + 2) as progress:
+    total = len(first_cases) + len(chosen) + len(swept) + options.dispatch_profile + 2
+    with Progress(total) as progress:
 
-        def attempt(what: str, act: Callable[[], Any]) -> Any:
+        def attempt(what: str, act: Callable, *arguments: Any) -> list:
+            """What was measured, alone in a list, which is empty if that failed."""
             progress.step(what)
             try:
-                return act()
+                return [act(*arguments)]
             except Exception as error:
                 data["errors"].append(f"{what}: {type(error).__name__}: {error}")
-                return None
+                return []
             finally:
                 accelerator.forget()
 
         for case in first_cases:
-            row = attempt(f"first calls: {case.op} {case.name}", partial(firsts.measure, case, everybody, accelerator))
-            data["first_calls"] += [row] if row else []
-        data["copy_rate"] = attempt("the copy rate", partial(timing.copy_rate, accelerator, effort)) or 0.0
-        for case in plan.chosen:
-            row = attempt(f"{case.op} {case.name}", partial(measuring.measure, case, everybody, accelerator, effort))
-            data["rows"] += [row] if row else []
-            by_case += [(row, case)] if row else []
-        for case in plan.sweep:
-            row = attempt(f"sweep: {case.op} {case.name}", partial(sweep.measure, case, everybody, accelerator, effort))
-            data["sweep"] += [row] if row else []
-        if plan.dispatch:
-            profile = partial(dispatch.measure, everybody, accelerator, effort, plan.shrink)
-            data["dispatch"] = attempt("dispatch profile", profile) or []
-        attempt("device times", partial(measuring.fill_in_device_times, by_case, everybody, accelerator))
+            what = f"first calls: {case.op} {case.name}"
+            data["first_calls"] += attempt(what, firsts.measure, case, everybody, accelerator)
+        copied = attempt("the copy rate", timing.copy_rate, accelerator, effort)
+        data["copy_rate"] = copied[0] if copied else 0.0
+        for case in chosen:
+            rows = attempt(f"{case.op} {case.name}", measuring.measure, case, everybody, accelerator, effort)
+            data["rows"] += rows
+            by_case += [(row, case) for row in rows]
+        for case in swept:
+            what = f"sweep: {case.op} {case.name}"
+            data["sweep"] += attempt(what, sweep.measure, case, everybody, accelerator, effort)
+        if options.dispatch_profile:
+            profile = attempt("dispatch profile", dispatch.measure, everybody, accelerator, effort, shrink)
+            data["dispatch"] = profile[0] if profile else []
+        attempt("device times", measuring.fill_in_device_times, by_case, everybody, accelerator)
 
 
 def write(data: dict[str, Any], out: Path, say: Callable[[str], object]) -> int:

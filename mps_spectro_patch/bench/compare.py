@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CommandError
+from . import markdown
 from .contestants import OURS, TORCH
-
-KINDS = ("synchronised", "queued", "device")
+from .tables import KINDS, times, where
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -26,39 +26,27 @@ def load(path: Path) -> dict[str, Any]:
 
 def table(before: dict[str, Any], after: dict[str, Any]) -> str:
     """Markdown. A time differs where the medians are further apart than both spreads together."""
-    old = {row["key"]: row for row in before["rows"]}
-    new = {row["key"]: row for row in after["rows"]}
-    lines = [
-        f"a: {_where(before)}", f"b: {_where(after)}", "",
-        "| case | op | " + " | ".join(f"{kind}: a -> b" for kind in KINDS) + " | torch's own, queued: a -> b |",
-        "|---" * (len(KINDS) + 3) + "|",
-    ]  # fmt: skip
-    counts = {"faster": 0, "slower": 0}
-    for key, row in new.items():
-        if key not in old:
-            continue
-        cells = []
+    old, new = ({row["key"]: row for row in data["rows"]} for data in (before, after))
+    common = [key for key in new if key in old]
+    counts = {"faster": 0, "slower": 0, "": 0}
+    rows = []
+    for key in common:
+        cells = [new[key]["case"], new[key]["op"]]
         for kind in KINDS:
-            cell, word = _change(old[key], row, OURS, kind)
+            cell, word = _change(old[key], new[key], OURS, kind)
             cells.append(cell)
-            if word:
-                counts[word] += 1
-        cells.append(_change(old[key], row, TORCH, "queued")[0])
-        lines.append(f"| {row['case']} | {row['op']} | " + " | ".join(cells) + " |")
-    common = len(new.keys() & old.keys())
-    lines += ["", f"{counts['faster']} times faster, {counts['slower']} times slower, in {common} cases"]
+            counts[word] += 1
+        rows.append([*cells, _change(old[key], new[key], TORCH, "queued")[0]])
+    heads = ["case", "op", *(f"{kind}: a -> b" for kind in KINDS), "torch's own, queued: a -> b"]
+    lines = [f"a: {where(before)}", f"b: {where(after)}", "", *markdown.table(heads, rows), ""]
+    lines += [f"{counts['faster']} times faster, {counts['slower']} times slower, in {len(common)} cases"]
     for name, keys in (("a", old.keys() - new.keys()), ("b", new.keys() - old.keys())):
         lines += [f"only in {name}: {key}" for key in sorted(keys)]
     return "\n".join(lines)
 
 
-def _where(data: dict[str, Any]) -> str:
-    machine = data["machine"]
-    return f"{machine['name']}, torch {machine['torch']}, mps_spectro_patch {machine['package']}, {machine['date']}"
-
-
 def _change(old: dict, new: dict, who: str, kind: str) -> tuple[str, str]:
-    one, other = (row["by"].get(who, {}).get(kind) for row in (old, new))
+    one, other = (times(row, who, kind) for row in (old, new))
     if not one or not other:
         return "", ""
     apart, spread = other["median"] - one["median"], one["spread"] + other["spread"]

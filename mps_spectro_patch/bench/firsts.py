@@ -15,7 +15,7 @@ import torch
 
 from . import front_ends
 from .accelerator import Accelerator
-from .cases import Case
+from .cases import Case, front_end_case
 from .contestants import OURS, TORCH, Contestant, inputs
 from .measuring import strict
 from .timing import summary
@@ -25,29 +25,25 @@ LENGTHS, AGAIN = 5, 5
 
 
 def cases(shrink: bool) -> list[Case]:
-    def samples(n_fft: int) -> int:
-        return 4 * n_fft if shrink else 160_000
-
-    sizes = SIZES[:1] if shrink else SIZES
-    found = [Case("first", op, 2, samples(n), n, n // 4) for n in sizes for op in ("stft", "istft")]
-    front_end = front_ends.plain_log_mel()
-    return [*found, Case("first", "log-mel", 2, samples(1024), 1024, 256, front_end=front_end)]
+    sizes, samples = (SIZES[:1], 4 * SIZES[0]) if shrink else (SIZES, 160_000)
+    found = [Case("first", op, 2, samples, n, n // 4) for n in sizes for op in ("stft", "istft")]
+    return [*found, front_end_case("first", 2, samples, front_ends.plain_log_mel())]
 
 
 def measure(case: Case, everybody: list[Contestant], accelerator: Accelerator) -> dict[str, Any]:
     """One row. Only right where nothing of this size ran in this process before."""
     window = torch.hann_window(case.n_fft, device=accelerator.place)
     shorter = [replace(case, samples=case.samples - cut * case.hop_length) for cut in range(1 + LENGTHS)]
-    given = [inputs(one, accelerator.place, 0, window)[0] for one in shorter]
+    given = [inputs(one, window)[0] for one in shorter]
     row: dict[str, Any] = {"op": case.op, "case": case.name, "by": {}}
     for one in everybody:
         if one.name not in (TORCH, OURS):
             continue
         with strict(), one.scope():
             if case.front_end:  # one module for all lengths, as programs have it
-                functions = [one.make(case, accelerator.place, window)] * len(shorter)
+                functions = [one.make(case, window)] * len(shorter)
             else:
-                functions = [one.make(which, accelerator.place, window) for which in shorter]
+                functions = [one.make(which, window) for which in shorter]
             calls = [partial(function, x) for function, x in zip(functions, given, strict=True)]
             first, *lengths = [_seconds(call, accelerator) for call in calls]
             again = [_seconds(calls[0], accelerator) for _ in range(AGAIN)]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -38,37 +39,40 @@ class FrontEnd:
     torchs: Callable[[str], Features] = field(compare=False, repr=False)
     mel: dict[str, Any] | None = field(default=None, compare=False, repr=False)
     after: Callable[[torch.Tensor], torch.Tensor] | None = field(default=None, compare=False, repr=False)
-    decibels: bool = False
 
 
 class ComposedMel(torch.nn.Module):
-    """torchaudio.transforms.MelSpectrogram, call by call, on torch's own stft whatever is patched."""
+    """torchaudio.transforms.MelSpectrogram, call by call, on `stft` or torch's own, whatever is patched."""
 
     def __init__(self, *, sample_rate: int, n_fft: int, hop_length: int, n_mels: int, f_min: float = 0.0,
                  f_max: float | None = None, power: float = 2.0, norm: str | None = None, mel_scale: str = "htk",
-                 pad_mode: str = "reflect") -> None:  # fmt: skip
+                 pad_mode: str = "reflect", stft: Features | None = None) -> None:  # fmt: skip
         super().__init__()
         self.n_fft, self.hop_length, self.power, self.pad_mode = n_fft, hop_length, power, pad_mode
+        self.stft = stft or self._torchs_stft
         self.register_buffer("window", torch.hann_window(n_fft))
         basis = melscale_fbanks(n_freqs=n_fft // 2 + 1, f_min=f_min, f_max=f_max or sample_rate / 2, n_mels=n_mels,
                                 sample_rate=sample_rate, norm=norm, mel_scale=mel_scale)  # fmt: skip
         self.register_buffer("fb", basis.t().contiguous())
 
     def forward(self, waveform: torch.Tensor) -> torch.Tensor:
-        shape = waveform.shape
-        spectrum = torch.functional.stft(waveform.reshape(-1, shape[-1]), self.n_fft, self.hop_length, self.n_fft,
-                                         self.window, pad_mode=self.pad_mode, return_complex=True)  # fmt: skip
-        return torch.matmul(magnitudes(spectrum, self.power).transpose(-1, -2), self.fb).transpose(-1, -2)
+        magnitude = self.stft(waveform.reshape(-1, waveform.shape[-1])).abs()
+        power = magnitude if self.power == 1.0 else magnitude.pow(self.power)
+        return torch.matmul(power.transpose(-1, -2), self.fb).transpose(-1, -2)
+
+    def _torchs_stft(self, waveform: torch.Tensor) -> torch.Tensor:
+        return torch.functional.stft(waveform, self.n_fft, self.hop_length, self.n_fft, self.window,
+                                     pad_mode=self.pad_mode, return_complex=True)  # fmt: skip
 
 
 class ComposedDynamicMel(torch.nn.Module):
     """What RMVPE's and torchfcpe's wrappers do in a call, step by step, on torch's own stft: sizes are found by numpy,
     windows are kept by the keyshift's name."""
 
-    def __init__(self, basis: torch.Tensor, stft_options: dict[str, Any], eps: float) -> None:
+    def __init__(self, basis: torch.Tensor, center: bool, eps: float) -> None:
         super().__init__()
         self.n_fft, self.win_length, self.hop_length = 1024, 1024, 160
-        self.stft_options, self.eps = stft_options, eps
+        self.center, self.eps = center, eps
         self.hann_window: dict[str, torch.Tensor] = {}
         self.register_buffer("mel_basis", basis)
 
@@ -79,8 +83,8 @@ class ComposedDynamicMel(torch.nn.Module):
         key = f"{keyshift}_{x.device}"
         if key not in self.hann_window:
             self.hann_window[key] = torch.hann_window(win_length).to(x.device)
-        spectrum = torch.functional.stft(x, n_fft, hop_length, win_length, self.hann_window[key], return_complex=True,
-                                         **self.stft_options)  # fmt: skip
+        window = self.hann_window[key]
+        spectrum = torch.functional.stft(x, n_fft, hop_length, win_length, window, self.center, return_complex=True)
         power = spectrum.real.pow(2) + spectrum.imag.pow(2)
         magnitude = torch.sqrt(power + self.eps if self.eps else power)
         if keyshift != 0:
@@ -89,10 +93,6 @@ class ComposedDynamicMel(torch.nn.Module):
                 magnitude = torch.nn.functional.pad(magnitude, (0, 0, 0, size - resize))
             magnitude = magnitude[:, :size, :] * self.win_length / win_length
         return clamped_log(torch.matmul(self.mel_basis, magnitude))
-
-
-def magnitudes(spectrum: torch.Tensor, power: float) -> torch.Tensor:
-    return spectrum.abs() if power == 1.0 else spectrum.abs().pow(power)
 
 
 def clamped_log(mel: torch.Tensor) -> torch.Tensor:
@@ -131,44 +131,43 @@ def whisper() -> FrontEnd:
 
 
 def muq() -> FrontEnd:
-    return _mel(MUQ, _compat(MUQ, "db"), decibels, decibels=True)
+    return _mel(MUQ, _compat(MUQ, "db"), decibels)
 
 
 def rmvpe(keyshift: float) -> FrontEnd:
     """RMVPE's MelSpectrogram, whose n_fft follows the keyshift."""
-    return _dynamic(keyshift, "htk", dict(center=True), 0.0)
+    return _dynamic(keyshift, "htk", True, 0.0)
 
 
 def fcpe(keyshift: float) -> FrontEnd:
     """torchfcpe's wrapper behind its padding, which is the same for everybody."""
-    return _dynamic(keyshift, "slaney", dict(center=False), 1e-9)
+    return _dynamic(keyshift, "slaney", False, 1e-9)
 
 
 def _compat(options: dict[str, Any], scale: str) -> Callable[[str], Features]:
     return lambda place: CompatMelSpectrogramTransform(output_scale=scale, **options).to(place)
 
 
-def _mel(options: dict[str, Any], ours: Callable[[str], Features], after: Callable, **more: Any) -> FrontEnd:
+def _mel(options: dict[str, Any], ours: Callable[[str], Features], after: Callable) -> FrontEnd:
     def torchs(place: str) -> Features:
         mel = ComposedMel(**options).to(place)
         return lambda x: after(mel(x))
 
-    return FrontEnd(options["n_fft"], options["hop_length"], options["n_mels"], ours, torchs, options, after, **more)
+    return FrontEnd(options["n_fft"], options["hop_length"], options["n_mels"], ours, torchs, options, after)
 
 
-def _dynamic(keyshift: float, mel_scale: str, stft_options: dict[str, Any], eps: float) -> FrontEnd:
+def _dynamic(keyshift: float, mel_scale: str, center: bool, eps: float) -> FrontEnd:
     def basis() -> torch.Tensor:
         return melscale_fbanks(n_freqs=513, f_min=30 if mel_scale == "htk" else 0, f_max=8000, n_mels=128,
                                sample_rate=16_000, norm="slaney", mel_scale=mel_scale)  # fmt: skip
 
     def ours(place: str) -> Features:
-        padding = dict(pad_mode="reflect") if stft_options["center"] else dict(center=False, magnitude_eps=eps)
+        padding = dict(pad_mode="reflect") if center else dict(center=False, magnitude_eps=eps)
         module = DynamicMelSpectrogramTransform(sample_rate=16_000, n_fft=1024, hop_length=160,
                                                 mel_basis=basis().to(place), output_scale="log", **padding)  # fmt: skip
-        return lambda x: module(x, keyshift=keyshift)
+        return partial(module, keyshift=keyshift)
 
     def torchs(place: str) -> Features:
-        composed = ComposedDynamicMel(basis(), stft_options, eps).to(place)
-        return lambda x: composed(x, keyshift=keyshift)
+        return partial(ComposedDynamicMel(basis(), center, eps).to(place), keyshift=keyshift)
 
     return FrontEnd(round(1024 * 2 ** (keyshift / 12)), 160, 128, ours, torchs)

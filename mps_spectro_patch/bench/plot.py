@@ -11,7 +11,6 @@ from . import tables
 def draw(data: dict[str, Any], file: Path) -> bool:
     """False without matplotlib, or with nothing to draw."""
     try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError:
         return False
@@ -20,7 +19,6 @@ def draw(data: dict[str, Any], file: Path) -> bool:
         return False
     names = [f"{row['op']}  {row['case']}" for row in rows]
     figure = Figure(figsize=(13, 1.8 + 0.22 * len(rows)), layout="constrained")
-    FigureCanvasAgg(figure)
     speed, share = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
     heights = range(len(rows))
     for kind, shift in (("synchronised", -0.22), ("device", 0.22)):

@@ -11,12 +11,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from .cases import GRADIENTS, ROUND_TRIP, Case, cases
+from . import markdown
+from .cases import Case, cases
 
 FIXED = 0.13  # ms of one synchronised call
 BANDWIDTH, ARITHMETIC = 0.8, 0.38  # of the peaks
 FLOPS = 2.8  # operations per frame, in n_fft * log2(n_fft): 2.5 of the transform, the rest around it
-PASSES = {**dict.fromkeys(GRADIENTS.values(), 2), ROUND_TRIP: 4}
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def chip(name: str) -> Chip | None:
 def operations(case: Case) -> float:
     """Floating-point operations of a call."""
     transforms = case.rows * case.frames * FLOPS * case.n_fft * math.log2(case.n_fft)
-    return transforms * PASSES.get(case.op, 1) * (1.1 if case.front_end else 1.0)  # the bands are a tenth of the FFT
+    return transforms * case.passes * (1.1 if case.front_end else 1.0)  # the bands are a tenth of the FFT
 
 
 def predicted(case: Case, where: Chip) -> float:
@@ -64,19 +64,20 @@ def table() -> str:
     """Markdown, for the chips of SHOWN."""
     chips = [one for one in CHIPS if one.name in SHOWN]
     lines = [
-        "# A prediction, not a measurement: milliseconds of one synchronised call on Apple GPUs",
-        "",
+        "# A prediction, not a measurement: milliseconds of one synchronised call on Apple GPUs", "",
         "Made by `python -m mps_spectro_patch bench --predict`; no Apple GPU was at hand. A call is predicted to take",
         f"{FIXED} ms and the larger of two times: its bytes over {BANDWIDTH:.0%} of the chip's memory bandwidth, and",
         f"its arithmetic over {ARITHMETIC:.0%} of the chip's float32 peak. `python -m mps_spectro_patch bench` prints",
         "what it measures on an Apple GPU beside this. Published are the seed package's own times on an M4 Max:",
-        "torch's on MPS -> mps-spectro's.",
-        "",
-        "| case | op | MB | " + " | ".join(one.name.removeprefix("Apple ") for one in chips) + " | published, M4 Max |",
-        "|---|---|---|" + "---|" * (len(chips) + 1),
-    ]
+        "torch's on MPS -> mps-spectro's.", "",
+    ]  # fmt: skip
+    heads = ["case", "op", "MB", *(one.name.removeprefix("Apple ") for one in chips), "published, M4 Max"]
+    rows = []
     for case in cases():
-        times = " | ".join(f"{predicted(case, one):.2f}" for one in chips)
-        published = "{:.2f} -> {:.2f}".format(*case.published) if case.published else ""
-        lines.append(f"| {case.name} | {case.op} | {case.bytes_moved / 1e6:.1f} | {times} | {published} |")
-    return "\n".join(lines) + "\n"
+        times = [f"{predicted(case, one):.2f}" for one in chips]
+        rows.append([case.name, case.op, f"{case.bytes_moved / 1e6:.1f}", *times, published(case.published)])
+    return "\n".join([*lines, *markdown.table(heads, rows)]) + "\n"
+
+
+def published(times: tuple[float, float] | None) -> str:
+    return "{:.2f} -> {:.2f}".format(*times) if times else ""

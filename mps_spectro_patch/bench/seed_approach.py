@@ -2,8 +2,7 @@
 
 A kernel pads, frames and windows into memory; torch.fft transforms; the spectrum is copied into the order (bins,
 frames). Back: torch.fft along the bins, a copy into the order (frames, samples), a kernel that overlaps, adds and
-divides. The frames' kernel does without the seed's tile in threadgroup memory. Where the seed chooses by measuring,
-this does what suits large inputs.
+divides. Unlike the seed it uses no threadgroup memory, and does what suits large inputs instead of choosing by timing.
 """
 
 from __future__ import annotations
@@ -17,13 +16,12 @@ import torch
 from .. import kernels
 
 _TEXT = Path(__file__).with_suffix(".metal")
-_DEVICES = {"cpu": "simulator", "cuda": "cuda", "mps": "mps"}
 _THREADS = 256
 
 
 @lru_cache(maxsize=3)
 def _library(device_type: str) -> Any:
-    return kernels.compile_shader(_TEXT.read_text(), _DEVICES[device_type])
+    return kernels.compile_shader(_TEXT.read_text(), "simulator" if device_type == "cpu" else device_type)
 
 
 def stft(x: torch.Tensor, n_fft: int, hop_length: int, window: torch.Tensor, normalized: bool = False) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
@@ -17,6 +18,7 @@ from .timing import Effort, Timed, summary
 
 SIZES = (400, 1024, 4096)
 OPS = ("stft", "istft", "log-mel")
+KINDS = ("synchronised", "queued")
 LARGEST = 100_000_000  # bytes of input and output
 STEP = 4  # from one number of frames to the next
 BELOW = 0.95  # of torch's speed: what is nearer than that is noise
@@ -26,34 +28,34 @@ def cases(shrink: bool, ops: tuple[str, ...] = OPS, largest: int = LARGEST, step
     """One row each. Without padding, so that there can be a single frame; front ends pad, as their programs do."""
     for op in ops:
         for n_fft in SIZES[:1] if shrink else SIZES:
-            hop, frames = n_fft // 4, 1
+            hop = n_fft // 4
             front_end = front_ends.plain_log_mel(n_fft) if op == "log-mel" else None
-            while True:
-                samples = n_fft + hop * (frames - 1)
+            for power in range(2) if shrink else itertools.count():
+                samples = n_fft + hop * (step**power - 1)
                 case = Case("sweep", op, 1, samples, n_fft, hop, center=front_end is not None, front_end=front_end)
-                if case.bytes_moved > largest or (shrink and frames > step):
+                if case.bytes_moved > largest:
                     break
                 yield case
-                frames *= step
+
+
+def timed(case: Case, everybody: list[Contestant], accelerator: Accelerator, effort: Effort) -> dict[str, Timed]:
+    """The times of torch and of this package over one input."""
+    window = torch.hamming_window(case.n_fft, device=accelerator.place)  # zero nowhere: one frame can be inverted
+    given = inputs(case, window)
+    found = {}
+    with strict():
+        for one in everybody:
+            if one.name in (TORCH, OURS):
+                found[one.name] = Timed([partial(one.make(case, window), *given)], one.scope)
+        timing.in_turns(found, accelerator, effort)
+    return found
 
 
 def measure(case: Case, everybody: list[Contestant], accelerator: Accelerator, effort: Effort) -> dict[str, Any]:
     """One row: both times of torch and of this package, and whether it is below torch by either."""
-    by_name = {one.name: one for one in everybody if one.name in (TORCH, OURS)}
-    window = torch.hamming_window(case.n_fft, device=accelerator.place)  # zero nowhere: one frame can be inverted
-    given = inputs(case, accelerator.place, 0, window)
-    timed = {}
-    with strict():
-        for name, one in by_name.items():
-            call = partial(one.make(case, accelerator.place, window), *given)
-            with one.scope():
-                call()
-            timed[name] = Timed([call], one.scope)
-        timing.in_turns(timed, accelerator, effort)
-    by = {
-        name: {"synchronised": summary(one.synchronised), "queued": summary(one.queued)} for name, one in timed.items()
-    }
-    factors = {kind: by[TORCH][kind]["median"] / by[OURS][kind]["median"] for kind in ("synchronised", "queued")}
+    times = timed(case, everybody, accelerator, effort)
+    by = {name: {kind: summary(getattr(one, kind)) for kind in KINDS} for name, one in times.items()}
+    factors = {kind: by[TORCH][kind]["median"] / by[OURS][kind]["median"] for kind in KINDS}
     return {
         "op": case.op, "n_fft": case.n_fft, "frames": case.frames, "bytes": case.bytes_moved,
         "work": case.frames * case.n_fft, "by": by, "factors": factors,
@@ -65,12 +67,11 @@ def verdict(rows: list[dict[str, Any]]) -> list[str]:
     """In words: where it is below torch, or that it is nowhere."""
     lines = []
     for op in dict.fromkeys(row["op"] for row in rows):
-        below = [row for row in rows if row["op"] == op and row["below"]]
-        if not below:
-            lines.append(f"{op}: nowhere below torch, over {sum(row['op'] == op for row in rows)} sizes")
-        lines += [
-            f"{op}: below torch at n_fft {row['n_fft']}, {row['frames']} frames: "
-            + ", ".join(f"{row['factors'][kind]:.2f}x {kind}" for kind in row["below"])
-            for row in below
-        ]
+        of_op = [row for row in rows if row["op"] == op]
+        if not any(row["below"] for row in of_op):
+            lines.append(f"{op}: nowhere below torch, over {len(of_op)} sizes")
+        for row in of_op:
+            if row["below"]:
+                factors = ", ".join(f"{row['factors'][kind]:.2f}x {kind}" for kind in row["below"])
+                lines.append(f"{op}: below torch at n_fft {row['n_fft']}, {row['frames']} frames: {factors}")
     return lines

@@ -8,11 +8,11 @@ captured (torch.istft waits for the device) the sum of its kernels' own times. E
 from __future__ import annotations
 
 import itertools
-import math
 import timeit
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -86,8 +86,8 @@ def captured(calls: Sequence[Call], effort: Effort, per_graph: int = 8) -> list[
     stream.synchronize()
     graph, count = torch.cuda.CUDAGraph(), max(per_graph, len(calls))
     with torch.cuda.graph(graph, stream=stream):
-        for index in range(count):
-            calls[index % len(calls)]()
+        for call in itertools.islice(itertools.cycle(calls), count):
+            call()
     seconds = []
     for _ in range(effort.replays + 2):
         begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
@@ -101,41 +101,31 @@ def captured(calls: Sequence[Call], effort: Effort, per_graph: int = 8) -> list[
 
 def profiled(calls: Sequence[Call]) -> float:
     """Seconds of device time per call, as the sum of the kernels' own times."""
-    events, count = _kernels(calls)
-    return sum(event.self_device_time_total for event in events) / 1e6 / count
+    return sum(event.self_device_time_total for event in _kernels(calls * 3)) / 1e6 / (3 * len(calls))
 
 
-def launches(calls: Sequence[Call]) -> float:
-    """Kernels and memory operations per call on a CUDA device."""
-    events, count = _kernels(calls)
-    return sum(event.count for event in events) / count
+def launches(call: Call) -> float:
+    """Kernels and memory operations of a call on a CUDA device."""
+    return sum(event.count for event in _kernels([call] * 3)) / 3
 
 
-def _kernels(calls: Sequence[Call], times: int = 3) -> tuple[list, int]:
-    for call in calls:
-        call()
+def _kernels(calls: Sequence[Call]) -> list:
+    calls[0]()
     torch.cuda.synchronize()
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
-        for _ in range(times):
-            for call in calls:
-                call()
+        for call in calls:
+            call()
         torch.cuda.synchronize()
-    on_device = [event for event in profile.key_averages() if event.device_type == DeviceType.CUDA]
-    return on_device, times * len(calls)
+    return [event for event in profile.key_averages() if event.device_type == DeviceType.CUDA]
 
 
 def copy_rate(accelerator: Accelerator, effort: Effort) -> float:
     """GB/s of a large copy on the device, bytes read plus bytes written."""
     source = torch.rand(COPY[accelerator.device] // 4, device=accelerator.place)
-    target = torch.empty_like(source)
-
-    def copy() -> None:
-        target.copy_(source)
-
+    copy = partial(torch.empty_like(source).copy_, source)
     if accelerator.device == "cuda":
         seconds = captured([copy], effort, per_graph=4)
     else:
         copy()
         seconds = [t / 4 for t in timeit.Timer(copy, timer=accelerator.clock).repeat(max(3, effort.replays), number=4)]
-    rate = 2 * source.nbytes / summary(seconds)["median"] / 1e6
-    return rate if math.isfinite(rate) else 0.0
+    return 2 * source.nbytes / summary(seconds)["median"] / 1e6

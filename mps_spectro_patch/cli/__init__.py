@@ -2,9 +2,4 @@
 
 from ..lazy import attach
 
-__getattr__, __dir__, __all__ = attach(
-    __name__,
-    {
-        "commands": ("main",),
-    },
-)
+__getattr__, __dir__, __all__ = attach(__name__, {"commands": ("main",)})

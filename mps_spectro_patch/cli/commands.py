@@ -9,8 +9,9 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from ..errors import CommandError
 
@@ -36,15 +37,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 128 + 2  # and of SIGINT
 
 
-def _check_environment() -> None:
-    from ..options import Options
-
-    try:
-        Options.resolve()
-    except ValueError as error:
-        raise CommandError(str(error)) from None
-
-
 def _parser() -> argparse.ArgumentParser:
     from ..version import __version__
 
@@ -52,25 +44,40 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"mps-spectro-patch {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_run(commands)
-    _add_status(commands)
+    _add(commands, _status, "what would be patched in a program that starts here and now")
     _add_doctor(commands)
-    _add_autoload(commands)
+    autoload = _add(commands, _autoload, "whether MPS_SPECTRO_PATCH=1 reaches every program")
+    autoload.add_argument("action", choices=("on", "off", "status"))
     _add_demo(commands)
     _add_bench(commands)
     return parser
 
 
+def _add(commands: argparse._SubParsersAction, command: Callable, words: str, **more: Any) -> argparse.ArgumentParser:
+    """The parser of a command, which has the name of its function, and the docstring as its description."""
+    name = command.__name__.removeprefix("_")
+    parser = commands.add_parser(name, help=words, description=command.__doc__, **more)
+    parser.set_defaults(command=command)
+    return parser
+
+
+def _add_device(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--device", choices=("mps", "cuda", "simulator"), help="default: the best one on this machine")
+
+
+def _check_options(**given: str | None) -> None:
+    """Those given, and those of the environment."""
+    from ..options import Options
+
+    try:
+        Options.resolve(**given)
+    except ValueError as error:
+        raise CommandError(str(error)) from None
+
+
 def _add_run(commands: argparse._SubParsersAction) -> None:
-    text = (
-        "Runs a Python program, unchanged, with torch.stft and torch.istft accelerated, as `python` would run it. "
-        "Its child processes are accelerated too where autoload is on."
-    )
-    run = commands.add_parser(
-        "run",
-        help="run an unmodified program, accelerated",
-        description=text,
-        usage="%(prog)s [options] (script.py | -m module | -c code | - | program) [arguments ...]",
-    )
+    usage = "%(prog)s [options] (script.py | -m module | -c code | - | program) [arguments ...]"
+    run = _add(commands, _run, "run an unmodified program, accelerated", usage=usage)
     run.add_argument("-m", dest="is_module", action="store_true", help="what follows is a module, as after `python -m`")
     run.add_argument("-c", dest="is_code", action="store_true", help="what follows is code, as after `python -c`")
     run.add_argument("--devices", help="any of mps, cuda, simulator, with commas (default: mps)")
@@ -79,28 +86,15 @@ def _add_run(commands: argparse._SubParsersAction) -> None:
     run.add_argument("--stats", action="store_true", help="at the end, a table of all calls by line, on stderr")
     run.add_argument("--trace", type=Path, metavar="FILE", help="write every call to FILE, for chrome://tracing")
     run.add_argument("command_line", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
-    run.set_defaults(command=_run)
 
 
 def _run(options: argparse.Namespace) -> int:
-    from .running import Request, run_program
+    """Runs a Python program, unchanged, with torch.stft and torch.istft accelerated, as `python` would run it. Its
+    child processes are accelerated too where autoload is on."""
+    from .running import run_program
 
-    request = Request(
-        options.command_line,
-        options.is_module,
-        options.is_code,
-        options.devices,
-        options.reach,
-        options.verify,
-        options.stats,
-        options.trace,
-    )
-    return run_program(request)
-
-
-def _add_status(commands: argparse._SubParsersAction) -> None:
-    status = commands.add_parser("status", help="what would be patched in a program that starts here and now")
-    status.set_defaults(command=_status)
+    _check_options(devices=options.devices, reach=options.reach, verify=options.verify)
+    return run_program(options)
 
 
 def _status(options: argparse.Namespace) -> int:
@@ -113,103 +107,70 @@ def _status(options: argparse.Namespace) -> int:
 
 
 def _add_doctor(commands: argparse._SubParsersAction) -> None:
-    text = (
-        "Looks at the environment, compiles the kernels, compares them with float64, forward and backward, and times "
-        "them against torch. Ends in one line: healthy, or what is wrong. Exit status 0 or 1."
+    tune = (
+        "only measure here which calls torch does faster, and leave those to it from now on; `--tune off` forgets that"
     )
-    doctor = commands.add_parser("doctor", help="check that everything works here", description=text)
-    doctor.add_argument("--device", choices=("mps", "cuda", "simulator"), help="default: the best one on this machine")
+    doctor = _add(commands, _doctor, "check that everything works here")
+    _add_device(doctor)
     doctor.add_argument("--json", action="store_true", help="everything as JSON, for a bug report")
     doctor.add_argument("--full", action="store_true", help="every kernel and more sizes: minutes on the simulator")
-    doctor.add_argument(
-        "--tune",
-        nargs="?",
-        const="measure",
-        choices=("measure", "off"),
-        help="only measure here which calls torch does faster, and leave those to it from now on; "
-        "`--tune off` forgets that",
-    )
-    doctor.set_defaults(command=_doctor)
+    doctor.add_argument("--tune", nargs="?", const="measure", choices=("measure", "off"), help=tune)
 
 
 def _doctor(options: argparse.Namespace) -> int:
+    """Looks at the environment, compiles the kernels, compares them with float64, forward and backward, and times them
+    against torch. Ends in one line: healthy, or what is wrong. Exit status 0 or 1."""
     from ..diagnostics import run_doctor, run_tuning
 
-    _check_environment()
+    _check_options()
     if options.tune:
         return run_tuning(options.device, options.tune == "off", options.json)
     return run_doctor(options.device, options.json, options.full)
 
 
-def _add_autoload(commands: argparse._SubParsersAction) -> None:
-    text = (
-        "Installs, removes or shows the two-line .pth file by which MPS_SPECTRO_PATCH=1 accelerates any program of "
-        "this Python. An ordinary installation brings it, an editable one does not."
-    )
-    autoload = commands.add_parser(
-        "autoload", help="whether MPS_SPECTRO_PATCH=1 reaches every program", description=text
-    )
-    autoload.add_argument("action", choices=("on", "off", "status"))
-    autoload.set_defaults(command=_autoload)
-
-
 def _autoload(options: argparse.Namespace) -> int:
+    """Installs, removes or shows the two-line .pth file by which MPS_SPECTRO_PATCH=1 accelerates any program of this
+    Python. An ordinary installation brings it, an editable one does not."""
     from ..autoload import run_autoload
 
     return run_autoload(options.action)
 
 
 def _add_demo(commands: argparse._SubParsersAction) -> None:
-    text = (
-        "Runs examples/denoise.py, a program that only knows torch, on a sound: once as it is and once accelerated. "
-        "Writes both results and says what went which way, how much the results differ, and how long each took."
-    )
-    demo = commands.add_parser(
-        "demo", help="run an unmodified program on real audio, plain and accelerated", description=text
-    )
+    demo = _add(commands, _demo, "run an unmodified program on real audio, plain and accelerated")
     demo.add_argument("audio", nargs="?", type=Path, help="a PCM WAV file (default: the recording that comes with it)")
     demo.add_argument("--out", type=Path, default=Path("demo_output"), help="folder for results (default: %(default)s)")
-    demo.add_argument("--device", choices=("mps", "cuda", "simulator"), help="default: the best one on this machine")
-    demo.set_defaults(command=_demo)
+    _add_device(demo)
 
 
 def _demo(options: argparse.Namespace) -> int:
+    """Runs examples/denoise.py, a program that only knows torch, on a sound: once as it is and once accelerated. Writes
+    both results and says what went which way, how much the results differ, and how long each took."""
     from .demo import run_demo
 
-    _check_environment()
+    _check_options()
     return run_demo(options.audio, options.out, options.device)
 
 
 def _add_bench(commands: argparse._SubParsersAction) -> None:
-    text = (
-        "Times torch's own functions and this package's, in one run and in turns, on the device that is there. Writes "
-        "tables as Markdown and JSON, and a picture where matplotlib is installed. Minutes; --quick takes less."
-    )
-    bench = commands.add_parser("bench", help="time everything against torch, and against peers", description=text)
+    peers = "also torchaudio and nnAudio where they are installed, and mps-spectro's approach"
+    compare = "only print what changed between two results"
+    bench = _add(commands, _bench, "time everything against torch, and against peers")
     bench.add_argument("--out", type=Path, default=Path("bench_output"), help="folder (default: %(default)s)")
-    bench.add_argument("--device", choices=("mps", "cuda", "simulator"), help="default: the best one on this machine")
+    _add_device(bench)
     bench.add_argument("--tables", help="some of stft,istft,gradient,roundtrip,separator,mel,dynamic, or none")
     bench.add_argument("--quick", action="store_true", help="fewer cases and repeats")
-    bench.add_argument(
-        "--peers",
-        action="store_true",
-        help="also torchaudio and nnAudio where they are installed, and mps-spectro's approach",
-    )
+    bench.add_argument("--peers", action="store_true", help=peers)
     bench.add_argument("--sweep", action="store_true", help="also every size from one frame to 100 MB")
     bench.add_argument("--dispatch-profile", action="store_true", help="also what a call costs the program itself")
-    bench.add_argument(
-        "--compare",
-        nargs=2,
-        type=Path,
-        metavar=("A.json", "B.json"),
-        help="only print what changed between two results",
-    )
+    bench.add_argument("--compare", nargs=2, type=Path, metavar=("A.json", "B.json"), help=compare)
     bench.add_argument("--predict", action="store_true", help="only print what Apple GPUs are predicted to need")
-    bench.set_defaults(command=_bench)
 
 
 def _bench(options: argparse.Namespace) -> int:
+    """Times torch's own functions and this package's, in one run and in turns, on the device that is there. Writes
+    tables as Markdown and JSON, and a picture where matplotlib is installed. Minutes; --quick takes less."""
     from ..bench import run_bench
 
-    _check_environment()
+    _check_options()
     return run_bench(options)

@@ -12,9 +12,7 @@ import runpy
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -58,26 +56,21 @@ def run_demo(audio: Path | None, out: Path, device: str | None) -> int:
     except OSError as error:
         raise CommandError(f"cannot make the folder {out}: {error.strerror}") from None
 
-    plain_file = out / f"{audio.stem}_plain.wav"
-    fast_file = out / f"{audio.stem}_accelerated.wav"
+    plain_file, fast_file = (out / f"{audio.stem}_{name}.wav" for name in ("plain", "accelerated"))
     place = ACCELERATORS[device]
     print(f"{SCRIPT.name}, a program that only knows torch, unmodified, on {audio}")
-    print(f"device: {device}{_device_words(device)}")
+    words = {"simulator": "the Metal kernels on the CPU (slow, for looking inside)", "mps": "the Apple GPU"}
+    print(f"device: {device}, {words.get(device) or torch.cuda.get_device_name()}")
 
-    plain = _measure(audio, plain_file, place, nullcontext())
-    fast = _measure(audio, fast_file, place, accelerated(devices=(device,)))
-    with tempfile.TemporaryDirectory() as folder:
-        exact_file = Path(folder, "float64.wav")
-        with _default_dtype(torch.float64):
-            _run_script(audio, exact_file, "cpu")
-        before, rate, _ = denoise.read_wav(str(audio))
-        results = {"plain": plain_file, "accelerated": fast_file, "float64": exact_file}
-        signal = {name: denoise.read_wav(str(file))[0].double() for name, file in results.items()}
+    plain, _ = _measure(audio, plain_file, place, nullcontext())
+    fast, counts = _measure(audio, fast_file, place, accelerated(devices=(device,)))
+    before, rate, _ = denoise.read_wav(str(audio))
+    signal = {"plain": _read(plain_file), "accelerated": _read(fast_file), "float64": _in_float64(audio)}
 
-    _print_routes(fast.stats, device)
+    _print_routes(counts, device)
     print("\ntime of the whole script      first run    then, best of", REPEATS)
-    for name, run_ in (("as it is", plain), ("accelerated", fast)):
-        print(f"  {name:<26}{run_.first:>8.3f} s    {run_.best:>8.3f} s")
+    for name, (first, *later) in (("as it is", plain), ("accelerated", fast)):
+        print(f"  {name:<26}{first:>8.3f} s    {min(later or [first]):>8.3f} s")
     print("  (the first accelerated run compiles the kernels or takes them from a cache, and compares each with torch)")
     print("\ndifference between the outputs, relative to the output")
     for one, other in (("accelerated", "plain"), ("accelerated", "float64"), ("plain", "float64")):
@@ -85,9 +78,7 @@ def run_demo(audio: Path | None, out: Path, device: str | None) -> int:
         print(f"  {names:<52}{_decibels(signal[one], signal[other])}")
 
     picture = out / f"{audio.stem}.png"
-    print("\nwritten")
-    for file in (plain_file, fast_file):
-        print(f"  {file}")
+    print(f"\nwritten\n  {plain_file}\n  {fast_file}")
     if _draw(picture, before, signal["accelerated"], signal["plain"], rate):
         print(f"  {picture}  (before, after, and the difference that acceleration made)")
     else:
@@ -99,24 +90,16 @@ def run_demo(audio: Path | None, out: Path, device: str | None) -> int:
     return 0
 
 
-@dataclass(frozen=True)
-class _Runs:
-    """Seconds of the first run, of the best later one, and how the calls of one later run were routed."""
-
-    first: float
-    best: float
-    stats: Stats
-
-
-def _measure(audio: Path, output: Path, device: str, around: AbstractContextManager) -> _Runs:
-    seconds = []
+def _measure(audio: Path, output: Path, device: str, around: AbstractContextManager) -> tuple[list[float], Stats]:
+    """Seconds of each run, and how the calls of the last were routed."""
+    seconds: list[float] = []
     with around:
         while len(seconds) <= REPEATS and (not seconds or sum(seconds) < PATIENCE):
             reset_stats()
             start = time.perf_counter()
             _run_script(audio, output, device)  # ends with the samples in a file, so nothing is left to wait for
             seconds.append(time.perf_counter() - start)
-        return _Runs(seconds[0], min(seconds[1:] or seconds), stats())
+        return seconds, stats()
 
 
 def _run_script(audio: Path, output: Path, device: str) -> None:
@@ -133,12 +116,6 @@ def _run_script(audio: Path, output: Path, device: str) -> None:
     finally:
         sys.argv = before
     sys.stderr.write(complaint.getvalue())  # warnings of ours and of torch are for the person at the keyboard
-
-
-def _device_words(device: str) -> str:
-    if device == "simulator":
-        return ", the Metal kernels on the CPU (slow, for looking inside)"
-    return f", {torch.cuda.get_device_name()}" if device == "cuda" else ", the Apple GPU"
 
 
 def _print_routes(counts: Stats, device: str) -> None:
@@ -167,12 +144,18 @@ def _decibels(one: torch.Tensor, other: torch.Tensor) -> str:
     return f"{10 * math.log10(difference / size):.1f} dB" if size else "the output is silent"
 
 
-@contextlib.contextmanager
-def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
+def _read(file: Path) -> torch.Tensor:
+    return denoise.read_wav(str(file))[0].double()
+
+
+def _in_float64(audio: Path) -> torch.Tensor:
+    """What the script makes of it in float64 on the CPU."""
     before = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
+    torch.set_default_dtype(torch.float64)
     try:
-        yield
+        with tempfile.TemporaryDirectory() as folder:
+            _run_script(audio, Path(folder, "float64.wav"), "cpu")
+            return _read(Path(folder, "float64.wav"))
     finally:
         torch.set_default_dtype(before)
 
@@ -180,34 +163,22 @@ def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
 def _draw(file: Path, before: torch.Tensor, after: torch.Tensor, plain: torch.Tensor, rate: int) -> bool:
     """Spectrograms of the first channel, in dB relative to the loudest point of `before`. False without matplotlib."""
     try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError:
         return False
-    n_fft = 1024
-    levels = []
-    for sound in (before, after, after - plain):
-        window = torch.hann_window(n_fft, dtype=torch.float64)
-        spectrum = torch.stft(sound[0].double(), n_fft, n_fft // 4, window=window, return_complex=True)
-        levels.append(20 * spectrum.abs().clamp(min=1e-15).log10())
-    loudest = float(levels[0].max())
-    figure = Figure(figsize=(10, 9), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(3, 1, sharex=True)
+    sounds = torch.stack([before[0].double(), after[0], after[0] - plain[0]])
+    window = torch.hann_window(1024, dtype=torch.float64)
+    spectra = torch.stft(sounds, 1024, 256, window=window, return_complex=True)
+    levels = 20 * spectra.abs().clamp(min=1e-15).log10()
+    levels -= levels[0].max()
     titles = ("before", "after: denoised, accelerated", "accelerated minus plain (another scale)")
     ranges = ((-100, 0), (-100, 0), (-240, -100))
-    for axis, level, title, (low, high) in zip(axes, levels, titles, ranges, strict=True):
-        extent = (0, before.shape[1] / rate, 0, rate / 2000)
-        picture = axis.imshow(
-            (level - loudest).numpy(),
-            origin="lower",
-            aspect="auto",
-            extent=extent,
-            vmin=low,
-            vmax=high,
-            cmap="magma",
-            interpolation="nearest",
-        )
+    look = dict(origin="lower", aspect="auto", cmap="magma", interpolation="nearest")
+    extent = (0, before.shape[1] / rate, 0, rate / 2000)
+    figure = Figure(figsize=(10, 9), layout="constrained")
+    axes = figure.subplots(3, 1, sharex=True)
+    for axis, level, title, (low, high) in zip(axes, levels.numpy(), titles, ranges, strict=True):
+        picture = axis.imshow(level, vmin=low, vmax=high, extent=extent, **look)
         axis.set(title=title, ylabel="kHz")
         figure.colorbar(picture, ax=axis, label="dB")
     axes[-1].set_xlabel("seconds")

@@ -6,15 +6,15 @@ variables. They are accelerated where the .pth file is installed (autoload.py), 
 
 from __future__ import annotations
 
-import importlib.machinery
 import os
 import runpy
 import shutil
 import sys
 import sysconfig
 import types
+from argparse import Namespace
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from importlib.machinery import BuiltinImporter, SourceFileLoader, SourcelessFileLoader
 from pathlib import Path
 from types import CodeType, TracebackType
 
@@ -22,55 +22,39 @@ from .. import startup
 from ..errors import CommandError
 
 
-@dataclass(frozen=True)
-class Request:
-    """What to run, and how. command: the program's own command line; is_module and is_code: as after `python -m` and
-    `python -c`."""
-
-    command: Sequence[str]
-    is_module: bool = False
-    is_code: bool = False
-    devices: str | None = None
-    reach: str | None = None
-    verify: str | None = None
-    stats: bool = False
-    trace: Path | None = None
-
-
-def run_program(request: Request) -> int:
+def run_program(options: Namespace) -> int:
     """The command: the program's exit status. Raises CommandError for what a person can put right."""
-    if not request.command:
+    command = options.command_line
+    if not command:
         raise CommandError("what shall be run? A script, -m and a module, or a program on PATH")
-    _check_options(request)
-    is_file = not (request.is_module or request.is_code or request.command[0] == "-")
-    found = _find(request.command[0]) if is_file else ""
-    if request.trace:
-        request = replace(request, trace=request.trace.absolute())  # the program may change the folder
-    _set_environment(request)
+    is_file = not (options.is_module or options.is_code or command[0] == "-")
+    found = _find(command[0]) if is_file else ""
+    if options.trace:
+        options.trace = options.trace.absolute()  # the program may change the folder
+    _set_environment(options)
     if found and not _is_ours_to_run(found):
-        if request.stats or request.trace:
-            print(f"mps-spectro-patch: {found} is no program of this Python: --stats and --trace cannot look inside",
-                  file=sys.stderr)  # fmt: skip
+        if options.stats or options.trace:
+            _say(f"{found} is no program of this Python: --stats and --trace cannot look inside")
         elif "python" in os.path.basename(_interpreter(found)):
-            print(f"mps-spectro-patch: {found} is a program of another Python, {_interpreter(found)}: "
-                  "it is accelerated only if this package is installed there", file=sys.stderr)  # fmt: skip
-        os.execv(found, [*request.command])
-    startup.when_torch_is_imported(then=lambda: _begin(request))
+            other = f"a program of another Python, {_interpreter(found)}"
+            _say(f"{found} is {other}: it is accelerated only if this package is installed there")
+        os.execv(found, command)
+    startup.when_torch_is_imported(then=lambda: _begin(options))
     process = os.getpid()
     try:
-        return _run_as_python_does(request, found)
+        return _run_as_python_does(options, found)
     finally:
         if os.getpid() == process:  # a fork of the program may come by here, too
-            _end(request)
+            _end(options)
 
 
-def _run_as_python_does(request: Request, found: str) -> int:
+def _run_as_python_does(options: Namespace, found: str) -> int:
     """An exception that the program does not catch is shown as `python` shows it, without our functions."""
-    first, arguments = request.command[0], request.command[1:]
+    first, *arguments = options.command_line
     try:
-        if request.is_module:
-            _run_module(first, *arguments)
-        elif request.is_code:
+        if options.is_module:
+            _run_module(first, arguments)
+        elif options.is_code:
             _run_code(compile(first, "<string>", "exec", dont_inherit=True), "-c", arguments)
         elif first == "-":
             _run_code(compile(sys.stdin.buffer.read(), "<stdin>", "exec", dont_inherit=True), "-", arguments)
@@ -91,19 +75,10 @@ def _without_ours(traceback: TracebackType | None) -> TracebackType | None:
     return traceback
 
 
-def _check_options(request: Request) -> None:
-    from ..options import Options
-
-    try:
-        Options.resolve(devices=request.devices, reach=request.reach, verify=request.verify)
-    except ValueError as error:
-        raise CommandError(str(error)) from None
-
-
-def _set_environment(request: Request) -> None:
+def _set_environment(options: Namespace) -> None:
     os.environ[startup.VARIABLE] = "1"
     for name in ("devices", "reach", "verify"):
-        value = getattr(request, name)
+        value = getattr(options, name)
         if value is not None:
             os.environ[f"{startup.VARIABLE}_{name.upper()}"] = value
 
@@ -126,9 +101,8 @@ def _is_ours_to_run(path: str) -> bool:
     interpreter = _interpreter(path)
     if not interpreter:
         return not os.access(path, os.X_OK)
-    if interpreter == "/usr/bin/env python":
-        return True
-    return "python" in os.path.basename(interpreter) and os.path.dirname(interpreter) == os.path.dirname(sys.executable)
+    is_beside = os.path.dirname(interpreter) == os.path.dirname(sys.executable)
+    return interpreter == "/usr/bin/env python" or (is_beside and "python" in os.path.basename(interpreter))
 
 
 def _interpreter(path: str) -> str:
@@ -141,7 +115,7 @@ def _interpreter(path: str) -> str:
     return words[0].decode(errors="replace") if words else ""
 
 
-def _run_module(name: str, *arguments: str) -> None:
+def _run_module(name: str, arguments: Sequence[str]) -> None:
     sys.argv = [name, *arguments]
     _put_first_on_path(os.getcwd())
     try:
@@ -159,13 +133,13 @@ def _run_file(path: str, arguments: Sequence[str]) -> None:
         runpy.run_path(path, run_name="__main__")
         return
     file = os.path.abspath(path)
-    loader: importlib.machinery.SourceFileLoader | importlib.machinery.SourcelessFileLoader
+    loader: SourceFileLoader | SourcelessFileLoader
     try:
         if path.endswith(".pyc"):
-            loader = importlib.machinery.SourcelessFileLoader("__main__", file)
+            loader = SourcelessFileLoader("__main__", file)
             code = loader.get_code("__main__")
         else:
-            loader = importlib.machinery.SourceFileLoader("__main__", file)
+            loader = SourceFileLoader("__main__", file)
             code = compile(Path(file).read_bytes(), file, "exec", dont_inherit=True)
     except OSError as error:
         raise CommandError(f"cannot read {path}: {error.strerror}") from None
@@ -180,7 +154,7 @@ def _run_code(code: CodeType, name: str, arguments: Sequence[str], loader=None) 
     module.__builtins__ = __builtins__
     if loader or name == "-":
         module.__file__ = loader.path if loader else code.co_filename
-    module.__loader__ = loader or importlib.machinery.BuiltinImporter
+    module.__loader__ = loader or BuiltinImporter
     module.__spec__ = module.__package__ = None
     sys.modules["__main__"] = module
     exec(code, module.__dict__)
@@ -192,27 +166,30 @@ def _put_first_on_path(folder: str | None) -> None:
         sys.path[:1] = [] if folder is None else [folder]
 
 
-def _begin(request: Request) -> None:
+def _begin(options: Namespace) -> None:
     from ..diagnostics import watch_calls
 
-    if request.stats or request.trace:
-        watch_calls(trace=request.trace is not None)
+    if options.stats or options.trace:
+        watch_calls(trace=options.trace is not None)
 
 
-def _end(request: Request) -> None:
+def _end(options: Namespace) -> None:
     sys.stdout.flush()
-    if not (request.stats or request.trace):
+    if not (options.stats or options.trace):
         return
     if "torch" not in sys.modules:
-        print("mps-spectro-patch: the program did not import torch", file=sys.stderr)
-        return
+        return _say("the program did not import torch")
     from ..diagnostics import report, stats, write_trace
 
-    if request.stats:
+    if options.stats:
         report().print(sys.stderr)
         print(stats(), file=sys.stderr)
-    if request.trace:
+    if options.trace:
         try:
-            write_trace(request.trace)
+            write_trace(options.trace)
         except OSError as error:
-            print(f"mps-spectro-patch: cannot write {request.trace}: {error.strerror}", file=sys.stderr)
+            _say(f"cannot write {options.trace}: {error.strerror}")
+
+
+def _say(words: str) -> None:
+    print(f"mps-spectro-patch: {words}", file=sys.stderr)

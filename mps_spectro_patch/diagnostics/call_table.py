@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from typing import NamedTuple, TextIO
+
+from ..reasons import Reason
 
 _WIDTH = 200  # of files and pipes
 _TABLE_WIDTH = 120  # of a terminal, below which the columns would be too narrow to read
@@ -31,12 +34,10 @@ class Row(NamedTuple):
     def cells(self) -> tuple[str, ...]:
         each = f"{self.seconds / self.calls * 1e3:.3f}" if self.seconds and not self.estimated else ""
         place = self.place
-        try:
-            place = os.path.relpath(place) if len(os.path.relpath(place)) < len(place) else place
-        except ValueError:  # another drive
-            pass
-        return (("~" if self.estimated else "") + str(self.calls), place, self.function, self.op, self.arguments,
-                self.device, self.outcome, each)  # fmt: skip
+        with contextlib.suppress(ValueError):  # another drive
+            place = min(place, os.path.relpath(place), key=len)
+        calls = f"{'~' if self.estimated else ''}{self.calls}"
+        return calls, place, self.function, self.op, self.arguments, self.device, self.outcome, each
 
 
 class Table:
@@ -65,9 +66,8 @@ class Table:
             import rich.console
             import rich.table
         except ImportError:
-            print(self, file=file)
-            return
-        if not self.rows:
+            rich = None
+        if rich is None or not self.rows:
             print(self, file=file)
             return
         console = rich.console.Console(file=file, width=None if file.isatty() else _WIDTH)
@@ -93,8 +93,6 @@ class Table:
         yield from self._notes()
 
     def _notes(self) -> list[str]:
-        from ..reasons import Reason
-
         reasons = sorted({row.outcome for row in self.rows} & set(map(str, Reason)))
         notes = [f"{reason}: {Reason(reason).words}" for reason in reasons]
         if any(row.estimated for row in self.rows):

@@ -1,24 +1,24 @@
-"""`mps-spectro-patch doctor`: is everything well here? Ends in one line, healthy or exactly what is wrong.
+"""`mps-spectro-patch doctor`: the environment, and what doctor_kernels.py and doctor_front_ends.py find on the device.
 
-Collects what doctor_kernels.py and doctor_front_ends.py find about the device, and what the environment is. The JSON is
-for bug reports.
+Ends in one line: healthy, or exactly what is wrong. The JSON is for bug reports.
 """
 
 from __future__ import annotations
 
 import importlib.metadata
+import itertools
 import json
 import platform
-import subprocess
 import sys
 import traceback
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
 
 from .. import autoload, compat
-from ..execution import best_device, check_device, require_device, tuning
+from ..execution import best_device, check_device, chip, require_device, tuning
 from ..patching import disable, enable
 from . import doctor_front_ends, doctor_kernels
 from .doctor_kernels import Finding
@@ -32,13 +32,19 @@ def run_doctor(device: str | None = None, as_json: bool = False, full: bool = Fa
     """The command: 0 if healthy, else 1. Raises CommandError for a device that torch does not find."""
     device = device or best_device()
     require_device(device)
+    findings = []
     with tuning.ignored():  # what is checked is the kernels, for small calls, too
-        findings = list(examine(device, full or device != "simulator", print if not as_json else lambda _: None))
+        for finding in examine(device, full or device != "simulator"):
+            findings.append(finding)
+            if not as_json:
+                print(_line(finding))
     wrong = [finding for finding in findings if finding.ok is False]
+    words = verdict(device, wrong)
     if as_json:
-        print(json.dumps(as_data(device, findings), indent=1, default=str))
+        facts = {"healthy": not wrong, "verdict": words, "device": device, "findings": list(map(vars, findings))}
+        print(json.dumps({**facts, "status": str(status())}, indent=1, default=str))
     else:
-        print(verdict(device, wrong))
+        print(words)
     return 1 if wrong else 0
 
 
@@ -50,74 +56,56 @@ def run_tuning(device: str | None, forget: bool, as_json: bool = False) -> int:
     check_device(device)
     findings = doctor_tuning.forget_rule(device) if forget else doctor_tuning.measure_rule(device)
     if as_json:
-        print(json.dumps({"device": device, "findings": [vars(finding) for finding in findings]}, indent=1))
+        print(json.dumps({"device": device, "findings": list(map(vars, findings))}, indent=1))
     else:
         print("\n".join(map(_line, findings)))
     return 0
 
 
-def examine(device: str, full: bool, say: Callable[[str], object]) -> Iterator[Finding]:
-    """All checks, one after the other; each finding is said as soon as it is there."""
-    checks: list[tuple[str, Callable[[], Iterator[Finding]]]] = [
-        ("environment", environment),
-        ("device", lambda: has_device(device)),
-        ("patch", patches),
-        ("kernels", lambda: doctor_kernels.compiles(device, _sources(full))),
-        ("results", lambda: doctor_kernels.is_right(device, full)),
-        ("front ends", lambda: doctor_front_ends.are_right(device, full)),
-        ("speed", lambda: doctor_kernels.is_fast(device)),
-        ("projects", projects),
-        ("plans", plans),
-    ]
-    for name, check in checks:
+def examine(device: str, full: bool) -> Iterator[Finding]:
+    """All checks, one after the other."""
+    sources = itertools.chain(doctor_kernels.sources(full), doctor_front_ends.sources(full))
+    checks: dict[str, Callable[[], Iterator[Finding]]] = {
+        "environment": environment,
+        "device": partial(has_device, device),
+        "patch": patches,
+        "kernels": partial(doctor_kernels.compiles, device, sources),
+        "results": partial(doctor_kernels.is_right, device, full),
+        "front ends": partial(doctor_front_ends.are_right, device, full),
+        "speed": partial(doctor_kernels.is_fast, device),
+        "projects": projects,
+        "plans": plans,
+    }
+    for name, check in checks.items():
         try:
             for finding in check():
-                say(_line(finding))
                 yield finding
                 if name == "device" and finding.ok is False:
                     return  # everything after it would say the same
         except Exception as error:
-            finding = Finding(name, False, f"the check itself failed: {type(error).__name__}: {error}",
-                              {"traceback": traceback.format_exc()})  # fmt: skip
-            say(_line(finding))
-            yield finding
-
-
-def _sources(full: bool) -> tuple:
-    return *doctor_kernels.sources(full), *doctor_front_ends.sources(full)
+            words = f"the check itself failed: {type(error).__name__}: {error}"
+            yield Finding(name, False, words, {"traceback": traceback.format_exc()})
 
 
 def verdict(device: str, wrong: list[Finding]) -> str:
     """The one line at the end."""
-    if not wrong:
-        if device == "simulator":
-            return "healthy: the kernels are right in the simulator (there is no GPU that they could run on here)"
-        return f"healthy: {device} is accelerated"
-    what = "; ".join(f"{finding.check}: {finding.words}" for finding in wrong)
-    return f"NOT healthy: {what}. Please paste the output of `{REPORT}` into a bug report."
-
-
-def as_data(device: str, findings: list[Finding]) -> dict[str, Any]:
-    wrong = [finding for finding in findings if finding.ok is False]
-    return {
-        "healthy": not wrong,
-        "verdict": verdict(device, wrong),
-        "device": device,
-        "findings": [vars(finding) for finding in findings],
-        "status": str(status()),
-    }
+    if wrong:
+        what = "; ".join(f"{finding.check}: {finding.words}" for finding in wrong)
+        return f"NOT healthy: {what}. Please paste the output of `{REPORT}` into a bug report."
+    if device == "simulator":
+        return "healthy: the kernels are right in the simulator (there is no GPU that they could run on here)"
+    return f"healthy: {device} is accelerated"
 
 
 def environment() -> Iterator[Finding]:
-    data: dict[str, Any] = {
-        "python": sys.version, "platform": platform.platform(), "macos": platform.mac_ver()[0], "chip": _chip(),
-        "versions": {name: _version(name) for name in ("mps-spectro-patch", "torch", "wrapt", "torchaudio")},
+    macos = platform.mac_ver()[0]
+    versions = {name: _version(name) for name in ("mps-spectro-patch", "torch", "wrapt", "torchaudio")}
+    found = ", ".join(f"{name} {version}" for name, version in versions.items() if version)
+    system = f"macOS {macos}" if macos else platform.platform()
+    yield Finding("environment", None, f"{system}, {chip()}, Python {platform.python_version()}, {found}", {
+        "python": sys.version, "platform": platform.platform(), "macos": macos, "chip": chip(), "versions": versions,
         "autoload": autoload.status(),
-    }  # fmt: skip
-    system = f"macOS {data['macos']}" if data["macos"] else data["platform"]
-    versions = ", ".join(f"{name} {version}" for name, version in data["versions"].items() if version)
-    words = f"{system}, {data['chip']}, Python {platform.python_version()}, {versions}"
-    yield Finding("environment", None, words, data)
+    })  # fmt: skip
     too_old = is_too_old(torch.__version__)
     needed = f", {OLDEST_TORCH} or newer is needed" if too_old else ""
     yield Finding("torch", not too_old, f"torch {torch.__version__}{needed}")
@@ -148,11 +136,11 @@ def patches() -> Iterator[Finding]:
             name = f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', repr(function))}"
             yield Finding("neighbours", None, f"torch.{op} is {name}, not torch's own", {"function": repr(function)})
     done = enable()
-    patched = [op for op in functions if getattr(torch, op) is not functions[op]]
+    patched = [op for op, function in functions.items() if getattr(torch, op) is not function]
     disable()
-    back = [op for op in functions if getattr(torch, op) is functions[op]]
-    yield Finding("patch", len(patched) == len(back) == 2, f"on: {', '.join(patched)}; off again: {', '.join(back)}",
-                  {"enable": str(done)})  # fmt: skip
+    back = [op for op, function in functions.items() if getattr(torch, op) is function]
+    words = f"on: {', '.join(patched)}; off again: {', '.join(back)}"
+    yield Finding("patch", len(patched) == len(back) == 2, words, {"enable": str(done)})
     early = status().early_references
     if early:
         yield Finding("early references", None, f"{', '.join(early)} would be missed", {"names": early})
@@ -160,11 +148,7 @@ def patches() -> Iterator[Finding]:
 
 def projects() -> Iterator[Finding]:
     """Installed projects against the versions that were tested."""
-    known = {
-        project.distribution: project.tested
-        for project in map(compat.load, compat.NAMES)
-        if project.distribution and project.tested
-    }
+    known = {one.distribution: one.tested for one in map(compat.load, compat.NAMES) if one.distribution and one.tested}
     for name, (least, below) in sorted(known.items()):
         version = _version(name)
         if version is not None:
@@ -185,13 +169,6 @@ def _line(finding: Finding) -> str:
     lines = [f"{mark} {finding.check}: {finding.words}"]
     lines += [f"       {what}" for what in finding.data.get("failed", ())]
     return "\n".join(lines)
-
-
-def _chip() -> str:
-    if sys.platform == "darwin":
-        command = ["sysctl", "-n", "machdep.cpu.brand_string"]
-        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or platform.machine()
-    return platform.processor() or platform.machine()
 
 
 def _version(name: str) -> str | None:

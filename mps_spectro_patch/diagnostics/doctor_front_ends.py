@@ -1,25 +1,23 @@
-"""The checks that doctor makes of the fused front ends: what is compiled for them, and whether they are right.
-
-As in diagnostics/doctor_kernels.py a check yields findings; none prints, and an error in one is a finding, too.
-"""
+"""The checks that doctor makes of the fused front ends: do they compile, are they right. As in doctor_kernels.py."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import torch
 
+from ..bench import relative_error
 from ..front_ends import FrontEnd, Scale, compute, melscale_fbanks
 from ..kernels import feature_passes, features, kernel_text
 from ..options import ACCELERATORS
 from ..patching import accelerated
-from .doctor_kernels import Errors, Finding, compared, relative_error
+from .doctor_kernels import Errors, Finding, compared
 
-# As in diagnostics/doctor_kernels.py, but a logarithm of small values has lost some digits, and one without its mean
-# some more.
+# Larger than those of doctor_kernels.py: a logarithm of small values has lost digits, one without its mean some more.
 FORWARD, BACKWARD, STANDARDISED = 3e-6, 1e-5, 5e-5
 SIZES = {False: (400, 211), True: (211, 400, 512, 1000, 1024, 2048, 4096)}
 _RATE, _BANDS = 16_000, 40
@@ -27,7 +25,7 @@ _LOG = Scale("clamp", 1e-3, 10 / math.log(10))
 
 
 def sources(full: bool) -> Iterator[tuple[str, str, str, int]]:
-    """As diagnostics/doctor_kernels.py's: (what, the kernel's name, its Metal text, threads per threadgroup)."""
+    """(what, the kernel's name, its Metal text, threads per threadgroup)."""
     for n_fft in SIZES[full]:
         for bands in (0, _BANDS) if full else (_BANDS,):
             kinds = {"": (False, None), " gradient": (True, None)}
@@ -60,15 +58,12 @@ def _calls(n_fft: int) -> Iterator[tuple[str, FrontEnd, bool]]:
     """(what, the call, whether there is a filterbank)."""
     hop = n_fft // 4
     yield "log-mel", FrontEnd(n_fft, hop, n_fft, scale=_LOG), True
-    yield "log-mel with a floor", FrontEnd(n_fft, hop, n_fft, scale=Scale(*_LOG_FIELDS, below=20.0)), True
-    yield "standardised", FrontEnd(n_fft, hop, n_fft, scale=Scale(*_LOG_FIELDS, deviation_eps=1e-5)), True
+    yield "log-mel with a floor", FrontEnd(n_fft, hop, n_fft, scale=replace(_LOG, below=20.0)), True
+    yield "standardised", FrontEnd(n_fft, hop, n_fft, scale=replace(_LOG, deviation_eps=1e-5)), True
     yield "odd hop, magnitudes", FrontEnd(n_fft, hop | 1, n_fft, power=1.0), True
     yield "lowest bins", FrontEnd(n_fft, hop, n_fft, width=n_fft // 5), False
     yield "spectrogram", FrontEnd(n_fft, hop, n_fft, pad_mode="constant"), False
     yield "short window, power 1.5", FrontEnd(n_fft, hop, n_fft // 2 + 1, power=1.5), False
-
-
-_LOG_FIELDS = _LOG.scale, _LOG.amin, _LOG.factor
 
 
 def _errors(device: str, call: FrontEnd, banded: bool) -> Errors:

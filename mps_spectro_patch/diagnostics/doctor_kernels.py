@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 import torch
 
 from .. import kernels
+from ..bench import Accelerator, Case, contestants, relative_error, sweep, timing
 from ..kernels import any_size, fft, smooth_size
-from ..options import ACCELERATORS
+from ..options import ACCELERATORS, OPS
 from ..patching import accelerated
 
 # Two correct float32 transforms differ from float64 by some 1e-7; a wrong index or a lost bin by about 1.
@@ -47,8 +48,8 @@ def compiles(device: str, sources: Iterable[tuple[str, str, str, int]]) -> Itera
         except Exception as error:
             failed.append(f"{label}: {type(error).__name__}: {str(error)[:2000]}")
     seconds = time.perf_counter() - start
-    yield Finding("kernels", not failed, f"{count - len(failed)} of {count} kernels compile, {seconds:.1f} s",
-                  {"failed": failed, "count": count, "seconds": seconds})  # fmt: skip
+    words = f"{count - len(failed)} of {count} kernels compile, {seconds:.1f} s"
+    yield Finding("kernels", not failed, words, {"failed": failed, "count": count, "seconds": seconds})
 
 
 def is_right(device: str, full: bool) -> Iterator[Finding]:
@@ -78,12 +79,9 @@ def compared(check: str, what: str, cases: Iterable[tuple[str, Errors, Callable[
                     failed.append(f"{label}: {name} differs by {error:.1e} (relative L2)")
         except Exception as error:
             failed.append(f"{label}: {type(error).__name__}: {error}")
-    return Finding(
-        check, not failed,
-        f"{count} {what} against float64: largest relative error {worst['forward']:.1e} forward, "
-        f"{worst['backward']:.1e} backward",
-        {"failed": failed, "count": count, "worst": worst},
-    )  # fmt: skip
+    errors = f"{worst['forward']:.1e} forward, {worst['backward']:.1e} backward"
+    words = f"{count} {what} against float64: largest relative error {errors}"
+    return Finding(check, not failed, words, {"failed": failed, "count": count, "worst": worst})
 
 
 def _errors(device: str, n_fft: int, options: dict[str, Any]) -> Errors:
@@ -95,22 +93,20 @@ def _errors(device: str, n_fft: int, options: dict[str, Any]) -> Errors:
 
 def is_fast(device: str) -> Iterator[Finding]:
     """Times both functions against torch's own. Only a real accelerator can fail."""
-    place, samples = ACCELERATORS[device], 4000 if device == "simulator" else 1_320_000
-    x, window = torch.randn(4, samples, device=place), torch.hann_window(1024, device=place)
-    spectrum = torch.functional.stft(x, 1024, 256, window=window, return_complex=True)
-    for op, given, extra in (("stft", x, {"return_complex": True}), ("istft", spectrum, {})):
-
-        def call(function, given=given, extra=extra):
-            return lambda: function(given, 1024, 256, window=window, **extra)
-
-        with accelerated(devices=(device,), verify="off"):
-            ours = _milliseconds(call(getattr(torch, op)), place)
-        theirs = _milliseconds(call(torch.functional.stft if op == "stft" else torch._VF.istft), place)
+    is_real = device != "simulator"
+    samples, effort = (1_320_000, timing.FULL) if is_real else (4000, timing.TINY)
+    note = "" if is_real else " (the simulator is not an accelerator)"
+    original, patched = contestants.contestants(device)
+    patched = replace(patched, scope=partial(accelerated, devices=(device,), verify="off"))
+    for op in OPS:
+        case = Case("doctor", op, 4, samples, 1024, 256)
+        times = sweep.timed(case, [original, patched], Accelerator(device), effort)
+        # The shortest of several calls: a busy machine only adds.
+        theirs, ours = (1e3 * min(times[one.name].synchronised) for one in (original, patched))
         ratio = theirs / ours
-        ok = None if device == "simulator" else ratio >= 0.9
-        note = " (the simulator is not an accelerator)" if device == "simulator" else ""
         words = f"torch {theirs:.3f} ms, ours {ours:.3f} ms: {ratio:.2f} times as fast{note}"
-        yield Finding(f"speed of {op}", ok, words, {"torch_ms": theirs, "ours_ms": ours, "ratio": ratio})
+        data = {"torch_ms": theirs, "ours_ms": ours, "ratio": ratio}
+        yield Finding(f"speed of {op}", ratio >= 0.9 if is_real else None, words, data)
 
 
 def sources(full: bool) -> Iterator[tuple[str, str, str, int]]:
@@ -120,13 +116,9 @@ def sources(full: bool) -> Iterator[tuple[str, str, str, int]]:
         if fft.supports_real(n_fft):
             forward, inverse = fft.stft_plan(n_fft), fft.istft_plan(n_fft)
             kinds = [(forward, smooth_size.Kind("msp_stft", dtype=dtype)) for dtype in samples]
-            kinds += [
-                (forward, smooth_size.Kind("msp_stft", two_sided=True)),
-                (forward, smooth_size.Kind("msp_stft", adjoint=True)),
-                (inverse, smooth_size.Kind("msp_istft")), (inverse, smooth_size.Kind("msp_istft", adjoint=True)),
-                (inverse, smooth_size.Kind("msp_window_gradient")),
-            ]  # fmt: skip
-            for how, kind in kinds:
+            kinds += [(forward, smooth_size.Kind("msp_stft", **{option: True})) for option in ("two_sided", "adjoint")]
+            kinds += [(inverse, smooth_size.Kind("msp_istft", adjoint=adjoint)) for adjoint in (False, True)]
+            for how, kind in [*kinds, (inverse, smooth_size.Kind("msp_window_gradient"))]:
                 yield f"real {kind} n_fft={n_fft}", kind.name, smooth_size.kernel_source(how, kind), how.threads
         for complex_valued in (False, True):
             if n_fft > fft.MAX_BLUESTEIN_POINTS or (not complex_valued and fft.supports_real(n_fft)):
@@ -134,11 +126,10 @@ def sources(full: bool) -> Iterator[tuple[str, str, str, int]]:
             sample = torch.complex64 if complex_valued else torch.float32
             for inverse in (False, True):
                 how = fft.transform(n_fft, complex_valued, inverse)
-                kind = any_size.Kind("msp_any_stft", how.bluestein, how.packed, complex_valued, sample)
+                name, last = "msp_any_stft", dict(sample=sample)
                 if inverse:
-                    kind = any_size.Kind(
-                        "msp_any_istft", how.bluestein, how.packed, complex_valued, complex_output=complex_valued
-                    )
+                    name, last = "msp_any_istft", dict(complex_output=complex_valued)
+                kind = any_size.Kind(name, how.bluestein, how.packed, complex_valued, **last)
                 source = any_size.kernel_source(n_fft, complex_valued, kind)
                 yield f"general {kind} n_fft={n_fft}", kind.name, source, how.plan.threads
 
@@ -157,8 +148,8 @@ def _modes(n_fft: int) -> Iterator[tuple[str, dict[str, Any]]]:
 def _round(stft: Callable, istft: Callable, place: str, dtype: torch.dtype, n_fft: int, options: dict) -> dict:
     """There and back with gradients of everything, from the same numbers on every device."""
     generator = torch.Generator().manual_seed(n_fft)
-    rows, samples = 2, 3 * n_fft + 101
-    x = torch.randn(rows, samples, generator=generator)
+    samples = 3 * n_fft + 101
+    x = torch.randn(2, samples, generator=generator)
     window = torch.rand(options.get("win_length", n_fft), generator=generator) + 0.5
     x, window = (tensor.to(place, dtype).requires_grad_() for tensor in (x, window))
     spectrum = stft(x, n_fft, window=window, return_complex=True, **options)
@@ -168,32 +159,9 @@ def _round(stft: Callable, istft: Callable, place: str, dtype: torch.dtype, n_ff
     back = {name: value for name, value in options.items() if name != "pad_mode"}
     signal = istft(other, n_fft, window=window, length=samples - 7, **back)
     weight = torch.randn(signal.shape, generator=generator).to(place, dtype)
-    forward = [spectrum, signal]
     gradients = [
         *torch.autograd.grad((torch.view_as_real(spectrum) * torch.view_as_real(other.detach())).sum(), (x, window)),
         *torch.autograd.grad((signal * weight).sum(), (other, window)),
     ]
-    return {name: [tensor.detach().cpu() for tensor in values]
-            for name, values in (("forward", forward), ("backward", gradients))}  # fmt: skip
-
-
-def relative_error(got: torch.Tensor, want: torch.Tensor) -> float:
-    """The relative L2 error; infinite for a result of another shape or one that is not finite."""
-    if got.shape != want.shape or not torch.isfinite(torch.view_as_real(got) if got.is_complex() else got).all():
-        return float("inf")
-    return float((got.to(want.dtype) - want).norm() / want.norm())
-
-
-def _milliseconds(act: Callable[[], object], place: str, patience: float = 1.0) -> float:
-    """The shortest of several calls: a busy machine only adds."""
-    wait = {"mps": torch.mps.synchronize, "cuda": torch.cuda.synchronize, "cpu": lambda: None}[place]
-    best, end = float("inf"), time.perf_counter() + patience
-    for attempt in range(50):
-        start = time.perf_counter()
-        act()
-        wait()
-        if attempt:  # the first compiles
-            best = min(best, time.perf_counter() - start)
-        if attempt > 3 and time.perf_counter() > end:
-            break
-    return best * 1e3
+    results = {"forward": (spectrum, signal), "backward": gradients}
+    return {name: [tensor.detach().cpu() for tensor in tensors] for name, tensors in results.items()}

@@ -43,21 +43,17 @@ def measure_rule(device: str) -> list[Finding]:
             progress.step(f"{case.op} {case.name}")
             rows.append(sweep.measure(case, everybody, accelerator, timing.TINY if shrink else timing.FULL))
     rule = {op: least_work([row for row in rows if row["op"] == op]) for op in OPS}
-    return [*_told(rule), _kept(device, {op: work for op, work in rule.items() if work})]
+    findings = []
+    for op, work in rule.items():
+        words = "torch is nowhere faster: nothing falls back"
+        if work:
+            words = f"torch is faster below {work} (rows * frames * n_fft): such calls without a gradient go there"
+        findings.append(Finding(f"rule for {op}", None, words, {"least_work": work}))
+    return [*findings, _kept(device, {op: work for op, work in rule.items() if work})]
 
 
 def forget_rule(device: str) -> list[Finding]:
     return [_kept(device, {})]
-
-
-def _told(rule: dict[str, int]) -> list[Finding]:
-    words = {
-        op: f"torch is faster below {work} (rows * frames * n_fft): such calls without a gradient go there"
-        if work
-        else "torch is nowhere faster: nothing falls back"
-        for op, work in rule.items()
-    }
-    return [Finding(f"rule for {op}", None, text, {"least_work": rule[op]}) for op, text in words.items()]
 
 
 def _kept(device: str, rule: dict[str, int]) -> Finding:

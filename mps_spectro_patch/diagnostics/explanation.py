@@ -12,7 +12,7 @@ import torch
 from .. import routing
 from ..active import options_here
 from ..execution import call_cache, quarantine
-from ..kernels import fft
+from ..kernels import IstftGeometry, StftGeometry, fft
 from ..options import Options
 from ..patching import entry, layers
 from ..reasons import ADVICE, Call, Reason, Route
@@ -54,12 +54,9 @@ class Explanation(Route):
     advice: str = ""
 
     def __str__(self) -> str:
-        lines = [super().__str__()]
-        if self.work:
-            lines.append(f"  {self.work}")
-        if self.advice:
-            lines.append(f"  to make it fast: {self.advice}")
-        return "\n".join(lines)
+        work = f"\n  {self.work}" if self.work else ""
+        advice = f"\n  to make it fast: {self.advice}" if self.advice else ""
+        return f"{super().__str__()}{work}{advice}"
 
 
 def explain(function: Callable, *args: Any, **kwargs: Any) -> Explanation:
@@ -100,7 +97,9 @@ def explain(function: Callable, *args: Any, **kwargs: Any) -> Explanation:
         if op == "istft":
             arguments = entry.istft_arguments(*args, **kwargs)
         else:
-            arguments = tuple(_defaults(inspect.signature(function).bind(*args, **kwargs)).values())
+            bound = inspect.signature(function).bind(*args, **kwargs)
+            bound.apply_defaults()
+            arguments = tuple(bound.arguments.values())
     except TypeError:
         return Explanation(op, Reason.ARGUMENT, note=note, advice=ADVICE[Reason.ARGUMENT])
     decision = routing.decide(op, options.flags, arguments, call_cache.least_work)
@@ -124,27 +123,17 @@ def _work(input: torch.Tensor, call: Call) -> Work:
             complex_valued = not complex_valued
         transform = fft.transform(n_fft, complex_valued, op == "istft")
         family, how, points = "general", transform.plan, transform.points if transform.bluestein else 0
-    from ..kernels import IstftGeometry, StftGeometry
-
-    window = 4 * call.arguments[2]
     if op == "stft":
-        rows, samples = (1, input.shape[0]) if input.dim() == 1 else input.shape
+        rows, samples = torch.atleast_2d(input).shape
         geometry = StftGeometry(rows, samples, *call.arguments)
         written = 8 * rows * geometry.bins * geometry.frames
     else:
         rows = 1 if input.dim() == 2 else input.shape[0]
         *arguments, return_complex = call.arguments
-        geometry = IstftGeometry(rows, input.shape[-1], *arguments)
-        written = (8 if return_complex else 4) * rows * geometry.length
-    return Work(
-        family, how.radices, how.lanes, how.frames, how.threads, how.threadgroup_bytes, points, 1,
-        input.numel() * input.element_size() + window, written,
-    )  # fmt: skip
-
-
-def _defaults(bound: inspect.BoundArguments) -> dict[str, Any]:
-    bound.apply_defaults()
-    return bound.arguments
+        written = (8 if return_complex else 4) * rows * IstftGeometry(rows, input.shape[-1], *arguments).length
+    read = input.nbytes + 4 * call.arguments[2]  # the window has so many samples
+    groups = how.lanes, how.frames, how.threads, how.threadgroup_bytes
+    return Work(family, how.radices, *groups, points, 1, read, written)
 
 
 def _which(function: Callable, args: tuple) -> tuple[str, Callable, tuple]:

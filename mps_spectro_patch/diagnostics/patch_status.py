@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import sys
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ from ..active import options_here
 from ..execution import quarantine
 from ..options import OPS, Options
 from ..patching import hooks, install, layers
+from ..version import __version__
 from .versions import OLDEST_TORCH, is_too_old
 
 
@@ -60,10 +62,6 @@ def status() -> Status:
         ...     print(msp.status().patched["stft"])
         patched
     """
-    import platform
-
-    from ..version import __version__
-
     versions = {"mps_spectro_patch": __version__, "torch": torch.__version__, "python": platform.python_version()}
     if "wrapt" in sys.modules:
         versions["wrapt"] = sys.modules["wrapt"].__version__

@@ -1,7 +1,8 @@
-"""stats(): how many calls went which way, as data that prints well."""
+"""stats(): how many calls took the fast path and how many fell back, as data that prints well."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass, field
 
 from ..execution import call_sites, counters
@@ -11,7 +12,7 @@ from ..reasons import Reason
 
 @dataclass(frozen=True)
 class OpStats:
-    """Eager calls of one function: how many went the fast way, and how many to the original for which reason.
+    """Eager calls of one function: how many took the fast path, and how many fell back for which reason.
 
     errors: exceptions of the fast path that were caught; verified and differed: comparisons with the original, by what
     came of them; seconds: time of the calls by outcome ("fast" or a reason), while watch_calls() was on.
@@ -35,15 +36,12 @@ class OpStats:
         return self.fallback.get(Reason.VERIFICATION, 0)
 
     def __str__(self) -> str:
-        lines = [f"{self.calls} calls"]
-        lines += [f"  {self.fast:>8}  fast{self._took('fast')}"]
-        lines += [
-            f"  {count:>8}  original, {reason}: {reason.words}{self._took(reason)}"
-            for reason, count in self.fallback.items()
-        ]
+        lines = [f"{self.calls} calls", f"  {self.fast:>8}  fast{self._took('fast')}"]
+        for reason, count in self.fallback.items():
+            lines.append(f"  {count:>8}  original, {reason}: {reason.words}{self._took(reason)}")
         if self.verified or self.differed or self.errors:
-            lines += [f"  compared with the original: {self.verified} right, {self.differed} wrong; "
-                      f"{self.errors} errors caught"]  # fmt: skip
+            compared = f"{self.verified} right, {self.differed} wrong; {self.errors} errors caught"
+            lines.append(f"  compared with the original: {compared}")
         return "\n".join(lines)
 
     def _took(self, outcome: str) -> str:
@@ -76,23 +74,15 @@ def stats() -> Stats:
         (1, 0)
     """
     counts, agreed = counters.counts(), counters.agreed()
-    seconds: dict[str, dict[str, float]] = {}
+    seconds: dict[str, dict[str, float]] = defaultdict(dict)
     for site, tally in call_sites.sites().items():
         if tally.timed:
-            of_op = seconds.setdefault(site.op, {})
-            of_op[site.outcome] = of_op.get(site.outcome, 0.0) + tally.timed
-    return Stats(
-        (
-            name,
-            OpStats(
-                counts.get((name, None), 0),
-                {reason: count for (one, reason), count in counts.items() if one == name and reason is not None},
-                agreed.get(name, 0),
-                seconds.get(name, {}),
-            ),
-        )
-        for name in dict.fromkeys((*OPS, *sorted(name for name, _ in counts)))
-    )
+            seconds[site.op][site.outcome] = seconds[site.op].get(site.outcome, 0.0) + tally.timed
+    found = Stats()
+    for name in (*OPS, *sorted(name for name, _ in counts)):
+        fallback = {reason: count for (one, reason), count in counts.items() if one == name and reason is not None}
+        found[name] = OpStats(counts.get((name, None), 0), fallback, agreed.get(name, 0), seconds[name])
+    return found
 
 
 def reset_stats() -> None:

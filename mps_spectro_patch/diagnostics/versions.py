@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import takewhile
+
 OLDEST_TORCH = "2.7"
 
 
@@ -12,9 +14,5 @@ def is_too_old(version: str) -> bool:
 
 def numbers(version: str) -> tuple[int, ...]:
     """The leading numbers of a version, for a comparison."""
-    found = []
-    for part in version.split("+")[0].split("."):
-        if not part.isdigit():
-            break
-        found.append(int(part))
-    return tuple(found)
+    parts = version.split("+")[0].split(".")
+    return tuple(map(int, takewhile(str.isdigit, parts)))

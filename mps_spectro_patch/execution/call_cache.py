@@ -15,7 +15,6 @@ import torch
 from torch.autograd import forward_ad
 from torch.multiprocessing.reductions import StorageWeakRef
 
-from .. import kernels  # whose launches are not loaded before a call needs them
 from ..kernels import fft
 from ..options import OPS, Options
 from ..reasons import Reason
@@ -85,7 +84,7 @@ def find(options: Options, arguments: tuple) -> tuple[Hashable | None, Known | N
     """(the key of a call of torch.stft or torch.istft, what is known of it). No key where it cannot be cached.
 
     The two have arguments of different lengths. Their types are in the key because 1, 1.0 and True are equal, and torch
-    takes them differently.
+    takes them differently; addresses, because kernels load pairs of samples where these lie at multiples of 8 bytes.
     """
     input, window = arguments[0], arguments[4]
     if type(input) not in PLAIN or (window is not None and type(window) not in PLAIN) or not is_plain_eager():
@@ -93,11 +92,11 @@ def find(options: Options, arguments: tuple) -> tuple[Hashable | None, Known | N
     try:
         of_window = None if window is None else (
             window.shape, window.stride(), window.dtype, window.device, window.requires_grad, window.is_conj(),
-            window.is_neg(), kernels.starts_at_pair(window),
+            window.is_neg(), window.data_ptr() % 8,
         )  # fmt: skip
         key = (
             options.kind, torch.is_grad_enabled(), input.shape, input.stride(), input.dtype, input.device,
-            input.requires_grad, input.is_conj(), input.is_neg(), kernels.starts_at_pair(input), of_window,
+            input.requires_grad, input.is_conj(), input.is_neg(), input.data_ptr() % 8, of_window,
             arguments[1:4], arguments[5:], tuple(map(type, arguments)),
         )  # fmt: skip
         return key, entries.get(key)
@@ -121,8 +120,8 @@ def find_front_end(
         )  # fmt: skip
         key = (
             name, id(call), None if options is None else options.front_ends, x.shape, x.stride(), x.dtype, x.device,
-            x.is_neg(), kernels.starts_at_pair(x), window.shape, window.stride(), window.dtype, window.device,
-            window.is_neg(), kernels.starts_at_pair(window), of_basis,
+            x.is_neg(), x.data_ptr() % 8, window.shape, window.stride(), window.dtype, window.device,
+            window.is_neg(), window.data_ptr() % 8, of_basis,
         )  # fmt: skip
         known = entries.get(key)
     except (RuntimeError, AttributeError):  # no strides, no memory; a filterbank of inference mode has no version

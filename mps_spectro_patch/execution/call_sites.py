@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any, NamedTuple
@@ -41,14 +42,15 @@ class Site(NamedTuple):
     outcome: str  # "fast", the name of a reason, or "raised"
 
 
+@dataclass
 class Tally:
     """count: calls, of which `seen` were looked at and the others are estimated. seconds: of those looked at;
     timed: of those that were looked at because every call was."""
 
-    __slots__ = ("count", "seen", "seconds", "timed")
-
-    def __init__(self, count: int = 0, seen: int = 0, seconds: float = 0.0, timed: float = 0.0) -> None:
-        self.count, self.seen, self.seconds, self.timed = count, seen, seconds, timed
+    count: int = 0
+    seen: int = 0
+    seconds: float = 0.0
+    timed: float = 0.0
 
 
 class _Here(threading.local):
@@ -136,7 +138,7 @@ def call(op: str, arguments: tuple, act: Callable[[], torch.Tensor]) -> torch.Te
 
 def sites() -> dict[Site, Tally]:
     with _lock:
-        return {Site(*key): Tally(one.count, one.seen, one.seconds, one.timed) for key, one in _sites.items()}
+        return {Site(*key): replace(one) for key, one in _sites.items()}
 
 
 def left_out() -> int:
@@ -165,20 +167,18 @@ def _remember(op: str, arguments: tuple, outcome: str, start: int, nanoseconds: 
     global _left_out, _lost
     frame, _ = caller()
     code = frame.f_code
-    input, summary = arguments[0], []
+    summary = []
     with torch._C.DisableTorchFunction():  # subclasses and modes must not see us look
-        device = str(input.device) if isinstance(input, torch.Tensor) else ""
+        device = str(arguments[0].device) if isinstance(arguments[0], torch.Tensor) else ""
         for argument in arguments:
             summary.append(argument if type(argument) in _SHOWN else _summary(argument))
     name = getattr(code, "co_qualname", code.co_name)
     site = code.co_filename, frame.f_lineno, name, op, tuple(summary), device, outcome
     with _lock:
-        tally = _sites.get(site)
-        if tally is None and len(_sites) >= SITES_MAX:
+        if site not in _sites and len(_sites) >= SITES_MAX:
             _left_out += weight
         else:
-            if tally is None:
-                tally = _sites[site] = Tally()
+            tally = _sites.setdefault(site, Tally())
             tally.count += weight
             tally.seen += 1
             tally.seconds += nanoseconds / 1e9

@@ -1,7 +1,4 @@
-"""Is a fast result as right as the original's? Results, gradients, and where they can be compared at all.
-
-Only judges: what follows from a difference is execution/runner.py's business.
-"""
+"""Is a fast result as right as the original's? Results, gradients, and where they can be compared at all."""
 
 from __future__ import annotations
 
@@ -9,6 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
+from torch import Tensor
 
 # Two correct float32 transforms differ by about 1e-7; a wrong index or a lost bin by about 1.
 TOLERANCE = 1e-4
@@ -16,9 +14,7 @@ TINY = 1e-30
 
 
 @torch.no_grad()
-def difference(
-    result: torch.Tensor, reference: torch.Tensor, weight: torch.Tensor | None = None, everywhere: bool = True
-) -> str:
+def difference(result: Tensor, reference: Tensor, weight: Tensor | None = None, everywhere: bool = True) -> str:
     """What is wrong with `result`, in words; empty if it is another correct rounding of `reference`.
 
     everywhere: `result` must be finite wherever `reference` is. Not so for input with NaN or infinities: which outputs
@@ -30,8 +26,7 @@ def difference(
     finite = torch.isfinite(want) if everywhere else torch.isfinite(want) & torch.isfinite(got)
     if result.is_complex():  # what an infinite real part leaves in the imaginary one depends on the order of sums
         finite = finite.all(-1, keepdim=True)
-    zero = got.new_zeros(())
-    got, want = torch.where(finite, got, zero), torch.where(finite, want, zero)
+    got, want = torch.where(finite, got, 0), torch.where(finite, want, 0)
     if weight is not None:
         weight = weight.to(got.device)
         weight = weight.unsqueeze(-1) if result.is_complex() else weight
@@ -44,7 +39,7 @@ def difference(
     return f"largest error {worst:.1e} of the largest value, relative L2 error {relative:.1e}"
 
 
-def with_real_ends(spectrum: torch.Tensor, n_fft: int) -> torch.Tensor:
+def with_real_ends(spectrum: Tensor, n_fft: int) -> Tensor:
     """A one-sided spectrum [..., bins, frames] whose bins are real where those of a real signal are."""
     spectrum = spectrum.resolve_conj().clone()
     parts = torch.view_as_real(spectrum)
@@ -55,7 +50,7 @@ def with_real_ends(spectrum: torch.Tensor, n_fft: int) -> torch.Tensor:
 
 
 def gradient_difference(
-    fast: Callable, reference: Callable, input: torch.Tensor, window: torch.Tensor, weight: torch.Tensor | None
+    fast: Callable, reference: Callable, input: Tensor, window: Tensor, weight: Tensor | None
 ) -> str | None:
     """What is wrong with the gradients of fast(input, window), in words, empty if nothing is, or None: cannot tell.
 
@@ -64,8 +59,9 @@ def gradient_difference(
     wrongly in its backward pass from 65,537 samples on, and CUDA refuses some of it in deterministic mode.
     """
     with torch.enable_grad(), _nobody_elses_hooks():
-        ours = _leaf(input), _leaf(window)
-        result = fast(*ours)
+        ours = {"input": _leaf(input), "window": _leaf(window)}
+        names = [name for name, tensor in ours.items() if tensor.requires_grad]
+        result = fast(*ours.values())
         cotangent = result.detach()
         if weight is not None:  # where the envelope almost vanishes, rounding is as large as the result
             cotangent = cotangent * weight.to(cotangent.device).square()
@@ -74,13 +70,13 @@ def gradient_difference(
         if not TINY < scale < 1 / TINY:  # silence says nothing about gradients; nor does NaN
             return None
         cotangent = cotangent / scale
-        got = torch.autograd.grad(result, _differentiable(ours), cotangent.to(result.device))
-        theirs = _leaf(_wide(input)), _leaf(_wide(window))
+        got = torch.autograd.grad(result, [ours[name] for name in names], cotangent.to(result.device))
+        theirs = {name: _wide(tensor) for name, tensor in ours.items()}
         try:
-            want = torch.autograd.grad(reference(*theirs), _differentiable(theirs), cotangent)
+            want = torch.autograd.grad(reference(*theirs.values()), [theirs[name] for name in names], cotangent)
         except (RuntimeError, NotImplementedError):  # torch cannot
             return None
-    for name, mine, right in zip(_names(ours), got, want, strict=True):
+    for name, mine, right in zip(names, got, want, strict=True):
         wrong = _gradient_is_wrong(mine, right)
         if wrong:
             return f"gradient of the {name}: {wrong}"
@@ -88,7 +84,7 @@ def gradient_difference(
 
 
 @torch.no_grad()
-def envelope(window: torch.Tensor, arguments: tuple, frames: int) -> torch.Tensor:
+def envelope(window: Tensor, arguments: tuple, frames: int) -> Tensor:
     """The sum of squared windows that istft divides by, largest value 1: the weight at which samples are comparable.
 
     Where the envelope is small (torch lets 1e-11 pass) the division magnifies rounding in any correct istft. Where no
@@ -107,28 +103,25 @@ def envelope(window: torch.Tensor, arguments: tuple, frames: int) -> torch.Tenso
     return torch.nn.functional.pad(weight, (0, samples - weight.numel()), value=1.0)
 
 
-def is_finite(tensor: torch.Tensor) -> bool:
+def is_finite(tensor: Tensor) -> bool:
     return bool(torch.isfinite(_as_real(tensor.detach())).all())
 
 
-def _gradient_is_wrong(got: torch.Tensor, want: torch.Tensor) -> str:
+def _gradient_is_wrong(got: Tensor, want: Tensor) -> str:
     if got.shape != want.shape or got.is_complex() != want.is_complex():
         return f"{_describe(got)} instead of {_describe(want)}"
     tolerance = TOLERANCE
     if got.dtype.itemsize == 2:
-        tolerance += 2 * torch.finfo(got.dtype).eps
-        want = want.clamp(-torch.finfo(got.dtype).max, torch.finfo(got.dtype).max)
-        got = got.clamp(-torch.finfo(got.dtype).max, torch.finfo(got.dtype).max)
+        limits = torch.finfo(got.dtype)
+        tolerance += 2 * limits.eps
+        got, want = got.clamp(limits.min, limits.max), want.clamp(limits.min, limits.max)
     got, want = _as_real(got.detach().cpu()).float(), _as_real(want.detach()).float()
     finite = torch.isfinite(want)
-    zero = got.new_zeros(())
-    _, relative, scale = _distances(torch.where(finite, got, zero), torch.where(finite, want, zero))
-    if relative <= tolerance or scale <= TINY:
-        return ""
-    return f"relative L2 error {relative:.1e}"
+    _, relative, scale = _distances(torch.where(finite, got, 0), torch.where(finite, want, 0))
+    return "" if relative <= tolerance or scale <= TINY else f"relative L2 error {relative:.1e}"
 
 
-def _distances(got: torch.Tensor, want: torch.Tensor) -> tuple[float, float, float]:
+def _distances(got: Tensor, want: Tensor) -> tuple[float, float, float]:
     """(largest error as part of the largest value, relative L2 error, largest value), safe from overflow."""
     scale = want.abs().amax().clamp(min=TINY)
     error, size = (got - want) / scale, want / scale
@@ -139,46 +132,34 @@ def _distances(got: torch.Tensor, want: torch.Tensor) -> tuple[float, float, flo
 def _nobody_elses_hooks() -> AbstractContextManager:
     """No saved_tensors_hooks but ours, which do nothing: those of the program must not see what is saved here."""
     if torch._C._autograd._saved_tensors_hooks_is_enabled():
-        return torch.autograd.graph.saved_tensors_hooks(_itself, _itself)
+        return torch.autograd.graph.saved_tensors_hooks(lambda tensor: tensor, lambda tensor: tensor)
     return nullcontext()
 
 
-def _itself(value):
-    return value
-
-
-def _leaf(tensor: torch.Tensor) -> torch.Tensor:
+def _leaf(tensor: Tensor) -> Tensor:
     """The same values without a history and without hooks."""
     return tensor.detach().requires_grad_(tensor.requires_grad)
 
 
-def _wide(tensor: torch.Tensor) -> torch.Tensor:
-    """On the CPU, and in single precision at least."""
+def _wide(tensor: Tensor) -> Tensor:
+    """The same on the CPU, in single precision at least, and without a history."""
     wide = tensor.detach().cpu()
     wide = wide.float() if wide.dtype.itemsize == 2 else wide
     return wide.requires_grad_(tensor.requires_grad)
 
 
-def _differentiable(tensors: tuple[torch.Tensor, ...]) -> list[torch.Tensor]:
-    return [tensor for tensor in tensors if tensor.requires_grad]
-
-
-def _names(tensors: tuple[torch.Tensor, ...]) -> list[str]:
-    return [name for name, tensor in zip(("input", "window"), tensors, strict=True) if tensor.requires_grad]
-
-
-def _as_real(tensor: torch.Tensor) -> torch.Tensor:
+def _as_real(tensor: Tensor) -> Tensor:
     """The numbers, complex ones as pairs. Those of MPS on the CPU: some versions of torch lack complex operations there
     or have them wrong, and this is where they must be right."""
     tensor = tensor.cpu() if tensor.is_mps else tensor
     return torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
 
 
-def _layout(tensor: torch.Tensor) -> tuple:
+def _layout(tensor: Tensor) -> tuple:
     """Type, shape and the strides that matter."""
     strides = tuple(stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True) if size > 1)
     return tensor.dtype, tensor.shape, strides
 
 
-def _describe(tensor: torch.Tensor) -> str:
+def _describe(tensor: Tensor) -> str:
     return f"{tensor.dtype} {tuple(tensor.shape)} with strides {tensor.stride()}"

@@ -5,6 +5,8 @@ No lock is paid: threads may lose a call now and then.
 
 from __future__ import annotations
 
+from collections import Counter
+
 from ..options import OPS, logger
 from ..reasons import Reason
 from . import call_sites
@@ -20,7 +22,7 @@ class Tally:
 
 
 _tallies: dict[tuple[str, Reason | None], Tally] = {}
-_agreed: dict[str, Tally] = {}
+_agreed: Counter[str] = Counter()
 
 
 def tally(name: str, reason: Reason | None) -> Tally:
@@ -39,7 +41,7 @@ def count(name: str, reason: Reason | None) -> None:
 
 def count_agreed(name: str) -> None:
     """Counts a comparison with the original that found nothing wrong."""
-    _agreed.setdefault(name, Tally()).calls += 1
+    _agreed[name] += 1
 
 
 def counts() -> dict[tuple[str, Reason | None], int]:
@@ -49,12 +51,13 @@ def counts() -> dict[tuple[str, Reason | None], int]:
 
 def agreed() -> dict[str, int]:
     """Comparisons that found nothing wrong, by function."""
-    return {name: found.calls for name, found in list(_agreed.items())}
+    return dict(_agreed)
 
 
 def reset() -> None:
-    for found in (*list(_tallies.values()), *list(_agreed.values())):
+    for found in list(_tallies.values()):
         found.calls = 0
+    _agreed.clear()
 
 
 def title(name: str) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import threading
 import warnings
 from collections.abc import Hashable
 from typing import NamedTuple
@@ -26,7 +24,6 @@ class Quarantined(NamedTuple):
 # Apart, because compiled code cannot look a plan up: there, any entry stops the use of all.
 plans: dict[Hashable, Quarantined] = {}  # by (plan, device)
 front_ends: dict[Hashable, Quarantined] = {}  # by call, or by (n_fft, device, whether gradients are wanted)
-_lock = threading.Lock()
 
 
 def put_plan(key: tuple, why: str, sentence: str) -> None:
@@ -74,16 +71,6 @@ def _warn(text: str) -> None:
 
 
 def _add(table: dict[Hashable, Quarantined], key: Hashable, entry: Quarantined) -> bool:
-    with _lock:
-        is_news = table.setdefault(key, entry) is entry
-        call_cache.clear()  # cached calls ask nobody any more
+    is_news = table.setdefault(key, entry) is entry  # in one step: of several threads, one has news
+    call_cache.clear()  # cached calls ask nobody any more
     return is_news
-
-
-def _renew_lock() -> None:
-    global _lock
-    _lock = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):  # another thread may hold the lock at the moment of a fork
-    os.register_at_fork(after_in_child=_renew_lock)

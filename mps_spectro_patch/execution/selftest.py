@@ -26,6 +26,7 @@ import torch
 
 from ..kernels import cache_directory, fft, read_json, text_digest, write_file
 from ..options import ACCELERATORS, ENVIRONMENT, Options, logger
+from ..version import __version__
 from . import quarantine, selftest_cases
 
 # One plan for each way the kernels have: one simdgroup, several, and on the way back both places for the overlap.
@@ -113,8 +114,6 @@ def _machine() -> tuple[str, str]:
 
 def environment() -> dict[str, str]:
     """What a recorded outcome holds for."""
-    from ..version import __version__
-
     system, chip = _machine()
     return {
         "mps_spectro_patch": __version__, "torch": torch.__version__, "system": system, "chip": chip,
@@ -176,20 +175,15 @@ def _turn_off(outcome: Outcome) -> None:
         if is_news:
             fresh.append(f"{what} n_fft={check.n_fft} ({check.wrong})")
     if fresh:
-        warnings.warn(
+        text = (
             f"mps_spectro_patch: the self-test failed for {', '.join(fresh)}. torch's own functions are used instead. "
-            f"Please report this: open an issue of mps_spectro_patch with this message and the file {_path(outcome)}, "
-            f"or the output of `python -m mps_spectro_patch doctor`.",
-            RuntimeWarning,
-            stacklevel=4,
+            f"Please report this: open an issue of mps_spectro_patch with this message and the file "
+            f"{_path(outcome.environment)}, or the output of `python -m mps_spectro_patch doctor`."
         )
+        warnings.warn(text, RuntimeWarning, stacklevel=4)
 
 
-# --- the record ------------------------------------------------------------------------------------------------------
-
-
-def _path(outcome_or_environment: Outcome | dict[str, str]) -> Path:
-    here = outcome_or_environment.environment if isinstance(outcome_or_environment, Outcome) else outcome_or_environment
+def _path(here: dict[str, str]) -> Path:
     name = hashlib.sha256(json.dumps(here, sort_keys=True).encode()).hexdigest()[:16]
     return cache_directory() / f"selftest-{name}.json"
 
@@ -214,4 +208,4 @@ def _checked(here: dict[str, str], data: Any) -> Outcome:
 
 def _record(outcome: Outcome) -> None:
     with contextlib.suppress(OSError):  # a full or read-only disk costs a second next time
-        write_file(_path(outcome), json.dumps(asdict(outcome), indent=1).encode())
+        write_file(_path(outcome.environment), json.dumps(asdict(outcome), indent=1).encode())

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ..kernels import Bands, IstftGeometry, Plan, StftGeometry, features, fft, smooth_size, transforms
 
@@ -26,7 +27,7 @@ def kernel(op: str, n_fft: int, device: torch.device) -> tuple[Any, Plan]:
     return smooth_size.kernel(which, smooth_size.Kind(f"msp_{op}"), device), which
 
 
-def numbers(op: str, n_fft: int, device: torch.device) -> tuple[torch.Tensor | None, torch.Tensor]:
+def numbers(op: str, n_fft: int, device: torch.device) -> tuple[Tensor | None, Tensor]:
     """(the kernel's result, what it should be)."""
     hop_length, rows = n_fft // 4, 2
     generator = torch.Generator(device="cpu").manual_seed(n_fft)
@@ -47,9 +48,8 @@ def numbers(op: str, n_fft: int, device: torch.device) -> tuple[torch.Tensor | N
 
 
 def _front_end(
-    op: str, signal: torch.Tensor, window: torch.Tensor, geometry: StftGeometry, generator: torch.Generator,
-    device: torch.device,
-) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
+    op: str, signal: Tensor, window: Tensor, geometry: StftGeometry, generator: torch.Generator, device: torch.device
+) -> tuple[Tensor, Tensor]:
     basis = _triangles(geometry.bins)
     bands = Bands(basis)
     on_device = signal.to(device), window.to(device)
@@ -65,13 +65,13 @@ def _front_end(
     return features.features_gradient(gradient.to(device), *on_device, geometry, _WANTED, bands), expected
 
 
-def _spectrum(signal: torch.Tensor, window: torch.Tensor, geometry: StftGeometry) -> torch.Tensor:
+def _spectrum(signal: Tensor, window: Tensor, geometry: StftGeometry) -> Tensor:
     padded = torch.nn.functional.pad(signal[None], (geometry.pad, geometry.pad), "reflect")[0]
     n_fft = geometry.n_fft
     return torch._VF.stft(padded, n_fft, geometry.hop_length, n_fft, window.double(), False, True, True)
 
 
-def _triangles(bins: int) -> torch.Tensor:
+def _triangles(bins: int) -> Tensor:
     """[_BANDS, bins]: overlapping bands that widen towards the top, as those of a mel filterbank do."""
     position = torch.arange(bins, device="cpu").double()
     edges = torch.linspace(0, (bins - 1) ** 0.5, _BANDS + 2, device="cpu").double().square()[:, None]

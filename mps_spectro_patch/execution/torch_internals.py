@@ -5,8 +5,5 @@ from __future__ import annotations
 import torch.utils.checkpoint
 
 # From ctx.save_for_backward(), when a checkpointed region is computed again and its last tensor has been seen.
-STOPS: tuple[type[BaseException], ...] = tuple(
-    getattr(torch.utils.checkpoint, name)
-    for name in ("_StopRecomputationError",)
-    if hasattr(torch.utils.checkpoint, name)
-)
+_stop: type[BaseException] | None = getattr(torch.utils.checkpoint, "_StopRecomputationError", None)
+STOPS: tuple[type[BaseException], ...] = () if _stop is None else (_stop,)

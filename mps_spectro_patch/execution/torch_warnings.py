@@ -5,8 +5,6 @@ Some are given once per process, by C++ code that counts. So torch is asked to d
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch._subclasses.fake_tensor import unset_fake_temporarily
 
@@ -19,7 +17,7 @@ def give(notices: tuple[str, ...]) -> None:
         if notice not in _given or torch.is_warn_always_enabled():
             _given.add(notice)  # first: as an error it counts as given
             with unset_fake_temporarily(), torch.no_grad():
-                _PROVOCATIONS[notice]()
+                _provoke(notice)
 
 
 def give_while_tracing(notices: tuple[str, ...]) -> None:
@@ -30,21 +28,14 @@ def give_while_tracing(notices: tuple[str, ...]) -> None:
 give_while_tracing._dynamo_marked_constant = True  # type: ignore[attr-defined]  # see routing.active_transforms
 
 
-def _signal() -> torch.Tensor:
-    return torch.zeros(4, dtype=torch.float32, device="cpu")
-
-
-def _spectrum() -> torch.Tensor:
-    return torch.zeros(3, 1, dtype=torch.complex64, device="cpu")
-
-
-def _window() -> torch.Tensor:
-    return torch.ones(4, dtype=torch.float32, device="cpu")
-
-
-_PROVOCATIONS: dict[str, Callable[[], object]] = {
-    "stft_window": lambda: torch.functional.stft(_signal(), 4, 1, center=False, return_complex=True),
-    "real_output": lambda: torch.functional.stft(_signal(), 4, 1, window=_window(), center=False, return_complex=False),
-    "istft_window": lambda: torch._VF.istft(_spectrum(), 4, 1, center=False),
-    "length": lambda: torch._VF.istft(_spectrum(), 4, 1, window=_window(), center=False, length=5),
-}
+def _provoke(notice: str) -> None:
+    signal, window = torch.zeros(4, dtype=torch.float32, device="cpu"), torch.ones(4, dtype=torch.float32, device="cpu")
+    spectrum = torch.zeros(3, 1, dtype=torch.complex64, device="cpu")
+    if notice == "stft_window":
+        torch.functional.stft(signal, 4, 1, center=False, return_complex=True)
+    elif notice == "real_output":
+        torch.functional.stft(signal, 4, 1, window=window, center=False, return_complex=False)
+    elif notice == "istft_window":
+        torch._VF.istft(spectrum, 4, 1, center=False)
+    else:  # "length"
+        torch._VF.istft(spectrum, 4, 1, window=window, center=False, length=5)

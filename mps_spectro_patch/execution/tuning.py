@@ -20,6 +20,7 @@ import torch
 
 from ..kernels import cache_directory, read_json, wanted_directory, write_file
 from ..options import ENVIRONMENT, OPS
+from ..version import __version__
 from . import call_cache
 
 _NAME = "tuned.json"
@@ -76,8 +77,6 @@ def chip() -> str:
 
 
 def _here(name: str) -> dict[str, str]:
-    from ..version import __version__
-
     return {"package": __version__, "torch": torch.__version__, "device": name}
 
 

@@ -11,12 +11,13 @@ from functools import partial
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ..options import logger
 from ..reasons import Call
 from . import comparison, launches
 
-Launch = Callable[[torch.Tensor, "torch.Tensor | None"], torch.Tensor]
+Launch = Callable[[Tensor, "Tensor | None"], Tensor]
 verified: set[Hashable] = set()
 RELATIVE = 1e-3  # of linear features, L2; of logarithms the mean difference, in units of their factor
 
@@ -27,13 +28,7 @@ def is_due(verify: str, way: Hashable) -> bool:
 
 
 def judge(
-    op: str,
-    input: torch.Tensor,
-    window: torch.Tensor | None,
-    call: Call,
-    launch: Launch,
-    result: torch.Tensor,
-    theirs: torch.Tensor,
+    op: str, input: Tensor, window: Tensor | None, call: Call, launch: Launch, result: Tensor, theirs: Tensor
 ) -> tuple[str, bool]:
     """(what is wrong with launch(input, window), or nothing; whether there was anything to compare)."""
     finite = comparison.is_finite(input)
@@ -52,7 +47,7 @@ def judge(
     return wrong or "", True
 
 
-def judge_front_end(result: torch.Tensor, theirs: torch.Tensor, scale: Any) -> tuple[str, bool]:
+def judge_front_end(result: Tensor, theirs: Tensor, scale: Any) -> tuple[str, bool]:
     """judge() of features on this Scale, without their gradients."""
     result, theirs = result.detach(), theirs.detach()
     if result.shape != theirs.shape:
@@ -71,13 +66,7 @@ def judge_front_end(result: torch.Tensor, theirs: torch.Tensor, scale: Any) -> t
 
 
 def _ends_leak(
-    result: torch.Tensor,
-    theirs: torch.Tensor,
-    weight: torch.Tensor,
-    finite: bool,
-    input: torch.Tensor,
-    window: torch.Tensor,
-    call: Call,
+    result: Tensor, theirs: Tensor, weight: Tensor, finite: bool, input: Tensor, window: Tensor, call: Call
 ) -> bool:
     """Whether all that is wrong is what torch's irfft makes of imaginary parts that it documents as ignored: those of
     bin 0 and of half an even n_fft. cuFFT lets them through at some sizes (pytorch issue 154496)."""
@@ -91,10 +80,6 @@ def _ends_leak(
         right = torch.empty_like(theirs).copy_(right)  # in the original's memory order
     if comparison.difference(result, right, weight, everywhere=finite):
         return False
-    logger.info(
-        "torch.istft on %s counts imaginary parts of the first and the last bin at n_fft=%s; the fast one ignores "
-        "them, as torch documents it",
-        input.device,
-        n_fft,
-    )
+    leak = f"torch.istft on {input.device} counts imaginary parts of the first and the last bin at n_fft={n_fft}"
+    logger.info("%s; the fast one ignores them, as torch documents it", leak)
     return True

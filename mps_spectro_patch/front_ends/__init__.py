@@ -9,11 +9,14 @@ __getattr__, __dir__, __all__ = attach(
         "direct": ("istft", "stft"),
         "filterbanks": ("melscale_fbanks",),
         "functional": ("amplitude_to_db", "dynamic_mel_spectrogram", "dynamic_spectrogram", "mel_spectrogram"),
-        "modules": (
-            *("CompatMelSpectrogramTransform", "DynamicMelSpectrogramTransform", "FilterbankSpectrogramTransform"),
-            *("KaldiFbankTransform", "LogMelSpectrogramTransform", "MFCCTransform", "MelSpectrogramTransform"),
-            "WhisperLogMelTransform",
+        "modules.filterbank": ("FilterbankSpectrogramTransform",),
+        "modules.kaldi": ("KaldiFbankTransform",),
+        "modules.mel": (
+            *("CompatMelSpectrogramTransform", "DynamicMelSpectrogramTransform"),
+            *("LogMelSpectrogramTransform", "MelSpectrogramTransform"),
         ),
-        "spec": ("FrontEnd", "PAD_MODES", "Scale", "decibels", "remembered", "shifted"),
+        "modules.mfcc": ("MFCCTransform",),
+        "modules.whisper": ("WhisperLogMelTransform",),
+        "spec": ("FrontEnd", "Scale", "decibels", "remembered", "resolve", "shifted"),
     },
 )

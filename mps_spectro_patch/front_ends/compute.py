@@ -12,6 +12,7 @@ from math import prod
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.autograd import forward_ad
 from torch.compiler import is_compiling, is_dynamo_compiling
@@ -22,40 +23,38 @@ from ..execution import STOPS, call_cache, call_sites, counters, launches, load_
 from ..kernels import Ready, fft
 from ..options import Options
 from ..reasons import Reason
-from ..tensors import PLAIN, has_bits, wants_gradient
+from ..tensors import PLAIN, wants_gradient
 from .spec import FrontEnd, Scale, remembered
 
 _FUSED_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 
 def compute(
-    x: torch.Tensor,
-    window: torch.Tensor,
-    basis: torch.Tensor | None,
-    call: FrontEnd,
-    use_kernels: bool = True,
-    name: str = "front_end",
-) -> torch.Tensor:
+    x: Tensor, window: Tensor, basis: Tensor | None, call: FrontEnd, use_kernels: bool = True, name: str = "front_end"
+) -> Tensor:
     """[..., features, frames] of x [..., time], frame by frame in memory; window [win_length], basis [features, freqs].
 
     float64 stays float64, half becomes float32. Errors are those of torch.stft. name: under which the call is counted.
     """
-    if use_kernels and not is_dynamo_compiling():
-        return _eager(x, window, basis, call, True, name)
-    return _full_path(x, window, basis, call, use_kernels, True, name)
+    return _run(x, window, basis, call, use_kernels, True, name)
 
 
 def try_fused(
-    x: torch.Tensor, window: torch.Tensor, basis: torch.Tensor | None, call: FrontEnd, name: str = "front_end"
-) -> torch.Tensor | None:
+    x: Tensor, window: Tensor, basis: Tensor | None, call: FrontEnd, name: str = "front_end"
+) -> Tensor | None:
     """compute() of float32 tensors by the kernels, or None where they do not do this call."""
-    if not is_dynamo_compiling():
-        return _eager(x, window, basis, call, False, name)
-    return _full_path(x, window, basis, call, True, False, name)
+    return _run(x, window, basis, call, True, False, name)
 
 
-def _eager(x, window, basis, call: FrontEnd, must: bool, name: str) -> torch.Tensor | None:
+def precision(x: Tensor) -> torch.dtype:
+    """Of the result."""
+    return torch.float64 if x.dtype == torch.float64 else torch.float32
+
+
+def _run(x, window, basis, call: FrontEnd, use_kernels: bool, must: bool, name: str) -> Tensor | None:
     """must: by torch's functions where there is no kernel, else None."""
+    if is_dynamo_compiling() or not use_kernels:
+        return _full_path(x, window, basis, call, use_kernels, must, name)
     here = active.scope.get()  # active.options_here(), which would be half of what is done here
     options = active.process if here is None else here.options
     answer = partial(_answer, x, window, basis, call, must, name, options)
@@ -65,44 +64,33 @@ def _eager(x, window, basis, call: FrontEnd, must: bool, name: str) -> torch.Ten
     return answer()
 
 
-def _answer(x, window, basis, call: FrontEnd, must: bool, name: str, options: Options | None) -> torch.Tensor | None:
+def _answer(x, window, basis, call: FrontEnd, must: bool, name: str, options: Options | None) -> Tensor | None:
     """A cached launch, or the full path."""
     entries, key = call_cache.entries, None
     try:
         key, known = call_cache.find_front_end(name, options, x, window, basis, call)
-        result = None if known is None else call_cache.launched(key, known, x, window)
+        if known is not None and (result := call_cache.launched(key, known, x, window)) is not None:
+            return result
     except STOPS:
         raise
     except Exception as error:  # a look of ours is no reason for a call to fail
         runner.warn_of_step(name, error)
-        result = None
-    if result is not None:
-        return result
     return _full_path(x, window, basis, call, True, must, name, None if key is None else (entries, key))
 
 
 def _full_path(
     x, window, basis, call: FrontEnd, use_kernels: bool, must: bool, name: str, place: tuple | None = None
-) -> torch.Tensor | None:
+) -> Tensor | None:
     """place: in the cache, where such a call is to be remembered."""
-    if not must:
-        return _compute(x, window, basis, call, True, False, name, place) if x.dim() and x.numel() else None
-    if not isinstance(x, torch.Tensor) or not x.is_floating_point():
-        raise TypeError(f"the waveform must be a floating-point tensor, not {getattr(x, 'dtype', type(x).__name__)}")
-    if x.dim() == 0:
-        raise ValueError("the waveform must be [..., time]")
-    dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
-    device = x.device
-    if window.dtype != dtype or window.device != device:
-        window, place = window.to(device=device, dtype=dtype), None
-    if basis is not None and (basis.dtype != dtype or basis.device != device):
-        basis, place = basis.to(device=device, dtype=dtype), None
-    return _compute(x, window, basis, call, use_kernels, True, name, place)
-
-
-def _compute(
-    x, window, basis, call: FrontEnd, use_kernels: bool, must: bool, name: str, place: tuple | None
-) -> torch.Tensor | None:
+    if must:
+        _check(x)
+        device, dtype = x.device, precision(x)
+        if window.dtype != dtype or window.device != device:
+            window, place = window.to(device=device, dtype=dtype), None
+        if basis is not None and (basis.dtype != dtype or basis.device != device):
+            basis, place = basis.to(device=device, dtype=dtype), None
+    elif not x.dim() or not x.numel():
+        return None
     if call.window_norm:
         window = window / window.square().sum().sqrt()
     shape = x.shape
@@ -111,10 +99,12 @@ def _compute(
     if one.outer_pad and (must or one.obstacle is None):
         rows = torch.nn.functional.pad(rows, (one.outer_pad, one.outer_pad))
     if not rows.shape[0]:
-        values = rows.new_zeros((0, max(0, one.frames), one.arguments.width), dtype=window.dtype).transpose(1, 2)
+        n_fft, hop_length, _, pad, _, width, dropped, *_ = one.arguments
+        frames = max(0, 1 + (rows.shape[1] + 2 * pad - n_fft) // hop_length - dropped)
+        values = rows.new_zeros((0, frames, width), dtype=window.dtype).transpose(1, 2)
         return _unfolded(values, shape[:-1])
 
-    result, reason = None, None
+    result = None
     if use_kernels:
         reason = one.obstacle or why_composed(rows, window)
         if reason is None:
@@ -123,14 +113,20 @@ def _compute(
             counters.count(name, reason)
     if result is None and must:
         result = _composed(rows, window, basis, call.scale, one)
-    return result if result is None or len(shape) == 2 else _unfolded(result, shape[:-1])
+    return None if result is None else _unfolded(result, shape[:-1])
+
+
+def _check(x: Tensor) -> None:
+    if not isinstance(x, Tensor) or not x.is_floating_point():
+        raise TypeError(f"the waveform must be a floating-point tensor, not {getattr(x, 'dtype', type(x).__name__)}")
+    if x.dim() == 0:
+        raise ValueError("the waveform must be [..., time]")
 
 
 class _Resolved(NamedTuple):
     """What follows from a call and the sizes of its tensors."""
 
     arguments: FeatureArguments  # of the operator, behind its tensors
-    frames: int
     rows_per_item: int
     outer_pad: int  # zeros that a copy of the waveform gets first
     obstacle: Reason | None  # why no kernel does it
@@ -142,52 +138,44 @@ def _resolved(call: FrontEnd, shape: torch.Size, window: int, bands: int | None)
     rows = prod(batch)
     pad = call.n_fft // 2 if call.center else 0
     pad_mode = call.pad_mode if call.center else "constant"
-    outer_pad = 0
-    if pad_mode == "constant":
-        pad += call.pad  # zeros beside zeros
-    elif call.pad:
-        outer_pad = call.pad
-        samples += 2 * outer_pad
+    outer_pad = 0 if pad_mode == "constant" else call.pad
+    pad += call.pad - outer_pad  # zeros beside zeros
+    samples += 2 * outer_pad
     arguments = call.arguments(bands, pad, pad_mode)
     if call.scale.scope == "all":
         rows_per_item = rows
     else:
         rows_per_item = 1 if call.scale.scope == "item" or not batch else batch[-1]
-    frames = 1 + (samples + 2 * pad - call.n_fft) // call.hop_length - call.dropped
-    return _Resolved(arguments, frames, rows_per_item, outer_pad, _obstacle(rows, samples, window, arguments))
+    return _Resolved(arguments, rows_per_item, outer_pad, _obstacle(rows, samples, window, arguments))
 
 
-def is_accelerated(x: torch.Tensor) -> bool:
-    """Whether front ends take the fused way for this tensor's device, here."""
+def is_accelerated(x: Tensor) -> bool:
+    """Whether front ends are fused for this tensor's device, here."""
     options = active.process if is_compiling() else active.options_here()
     return x.device.type == "mps" or (options is not None and x.device.type in options.device_types)
 
 
-def finished(values: torch.Tensor, scale: Scale, rows_per_item: int) -> torch.Tensor:
-    """What a Scale does behind its logarithm, in torch's own functions. values: [rows, features, frames]."""
-    if scale.below is not None and values.numel():
-        packed = values.reshape(-1, rows_per_item, *values.shape[1:]) if rows_per_item > 1 else values.unsqueeze(1)
-        floor = packed.amax((1, 2, 3), keepdim=True) - scale.below
-        floor = floor.expand(-1, rows_per_item, 1, 1).reshape(-1, 1, 1)
-        values = torch.maximum(values, floor)
-    if scale.after_factor != 1 or scale.after_offset:
-        values = values * scale.after_factor + scale.after_offset
-    if scale.deviation_eps is not None:
+def finished(
+    values: Tensor, rows_per_item: int, below: float | None, factor: float, offset: float, deviation_eps: float | None
+) -> Tensor:
+    """What a Scale does behind its logarithm, in what TorchScript knows. values: [rows, features, frames]."""
+    if below is not None and values.numel() > 0:
+        packed = values.reshape(-1, rows_per_item, values.shape[1], values.shape[2])
+        floor = packed.amax((1, 2, 3), keepdim=True) - below
+        values = torch.maximum(packed, floor).reshape(values.shape)
+    if factor != 1 or offset != 0:
+        values = values * factor + offset
+    if deviation_eps is not None:
         deviation = values.std(-1, keepdim=True)
-        values = (values - values.mean(-1, keepdim=True)) / (deviation + scale.deviation_eps)
+        values = (values - values.mean(-1, keepdim=True)) / (deviation + deviation_eps)
     return values
 
 
-def _unfolded(values: torch.Tensor, batch: torch.Size) -> torch.Tensor:
+def _unfolded(values: Tensor, batch: torch.Size) -> Tensor:
     return values.squeeze(0) if not batch else values.unflatten(0, batch) if len(batch) > 1 else values
 
 
-def is_fused(rows: torch.Tensor, window: torch.Tensor) -> bool:
-    """Whether the kernels are to do this, of what they can."""
-    return why_composed(rows, window) is None
-
-
-def why_composed(rows: torch.Tensor, window: torch.Tensor) -> Reason | None:
+def why_composed(rows: Tensor, window: Tensor) -> Reason | None:
     """Why the kernels are not to do this, though they could."""
     if not is_accelerated(rows):
         return Reason.DEVICE
@@ -238,55 +226,51 @@ _supports._dynamo_marked_constant = True  # type: ignore[attr-defined]  # a sear
 
 def _fused(
     x, rows, window, basis, call: FrontEnd, one: _Resolved, must: bool, name: str, place: tuple | None
-) -> torch.Tensor | None:
+) -> Tensor | None:
     """The kernels' result, or None where they are not to be trusted. rows: of the waveform x."""
     scale, arguments = call.scale, one.arguments
     if is_compiling():
         values = launches.ops.features.features(rows, window, basis, *arguments)
-        return finished(values, scale, one.rows_per_item)
+        return finished(values, one.rows_per_item, *scale.finishing())
     load_operators()
     features = launches.ops.features
     transformed = torch._C._are_functorch_transforms_active()
     if transformed or torch._C._len_torch_dispatch_stack() or type(rows) is FakeTensor:
         operator = features.eager_features if transformed else features.features
-        return finished(operator(rows, window, basis, *arguments), scale, one.rows_per_item)
+        return finished(operator(rows, window, basis, *arguments), one.rows_per_item, *scale.finishing())
     needs = wants_gradient(rows, window, basis)
-    launch = None
+    # Only the launch of a floor does more than the logarithm, and standardising is in place.
+    in_kernels = not needs and (scale.below is not None or (scale.after_factor == 1 and not scale.after_offset))
+    readable, launch = (rows, window), None
 
-    def run() -> torch.Tensor:
-        nonlocal launch
-        launch = None if needs else _prepared(rows, window, basis, scale, one)
+    def run() -> Tensor:
+        nonlocal launch, readable
+        if in_kernels:
+            readable = _readable(rows), _readable(window)
+            launch = features.ready_features(*readable, basis, one.rows_per_item, *scale.finishing(), *arguments)
         if launch is not None:
-            return launch(rows, window)
-        if needs or (scale.below is None and scale.deviation_eps is None):
-            values = features.eager_features(rows, window, basis, *arguments)
-            return finished(values, scale, one.rows_per_item)
-        return _in_two_launches((rows, window, basis), scale, one)
+            return launch(*readable)
+        values = features.eager_features(rows, window, basis, *arguments)
+        if in_kernels and scale.below is None and scale.deviation_eps is not None:
+            features.feature_passes.standardise(values, scale.deviation_eps)
+            return values
+        return finished(values, one.rows_per_item, *scale.finishing())
 
     key = call, None if basis is None else basis.shape, rows.dtype, rows.device, needs
     composed = partial(_composed, rows, window, basis, scale, one)
-    original = composed if must else _nothing
+    original = composed if must else lambda: None
     result, trusted = runner.call_front_end(name, active.options_here(), key, run, composed, rows, original)
-    if trusted and launch is not None and place is not None and not call.window_norm and not one.outer_pad:
-        run = launch if x.dim() == 2 else _of_batches(launch, rows.shape, x.shape[:-1])
-        call_cache.remember(*place, call_cache.Known(name, run, None, keep=call, basis=basis))
+    is_as_given = readable[0] is rows and readable[1] is window and not call.window_norm and not one.outer_pad
+    if trusted and launch is not None and place is not None and is_as_given:
+        again = launch if x.dim() == 2 else _of_batches(launch, rows.shape, x.shape[:-1])
+        call_cache.remember(*place, call_cache.Known(name, again, None, keep=call, basis=basis))
     return result
 
 
-def _nothing() -> None:
-    return None
-
-
-def _prepared(rows, window, basis, scale: Scale, one: _Resolved) -> Ready | None:
-    """The call as a function of rows and window, for tensors that are laid out as these; None where there is none."""
-    if rows.stride(-1) != 1 or not window.is_contiguous() or has_bits(rows) or has_bits(window):
-        return None
-    if scale.below is None and (scale.after_factor != 1 or scale.after_offset):
-        return None
-    return launches.ops.features.ready_features(
-        rows, window, basis, one.rows_per_item, scale.below, scale.after_factor, scale.after_offset,
-        scale.deviation_eps, *one.arguments,
-    )  # fmt: skip
+def _readable(tensor: Tensor) -> Tensor:
+    """As the kernels read memory: without gaps in a row, and no signs left to change."""
+    tensor = tensor.resolve_neg()
+    return tensor if tensor.stride(-1) == 1 else tensor.contiguous()
 
 
 def _of_batches(launch: Ready, flat: torch.Size, batch: torch.Size) -> Ready:
@@ -294,24 +278,8 @@ def _of_batches(launch: Ready, flat: torch.Size, batch: torch.Size) -> Ready:
     return lambda x, window: _unfolded(launch(x.reshape(flat), window), batch)
 
 
-def _in_two_launches(tensors: tuple, scale: Scale, one: _Resolved) -> torch.Tensor:
-    values = None
-    if scale.below is not None:
-        values = launches.ops.features.run_limited_features(
-            *tensors, one.rows_per_item, scale.below, scale.after_factor, scale.after_offset, *one.arguments
-        )
-        if values is None:
-            values = launches.ops.features.run_features(*tensors, *one.arguments)
-            return finished(values, scale, one.rows_per_item)
-    else:
-        values = launches.ops.features.run_features(*tensors, *one.arguments)
-    if scale.deviation_eps is not None:
-        launches.ops.features.feature_passes.standardise(values, scale.deviation_eps)
-    return values
-
-
-def _composed(rows, window, basis, scale: Scale, one: _Resolved) -> torch.Tensor:
+def _composed(rows, window, basis, scale: Scale, one: _Resolved) -> Tensor:
     from ..ops import composite_features
 
     values = composite_features.features(rows.to(window.dtype), window, basis, *one.arguments)
-    return finished(values, scale, one.rows_per_item)
+    return finished(values, one.rows_per_item, *scale.finishing())

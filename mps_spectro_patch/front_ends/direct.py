@@ -7,19 +7,14 @@ and istft accepts windows whose envelope is zero somewhere unless `torch_like`.
 from __future__ import annotations
 
 import torch
-from torch._subclasses.fake_tensor import FakeTensor
 from torch.compiler import is_compiling
 
 from .. import active, routing
 from ..execution import call_cache, launches, runner
 from ..options import Options
 from ..reasons import Reason
-from .functional import make_window
+from .functional import make_window, window_of
 
-SAFETY = ("auto", "always", "off")
-LONG_MODES = ("custom", "torch_fallback")
-KERNEL_DTYPES = ("float32", "float16", "mixed")
-KERNEL_LAYOUTS = ("auto", "native", "transposed")
 _NOLA_MINIMUM = 1e-11  # torch.istft refuses an envelope below this
 _DEFAULTS = Options()
 
@@ -64,7 +59,7 @@ def stft(
     """
     x = _single(x)
     win_length = n_fft if win_length is None else win_length
-    window = _window(window, win_length, x.device)
+    window = _window(window, win_length, x)
     arguments = (x, n_fft, hop_length, win_length, window, center, pad_mode, normalized, onesided, True, None)
     if is_compiling():
         return torch.stft(*arguments[:-1])
@@ -124,9 +119,11 @@ def istft(
         (torch.Size([2, 16000]), True)
     """
     for name, value, allowed in (
-        ("safety", safety, SAFETY), ("long_mode_strategy", long_mode_strategy, LONG_MODES),
-        ("kernel_dtype", kernel_dtype, KERNEL_DTYPES), ("kernel_layout", kernel_layout, KERNEL_LAYOUTS),
-    ):  # fmt: skip
+        ("safety", safety, ("auto", "always", "off")),
+        ("long_mode_strategy", long_mode_strategy, ("custom", "torch_fallback")),
+        ("kernel_dtype", kernel_dtype, ("float32", "float16", "mixed")),
+        ("kernel_layout", kernel_layout, ("auto", "native", "transposed")),
+    ):
         if value not in allowed:
             raise ValueError(f"{name}={value!r}: expected one of {', '.join(map(repr, allowed))}")
     if not isinstance(spec, torch.Tensor) or not spec.is_complex() or spec.dim() not in (2, 3):
@@ -136,18 +133,16 @@ def istft(
         n_fft = 2 * (spec.shape[-2] - 1) if onesided else spec.shape[-2]
     hop_length = n_fft // 4 if hop_length is None else hop_length
     win_length = n_fft if win_length is None else win_length
-    window = _window(window, win_length, spec.device)
+    window = _window(window, win_length, spec)
     arguments = (spec, n_fft, hop_length, win_length, window, center, normalized, onesided, length, False)
     if is_compiling():
         return torch.istft(*arguments)
 
     def original() -> torch.Tensor:
-        if torch_like and safety != "off":
-            return torch._VF.istft(*arguments)
         try:
             return torch._VF.istft(*arguments)
         except RuntimeError as error:
-            if "window overlap add min" not in str(error):
+            if (torch_like and safety != "off") or "window overlap add min" not in str(error):
                 raise
             return _forgiving(*arguments)
 
@@ -199,24 +194,9 @@ def _single(x: torch.Tensor) -> torch.Tensor:
     return x.to(torch.complex64) if x.is_complex() else x.to(torch.float32)
 
 
-def _window(window: torch.Tensor | None, win_length: int, device: torch.device) -> torch.Tensor:
+def _window(window: torch.Tensor | None, win_length: int, x: torch.Tensor) -> torch.Tensor:
     if window is not None:
-        return window.to(device=device, dtype=torch.float32)
-    return _hann(win_length, device)
-
-
-_hanns: dict[tuple[int, torch.device], torch.Tensor] = {}
-
-
-def _hann(win_length: int, device: torch.device) -> torch.Tensor:
-    """Always the same tensor for a size, so that istft finds its envelope in the cache."""
-    known = _hanns.get((win_length, device))
-    if known is None:
-        with torch.inference_mode(False), torch.no_grad():
-            known = make_window(torch.hann_window, win_length).float().to(device)
-        if type(known) is FakeTensor:  # of no use outside of its mode
-            return known
-        if len(_hanns) >= 256:
-            _hanns.clear()
-        _hanns[win_length, device] = known
-    return known
+        return window.to(device=x.device, dtype=torch.float32)
+    if is_compiling():
+        return make_window(torch.hann_window, win_length).float().to(x.device)
+    return window_of(None, torch.hann_window, win_length, x)  # cached, so that istft finds its envelope in the cache

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 import warnings
-from functools import lru_cache
-from typing import NamedTuple
 
 import torch
 
@@ -56,75 +54,47 @@ def melscale_fbanks(
         >>> msp.melscale_fbanks(n_freqs=513, f_min=0, f_max=8000, n_mels=80, sample_rate=16_000).shape
         torch.Size([80, 513])
     """
-    bands = MelBands(n_freqs, f_min, f_max, n_mels, sample_rate, norm, mel_scale)
-    bands.check()
-    return bands.basis(device, dtype)
+    return mel_basis(n_freqs, sample_rate, n_mels, f_min, f_max, norm, mel_scale, device, dtype)
 
 
-class MelBands(NamedTuple):
-    """The arguments of melscale_fbanks. f_min, f_max, sample_rate: Hz."""
-
-    n_freqs: int
-    f_min: float
-    f_max: float
-    n_mels: int
-    sample_rate: float
-    norm: str | None
-    mel_scale: str
-
-    def check(self) -> None:
-        """Raises ValueError if they describe no filterbank."""
-        if self.mel_scale not in MEL_SCALES:
-            raise ValueError(f'mel_scale={self.mel_scale!r}: expected "htk" or "slaney"')
-        if self.norm not in NORMS:
-            raise ValueError(f'norm={self.norm!r}: expected None or "slaney"')
-        if self.n_mels < 1 or self.n_freqs < 1:
-            sizes = f"n_mels={self.n_mels}, n_freqs={self.n_freqs}"
-            raise ValueError(f"a filterbank needs at least one band and one bin, not {sizes}")
-        if not self.sample_rate > 0:
-            raise ValueError(f"sample_rate={self.sample_rate}: expected a positive number of Hz")
-        if not 0 <= self.f_min < self.f_max:
-            raise ValueError(f"Require f_min: {self.f_min} <= f_max: {self.f_max}, both from 0 Hz on and different")
-        half = self.sample_rate / 2
-        if self.f_max > half:
-            raise ValueError(f"f_max={self.f_max} Hz lies above half the sample rate ({half} Hz): no bin is there")
-
-    def basis(self, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> torch.Tensor:
-        """[n_mels, n_freqs], a tensor of its own. Warns of empty bands."""
-        values = _mel_basis(self)
-        if not bool((values > 0).any(1).all()):
-            warnings.warn(
-                "At least one mel filterbank has all zero values. "
-                f"The value for `n_mels` ({self.n_mels}) may be set too high. "
-                f"Or, the value for `n_freqs` ({self.n_freqs}) may be set too low.",
-                stacklevel=3,
-            )
-        return values.to(dtype).to(device, copy=True)
+def mel_basis(
+    n_freqs: int, sample_rate: float, n_mels: int, f_min: float, f_max: float | None, norm: str | None, mel_scale: str,
+    device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32,
+) -> torch.Tensor:  # fmt: skip
+    """melscale_fbanks. f_max: None is half the sample rate."""
+    f_max = sample_rate / 2 if f_max is None else f_max
+    if mel_scale not in MEL_SCALES:
+        raise ValueError(f'mel_scale={mel_scale!r}: expected "htk" or "slaney"')
+    if norm not in NORMS:
+        raise ValueError(f'norm={norm!r}: expected None or "slaney"')
+    if n_mels < 1 or n_freqs < 1:
+        raise ValueError(f"a filterbank needs at least one band and one bin, not n_mels={n_mels}, n_freqs={n_freqs}")
+    if not sample_rate > 0:
+        raise ValueError(f"sample_rate={sample_rate}: expected a positive number of Hz")
+    if not 0 <= f_min < f_max:
+        raise ValueError(f"Require f_min: {f_min} <= f_max: {f_max}, both from 0 Hz on and different")
+    if f_max > sample_rate / 2:
+        raise ValueError(f"f_max={f_max} Hz lies above half the sample rate ({sample_rate / 2} Hz): no bin is there")
+    options = dict(dtype=torch.float64, device="cpu")
+    low, high = hz_to_mel(float(f_min), mel_scale), hz_to_mel(float(f_max), mel_scale)
+    edges = _mel_to_hz(torch.linspace(low, high, int(n_mels) + 2, **options), mel_scale)
+    basis = _triangles(torch.linspace(0, sample_rate / 2, int(n_freqs), **options), edges)
+    if not bool((basis > 0).any(1).all()):
+        warnings.warn(
+            f"At least one mel filterbank has all zero values. The value for `n_mels` ({n_mels}) may be set too high. "
+            f"Or, the value for `n_freqs` ({n_freqs}) may be set too low.",
+            stacklevel=3,
+        )
+    if norm == "slaney":
+        basis = basis * (2.0 / (edges[2:] - edges[:-2]))[:, None]
+    return basis.to(dtype).to(device)
 
 
-def mel_bands(
-    n_fft: int, sample_rate: float, n_mels: int, f_min: float, f_max: float | None, norm: str | None, mel_scale: str
-) -> MelBands:
-    """Bands over the bins of n_fft. f_max: None is half the sample rate. Raises ValueError."""
-    top = sample_rate / 2 if f_max is None else f_max
-    bands = MelBands(n_fft // 2 + 1, f_min, top, n_mels, sample_rate, norm, mel_scale)
-    bands.check()
-    return bands
-
-
-@lru_cache(maxsize=128)
-def _mel_basis(bands: MelBands) -> torch.Tensor:
-    """melscale_fbanks in float64. Cached, so it is only copied from."""
-    with torch.inference_mode(False), torch.no_grad():
-        options = dict(dtype=torch.float64, device="cpu")
-        frequency = torch.linspace(0, bands.sample_rate / 2, int(bands.n_freqs), **options)
-        low, high = (hz_to_mel(float(edge), bands.mel_scale) for edge in (bands.f_min, bands.f_max))
-        edges = _mel_to_hz(torch.linspace(low, high, int(bands.n_mels) + 2, **options), bands.mel_scale)
-        left, middle, right = edges[:-2, None], edges[1:-1, None], edges[2:, None]
-        rising = (frequency - left) / (middle - left)
-        falling = (right - frequency) / (right - middle)
-        basis = torch.minimum(rising, falling).clamp(min=0)
-        return basis * (2.0 / (right - left)) if bands.norm == "slaney" else basis
+def _triangles(position: torch.Tensor, edges: torch.Tensor) -> torch.Tensor:
+    """[edges - 2, positions]: from 0 at one edge to 1 at the next to 0 at the one behind it."""
+    left, middle, right = edges[:-2, None], edges[1:-1, None], edges[2:, None]
+    rising, falling = (position - left) / (middle - left), (right - position) / (right - middle)
+    return torch.minimum(rising, falling).clamp(min=0)
 
 
 def hz_to_mel(frequency: float, mel_scale: str) -> float:
@@ -160,10 +130,8 @@ def kaldi_mel_fbanks(n_mels: int, n_fft: int, sample_rate: float, low_freq: floa
 
     options = dict(dtype=torch.float64, device="cpu")
     edges = torch.linspace(mel(low_freq), mel(high), n_mels + 2, **options)
-    left, middle, right = edges[:-2, None], edges[1:-1, None], edges[2:, None]
     position = 1127.0 * torch.log1p(torch.arange(n_fft // 2, **options) * (sample_rate / n_fft / 700.0))
-    basis = torch.minimum((position - left) / (middle - left), (right - position) / (right - middle)).clamp(min=0)
-    return torch.nn.functional.pad(basis, (0, n_fft // 2 + 1 - basis.shape[1])).float()
+    return torch.nn.functional.pad(_triangles(position, edges), (0, n_fft // 2 + 1 - len(position))).float()
 
 
 def cosine_transform(n_mfcc: int, n_mels: int, norm: str | None) -> torch.Tensor:

@@ -10,19 +10,15 @@ from collections.abc import Callable
 from functools import lru_cache
 
 import torch
+from torch import Tensor
 
 from . import compute, filterbanks
 from .spec import FrontEnd, check_top_db, dynamic, resolve, resolve_scale
 
 
 def amplitude_to_db(
-    x: torch.Tensor,
-    *,
-    stype: str = "power",
-    top_db: float | None = 80.0,
-    amin: float = 1e-10,
-    top_db_scope: str = "batch",
-) -> torch.Tensor:
+    x: Tensor, *, stype: str = "power", top_db: float | None = 80.0, amin: float = 1e-10, top_db_scope: str = "batch"
+) -> Tensor:
     """Decibels: 10 log10(max(x, amin)) of powers, 20 log10(max(x, amin)) of magnitudes.
 
     The formula is that of torchaudio.functional.amplitude_to_DB, relative to 1.
@@ -58,13 +54,13 @@ def amplitude_to_db(
 
 
 def mel_spectrogram(
-    x: torch.Tensor,
+    x: Tensor,
     *,
     sample_rate: int,
     n_fft: int,
     hop_length: int,
     win_length: int | None = None,
-    window: torch.Tensor | None = None,
+    window: Tensor | None = None,
     pad: int = 0,
     center: bool = True,
     pad_mode: str = "constant",
@@ -79,10 +75,10 @@ def mel_spectrogram(
     log_amin: float = 1e-5,
     log_mode: str = "clamp",
     top_db: float | None = 80.0,
-    window_fn: Callable[..., torch.Tensor] = torch.hann_window,
+    window_fn: Callable[..., Tensor] = torch.hann_window,
     use_mps_kernels: bool = True,
     top_db_scope: str = "batch",
-) -> torch.Tensor:
+) -> Tensor:
     """Mel spectrogram, linear, logarithmic or in decibels: scale(filterbank @ |stft(x)|^power).
 
     Decibels are those of amplitude_to_db: of magnitudes if power is 1, else of powers.
@@ -125,23 +121,23 @@ def mel_spectrogram(
         >>> msp.mel_spectrogram(x, sample_rate=16_000, n_fft=1024, hop_length=256, n_mels=80).shape
         torch.Size([2, 80, 63])
     """
-    bands = filterbanks.mel_bands(n_fft, sample_rate, n_mels, f_min, f_max, norm, mel_scale)
+    bands = n_fft // 2 + 1, sample_rate, n_mels, f_min, f_max, norm, mel_scale
+    basis = _mel_basis(bands, x.device, compute.precision(x))
     call = resolve(
         n_fft, hop_length, win_length, pad=pad, center=center, pad_mode=pad_mode, power=power, normalized=normalized,
         scale=resolve_scale(output_scale, log_mode, log_amin, power, top_db, top_db_scope),
     )  # fmt: skip
     window = window_of(window, window_fn, call.win_length, x)
-    basis = _mel_basis(bands, x.device, _dtype(x))
     return compute.compute(x, window, basis, call, use_mps_kernels, "mel_spectrogram")
 
 
 def dynamic_spectrogram(
-    x: torch.Tensor,
+    x: Tensor,
     *,
     n_fft: int,
     hop_length: int,
     win_length: int | None = None,
-    window: torch.Tensor | None = None,
+    window: Tensor | None = None,
     center: bool = True,
     pad_mode: str = "constant",
     power: float = 1.0,
@@ -151,9 +147,9 @@ def dynamic_spectrogram(
     target_n_freqs: int | None = None,
     magnitude_eps: float = 0.0,
     use_public_stft: bool = False,
-    window_fn: Callable[..., torch.Tensor] = torch.hann_window,
+    window_fn: Callable[..., Tensor] = torch.hann_window,
     use_mps_kernels: bool = True,
-) -> torch.Tensor:
+) -> Tensor:
     """Spectrogram of a pitch shifted by some semitones and a speed changed by a factor, by other sizes of frames.
 
     n_fft and win_length are multiplied by 2^(keyshift / 12) and hop_length by speed; all are rounded. With
@@ -200,7 +196,7 @@ def dynamic_spectrogram(
 
 
 def dynamic_mel_spectrogram(
-    x: torch.Tensor,
+    x: Tensor,
     *,
     sample_rate: int,
     n_fft: int,
@@ -221,13 +217,13 @@ def dynamic_mel_spectrogram(
     top_db: float | None = 80.0,
     keyshift: float = 0.0,
     speed: float = 1.0,
-    mel_basis: torch.Tensor | None = None,
+    mel_basis: Tensor | None = None,
     magnitude_eps: float = 0.0,
     use_public_stft: bool = False,
-    window_fn: Callable[..., torch.Tensor] = torch.hann_window,
+    window_fn: Callable[..., Tensor] = torch.hann_window,
     use_mps_kernels: bool = True,
     top_db_scope: str = "batch",
-) -> torch.Tensor:
+) -> Tensor:
     """Mel spectrogram of a shifted pitch: a filterbank over the n_fft // 2 + 1 bins of dynamic_spectrogram.
 
     Args:
@@ -277,8 +273,8 @@ def dynamic_mel_spectrogram(
         normalized=normalized, eps=magnitude_eps, width=n_fft // 2 + 1, scale=scale,
     )  # fmt: skip
     if mel_basis is None:
-        bands = filterbanks.mel_bands(n_fft, sample_rate, n_mels, f_min, f_max, norm, mel_scale)
-        mel_basis = _mel_basis(bands, x.device, _dtype(x))
+        bands = n_fft // 2 + 1, sample_rate, n_mels, f_min, f_max, norm, mel_scale
+        mel_basis = _mel_basis(bands, x.device, compute.precision(x))
     else:
         check_basis(mel_basis, n_fft)
     window = window_of(None, window_fn, call.win_length, x)
@@ -286,16 +282,15 @@ def dynamic_mel_spectrogram(
 
 
 def run_dynamic(
-    x: torch.Tensor, window: torch.Tensor, basis: torch.Tensor | None, call: FrontEnd, use_public_stft: bool,
-    use_mps_kernels: bool, name: str,
-) -> torch.Tensor:  # fmt: skip
+    x: Tensor, window: Tensor, basis: Tensor | None, call: FrontEnd, use_public_stft: bool, use_kernels: bool, name: str
+) -> Tensor:
     """The last step of the two functions above and of DynamicMelSpectrogramTransform. name: for compute()."""
     if use_public_stft:
         return _by_public_stft(x, window, basis, call)
-    return compute.compute(x, window, basis, call, use_mps_kernels, name)
+    return compute.compute(x, window, basis, call, use_kernels, name)
 
 
-def check_basis(basis: torch.Tensor, n_fft: int) -> None:
+def check_basis(basis: Tensor, n_fft: int) -> None:
     """Raises ValueError unless it is a filterbank [bands, n_fft // 2 + 1]."""
     if basis.dim() != 2 or basis.shape[1] != n_fft // 2 + 1 or not basis.shape[0]:
         raise ValueError(
@@ -304,7 +299,7 @@ def check_basis(basis: torch.Tensor, n_fft: int) -> None:
         )
 
 
-def make_window(window_fn: Callable[..., torch.Tensor], win_length: int) -> torch.Tensor:
+def make_window(window_fn: Callable[..., Tensor], win_length: int) -> Tensor:
     """window_fn(win_length), in float64 on the CPU if it accepts dtype and device; to be rounded and moved later."""
     try:
         return window_fn(win_length, dtype=torch.float64, device="cpu")
@@ -312,11 +307,11 @@ def make_window(window_fn: Callable[..., torch.Tensor], win_length: int) -> torc
         return window_fn(win_length)
 
 
-def _by_public_stft(x: torch.Tensor, window: torch.Tensor, basis: torch.Tensor | None, call: FrontEnd) -> torch.Tensor:
+def _by_public_stft(x: Tensor, window: Tensor, basis: Tensor | None, call: FrontEnd) -> Tensor:
     """compute.compute through torch.stft as it stands, for comparisons."""
     from ..ops import composite_features
 
-    window = window.to(device=x.device, dtype=_dtype(x))
+    window = window.to(device=x.device, dtype=compute.precision(x))
     basis = None if basis is None else basis.to(device=x.device, dtype=window.dtype)
     if call.window_norm:
         window = window / window.square().sum().sqrt()
@@ -326,20 +321,15 @@ def _by_public_stft(x: torch.Tensor, window: torch.Tensor, basis: torch.Tensor |
                           return_complex=True)  # fmt: skip
     arguments = call.arguments(None if basis is None else basis.shape[0], 0, call.pad_mode)
     values = composite_features.of_spectrum(spectrum, basis, arguments)
-    values = compute.finished(values, call.scale, batch[-1] if batch and call.scale.scope == "batch" else 1)
+    rows_per_item = batch[-1] if batch and call.scale.scope == "batch" else 1
+    values = compute.finished(values, rows_per_item, *call.scale.finishing())
     return values.reshape(*batch, *values.shape[1:])
 
 
-def _dtype(x: torch.Tensor) -> torch.dtype:
-    return torch.float64 if x.dtype == torch.float64 else torch.float32
-
-
-def window_of(
-    window: torch.Tensor | None, window_fn: Callable[..., torch.Tensor], win_length: int, x: torch.Tensor
-) -> torch.Tensor:
+def window_of(window: Tensor | None, window_fn: Callable[..., Tensor], win_length: int, x: Tensor) -> Tensor:
     if window is None:
         if window_fn in KNOWN_WINDOWS:
-            return _known_window(window_fn, win_length, x.device, _dtype(x))
+            return _known_window(window_fn, win_length, x.device, compute.precision(x))
         window = make_window(window_fn, win_length)
     if window.dim() != 1 or window.shape[0] != win_length:
         raise ValueError(f"the window must be [{win_length}], not {list(window.shape)}")
@@ -349,7 +339,7 @@ def window_of(
 KNOWN_WINDOWS = (torch.hann_window, torch.hamming_window, torch.blackman_window, torch.bartlett_window)
 
 
-def _once(function: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+def _once(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """`function` with a cache. torch.compile breaks the graph here; modules hold their tensors and do not call it."""
     cached = lru_cache(maxsize=256)(function)
 
@@ -363,13 +353,13 @@ def _once(function: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
 
 
 @_once
-def _known_window(window_fn, win_length: int, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
+def _known_window(window_fn, win_length: int, device: torch.device, dtype: torch.dtype) -> Tensor:
     with torch.inference_mode(False), torch.no_grad():  # a backward pass may need to save it
         return make_window(window_fn, win_length).to(dtype).to(device)
 
 
 @_once
-def _mel_basis(bands: filterbanks.MelBands, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
-    """The filterbank, made once: empty bands are warned about once."""
+def _mel_basis(bands: tuple, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """filterbanks.mel_basis(*bands), made once: empty bands are warned about once."""
     with torch.inference_mode(False), torch.no_grad():
-        return bands.basis(device, dtype)
+        return filterbanks.mel_basis(*bands, device, dtype)

@@ -57,6 +57,10 @@ class Scale:
     after_offset: float = 0.0
     deviation_eps: float | None = None
 
+    def finishing(self) -> tuple[float | None, float, float, float | None]:
+        """What comes behind the logarithm."""
+        return self.below, self.after_factor, self.after_offset, self.deviation_eps
+
 
 @hashed_once
 @dataclass(frozen=True)
@@ -142,9 +146,12 @@ def resolve_scale(
     return decibels(20.0 if power == 1 else 10.0, top_db, top_db_scope)
 
 
-def decibels(multiplier: float, top_db: float | None, scope: str = "batch", amin: float = DB_AMIN) -> Scale:
-    """multiplier * log10(max(v, amin)), no value more than top_db below the largest of `scope`."""
-    return Scale("clamp", amin, multiplier / math.log(10), below=None if top_db is None else float(top_db), scope=scope)
+def decibels(
+    multiplier: float, top_db: float | None, scope: str = "batch", amin: float = DB_AMIN, offset: float = 0.0
+) -> Scale:
+    """multiplier * log10(max(v, amin)) + offset, no value more than top_db below the largest of `scope`."""
+    below = None if top_db is None else float(top_db)
+    return Scale("clamp", amin, multiplier / math.log(10), offset, below, scope)
 
 
 def check_top_db(top_db: float | None, scope: str) -> None:
@@ -159,11 +166,7 @@ def shifted(n_fft: int, hop_length: int, win_length: int, keyshift: float, speed
     if not speed > 0 or not math.isfinite(speed) or not math.isfinite(keyshift):
         raise ValueError(f"keyshift={keyshift}, speed={speed}: expected finite numbers, speed positive")
     factor = 2.0 ** (keyshift / 12)
-    return (
-        max(1, round(n_fft * factor)),
-        max(1, round(hop_length * speed)),
-        max(1, round(win_length * factor)),
-    )
+    return max(1, round(n_fft * factor)), max(1, round(hop_length * speed)), max(1, round(win_length * factor))
 
 
 @remembered

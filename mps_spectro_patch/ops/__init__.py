@@ -1,6 +1,6 @@
 """The operators: what the kernels do, as torch knows it, with derivatives and batching."""
 
-from . import batching, composite, composite_features, features, operators, replay  # noqa: F401 (registers the rules)
+from . import composite, composite_features, features, operators, replay
 from .gradients import eager_istft, eager_stft
 from .operators import istft, stft
 

@@ -1,4 +1,4 @@
-"""torch.func.vmap over the operators: a batch dimension becomes more rows. Batched windows are computed one by one."""
+"""torch.func.vmap over the operators: a batch becomes more rows; a batched window or filterbank is done one by one."""
 
 from __future__ import annotations
 
@@ -6,37 +6,28 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-
-from . import operators
-from .operators import NAMESPACE
-
-_SUMMED_OVER_ROWS = ("stft_window_gradient", "istft_window_gradient")
+from torch import Tensor
 
 
-def rule(name: str, function: Callable[..., torch.Tensor]) -> Callable[..., tuple[torch.Tensor, int]]:
-    """The vmap rule of an operator, in terms of `function`, which is the operator one level below."""
+def rule(with_rows: int, function: Callable[..., Tensor]) -> Callable[..., tuple[Tensor, int]]:
+    """The vmap rule of an operator, in terms of `function`, which is the operator one level below.
 
-    def fold(info: Any, in_dims: tuple, first: torch.Tensor, window: torch.Tensor, *arguments: Any):
-        if in_dims[1] is not None:
-            return each(info, in_dims, first, window, *arguments)
-        first = first.movedim(in_dims[0], 0)
-        result = function(first.reshape(-1, *first.shape[2:]), window, *arguments)
-        return result.unflatten(0, first.shape[:2]), 0
+    with_rows: so many tensors, the first ones, have rows as the result has. 0: the result is summed over them.
+    """
 
-    def each(info: Any, in_dims: tuple, *arguments: Any):
-        results = []
-        for index in range(info.batch_size):
-            chosen = (
-                argument if dim is None else argument.select(dim, index)
-                for argument, dim in zip(arguments, in_dims, strict=True)
-            )
-            results.append(function(*chosen))
-        return torch.stack(results), 0
+    def batched(info: Any, in_dims: tuple, *arguments: Any):
+        if any(dim is not None for dim in in_dims[with_rows:]):
+            pairs = list(zip(arguments, in_dims, strict=True))
+            results = [
+                function(*(one if dim is None else one.select(dim, index) for one, dim in pairs))
+                for index in range(info.batch_size)
+            ]
+            return torch.stack(results), 0
+        folded = []
+        for tensor, dim in zip(arguments[:with_rows], in_dims[:with_rows], strict=True):
+            batch = tensor.expand(info.batch_size, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
+            folded.append(batch.flatten(0, 1))
+        result = function(*folded, *arguments[with_rows:])
+        return result.unflatten(0, (info.batch_size, -1)), 0
 
-    return each if name in _SUMMED_OVER_ROWS else fold
-
-
-for _name in operators.NAMES:
-    torch.library.register_vmap(
-        f"{NAMESPACE}::{_name}", rule(_name, getattr(operators, _name)), lib=operators.namespace
-    )
+    return batched

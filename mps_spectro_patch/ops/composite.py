@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch import Tensor
 
 _here = threading.local()
 
@@ -21,7 +22,7 @@ def is_running() -> bool:
     return getattr(_here, "depth", 0) > 0
 
 
-def stft(input: torch.Tensor, window: torch.Tensor, *arguments: Any) -> torch.Tensor:
+def stft(input: Tensor, window: Tensor, *arguments: Any) -> Tensor:
     """[rows, samples] to [rows, bins, frames], as operators.run_stft."""
     n_fft, hop_length, win_length, pad, pad_mode, normalized, onesided = arguments
     if pad:
@@ -30,7 +31,7 @@ def stft(input: torch.Tensor, window: torch.Tensor, *arguments: Any) -> torch.Te
         return torch._VF.stft(input, n_fft, hop_length, win_length, window, normalized, onesided, True)
 
 
-def istft(input: torch.Tensor, window: torch.Tensor, *arguments: Any) -> torch.Tensor:
+def istft(input: Tensor, window: Tensor, *arguments: Any) -> Tensor:
     """[rows, bins, frames] to [rows, length], as operators.run_istft. Raises torch's error where that is impossible."""
     n_fft, hop_length, win_length, *rest = arguments
     with _running():

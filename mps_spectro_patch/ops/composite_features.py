@@ -7,18 +7,19 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ..arguments import FeatureArguments
 from . import composite
 
 
-def features(input: torch.Tensor, window: torch.Tensor, basis: torch.Tensor | None, *arguments: Any) -> torch.Tensor:
+def features(input: Tensor, window: Tensor, basis: Tensor | None, *arguments: Any) -> Tensor:
     """[rows, samples] to [rows, width, frames], as ops.features. arguments: FeatureArguments."""
     call = FeatureArguments(*arguments)
     return of_spectrum(composite.stft(input, window, *call.stft()), basis, call)
 
 
-def of_spectrum(spectrum: torch.Tensor, basis: torch.Tensor | None, call: FeatureArguments) -> torch.Tensor:
+def of_spectrum(spectrum: Tensor, basis: Tensor | None, call: FeatureArguments) -> Tensor:
     """The same, from the spectrum: complex [rows, bins, frames]."""
     if call.dropped:
         spectrum = spectrum[..., : spectrum.shape[-1] - call.dropped]
@@ -30,7 +31,7 @@ def of_spectrum(spectrum: torch.Tensor, basis: torch.Tensor | None, call: Featur
     return scaled(values, *call.scaling())
 
 
-def powers(spectrum: torch.Tensor, power: float, eps: float, gain: float) -> torch.Tensor:
+def powers(spectrum: Tensor, power: float, eps: float, gain: float) -> Tensor:
     """(|X|^power + eps) * gain; with power 1, sqrt(|X|^2 + eps) * gain."""
     if power == 2:
         value = spectrum.real.square() + spectrum.imag.square()
@@ -43,9 +44,7 @@ def powers(spectrum: torch.Tensor, power: float, eps: float, gain: float) -> tor
     return value if gain == 1 else value * gain
 
 
-def powers_gradient(
-    spectrum: torch.Tensor, gradient: torch.Tensor, power: float, eps: float, gain: float
-) -> torch.Tensor:
+def powers_gradient(spectrum: Tensor, gradient: Tensor, power: float, eps: float, gain: float) -> Tensor:
     """From the gradient of powers() to that of the spectrum, in torch's convention; zero where the spectrum is zero."""
     if power == 2:
         return spectrum * (2 * gain * gradient)
@@ -56,7 +55,7 @@ def powers_gradient(
     return spectrum.sgn() * (power * gain * gradient * size.pow(power - 1))
 
 
-def resized(values: torch.Tensor, bins: int) -> torch.Tensor:
+def resized(values: Tensor, bins: int) -> Tensor:
     """[rows, bins, frames]: further bins are cut off, missing ones are zeros."""
     have = values.shape[-2]
     if have > bins:
@@ -64,12 +63,12 @@ def resized(values: torch.Tensor, bins: int) -> torch.Tensor:
     return values if have == bins else torch.nn.functional.pad(values, (0, 0, 0, bins - have))
 
 
-def product(basis: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+def product(basis: Tensor, values: Tensor) -> Tensor:
     """basis [bands, freqs] @ values [rows, bins <= freqs, frames], laid out frame by frame, as torchaudio's."""
     return torch.matmul(values.transpose(-1, -2), basis[:, : values.shape[-2]].t()).transpose(-1, -2)
 
 
-def scaled(values: torch.Tensor, scale: str, amin: float, factor: float, offset: float) -> torch.Tensor:
+def scaled(values: Tensor, scale: str, amin: float, factor: float, offset: float) -> Tensor:
     """Features from values: the values themselves, or factor * log(...) + offset."""
     if scale == "linear":
         return values
@@ -84,9 +83,7 @@ def scaled(values: torch.Tensor, scale: str, amin: float, factor: float, offset:
     return result + offset if offset else result
 
 
-def scaled_gradient(
-    values: torch.Tensor, gradient: torch.Tensor, scale: str, amin: float, factor: float, offset: float
-) -> torch.Tensor:
+def scaled_gradient(values: Tensor, gradient: Tensor, scale: str, amin: float, factor: float, offset: float) -> Tensor:
     """From the gradient of scaled() to that of the values. The offset does not matter."""
     if scale == "linear":
         return gradient

@@ -11,38 +11,39 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.autograd import forward_ad
 
 from ..tensors import wants_gradient
+from . import batching
+from .operators import NAMESPACE, namespace
 
 
 class Ways:
     """How one operator is called: forward() in a forward pass, backward() in a backward pass.
 
-    operator: the dispatcher's. body: the same as a Python function; the first arguments are tensors, at most three.
-    setup, backward: setup_context and backward of autograd.Function. vmap: makes the batching rule from the function
-    that is called one level below.
+    body: the same as a Python function; the first arguments are tensors, at most three. setup, backward: setup_context
+    and backward of autograd.Function. with_rows: see batching.rule(). The operator gets these derivatives, too.
     """
 
-    def __init__(
-        self, name: str, operator: Callable, body: Callable, setup: Callable, backward: Callable,
-        vmap: Callable[[Callable], Callable],
-    ) -> None:  # fmt: skip
-        self.operator, self.body = operator, body
-        self.functional = _named(_functional(self, setup, backward, vmap), name, body)
-        self.eager = _named(_eager(self, setup, backward), name, body)
+    def __init__(self, name: str, body: Callable, setup: Callable, backward: Callable, with_rows: int) -> None:
+        self.body, self.operator = body, getattr(getattr(torch.ops, NAMESPACE), name).default
+        self.functional, self.eager = _functional(self, setup, backward, with_rows), _eager(self, setup, backward)
+        path, rule = f"{NAMESPACE}::{name}", batching.rule(with_rows, self.operator)
+        torch.library.register_autograd(path, backward, setup_context=setup, lib=namespace)
+        torch.library.register_vmap(path, rule, lib=namespace)
 
-    def forward(self, *arguments: Any) -> torch.Tensor:
+    def forward(self, *arguments: Any) -> Tensor:
         """For plain tensors or functorch's, while nothing is traced or compiled."""
         if is_transformed():
             return self.functional.apply(*arguments)
-        if wants_gradient(*(a for a in arguments[:3] if isinstance(a, torch.Tensor))):
+        if wants_gradient(*(a for a in arguments[:3] if isinstance(a, Tensor))):
             return self.eager.apply(*arguments)
         return self.body(*arguments)
 
-    def backward(self, *arguments: Any) -> torch.Tensor:
+    def backward(self, *arguments: Any) -> Tensor:
         """In a backward pass, which may itself be compiled, batched, transformed, recorded or seen by a mode."""
-        if is_watched(arguments[0]):
+        if needs_operator(arguments[0]):
             return self.operator(*arguments)
         if is_transformed():
             return self.functional.apply(*arguments)
@@ -51,13 +52,12 @@ class Ways:
         return self.body(*arguments)
 
 
-def is_watched(gradient: Any) -> bool:
+def needs_operator(gradient: Any) -> bool:
     """Whether a backward pass is compiled, seen by a mode or a tensor subclass, or batched by torch.autograd.grad
     (is_grads_batched). All of these know operators only."""
-    return (
-        torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0
-        or type(gradient) is not torch.Tensor or torch._C._functorch.is_legacy_batchedtensor(gradient)
-    )  # fmt: skip
+    if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0:
+        return True
+    return type(gradient) is not Tensor or torch._C._functorch.is_legacy_batchedtensor(gradient)
 
 
 def is_transformed() -> bool:
@@ -65,9 +65,7 @@ def is_transformed() -> bool:
     return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
 
 
-def _functional(
-    ways: Ways, setup: Callable, backward: Callable, vmap: Callable[[Callable], Callable]
-) -> type[torch.autograd.Function]:
+def _functional(ways: Ways, setup: Callable, backward: Callable, with_rows: int) -> type[torch.autograd.Function]:
     """The body is looked up in `ways` when it is called, so that tests can replace it."""
 
     class Function(torch.autograd.Function):
@@ -80,7 +78,7 @@ def _functional(
             return rule(info, in_dims, *arguments)
 
     Function.setup_context, Function.backward = staticmethod(setup), staticmethod(backward)
-    rule = vmap(Function.apply)
+    rule = batching.rule(with_rows, Function.apply)
     return Function
 
 
@@ -94,9 +92,3 @@ def _eager(ways: Ways, setup: Callable, backward: Callable) -> type[torch.autogr
 
     Function.backward = staticmethod(backward)
     return Function
-
-
-def _named(function: type[torch.autograd.Function], name: str, body: Callable) -> type[torch.autograd.Function]:
-    function.__name__ = function.__qualname__ = "".join(part.capitalize() for part in name.split("_"))
-    function.__doc__ = body.__doc__
-    return function

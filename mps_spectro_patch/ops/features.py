@@ -9,76 +9,73 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import fields
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ..arguments import FeatureArguments, schema
 from ..kernels import Bands, StftGeometry, bands_of, feature_passes
 from ..kernels import features as kernels
 from . import composite_features, gradients
 from .eager import Ways
-from .operators import NAMESPACE, define, namespace
+from .operators import define
 
-_SCHEMA = schema(FeatureArguments)
 _FIELDS = tuple(field.name for field in fields(kernels.Features))
 
 
-def run_features(
-    input: torch.Tensor, window: torch.Tensor, basis: torch.Tensor | None, *arguments: Any
-) -> torch.Tensor:
+def run_features(input: Tensor, window: Tensor, basis: Tensor | None, *arguments: Any) -> Tensor:
     """[rows, samples] to [rows, width, frames], frame by frame in memory. arguments: FeatureArguments.
 
     One launch; with a basis that is not banded, one launch and a matrix product.
     """
-    geometry, wanted = _call(input, *arguments)
+    geometry, wanted = _described(*input.shape, *arguments)
     bands, dense = _bands(basis, geometry, False)
     input, window = input.resolve_neg(), window.resolve_neg()  # the kernels read memory
     if not dense:
         return kernels.features(input, window, geometry, wanted, bands)
     call = FeatureArguments(*arguments)
-    power = run_features(input, window, None, *call.linear(_columns(basis, geometry)))
+    power = run_features(input, window, None, *call.linear(min(basis.shape[1], geometry.bins)))
     return composite_features.scaled(composite_features.product(basis, power), *call.scaling())
 
 
 def run_features_gradient(
-    gradient: torch.Tensor, input: torch.Tensor, window: torch.Tensor, basis: torch.Tensor | None, *arguments: Any
-) -> torch.Tensor:
+    gradient: Tensor, input: Tensor, window: Tensor, basis: Tensor | None, *arguments: Any
+) -> Tensor:
     """From the gradient of the features to that of the input, [rows, samples]. arguments: FeatureArguments."""
-    geometry, wanted = _call(input, *arguments)
+    geometry, wanted = _described(*input.shape, *arguments)
     bands, dense = _bands(basis, geometry, True)
     input, window, gradient = input.resolve_neg(), window.resolve_neg(), gradient.resolve_neg()
     if dense:
-        call, columns = FeatureArguments(*arguments), _columns(basis, geometry)
+        call, columns = FeatureArguments(*arguments), min(basis.shape[1], geometry.bins)
         linear = call.linear(columns)
         value = composite_features.product(basis, run_features(input, window, None, *linear))
         gradient = composite_features.scaled_gradient(value, gradient, *call.scaling())
         gradient = composite_features.product(basis[:, :columns].t(), gradient)
-        wanted = _call(input, *linear)[1]
+        wanted = _described(*input.shape, *linear)[1]
     return kernels.features_gradient(gradient, input, window, geometry, wanted, bands)
 
 
 def run_limited_features(
-    input: torch.Tensor, window: torch.Tensor, basis: torch.Tensor | None, rows_per_item: int, below: float,
-    factor: float, offset: float, *arguments: Any,
-) -> torch.Tensor | None:  # fmt: skip
+    input: Tensor, window: Tensor, basis: Tensor | None, rows_per_item: int, below: float, factor: float,
+    offset: float, *arguments: Any,
+) -> Tensor | None:  # fmt: skip
     """features() and, in a second launch, a floor below the largest of each item. None: the basis is not banded."""
-    geometry, wanted = _call(input, *arguments)
+    geometry, wanted = _described(*input.shape, *arguments)
     bands, dense = _bands(basis, geometry, False)
     if dense:
         return None
-    return kernels.limited_features(
-        input.resolve_neg(), window.resolve_neg(), geometry, wanted, bands, rows_per_item, below, factor, offset
-    )
+    input, window = input.resolve_neg(), window.resolve_neg()
+    return kernels.limited_features(input, window, geometry, wanted, bands, rows_per_item, below, factor, offset)
 
 
 def ready_features(
-    input: torch.Tensor, window: torch.Tensor, basis: torch.Tensor | None, rows_per_item: int, below: float | None,
-    factor: float, offset: float, deviation_eps: float | None, *arguments: Any,
-) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None:  # fmt: skip
+    input: Tensor, window: Tensor, basis: Tensor | None, rows_per_item: int, below: float | None, factor: float,
+    offset: float, deviation_eps: float | None, *arguments: Any,
+) -> Callable[[Tensor, Tensor], Tensor] | None:  # fmt: skip
     """The same as a function of input and window alone, for tensors with this layout. None: the basis is not banded."""
-    geometry, wanted = _call(input, *arguments)
+    geometry, wanted = _described(*input.shape, *arguments)
     bands, dense = _bands(basis, geometry, False)
     if dense:
         return None
@@ -86,16 +83,12 @@ def ready_features(
     if deviation_eps is None:
         return run
 
-    def standardised(input: torch.Tensor, window: torch.Tensor) -> torch.Tensor:
+    def standardised(input: Tensor, window: Tensor) -> Tensor:
         values = run(input, window)
         feature_passes.standardise(values, deviation_eps)
         return values
 
     return standardised
-
-
-def _call(input: torch.Tensor, *arguments: Any) -> tuple[StftGeometry, kernels.Features]:
-    return _described(*input.shape, *arguments)
 
 
 @lru_cache(maxsize=1024)
@@ -105,7 +98,7 @@ def _described(rows: int, samples: int, *arguments: Any) -> tuple[StftGeometry, 
     return StftGeometry(rows, samples, *call.stft()), wanted
 
 
-def _bands(basis: torch.Tensor | None, geometry: StftGeometry, gradient: bool) -> tuple[Bands | None, bool]:
+def _bands(basis: Tensor | None, geometry: StftGeometry, gradient: bool) -> tuple[Bands | None, bool]:
     """(the banded filterbank, if the kernels can use it; whether a matrix product is needed instead)."""
     if basis is None:
         return None, False
@@ -113,10 +106,6 @@ def _bands(basis: torch.Tensor | None, geometry: StftGeometry, gradient: bool) -
     if bands is None or not kernels.supports_features(geometry.n_fft, bands, gradient):
         return None, True
     return bands, False
-
-
-def _columns(basis: torch.Tensor, geometry: StftGeometry) -> int:
-    return min(basis.shape[1], geometry.bins)
 
 
 def _fake_features(input, window, basis, *arguments):
@@ -130,17 +119,9 @@ def _fake_features_gradient(gradient, input, window, basis, *rest):
     return input.new_empty(input.shape, dtype=torch.float32)
 
 
-_BODIES = {
-    "features": (run_features, _fake_features, f"(Tensor input, Tensor window, Tensor? basis, {_SCHEMA})"),
-    "features_gradient": (
-        run_features_gradient, _fake_features_gradient,
-        f"(Tensor gradient, Tensor input, Tensor window, Tensor? basis, {_SCHEMA})",
-    ),
-}  # fmt: skip
-for _name, (_body, _fake, _inputs) in _BODIES.items():
-    define(f"{_name}{_inputs} -> Tensor")
-    namespace.impl(_name, _body, "CompositeExplicitAutograd")
-    torch.library.register_fake(f"{NAMESPACE}::{_name}", _fake, lib=namespace)
+_INPUTS = f"Tensor input, Tensor window, Tensor? basis, {schema(FeatureArguments)}"
+define("features", _INPUTS, run_features, _fake_features)
+define("features_gradient", f"Tensor gradient, {_INPUTS}", run_features_gradient, _fake_features_gradient)
 
 
 def _setup(ctx, inputs, output) -> None:
@@ -202,38 +183,8 @@ def _backward_gradient(ctx, cotangent):
     return *(one if needed else None for one, needed in wanted), *[None] * len(ctx.arguments)
 
 
-def _vmap(function: Any, count: int) -> Any:
-    """The rule of torch.func.vmap: a batch is more rows, unless window or basis is batched.
-
-    count: the number of tensors that have rows.
-    """
-
-    def rule(info: Any, in_dims: tuple, *arguments: Any):
-        if any(dim is not None for dim in in_dims[count:]):
-            pairs = list(zip(arguments, in_dims, strict=True))
-            results = [
-                function(*(a if dim is None else a.select(dim, index) for a, dim in pairs))
-                for index in range(info.batch_size)
-            ]
-            return torch.stack(results), 0
-        folded = []
-        for tensor, dim in zip(arguments[:count], in_dims[:count], strict=True):
-            batched = tensor.expand(info.batch_size, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
-            folded.append(batched.reshape(-1, *batched.shape[2:]))
-        result = function(*folded, *arguments[count:])
-        return result.unflatten(0, (info.batch_size, -1)), 0
-
-    return rule
-
-
-WAYS: dict[str, Ways] = {}
-for _name, _body, _to_setup, _to_backward, _count in (
-    ("features", run_features, _setup, _backward, 1),
-    ("features_gradient", run_features_gradient, _setup_gradient, _backward_gradient, 2),
-):
-    _operator, _rule = getattr(getattr(torch.ops, NAMESPACE), _name).default, partial(_vmap, count=_count)
-    WAYS[_name] = Ways(_name, _operator, _body, _to_setup, _to_backward, _rule)
-    torch.library.register_autograd(f"{NAMESPACE}::{_name}", _to_backward, setup_context=_to_setup, lib=namespace)
-    torch.library.register_vmap(f"{NAMESPACE}::{_name}", _rule(_operator), lib=namespace)
-
+WAYS = {
+    "features": Ways("features", run_features, _setup, _backward, 1),
+    "features_gradient": Ways("features_gradient", run_features_gradient, _setup_gradient, _backward_gradient, 2),
+}
 features, eager_features = WAYS["features"].operator, WAYS["features"].forward

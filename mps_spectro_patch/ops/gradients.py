@@ -12,26 +12,26 @@ from functools import partial
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ..arguments import StftArguments
 from ..tensors import wants_gradient
-from . import batching, composite, operators
+from . import composite, operators
 from .eager import Ways, is_transformed
-from .operators import NAMESPACE
 
 
-def run(name: str, *arguments: Any) -> torch.Tensor:
+def run(name: str, *arguments: Any) -> Tensor:
     """An operator in a backward pass."""
     return WAYS[name].backward(*arguments)
 
 
-def _save(ctx: Any, first: torch.Tensor, second: torch.Tensor) -> None:
+def _save(ctx: Any, first: Tensor, second: Tensor) -> None:
     """Of two factors, each is saved if the gradient of the other is needed."""
     needs_first, needs_second = ctx.needs_input_grad[:2]
     ctx.save_for_backward(first if needs_second else None, second if needs_first else None)
 
 
-def _like_window(ctx: Any, window: torch.Tensor | None, gradient: torch.Tensor) -> torch.Tensor:
+def _like_window(ctx: Any, window: Tensor | None, gradient: Tensor) -> Tensor:
     """The window, or zeros of its type and length where its values do not matter."""
     return gradient.new_zeros(ctx.win_length, dtype=ctx.window_dtype) if window is None else window
 
@@ -52,7 +52,7 @@ def _stft_backward(ctx, gradient):
     if ctx.needs_input_grad[1]:
         window = _like_window(ctx, window, gradient)
         results[1] = run("stft_window_gradient", gradient, input, window, *ctx.arguments)
-    return *results, *_none(ctx.arguments)
+    return *results, *[None] * len(ctx.arguments)
 
 
 def _stft_adjoint_setup(ctx, inputs, output) -> None:
@@ -69,7 +69,7 @@ def _stft_adjoint_backward(ctx, input):
         results[0] = run("stft", input, window, *ctx.arguments)
     if ctx.needs_input_grad[1]:
         results[1] = run("stft_window_gradient", gradient, input, _like_window(ctx, window, gradient), *ctx.arguments)
-    return *results, None, *_none(ctx.arguments), None
+    return *results, None, *[None] * len(ctx.arguments), None
 
 
 def _stft_window_gradient_setup(ctx, inputs, output) -> None:
@@ -86,7 +86,7 @@ def _stft_window_gradient_backward(ctx, window):
     if ctx.needs_input_grad[1]:
         results[1] = run("stft_adjoint", gradient, window, ctx.samples, *ctx.arguments, ctx.dtype.is_complex)
         results[1] = results[1].to(ctx.dtype)
-    return *results, None, *_none(ctx.arguments)
+    return *results, None, *[None] * len(ctx.arguments)
 
 
 def _istft_setup(ctx, inputs, output) -> None:
@@ -102,7 +102,7 @@ def _istft_backward(ctx, gradient):
         results[0] = run("istft_adjoint", gradient, window, ctx.frames, *ctx.arguments)
     if ctx.needs_input_grad[1]:
         results[1] = run("istft_window_gradient", gradient, input, window, *ctx.arguments)
-    return *results, *_none(ctx.arguments), None, None
+    return *results, *[None] * len(ctx.arguments), None, None
 
 
 def _istft_adjoint_setup(ctx, inputs, output) -> None:
@@ -118,7 +118,7 @@ def _istft_adjoint_backward(ctx, input):
         results[0] = run("istft", input, window, *ctx.arguments, ctx.length, ctx.dtype.is_complex)
     if ctx.needs_input_grad[1]:
         results[1] = run("istft_window_gradient", gradient, input, window, *ctx.arguments)
-    return *results, None, *_none(ctx.arguments)
+    return *results, None, *[None] * len(ctx.arguments)
 
 
 def _istft_window_gradient_setup(ctx, inputs, output) -> None:
@@ -139,31 +139,26 @@ def _istft_window_gradient_backward(ctx, cotangent):
 
     _, pull = torch.func.vjp(window_gradient, *ctx.saved_tensors)
     wanted = zip(pull(cotangent), ctx.needs_input_grad[:3], strict=True)
-    return *(one if needed else None for one, needed in wanted), *_none(ctx.arguments)
+    return *(one if needed else None for one, needed in wanted), *[None] * len(ctx.arguments)
 
 
-def _none(arguments) -> list[None]:
-    return [None] * len(arguments)
+WAYS = {
+    name: Ways(
+        name, getattr(operators, f"run_{name}"), globals()[f"_{name}_setup"], globals()[f"_{name}_backward"],
+        with_rows=0 if name.endswith("window_gradient") else 1,
+    )
+    for name in operators.NAMES
+}  # fmt: skip
 
 
-WAYS: dict[str, Ways] = {}
-for _name in operators.NAMES:
-    _setup, _backward = globals()[f"_{_name}_setup"], globals()[f"_{_name}_backward"]
-    WAYS[_name] = Ways(
-        _name, getattr(operators, _name), getattr(operators, f"run_{_name}"), _setup, _backward,
-        partial(batching.rule, _name),
-    )  # fmt: skip
-    torch.library.register_autograd(f"{NAMESPACE}::{_name}", _backward, setup_context=_setup, lib=operators.namespace)
-
-
-def eager_stft(input: torch.Tensor, window: torch.Tensor, *arguments: Any) -> torch.Tensor:
+def eager_stft(input: Tensor, window: Tensor, *arguments: Any) -> Tensor:
     """stft of plain tensors or functorch's, while nothing is traced or compiled. arguments: StftArguments."""
     if wants_gradient(window) and not is_transformed() and StftArguments(*arguments).pad:
         input = input.clone()  # torch keeps the padded signal, so the program may change its own in place
     return WAYS["stft"].forward(input, window, *arguments)
 
 
-def eager_istft(input: torch.Tensor, window: torch.Tensor, *arguments: Any) -> torch.Tensor:
+def eager_istft(input: Tensor, window: Tensor, *arguments: Any) -> Tensor:
     """istft likewise. arguments: IstftArguments. Raises UseOriginal if torch must decide whether it can be inverted."""
     if wants_gradient(window) and not is_transformed():
         input = input.clone()  # torch keeps what it made of the spectrum

@@ -6,10 +6,12 @@ spectra [rows, bins, frames]. Gradients follow torch's convention for complex nu
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ..arguments import ISTFT_SHARED, IstftArguments, StftArguments, schema
 from ..kernels import IstftGeometry, Ready, StftGeometry, transforms
@@ -23,38 +25,37 @@ stft_geometry = lru_cache(maxsize=1024)(StftGeometry)  # cached, because small c
 istft_geometry = lru_cache(maxsize=1024)(IstftGeometry)
 
 _STFT, _ISTFT, _SHARED = schema(StftArguments), schema(IstftArguments), schema(IstftArguments, ISTFT_SHARED)
-SCHEMAS = (
-    f"stft(Tensor input, Tensor window, {_STFT}) -> Tensor",
-    f"stft_adjoint(Tensor gradient, Tensor window, SymInt samples, {_STFT}, bool complex_input) -> Tensor",
-    f"stft_window_gradient(Tensor gradient, Tensor input, Tensor window, {_STFT}) -> Tensor",
-    f"istft(Tensor input, Tensor window, {_ISTFT}) -> Tensor",
-    f"istft_adjoint(Tensor gradient, Tensor window, SymInt frames, {_SHARED}) -> Tensor",
-    f"istft_window_gradient(Tensor gradient, Tensor input, Tensor window, {_SHARED}) -> Tensor",
-)
+_INPUTS = {
+    "stft": f"Tensor input, Tensor window, {_STFT}",
+    "stft_adjoint": f"Tensor gradient, Tensor window, SymInt samples, {_STFT}, bool complex_input",
+    "stft_window_gradient": f"Tensor gradient, Tensor input, Tensor window, {_STFT}",
+    "istft": f"Tensor input, Tensor window, {_ISTFT}",
+    "istft_adjoint": f"Tensor gradient, Tensor window, SymInt frames, {_SHARED}",
+    "istft_window_gradient": f"Tensor gradient, Tensor input, Tensor window, {_SHARED}",
+}
+NAMES = tuple(_INPUTS)
 
 
-def run_stft(input: torch.Tensor, window: torch.Tensor, *arguments: Any) -> torch.Tensor:
+def run_stft(input: Tensor, window: Tensor, *arguments: Any) -> Tensor:
     """[rows, samples] to [rows, bins, frames] complex64, in torch's memory order. arguments: StftArguments."""
     geometry = stft_geometry(*input.shape, *arguments)
     return transforms.stft(without_bits(input), without_bits(window), geometry)
 
 
-def run_stft_adjoint(gradient: torch.Tensor, window: torch.Tensor, samples: int, *arguments: Any) -> torch.Tensor:
+def run_stft_adjoint(gradient: Tensor, window: Tensor, samples: int, *arguments: Any) -> Tensor:
     """The gradient [rows, samples] of stft's input, for that of its output. arguments: StftArguments, complex_input."""
     *arguments, complex_input = arguments
     geometry = stft_geometry(gradient.shape[0], samples, *arguments)
     return transforms.stft_adjoint(without_bits(gradient), without_bits(window), geometry, complex_input)
 
 
-def run_stft_window_gradient(
-    gradient: torch.Tensor, input: torch.Tensor, window: torch.Tensor, *arguments: Any
-) -> torch.Tensor:
+def run_stft_window_gradient(gradient: Tensor, input: Tensor, window: Tensor, *arguments: Any) -> Tensor:
     """The gradient [win_length] of stft's window, for that of its output. arguments: StftArguments."""
     geometry = stft_geometry(*input.shape, *arguments)
     return transforms.stft_window_gradient(without_bits(gradient), without_bits(input), window, geometry)
 
 
-def run_istft(input: torch.Tensor, window: torch.Tensor, *arguments: Any, strict: bool = True) -> torch.Tensor:
+def run_istft(input: Tensor, window: Tensor, *arguments: Any, strict: bool = True) -> Tensor:
     """[rows, bins, frames] to [rows, length]. arguments: IstftArguments.
 
     strict: raise UseOriginal where torch must decide whether the spectrum can be inverted.
@@ -71,7 +72,7 @@ def run_istft(input: torch.Tensor, window: torch.Tensor, *arguments: Any, strict
     return composite.istft(input, window, *arguments)
 
 
-def ready(op: str, input: torch.Tensor, window: torch.Tensor, arguments: tuple) -> Ready | None:
+def ready(op: str, input: Tensor, window: Tensor, arguments: tuple) -> Ready | None:
     """run_stft or run_istft as a function of input and window alone, for plain tensors. None: there is none."""
     if op == "stft":
         return transforms.ready_stft(input, window, stft_geometry(*input.shape, *arguments))
@@ -80,16 +81,14 @@ def ready(op: str, input: torch.Tensor, window: torch.Tensor, arguments: tuple) 
     return transforms.ready_istft(input, window, geometry, return_complex)
 
 
-def run_istft_adjoint(gradient: torch.Tensor, window: torch.Tensor, frames: int, *shared: Any) -> torch.Tensor:
+def run_istft_adjoint(gradient: Tensor, window: Tensor, frames: int, *shared: Any) -> Tensor:
     """The gradient [rows, bins, frames] of istft's input, for that of its output. shared: of IstftArguments."""
     rows, length = gradient.shape
     geometry = istft_geometry(rows, frames, *shared, length)
     return _invertible(transforms.istft_adjoint(without_bits(gradient), without_bits(window), geometry))
 
 
-def run_istft_window_gradient(
-    gradient: torch.Tensor, input: torch.Tensor, window: torch.Tensor, *shared: Any
-) -> torch.Tensor:
+def run_istft_window_gradient(gradient: Tensor, input: Tensor, window: Tensor, *shared: Any) -> Tensor:
     """The gradient [win_length] of istft's window, for that of its output. shared: of IstftArguments."""
     rows, _, frames = input.shape
     geometry = istft_geometry(rows, frames, *shared, gradient.shape[1])
@@ -97,7 +96,7 @@ def run_istft_window_gradient(
     return _invertible(transforms.istft_window_gradient(gradient, input, window, geometry))
 
 
-def _invertible(result: torch.Tensor | None) -> torch.Tensor:
+def _invertible(result: Tensor | None) -> Tensor:
     if result is None:
         raise RuntimeError("the window's envelope is zero somewhere: istft has no gradient")
     return result
@@ -142,7 +141,7 @@ _BODIES = {
     "stft": (run_stft, _fake_stft),
     "stft_adjoint": (run_stft_adjoint, _fake_stft_adjoint),
     "stft_window_gradient": (run_stft_window_gradient, _fake_window_gradient),
-    "istft": (run_istft, _fake_istft),
+    "istft": (partial(run_istft, strict=False), _fake_istft),
     "istft_adjoint": (run_istft_adjoint, _fake_istft_adjoint),
     "istft_window_gradient": (run_istft_window_gradient, _fake_window_gradient),
 }
@@ -158,24 +157,20 @@ def _own_namespace(attempts: int = 9) -> torch.library.Library:
     return torch.library.Library(NAMESPACE, "DEF")
 
 
-NAMES = tuple(_BODIES)
 namespace = _own_namespace()
 NAMESPACE = namespace.ns
 
 
-def define(schema: str) -> None:
+def define(name: str, inputs: str, body: Callable, fake: Callable) -> torch._ops.OpOverload:
     """An operator of ours. Every one takes tensors of any strides and says so: else inductor copies them to the strides
     of eager mode, by a kernel of its own, and on a GPU those know no complex numbers."""
-    namespace.define(schema, tags=torch.Tag.flexible_layout)
-
-
-for _schema in SCHEMAS:
-    define(_schema)
-for _name, (_body, _fake) in _BODIES.items():
+    namespace.define(f"{name}({inputs}) -> Tensor", tags=torch.Tag.flexible_layout)
     # One registration for all backends: the kernels choose their compiler by the tensor's device.
-    namespace.impl(_name, _body if _name != "istft" else partial(run_istft, strict=False), "CompositeExplicitAutograd")
-    torch.library.register_fake(f"{NAMESPACE}::{_name}", _fake, lib=namespace)
+    namespace.impl(name, body, "CompositeExplicitAutograd")
+    torch.library.register_fake(f"{NAMESPACE}::{name}", fake, lib=namespace)
+    return getattr(getattr(torch.ops, NAMESPACE), name).default
+
 
 stft, stft_adjoint, stft_window_gradient, istft, istft_adjoint, istft_window_gradient = (
-    getattr(getattr(torch.ops, NAMESPACE), name).default for name in _BODIES
+    define(name, inputs, *_BODIES[name]) for name, inputs in _INPUTS.items()
 )

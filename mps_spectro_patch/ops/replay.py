@@ -7,14 +7,16 @@ mode uses the operators.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from ..kernels import Ready, starts_at_pair, transforms
+from ..kernels import Ready, transforms
 from ..tensors import has_bits
 from . import gradients, operators
-from .eager import is_transformed, is_watched
+from .eager import is_transformed, needs_operator
 
 
 class Known:
@@ -27,17 +29,15 @@ class Known:
         self.run, self.adjoint, self.arguments, self.make = run, adjoint, arguments, make
         self.last: tuple[tuple | None, Ready | None] = None, None  # the last layout of gradients, and its launch
 
-    def __call__(self, input: torch.Tensor, window: torch.Tensor) -> torch.Tensor | None:
+    def __call__(self, input: Tensor, window: Tensor) -> Tensor | None:
         return _Recorded.apply(input, window, self)
 
-    def backward(self, gradient: torch.Tensor, window: torch.Tensor) -> torch.Tensor:
+    def backward(self, gradient: Tensor, window: Tensor) -> Tensor:
         if _is_plain(gradient):
             if self.adjoint == "istft_adjoint" and gradient.stride(1) != 1:  # of a sum() all strides are 0
                 gradient = gradient.contiguous()
-            layout = (
-                gradient.stride(), starts_at_pair(gradient), starts_at_pair(window), gradient.is_conj(),
-                gradient.is_neg(),
-            )  # fmt: skip
+            places = gradient.data_ptr() % 8, window.data_ptr() % 8
+            layout = gradient.stride(), places, gradient.is_conj(), gradient.is_neg()
             known, launch = self.last
             if known != layout:
                 launch = None if has_bits(gradient) else self.make(gradient, window)
@@ -62,7 +62,7 @@ class _Recorded(torch.autograd.Function):
         return result if result.dtype is ctx.dtype else result.to(ctx.dtype), None, None
 
 
-def known(op: str, input: torch.Tensor, window: torch.Tensor, arguments: tuple) -> Known | None:
+def known(op: str, input: Tensor, window: Tensor, arguments: tuple) -> Known | None:
     """stft or istft, with the gradient of its input, as a function of input and window alone. None: there is none.
 
     window: contiguous, without lazy conjugation or negation. arguments: the operator's.
@@ -72,15 +72,15 @@ def known(op: str, input: torch.Tensor, window: torch.Tensor, arguments: tuple) 
         return None
     if op == "stft":
         geometry = operators.stft_geometry(*input.shape, *arguments)
-        return Known(run, "stft_adjoint", (input.shape[1], *arguments, False),
-                     lambda gradient, window: transforms.ready_stft_adjoint(gradient, window, geometry))  # fmt: skip
+        make = partial(transforms.ready_stft_adjoint, geometry=geometry)
+        return Known(run, "stft_adjoint", (input.shape[1], *arguments, False), make)
     *given, length, _ = arguments
     frames = input.shape[2]
     geometry = operators.istft_geometry(input.shape[0], frames, *given, length)
-    return Known(run, "istft_adjoint", (frames, *given),
-                 lambda gradient, window: transforms.ready_istft_adjoint(gradient, window, geometry))  # fmt: skip
+    make = partial(transforms.ready_istft_adjoint, geometry=geometry)
+    return Known(run, "istft_adjoint", (frames, *given), make)
 
 
 def _is_plain(gradient: Any) -> bool:
     """Whether the gradient is what it seems, and nobody wants to know how it is made."""
-    return not (is_watched(gradient) or is_transformed() or torch.is_grad_enabled())
+    return not (needs_operator(gradient) or is_transformed() or torch.is_grad_enabled())

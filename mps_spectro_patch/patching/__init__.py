@@ -1,5 +1,4 @@
-"""WHO is reached: the functions that stand where torch.stft and torch.istft stood, put in and taken out. Knows no
-FFT."""
+"""WHO is reached: our functions at torch.stft and torch.istft, put in and taken out. Knows no FFT."""
 
 from ..lazy import attach
 

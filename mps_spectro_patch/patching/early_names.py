@@ -13,11 +13,10 @@ from typing import NamedTuple
 
 
 class Reference(NamedTuple):
-    """A module-level name, and the function that it is bound to."""
+    """A module-level name that is bound to a function of ours or of torch's."""
 
     module: str
     name: str
-    function: Callable
 
     def __str__(self) -> str:
         return f"{self.module}.{self.name}"
@@ -26,34 +25,19 @@ class Reference(NamedTuple):
 def bound_to(*functions: Callable) -> list[Reference]:
     """Every module-level name outside of torch and this package that is bound to one of the functions."""
     return [
-        Reference(module, name, value)
+        Reference(module, name)
         for module, namespace in _namespaces()
         for name, value in list(namespace.items())
         if any(value is function for function in functions)
     ]
 
 
-def replace(original: Callable, ours: Callable) -> list[Reference]:
-    """Binds every name that is bound to `original` to `ours`. Returns what was replaced."""
-    found = bound_to(original)
-    for reference in found:
-        _bind(reference, original, ours)
-    return found
-
-
-def restore(original: Callable, ours: Callable) -> list[Reference]:
-    """The reverse, also for names that were bound to `ours` by the modules themselves, meanwhile. By identity: names
-    that are bound to something else by now are left alone."""
-    found = bound_to(ours)
-    for reference in found:
-        _bind(reference, ours, original)
-    return found
-
-
-def _bind(reference: Reference, before: Callable, after: Callable) -> None:
-    namespace = _namespace(sys.modules.get(reference.module))
-    if namespace.get(reference.name) is before:
-        namespace[reference.name] = after
+def rebind(before: Callable, after: Callable) -> None:
+    """Binds every name that is bound to `before` to `after`. By identity: other names are left alone."""
+    for reference in bound_to(before):
+        namespace = _namespace(sys.modules.get(reference.module))
+        if namespace.get(reference.name) is before:
+            namespace[reference.name] = after
 
 
 def _namespaces() -> Iterator[tuple[str, dict]]:

@@ -29,16 +29,16 @@ Maker = Callable[[Callable, Callable[[], "Options | None"]], Callable]
 class Patch(NamedTuple):
     """One function to replace: `attribute` (dots allowed) of `module`.
 
-    lacks(module) says what a module of an unknown version lacks, or nothing. owner: the class that has the attribute,
-    where the module's name does not lead there. applies_to(module): False for modules that are skipped silently.
+    lacks(module) says what a module of an unknown version lacks, or nothing. applies_to(module): False for modules that
+    are skipped silently. owner: the class that has the attribute, where the module's name does not lead there.
     """
 
     module: str
     attribute: str
     make: Maker
     lacks: Callable[[ModuleType], str | None] | None = None
-    owner: type | None = None
     applies_to: Callable[[ModuleType], bool] | None = None
+    owner: type | None = None
 
     def __str__(self) -> str:
         return f"{self.module}.{self.attribute}"
@@ -59,16 +59,12 @@ _skipped: set[Patch] = set()
 _wanted: frozenset[str] = frozenset()
 
 
-def declare(
-    group: str, module: str, attribute: str, make: Maker,
-    lacks: Callable[[ModuleType], str | None] | None = None, owner: type | None = None,
-    applies_to: Callable[[ModuleType], bool] | None = None,
-) -> Patch:  # fmt: skip
-    """Adds a patch to this group; the same patch may be in several. Raises ValueError if the attribute is declared
-    with another maker."""
-    patch = Patch(module, attribute, make, lacks, owner, applies_to)
-    if _declared.setdefault((module, attribute, owner), patch) != patch:
-        known = _declared[module, attribute, owner]
+def declare(group: str, *what: Any, **more: Any) -> Patch:
+    """Adds the Patch of these fields to a group; the same patch may be in several. Raises ValueError if the attribute
+    is declared with another maker."""
+    patch = Patch(*what, **more)
+    known = _declared.setdefault((patch.module, patch.attribute, patch.owner), patch)
+    if known != patch:
         raise ValueError(f"{patch} is declared already, for {', '.join(_groups[known])}")
     if group not in _groups.get(patch, ()):
         _groups[patch] = (*_groups.get(patch, ()), group)

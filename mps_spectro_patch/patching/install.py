@@ -9,12 +9,14 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Collection, Iterable
+from types import ModuleType
 from typing import NamedTuple
 
 import torch
 
-from .. import active, pending
+from .. import active, execution, pending
 from ..execution import launches
 from ..options import OPS, Options, logger
 from . import early_names, hooks, layers
@@ -77,25 +79,14 @@ def enable(
         torch.Size([201, 41])
         >>> msp.disable()
     """
-    options = Options.resolve(
-        devices=devices,
-        ops=ops,
-        torchaudio=torchaudio,
-        compat=compat,
-        reach=reach,
-        verify=verify,
-        on_error=on_error,
-        on_fallback=on_fallback,
-    )
+    options = Options.resolve(devices, ops, torchaudio, compat, reach, verify, on_error, on_fallback)
     _declare_projects(options)
     with _lock:
         launches.load_operators()  # before anything changes: this may fail
         if "mps" in options.devices:
-            from ..execution import selftest  # with all the kernels, which importing the package does not load
-
-            selftest.first(options)
-        _apply_tuning(again=True)
-        _hold(_PROCESS, _Holder(options, 1))
+            execution.selftest.first(options)
+        execution.tuning.apply(again=True)
+        _add(options, _holders)
         active.process = options
         return _patched(options)
 
@@ -116,8 +107,7 @@ def disable() -> None:
     """
     with _lock:
         active.process = None
-        _holders.pop(_PROCESS, None)
-        _apply_patches()
+        _apply_patches(_held())
 
 
 def is_enabled() -> bool:
@@ -136,40 +126,27 @@ def is_enabled() -> bool:
     return active.options_here() is not None
 
 
-def hold(owner: active.Owner, options: Options) -> None:
-    """Keeps patched what `options` want until as many let_go(owner)."""
+def hold(options: Options) -> None:
+    """Keeps patched what `options` want until as many let_go(options)."""
     _declare_projects(options)
     with _lock:
         launches.load_operators()  # before anything changes: this may fail
-        _apply_tuning()
-        count = _holders[owner].count if owner in _holders else 0
-        _hold(owner, _Holder(options, count + 1))
+        execution.tuning.apply()
+        _add(options, _held())
+        _holders[options] += 1
 
 
-def _hold(owner: object, holder: _Holder) -> None:
-    before = dict(_holders)
-    _holders[owner] = holder
-    try:
-        _apply_patches()
-    except BaseException:  # whatever failed, nothing has changed
-        _holders.clear()
-        _holders.update(before)
-        _apply_patches()
-        raise
-
-
-def let_go(owner: active.Owner) -> None:
+def let_go(options: Options) -> None:
+    global _holders
     with _lock:
-        held = _holders.pop(owner)
-        if held.count > 1:
-            _holders[owner] = _Holder(held.options, held.count - 1)
-        _apply_patches()
+        _holders -= Counter([options])
+        _apply_patches(_held())
 
 
 def is_held(op: str) -> bool:
     """Whether anybody, anywhere, wants a layer over this op: an enable(), or an accelerated() that is open."""
     with _lock:
-        return any(op in holder.options.layer_ops for holder in _holders.values())
+        return any(op in options.layer_ops for options in _held())
 
 
 def early_references(ops: Iterable[str] = OPS) -> list[str]:
@@ -178,104 +155,90 @@ def early_references(ops: Iterable[str] = OPS) -> list[str]:
     Such calls are missed, but for ops that are patched at the dispatcher: none of those is in the list.
     """
     with _lock:
-        ops = [op for op in ops if not any(op in holder.options.dispatcher_ops for holder in _holders.values())]
+        ops = [op for op in ops if not any(op in options.dispatcher_ops for options in _held())]
     below = [layer.original for layer in layers.layers() if layer.op in ops]
     own = [{"stft": torch.functional.stft, "istft": torch._VF.istft}[op] for op in ops]
     return [str(reference) for reference in early_names.bound_to(*own, *below)]
 
 
-class _Holder(NamedTuple):
-    options: Options
-    count: int
-
-
-_PROCESS = object()
-_holders: dict[object, _Holder] = {}  # whoever wants patches: enable() and the open accelerated()
+_holders: Counter[Options] = Counter()  # the options of the open accelerated(); those of enable() are active.process
 _replaced: set[str] = set()  # ops whose early references are ours now
 _lock = threading.RLock()
 
 
+def _held() -> set[Options]:
+    """The options of whoever wants patches."""
+    return {*_holders, active.process} - {None}
+
+
+def _add(options: Options, others: Iterable[Options]) -> None:
+    """Patches what all of these want. If that fails, nothing has changed."""
+    try:
+        _apply_patches({options, *others})
+    except BaseException:
+        _apply_patches(_held())
+        raise
+
+
 def _declare_projects(options: Options) -> None:
-    wanted = (*options.projects, *(("torchaudio",) if options.torchaudio else ()))
-    if wanted:
+    if options.groups:
         from . import projects  # only a program that asks for it pays for it
 
-        projects.declare(wanted)
+        projects.declare(group.removeprefix("compat.") for group in options.groups)
 
 
-def _apply_tuning(again: bool = False) -> None:
-    from ..execution import tuning  # nothing of it is needed before something is enabled
-
-    tuning.apply(again)
-
-
-def _apply_patches() -> None:
+def _apply_patches(held: Collection[Options]) -> None:
     """Patches what is held, and nothing else."""
-    held = [holder.options for holder in _holders.values()]
-    _restore_references({op for op in _replaced if not _wants_references(held, op)})
+    global _replaced
+    wanted = {op for options in held if options.reach == "references" for op in options.layer_ops}
+    for layer in layers.layers():
+        if layer.op in _replaced - wanted:
+            early_names.rebind(layer.function, layer.original)
     stuck = layers.install({op for options in held for op in options.layer_ops})
     if not held:
         for op in stuck:
             logger.warning("torch.%s was wrapped by somebody else: our layer stays below, inert", op)
-    for op in OPS:
-        if _wants_references(held, op):
-            for layer in _active_layers(op):
-                early_names.replace(layer.original, layer.function)
-            _replaced.add(op)
-    _register({(op, kind) for options in held for op in options.dispatcher_ops for kind in options.device_types})
+    _replaced = wanted
+    for layer in _replacing_layers():
+        early_names.rebind(layer.original, layer.function)
+    operators = {(op, kind) for options in held for op in options.dispatcher_ops for kind in options.device_types}
+    if operators or _loaded("torch_operators"):  # most programs never need it
+        from . import torch_operators
+
+        torch_operators.register(operators)
     hooks.apply_groups({group for options in held for group in options.groups})
-    for name in ("class_hooks", "module_aliases"):
-        if f"{__package__}.{name}" in sys.modules:
-            sys.modules[f"{__package__}.{name}"].apply_groups()
+    for module in filter(None, map(_loaded, ("class_hooks", "module_aliases"))):
+        module.apply_groups()
 
 
-def _wants_references(held: list[Options], op: str) -> bool:
-    return any(options.reach == "references" and op in options.layer_ops for options in held)
+def _replacing_layers() -> list[layers.Layer]:
+    """The layers to which names in other modules are bound."""
+    return [layer for layer in layers.layers() if layer.op in _replaced and not layer.retired]
 
 
-def _restore_references(ops: set[str]) -> None:
-    for layer in layers.layers():
-        if layer.op in ops:
-            early_names.restore(layer.original, layer.function)
-    _replaced.difference_update(ops)
-
-
-def _active_layers(op: str) -> list[layers.Layer]:
-    return [layer for layer in layers.layers() if layer.op == op and not layer.retired]
-
-
-def _register(wanted: set[tuple[str, str]]) -> None:
-    global _operators
-    if _operators is None and not wanted:
-        return  # most programs never need it
-    if _operators is None:
-        from . import torch_operators as _operators
-    _operators.register(wanted)
-
-
-_operators = None  # patching/torch_operators.py, once something was registered: it needs the operators
+def _loaded(name: str) -> ModuleType | None:
+    """A module of this room, if anything has needed it so far."""
+    path = f"{__package__}.{name}"
+    module = sys.modules.get(path)
+    return None if pending.is_being_imported(path) else module
 
 
 def registered() -> list[str]:
     """What is registered on torch's operators, in words."""
-    return _operators.registered() if _operators else []
+    operators = _loaded("torch_operators")
+    return operators.registered() if operators else []
 
 
 def project_states() -> dict[str, str]:
     """What became of each project of compat that is wanted."""
-    return sys.modules[f"{__package__}.projects"].states() if f"{__package__}.projects" in sys.modules else {}
+    projects = _loaded("projects")
+    return projects.states() if projects else {}
 
 
 def _patched(options: Options) -> Patched:
     patched = [f"torch.{op}" for op in options.layer_ops] + registered()
     skipped = [(f"torch.{op}", "not among the ops") for op in OPS if op not in options.ops]
-    names = [
-        str(reference)
-        for op in _replaced
-        for layer in _active_layers(op)
-        for reference in early_names.bound_to(layer.function)
-    ]
-    patched += names
+    patched += [str(name) for layer in _replacing_layers() for name in early_names.bound_to(layer.function)]
     if options.reach != "dispatcher":
         why = "bound before enable(), keeps torch's own"
         if options.reach == "attribute":

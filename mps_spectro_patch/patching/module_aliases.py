@@ -68,17 +68,15 @@ def _is_ours(finder: object) -> bool:
     return (kind.__module__, kind.__qualname__) == (_Finder.__module__, _Finder.__qualname__)
 
 
-class _Finder(importlib.abc.MetaPathFinder):
+class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def find_spec(self, name, path=None, target=None):
         if name not in _declared or not _is_wanted(name):
             return None
         parent = name.rpartition(".")[0]
         if parent in _declared and sys.modules.get(parent) is not _given.get(parent):
             return None  # a submodule that the installed one does not have
-        return importlib.machinery.ModuleSpec(name, _Loader(), origin=__package__, is_package=True)
+        return importlib.machinery.ModuleSpec(name, self, origin=__package__, is_package=True)
 
-
-class _Loader(importlib.abc.Loader):
     def exec_module(self, module: ModuleType) -> None:
         name = module.__name__
         _given[name] = module

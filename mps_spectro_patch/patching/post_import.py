@@ -10,6 +10,7 @@ from collections.abc import Callable, Hashable
 from types import ModuleType
 
 from ..options import logger
+from ..pending import is_being_imported
 
 _awaited: set[tuple[str, Hashable]] = set()  # wrapt cannot take a hook back, so none is given twice
 
@@ -18,7 +19,7 @@ def when_imported(name: str, action: Callable[[ModuleType], object], key: Hashab
     """Calls action(module) now if module `name` is imported, else once it is. A second call of the same (name, key)
     while the first still waits does nothing. Exceptions of `action` are logged: raised in a hook, they would make the
     import fail for the program."""
-    if name in sys.modules and not is_being_imported(sys.modules[name]):
+    if name in sys.modules and not is_being_imported(name):
         _call(action, sys.modules[name])
         return
     if (name, key) in _awaited:
@@ -36,11 +37,6 @@ def when_imported(name: str, action: Callable[[ModuleType], object], key: Hashab
     except Exception as error:  # a broken wrapt must cost no more than the hook
         _awaited.discard((name, key))
         logger.warning("cannot wait for the import of %s: %r", name, error)
-
-
-def is_being_imported(module: ModuleType) -> bool:
-    """Whether the body of the module still runs. Some of its names are missing then."""
-    return bool(getattr(getattr(module, "__spec__", None), "_initializing", False))
 
 
 def _call(action: Callable[[ModuleType], object], module: ModuleType) -> None:

@@ -17,9 +17,7 @@ def declare(names: Iterable[str]) -> None:
         project = _declared[name] = compat.load(name)
         for hook in project.hooks:
             if isinstance(hook, Hook):
-                hooks.declare(
-                    project.group, hook.module, hook.attribute, hook.make, hook.lacks, applies_to=hook.applies_to
-                )
+                hooks.declare(project.group, *hook)
             elif isinstance(hook, Alias):
                 module_aliases.declare(project.group, *hook)
             else:

@@ -57,59 +57,47 @@ class accelerated:
         on_error: str | None = None,
         on_fallback: str | None = None,
     ) -> None:
-        self.options = Options.resolve(
-            devices=devices,
-            ops=ops,
-            torchaudio=torchaudio,
-            compat=compat,
-            reach=reach,
-            verify=verify,
-            on_error=on_error,
-            on_fallback=on_fallback,
-        )
+        self.options = Options.resolve(devices, ops, torchaudio, compat, reach, verify, on_error, on_fallback)
 
     def __enter__(self) -> accelerated:
         if not is_compiling():  # there it would only break the graph, and change nothing
-            install.hold(self, self.options)
-            active.enter(self)
+            install.hold(self.options)
+            active.enter(self.options)
         return self
 
     def __exit__(self, *_: object) -> None:
         if not is_compiling():
-            active.leave(self)
-            install.let_go(self)
+            active.leave(self.options)
+            install.let_go(self.options)
 
     def __call__(self, function: Callable) -> Callable:
         """`function` with every call of it inside the scope; generators only while they run, not while they wait."""
         if isinstance(function, type) or not callable(function):
             raise TypeError(f"accelerated() decorates functions, not {function!r}")
         if inspect.isasyncgenfunction(function):
-            return self._around_async_generator(function)
-        if inspect.isgeneratorfunction(function):
-            return self._around_generator(function)
-        if inspect.iscoroutinefunction(function):
+            in_scope = self._around_async_generator(function)
+        elif inspect.isgeneratorfunction(function):
+            in_scope = self._around_generator(function)
+        elif inspect.iscoroutinefunction(function):
 
-            @functools.wraps(function)
             async def in_scope(*args: Any, **kwargs: Any) -> Any:
                 with self:
                     return await function(*args, **kwargs)
 
         else:
 
-            @functools.wraps(function)
             def in_scope(*args: Any, **kwargs: Any) -> Any:
                 if is_compiling():  # dynamo cannot enter a context manager that was made outside
                     return function(*args, **kwargs)
                 with self:
                     return function(*args, **kwargs)
 
-        return in_scope
+        return functools.wraps(function)(in_scope)
 
     def _around_generator(self, function: Callable) -> Callable:
-        @functools.wraps(function)
         def in_scope(*args: Any, **kwargs: Any) -> Any:
             generator = function(*args, **kwargs)
-            install.hold(self, self.options)  # while it waits, too: else it would be patched in at every step
+            install.hold(self.options)  # while it waits, too: else it would be patched in at every step
             step, value = generator.send, None
             try:
                 while True:
@@ -118,24 +106,19 @@ class accelerated:
                     try:
                         value = yield result
                         step = generator.send
-                    except GeneratorExit:
-                        with self:
-                            generator.close()
-                        raise
-                    except BaseException as error:  # belongs to the generator: handed on, whatever it is
+                    except BaseException as error:  # also GeneratorExit: handed on, whatever it is
                         step, value = generator.throw, error
             except StopIteration as end:
                 return end.value
             finally:
-                install.let_go(self)
+                install.let_go(self.options)
 
         return in_scope
 
     def _around_async_generator(self, function: Callable) -> Callable:
-        @functools.wraps(function)
         async def in_scope(*args: Any, **kwargs: Any) -> Any:
             generator = function(*args, **kwargs)
-            install.hold(self, self.options)
+            install.hold(self.options)
             step, value = generator.asend, None
             try:
                 while True:
@@ -144,15 +127,11 @@ class accelerated:
                     try:
                         value = yield result
                         step = generator.asend
-                    except GeneratorExit:
-                        with self:
-                            await generator.aclose()
-                        raise
-                    except BaseException as error:  # belongs to the generator: handed on, whatever it is
+                    except BaseException as error:  # also GeneratorExit: handed on, whatever it is
                         step, value = generator.athrow, error
             except StopAsyncIteration:
                 return
             finally:
-                install.let_go(self)
+                install.let_go(self.options)
 
         return in_scope

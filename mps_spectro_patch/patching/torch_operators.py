@@ -18,6 +18,7 @@ from ..active import options_here
 from ..execution import runner
 from ..ops import composite
 from ..options import logger
+from ..tensors import PLAIN
 
 # A device's own key alone would lose gradients without a word; its autograd key alone is not asked in inference mode.
 KEYS = {"mps": ("MPS", "AutogradMPS"), "cuda": ("CUDA", "AutogradCUDA"), "cpu": ("CPU", "AutogradCPU")}
@@ -66,76 +67,32 @@ def registered() -> list[str]:
 
 def original(op: str) -> Callable:
     """The operator as it is without a kernel of ours."""
-    overload = torch.ops.aten.stft.center if op == "stft" else torch.ops.aten.istft.default
+    overload = _overload(op)
     return lambda *arguments: overload._op_dk(DispatchKey.CompositeImplicitAutograd, *arguments)
 
 
-def _kernel(op: str) -> Callable[..., torch.Tensor]:
-    plain, complete = original(op), _ARGUMENTS[op]
+def _overload(op: str) -> torch._ops.OpOverload:
+    return torch.ops.aten.stft.center if op == "stft" else torch.ops.aten.istft.default
 
-    def kernel(*given: Any, **keywords: Any) -> torch.Tensor:
-        return _act(op, plain, complete(*given, **keywords))  # torch leaves out what is as the schema says
+
+def _kernel(op: str) -> Callable[..., torch.Tensor]:
+    plain, defaults = original(op), [argument.default_value for argument in _overload(op)._schema.arguments]
+
+    def kernel(*given: Any) -> torch.Tensor:
+        arguments = *given, *defaults[len(given) :]  # torch leaves out what is as the schema says
+        options = options_here()
+        if (
+            options is None or op not in options.dispatcher_ops or composite.is_running() or runner.is_busy()
+            or type(arguments[0]) not in PLAIN  # traced: fake and functional tensors
+            or torch._C._are_functorch_transforms_active()
+            or torch._C._get_tracing_state() is not None  # else jit.trace would record nothing of ours, and lose it
+            or not options.concerns(arguments[0])
+        ):  # fmt: skip
+            return plain(*arguments)
+        with runner.busy():
+            return runner.call(op, options, arguments, plain, arguments, {}, cached=False)
 
     return kernel
 
 
-def _stft_arguments(
-    self,
-    n_fft,
-    hop_length=None,
-    win_length=None,
-    window=None,
-    center=True,
-    pad_mode="reflect",
-    normalized=False,
-    onesided=None,
-    return_complex=None,
-    align_to_window=None,
-) -> tuple:
-    return (
-        self,
-        n_fft,
-        hop_length,
-        win_length,
-        window,
-        center,
-        pad_mode,
-        normalized,
-        onesided,
-        return_complex,
-        align_to_window,
-    )
-
-
-def _istft_arguments(
-    self,
-    n_fft,
-    hop_length=None,
-    win_length=None,
-    window=None,
-    center=True,
-    normalized=False,
-    onesided=None,
-    length=None,
-    return_complex=False,
-) -> tuple:
-    return self, n_fft, hop_length, win_length, window, center, normalized, onesided, length, return_complex
-
-
-def _act(op: str, plain: Callable, arguments: tuple) -> torch.Tensor:
-    options = options_here()
-    if (
-        options is None or op not in options.dispatcher_ops or composite.is_running() or runner.is_busy()
-        or type(arguments[0]) not in (torch.Tensor, torch.nn.Parameter)  # traced: fake and functional tensors
-        or torch._C._are_functorch_transforms_active()
-        or torch._C._get_tracing_state() is not None  # else jit.trace would record nothing of ours, and lose the call
-    ):  # fmt: skip
-        return plain(*arguments)
-    if not options.concerns(arguments[0]):
-        return plain(*arguments)
-    with runner.busy():
-        return runner.call(op, options, arguments, plain, arguments, {}, cached=False)
-
-
-_ARGUMENTS = {"stft": _stft_arguments, "istft": _istft_arguments}
 _KERNELS = {op: _kernel(op) for op in _OPERATORS}

@@ -22,21 +22,10 @@ _HALF = (torch.float16, torch.bfloat16)
 _PROMOTED = (*_HALF, torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool)
 
 
-def check_stft(
-    input,
-    n_fft,
-    hop_length,
-    win_length,
-    window,
-    center,
-    pad_mode,
-    normalized,
-    onesided,
-    return_complex,
-    align_to_window,
-    copies=1,
-) -> Call | Reason:
+def check_stft(arguments: tuple, copies: int = 1) -> Call | Reason:
     """The call of stft, or why not. copies: of the call, done at once. Traceable by torch.compile."""
+    input, n_fft, hop_length, win_length, window, center, pad_mode, normalized, *rest = arguments
+    onesided, return_complex, align_to_window = rest
     common = _check_common(input, n_fft, hop_length, win_length, window, center, normalized, onesided)
     if isinstance(common, Reason):
         return common
@@ -93,9 +82,7 @@ def check_stft(
     bins = n_fft // 2 + 1 if sided else n_fft
     if padded >= SAMPLES_MAX or batch * padded >= ELEMENTS_MAX or batch * frames * bins >= ELEMENTS_MAX:
         return Reason.TOO_LARGE
-    notices: tuple[str, ...] = ()
-    if window is None:
-        notices = ("stft_window",)
+    notices = ("stft_window",) if window is None else ()
     if return_complex is False:
         notices = (*notices, "real_output")
     way = hop % 2, _shift(n_fft, hop), win == n_fft, sided, input.dtype, pad_mode
@@ -104,10 +91,9 @@ def check_stft(
     return Call(call, return_complex is False, notices, plan_key, way)
 
 
-def check_istft(
-    input, n_fft, hop_length, win_length, window, center, normalized, onesided, length, return_complex, copies=1
-) -> Call | Reason:
+def check_istft(arguments: tuple, copies: int = 1) -> Call | Reason:
     """The call of istft, or why not. copies: of the call, done at once. Traceable by torch.compile."""
+    input, n_fft, hop_length, win_length, window, center, normalized, onesided, length, return_complex = arguments
     common = _check_common(input, n_fft, hop_length, win_length, window, center, normalized, onesided)
     if isinstance(common, Reason):
         return common
@@ -145,9 +131,7 @@ def check_istft(
     extent = max(reach, trim + samples)
     if extent >= SAMPLES_MAX or batch >= ROWS_MAX or batch * extent >= ELEMENTS_MAX or _span(input) >= ELEMENTS_MAX:
         return Reason.TOO_LARGE
-    notices: tuple[str, ...] = ()
-    if window is None:
-        notices = ("istft_window",)
+    notices = ("istft_window",) if window is None else ()
     if samples > reach - trim:
         notices = (*notices, "length")
     way = hop % 2, _shift(n_fft, hop), win == n_fft, sided, window is not None and window.is_complex()

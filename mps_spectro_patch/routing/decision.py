@@ -19,60 +19,7 @@ from ..tensors import wants_gradient
 from .checks import TENSORS, check_istft, check_stft
 from .context import active_transforms, copies_hidden_by_vmap, surroundings
 
-
-def route_stft(
-    input,
-    n_fft,
-    hop_length=None,
-    win_length=None,
-    window=None,
-    center=True,
-    pad_mode="reflect",
-    normalized=False,
-    onesided=None,
-    return_complex=None,
-    align_to_window=None,
-    *,
-    flags: tuple[str, ...] = ("is_mps",),
-) -> Route:
-    """How torch.stft with these arguments would go if tensors with one of `flags` are accelerated."""
-    arguments = (
-        input,
-        n_fft,
-        hop_length,
-        win_length,
-        window,
-        center,
-        pad_mode,
-        normalized,
-        onesided,
-        return_complex,
-        align_to_window,
-    )
-    return route("stft", flags, arguments)
-
-
-def route_istft(
-    input,
-    n_fft,
-    hop_length=None,
-    win_length=None,
-    window=None,
-    center=True,
-    normalized=False,
-    onesided=None,
-    length=None,
-    return_complex=False,
-    *,
-    flags: tuple[str, ...] = ("is_mps",),
-) -> Route:
-    """How torch.istft with these arguments would go if tensors with one of `flags` are accelerated."""
-    arguments = (input, n_fft, hop_length, win_length, window, center, normalized, onesided, length, return_complex)
-    return route("istft", flags, arguments)
-
-
-def route(op: str, flags: tuple[str, ...], arguments: tuple) -> Route:
-    return dressed(op, decide(op, flags, arguments), arguments[0])
+_CHECKS = {"stft": check_stft, "istft": check_istft}
 
 
 def dressed(op: str, decision: Call | Reason, input) -> Route:
@@ -86,24 +33,24 @@ def dressed(op: str, decision: Call | Reason, input) -> Route:
 def decide(
     op: str, flags: tuple[str, ...], arguments: tuple, least_work: Callable[[str, torch.device], int] | None = None
 ) -> Call | Reason:
-    """The operator's call, or the reason for the original: a Route without its dressing.
+    """The operator's call, or the reason for the original.
 
     least_work: the least work worth a kernel in eager calls without a gradient, by op and device.
     """
     input, window = arguments[0], arguments[4]
-    reason = untouched(input, flags)
-    if reason is not None:
-        return reason
+    if type(input) not in TENSORS:
+        return Reason.TYPE
+    if not any(getattr(input, flag) for flag in flags):
+        return Reason.DEVICE
     transforms = active_transforms()
     reason = surroundings(input, window, transforms)
     if reason is not None:
         return reason
     if forward_ad._current_level >= 0:
         return Reason.FORWARD_AD
-    check = check_stft if op == "stft" else check_istft
     if transforms:
-        return check(*arguments, copies=copies_hidden_by_vmap(input, window))
-    decision = check(*arguments)
+        return _CHECKS[op](arguments, copies_hidden_by_vmap(input, window))
+    decision = _CHECKS[op](arguments)
     if least_work is None or isinstance(decision, Reason) or wants_gradient(input, window) or type(input) is FakeTensor:
         return decision
     return Reason.TUNED if _work(input, decision) < least_work(op, input.device) else decision
@@ -126,14 +73,4 @@ def decide_compiled(op: str, devices: tuple[str, ...], arguments: tuple) -> Call
         return Reason.TRANSFORM
     if forward_ad._current_level >= 0:
         return Reason.FORWARD_AD
-    return check_stft(*arguments) if op == "stft" else check_istft(*arguments)
-
-
-def untouched(input, flags: tuple[str, ...]) -> Reason | None:
-    """The reason why this input is not accelerated at all, or None. In few steps: every other call pays for them."""
-    if type(input) not in TENSORS:
-        return Reason.TYPE
-    for flag in flags:
-        if getattr(input, flag):
-            return None
-    return Reason.DEVICE
+    return _CHECKS[op](arguments)

@@ -82,7 +82,7 @@ def test_without_matplotlib_there_is_no_picture_and_no_error(bench, tmp_path, mo
 
 
 def test_a_failure_of_ours_is_the_exit_status(bench, monkeypatch):
-    def broken(case, place, window):
+    def broken(case, window):
         raise RuntimeError("the kernel broke")
 
     monkeypatch.setattr(contestants, "_ours", broken)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field, replace
 
 import pytest
 import torch
 
-from mps_spectro_patch.bench import command, front_ends, measuring, sweep, timing
+from mps_spectro_patch.bench import command, dispatch, front_ends, measuring, sweep, timing
 from mps_spectro_patch.bench.accelerator import Accelerator
 from mps_spectro_patch.bench.cases import GRADIENTS, ROUND_TRIP, Case
 from mps_spectro_patch.bench.contestants import OURS, SEED, TORCH, Contestant, contestants, why_not
 from mps_spectro_patch.bench.timing import TINY
+from mps_spectro_patch.cli import commands
 from mps_spectro_patch.kernels.launch import transforms
 
 SPECTRAL = ("stft", "istft", GRADIENTS["stft"], GRADIENTS["istft"], ROUND_TRIP)
@@ -55,8 +57,8 @@ def test_the_seeds_approach_is_timed_beside_them(tiny, device_name, accelerator)
 
 
 def test_a_peer_that_computes_something_else_is_named_and_not_timed(tiny, everybody, accelerator):
-    def off(case, place, window):
-        function = everybody[0].make(case, place, window)
+    def off(case, window):
+        function = everybody[0].make(case, window)
         return lambda x: function(x) * 1.01
 
     row = measured(tiny, [*everybody, Contestant("off", off)], accelerator)
@@ -64,7 +66,7 @@ def test_a_peer_that_computes_something_else_is_named_and_not_timed(tiny, everyb
 
 
 def test_a_peer_that_raises_does_not_end_the_run(tiny, everybody, accelerator):
-    def broken(case, place, window):
+    def broken(case, window):
         raise OSError("no such library")
 
     row = measured(tiny, [*everybody, Contestant("broken", broken)], accelerator)
@@ -95,7 +97,7 @@ def test_inputs_are_in_turns_larger_than_the_caches(tiny, everybody, accelerator
     seen = []
     real = measuring.inputs
     monkeypatch.setattr(
-        measuring, "inputs", lambda case, place, start, window: seen.append(start) or real(case, place, start, window)
+        measuring, "inputs", lambda case, window, start=0: seen.append(start) or real(case, window, start)
     )
     monkeypatch.setitem(measuring.FOOTPRINT, accelerator.device, 5 * tiny.bytes_moved - 1)
     measured(tiny, everybody, accelerator)
@@ -134,16 +136,21 @@ def test_device_time_is_from_graphs_and_else_from_the_profiler(device_name, ever
     monkeypatch.setitem(measuring.FOOTPRINT, "cuda", 0)
     monkeypatch.setitem(timing.COPY, "cuda", 4096)
     chosen = [Case("stft", "stft", 1, 1203, 400, 160), Case("istft", "istft", 1, 1203, 400, 160)]
-    swept = list(sweep.cases(True))[:1]
-    plan = command.Plan(cuda, everybody, chosen, TINY, swept, firsts=False, dispatch=True, peers=True, shrink=True)
-    data = command.begun(plan)
-    command.measure(plan, data)
+    swept, profiled = list(sweep.cases(True))[:1], dispatch.cases(True)
+    monkeypatch.setattr(command, "check_device", lambda _: None)
+    monkeypatch.setattr(command, "Accelerator", lambda _: cuda)
+    monkeypatch.setattr(command, "contestants", lambda *_: everybody)
+    monkeypatch.setattr(command, "cases", lambda *_: chosen)
+    monkeypatch.setattr(sweep, "cases", lambda _: swept)
+    monkeypatch.setattr(dispatch, "cases", lambda _: profiled)
+    monkeypatch.setattr(timing, "QUICK", TINY)
+    asked = ["--quick", "--tables", "stft", "--sweep", "--dispatch-profile"]
+    assert commands.main(["bench", "--device", "cuda", "--out", str(tmp_path), *asked]) == 0
+    data = json.loads((tmp_path / "nvidia-something.json").read_text())
     device = {(row["op"], name): by["device"]["median"] for row in data["rows"] for name, by in row["by"].items()}
     assert device == {("stft", TORCH): 2, ("stft", OURS): 2, ("istft", TORCH): 5, ("istft", OURS): 2}
     assert cuda.log.index("profiler") > max(i for i, what in enumerate(cuda.log) if what == "graph")
     assert data["dispatch"][0]["by"][OURS]["launches"] == 7
-    said = []
-    assert command.write(data, tmp_path, said.append) == 0
     text = (tmp_path / "nvidia-something.md").read_text()
     assert "0.0 -> 0.0" in text and "2.0000 ±1.0000 -> 2.0000 ±1.0000 (1.00x)" in text
     assert "5.0000 -> 2.0000 ±1.0000 (2.50x)" in text  # the profiler gives one number, without a spread

@@ -141,8 +141,8 @@ def forget() -> None:
 
     dispatch.kernel.cache_clear()
     for family in families():
-        for name, value in vars(family).items():
-            if name.startswith("_") and hasattr(value, "cache_clear"):
+        for value in vars(family).values():
+            if hasattr(value, "cache_clear") and value.__module__ == family.__name__:
                 value.cache_clear()
     _fitting.clear()
     _signature.cache_clear()

@@ -158,7 +158,7 @@ def test_a_launch_with_the_parameters_of_another_kernel_fails_the_test_that_make
         return original(text).replace("  int frames;\n  int total_frames;\n", "  int total_frames;\n  int frames;\n")
 
     monkeypatch.setattr(dispatch, "declarations", changed)
-    with pytest.raises(AssertionError, match=r"argument 6 \('params'\): StftParams with the members"):
+    with pytest.raises(AssertionError, match=r"argument 6 \('given'\): StftParams with the members"):
         transforms.stft(torch.zeros(2, 99), torch.ones(16), Case(16, True).forward)
     monkeypatch.undo()
     recording.forget()

@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from mps_spectro_patch.kernels.compilers import simulator
-from mps_spectro_patch.kernels.launch import any_size, dispatch, smooth_size, transforms
+from mps_spectro_patch.kernels.launch import any_size, dispatch, smooth_size
 from mps_spectro_patch.kernels.plans import fft
 from tests.kernels.test_hazards import OPERATIONS, Case
 
+from ..outputs import poisoned_outputs
 from . import recording
 from .checker import check
 
@@ -43,15 +44,15 @@ MUTATIONS = {
         "exchange[2 * MSP_FRAMES * MSP_EXCHANGE_SIZE]",
         "checker: threadgroup-memory", n_fft=8192),
     "a barrier in a divergent branch": Mutation(
-        "overlap/walk.metal", "    threadgroup_barrier(mem_flags::mem_threadgroup);\n    MspStep step;",
-        "    if (live) threadgroup_barrier(mem_flags::mem_threadgroup);\n    MspStep step;", "checker: barrier",
+        "overlap/walk.metal", "    threadgroup_barrier(mem_flags::mem_threadgroup);\n    const MspStep step =",
+        "    if (live) threadgroup_barrier(mem_flags::mem_threadgroup);\n    const MspStep step =", "checker: barrier",
         "istft"),
     "an early return": Mutation(
         "kernels/any_stft.metal", "  const uint row_index = frame / frames;", "  if (!live) return;\n"
         "  const uint row_index = frame / frames;", "checker: barrier", n_fft=7),
     "a double constant": Mutation(
-        "butterflies.metal", "const float h = 0.707106781186547524f;\n    float2 even",
-        "const double h = 0.707106781186547524;\n    float2 even", "checker: double"),
+        "butterflies.metal", "const float h = 0.707106781186547524f;\n  float2 even",
+        "const double h = 0.707106781186547524;\n  float2 even", "checker: double"),
     "a function that Metal has not": Mutation(
         "kernels/any_istft.metal", "max(run_begin * params.hop_length,",
         "std::max(run_begin * params.hop_length,", "checker: standard-library", "istft", 7),
@@ -65,7 +66,7 @@ MUTATIONS = {
         "kernels/stft.metal", "[[max_total_threads_per_threadgroup(MSP_LANES * MSP_FRAMES)]]",
         "[[max_total_threads_per_threadgroup(MSP_LANES * MSP_FRAMES * 2)]]", "launch size"),
     "two buffers at one index": Mutation(
-        "kernels/stft.metal", "MspStftParams& params [[buffer(6)]]", "MspStftParams& params [[buffer(5)]]",
+        "kernels/stft.metal", "MspStftParams* given [[buffer(6)]]", "MspStftParams* given [[buffer(5)]]",
         "checker: buffer-index"),
     "a barrier removed": Mutation(
         "fft/stockham.metal", "#define MSP_SYNC() threadgroup_barrier(mem_flags::mem_threadgroup)",
@@ -76,8 +77,8 @@ MUTATIONS = {
         "#define MSP_SYNC()", "order",
         "istft_adjoint", 1024),
     "a barrier of the overlap removed": Mutation(
-        "overlap/walk.metal", "    threadgroup_barrier(mem_flags::mem_threadgroup);\n    MspStep step;",
-        "    MspStep step;", "order", "istft", 64),
+        "overlap/walk.metal", "    threadgroup_barrier(mem_flags::mem_threadgroup);\n    const MspStep step =",
+        "    const MspStep step =", "order", "istft", 64),
     "a barrier before the hops that wait removed": Mutation(
         "kernels/istft_registers.metal", "  threadgroup_barrier(mem_flags::mem_threadgroup);\n  if (!is_edge && slot <",
         "  if (!is_edge && slot <", "order", "istft in registers", 16),
@@ -100,7 +101,7 @@ MUTATIONS = {
         "  for (int q = 1; q < WRITER::COUNT; ++q) {",
         "poison", n_fft=400, count=0),
     "a cast forgotten in Python": Mutation("dispatch.py", "arg_casts=casts", "arg_casts={}", "binding"),
-    "arguments swapped in Python": Mutation("smooth_size.py", "params, scale,\n    ]", "scale, params,\n    ]",
+    "arguments swapped in Python": Mutation("smooth_size.py", "None, params, scale]", "None, scale, params]",
         "binding"),
     "half a threadgroup in Python": Mutation(
         "dispatch.py", "threads=groups * threads,", "threads=groups * threads - 1,", "binding"),
@@ -142,7 +143,7 @@ def mutate(mutation: Mutation, monkeypatch) -> None:
 
         monkeypatch.setattr(dispatch, "_read", read)
     else:
-        module, function = (dispatch, "recipe") if mutation.file == "dispatch.py" else (smooth_size, "_forward_recipe")
+        module, function = (dispatch, "recipe") if mutation.file == "dispatch.py" else (smooth_size, "_recipe")
         wrapped = getattr(module, function)
         text = inspect.getsource(wrapped.__wrapped__ if hasattr(wrapped, "__wrapped__") else wrapped)
         assert mutation.old in text, "the mutation no longer fits the text"
@@ -169,7 +170,7 @@ def catches(mutation: Mutation) -> set[str]:
             with simulator.test_mode(seed=seed, poison=False):
                 if not torch.equal(run(case), plain):
                     caught.add("order")
-        with simulator.test_mode(), transforms.poisoned_outputs():
+        with simulator.test_mode(), poisoned_outputs():
             if torch.view_as_real(run(case) + 0j).isnan().any():
                 caught.add("poison")
     except AssertionError as error:

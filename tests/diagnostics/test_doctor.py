@@ -11,6 +11,9 @@ import pytest
 import torch
 
 from mps_spectro_patch import compat, kernels
+from mps_spectro_patch.bench import sweep
+from mps_spectro_patch.bench.contestants import OURS, TORCH
+from mps_spectro_patch.bench.timing import Timed
 from mps_spectro_patch.cli import commands
 from mps_spectro_patch.diagnostics import doctor, doctor_front_ends, doctor_kernels
 from mps_spectro_patch.execution import quarantine
@@ -152,11 +155,15 @@ def test_front_ends_that_are_turned_off_are_not_taken_for_right(run, only, torch
     assert "n_fft=211, log-mel" not in output
 
 
-def test_an_accelerator_that_is_slower_than_torch_is_not_healthy(monkeypatch, device_name):
-    times = iter([3.0, 1.0, 3.0, 1.0])
-    monkeypatch.setattr(doctor_kernels, "_milliseconds", lambda *_: next(times))
-    expected = None if device_name == "simulator" else False
-    assert [finding.ok for finding in doctor_kernels.is_fast(device_name)] == [expected] * 2
+@pytest.mark.parametrize(
+    ("device", "milliseconds", "ok"), [("cuda", 3.0, False), ("mps", 0.5, True), ("simulator", 3.0, None)]
+)
+def test_an_accelerator_that_is_slower_than_torch_is_not_healthy(device, milliseconds, ok, monkeypatch):
+    times = {TORCH: Timed([], None, [2e-3, 1e-3]), OURS: Timed([], None, [milliseconds / 1e3, 9e-3])}
+    monkeypatch.setattr(sweep, "timed", lambda *_: times)
+    found = list(doctor_kernels.is_fast(device))
+    assert [finding.ok for finding in found] == [ok] * 2
+    assert found[0].data["ratio"] == pytest.approx(1 / milliseconds)
 
 
 def missing_device() -> str:

@@ -17,6 +17,8 @@ from mps_spectro_patch.front_ends import compute as front_end
 from mps_spectro_patch.front_ends import functional
 from mps_spectro_patch.front_ends.spec import FrontEnd, Scale
 
+from ..outputs import without_memory
+
 CALL = FrontEnd(64, 16, 64, scale=Scale("clamp", 1e-5))
 
 
@@ -39,7 +41,7 @@ def basis(torch_device):
 def ways(monkeypatch):
     """ "whole" for every call that went the whole way, "cached" for every other."""
     taken = []
-    whole, launched = front_end._compute, call_cache.launched
+    whole, launched = front_end._full_path, call_cache.launched
 
     def watched(*arguments):
         taken.append("whole")
@@ -51,7 +53,7 @@ def ways(monkeypatch):
             taken.append("cached")
         return result
 
-    monkeypatch.setattr(front_end, "_compute", watched)
+    monkeypatch.setattr(front_end, "_full_path", watched)
     monkeypatch.setattr(call_cache, "launched", counted)
     return taken
 
@@ -219,7 +221,7 @@ def test_a_launch_that_fails_is_left_to_the_whole_way(x, window, basis, fused, w
     from mps_spectro_patch.kernels.launch import features
 
     expected = compute(x, window, basis)
-    monkeypatch.setattr(features, "empty", lambda *a: 1 / 0)
+    without_memory(monkeypatch, features, error=ZeroDivisionError())
     (known,) = call_cache.entries.items()
     assert call_cache.launched(*known, x, window) is None and not call_cache.entries
     monkeypatch.undo()
@@ -254,13 +256,11 @@ def dynamic(torch_device):
     return msp.DynamicMelSpectrogramTransform(sample_rate=16000, n_fft=64, hop_length=16, n_mels=8).to(torch_device)
 
 
-def test_a_dynamic_module_finds_a_call_without_its_description(dynamic, x, fused, monkeypatch):
-    expected = [dynamic(x, keyshift=3.0) for _ in range(2)][0]
-    monkeypatch.setattr(functional, "window_of", lambda *a, **k: 1 / 0)
-    assert torch.equal(dynamic(x, keyshift=3.0), expected)
-    for other in (dict(keyshift=4.0), dict(keyshift=3.0, speed=2.0), dict(keyshift=3.0, center=False)):
-        with pytest.raises(ZeroDivisionError):
-            dynamic(x, **other)
+def test_a_repeated_call_of_a_dynamic_module_is_cached(dynamic, x, fused, ways):
+    for other in (dict(), dict(keyshift=4.0), dict(keyshift=4.0, speed=2.0), dict(keyshift=4.0, center=False)):
+        first, second = dynamic(x, **other), dynamic(x, **other)
+        assert torch.equal(first, second)
+    assert ways == 4 * ["whole", "cached"]
 
 
 @pytest.mark.parametrize("change", [
@@ -283,17 +283,12 @@ def test_a_dynamic_module_follows_its_filterbank(change, x, basis, fused):
 
 
 @pytest.mark.parametrize("again", [copy.deepcopy, lambda module: pickle.loads(pickle.dumps(module))])
-def test_a_copy_of_a_dynamic_module_keeps_no_calls(again, dynamic, x, fused):
-    expected = dynamic(x, keyshift=3.0)
-    assert dynamic._kept
-    other = again(dynamic)
-    assert not other._kept and torch.equal(other(x, keyshift=3.0), expected)
-
-
-def test_a_dynamic_module_keeps_few_calls(dynamic, x, fused):
-    for keyshift in range(70):
-        dynamic(x[:, :300], keyshift=keyshift / 100)
-    assert 0 < len(dynamic._kept) <= 64
+def test_a_dynamic_module_keeps_nothing_of_its_calls(again, dynamic, x, fused):
+    """Windows may be on a device that is missing where a copy is loaded."""
+    before = len(pickle.dumps(dynamic))
+    expected = [dynamic(x, keyshift=keyshift) for keyshift in (0.5, 2.0, 3.0)][-1]
+    assert len(pickle.dumps(dynamic)) == before
+    assert torch.equal(again(dynamic)(x, keyshift=3.0), expected)
 
 
 def test_a_window_that_is_learned_takes_the_place_of_the_buffer(x, fused):

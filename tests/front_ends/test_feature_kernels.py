@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mps_spectro_patch.kernels.compilers import simulator
-from mps_spectro_patch.kernels.launch import dispatch, transforms
+from mps_spectro_patch.kernels.launch import dispatch
 from mps_spectro_patch.kernels.launch import features as kernels
 from mps_spectro_patch.kernels.launch.features import Features
 from mps_spectro_patch.kernels.plans import fft
@@ -12,6 +12,7 @@ from mps_spectro_patch.kernels.plans.geometry import PAD_MODES, StftGeometry
 from mps_spectro_patch.kernels.tables.filterbank import Bands, bands_of, read_backs
 from tests.tiers import some
 
+from ..outputs import poisoned_outputs
 from .reference import assert_absolute, assert_linear, away_from_the_clamp, log64, mel64, power64, spectrum64
 
 # Parts of a simdgroup, odd half, one simdgroup, several, split exchange; odd and smooth; Bluestein odd, prime, packed.
@@ -38,7 +39,7 @@ def run(x, window, n_fft, hop_length, basis=None, pad=None, pad_mode="reflect", 
     width = width or (bins if basis is None else basis.shape[0])
     pad = n_fft // 2 if pad is None else pad
     geometry = StftGeometry(rows, samples, n_fft, hop_length, window.numel(), pad, pad_mode, False)
-    with transforms.poisoned_outputs():
+    with poisoned_outputs():
         return kernels.features(x, window, geometry, Features(width, dropped=dropped, **scale), bands)
 
 

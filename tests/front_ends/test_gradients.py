@@ -7,11 +7,11 @@ import mps_spectro_patch as msp
 from mps_spectro_patch.front_ends import compute
 from mps_spectro_patch.front_ends.spec import FrontEnd, Scale
 from mps_spectro_patch.kernels.compilers import simulator
-from mps_spectro_patch.kernels.launch import transforms
 from mps_spectro_patch.kernels.launch.features import supports_features
 from mps_spectro_patch.kernels.tables.filterbank import bands_of
 from tests.tiers import some
 
+from ..outputs import poisoned_outputs
 from .reference import GRADIENT_REL_L2, mel64, relative
 from .test_feature_kernels import random_basis
 
@@ -31,7 +31,7 @@ def check(x, window, basis, call, device, learn=(True, False, False), bound=GRAD
     ours = [None if t is None else t.clone().to(device).requires_grad_(flag) for t, flag in given]
     wide = [None if t is None else t.double().requires_grad_(flag) for t, flag in given]
     expected = composed64(*wide, call)
-    with transforms.poisoned_outputs():
+    with poisoned_outputs():
         got = compute.compute(*ours, call)
         weight = torch.randn(expected.shape).transpose(-1, -2).contiguous().transpose(-1, -2)
         got.backward(weight.to(device))
@@ -130,7 +130,7 @@ def test_results_do_not_depend_on_the_order_of_threads(n_fft, fused):
 
     def gradient():
         signal = x.clone().requires_grad_()
-        with transforms.poisoned_outputs():
+        with poisoned_outputs():
             value = compute.compute(signal, window, basis, call)
         return torch.autograd.grad(value.sum(), signal)[0]
 
@@ -217,6 +217,24 @@ def test_compiled_code_calls_the_operator_with_its_gradient(device_name, torch_d
     assert "mps_spectro_patch.features" in graphs[0] and len(graphs) == 1
     torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(traced, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_compiled_code_learns_window_and_filterbank(torch_device):
+    compute.load_operators()
+    from mps_spectro_patch.ops import features
+
+    x = torch.randn(2, 1500, device=torch_device)
+    arguments = (400, 160, 400, 200, "reflect", 12, 1, 2.0, 0.0, 1.0, "add", 0.1, 1.0, 0.0)
+    learned = [
+        (torch.rand(400, device=torch_device) + 0.1).requires_grad_(),
+        mel64(201, 0, 8000, 12, 16000).float().to(torch_device).requires_grad_(),
+    ]
+    results = []
+    torch._dynamo.reset()
+    for function in (features.features, torch.compile(features.features, backend="aot_eager", fullgraph=True)):
+        results.append(torch.autograd.grad(function(x, *learned, *arguments).square().sum(), learned))
+    for got, expected in zip(*results, strict=True):
+        torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
 
 
 def test_the_operator_is_what_its_schema_and_fake_kernel_say(torch_device):

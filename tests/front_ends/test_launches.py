@@ -6,7 +6,6 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 import mps_spectro_patch as msp
 from mps_spectro_patch.execution import call_cache, quarantine
-from mps_spectro_patch.kernels.launch import dispatch
 
 OPTIONS = dict(sample_rate=16000, n_fft=400, hop_length=160, n_mels=40)
 
@@ -55,12 +54,20 @@ def test_modules(x, fused, launches):
         assert len(launches) == count, module
 
 
-def test_a_gradient_is_one_launch_more_and_two_where_the_size_is_rough(x, fused, launches, monkeypatch):
-    from mps_spectro_patch.kernels.launch import features
+def _allocated(monkeypatch) -> list[torch.Tensor]:
+    """What torch.empty and torch.empty_strided make from now on."""
+    made: list[torch.Tensor] = []
 
-    made = []
-    empty = dispatch.empty
-    monkeypatch.setattr(features, "empty", lambda *a, **k: made.append(empty(*a, **k)) or made[-1])
+    def listed(allocate):
+        return lambda *args, **options: made.append(allocate(*args, **options)) or made[-1]
+
+    monkeypatch.setattr(torch, "empty", listed(torch.empty))
+    monkeypatch.setattr(torch, "empty_strided", listed(torch.empty_strided))
+    return made
+
+
+def test_a_gradient_is_one_launch_more_and_two_where_the_size_is_rough(x, fused, launches, monkeypatch):
+    made = _allocated(monkeypatch)
     x.requires_grad_()
     for n_fft, count in ((400, 2), (813, 3)):
         launches.clear(), made.clear()
@@ -73,11 +80,7 @@ def test_a_gradient_is_one_launch_more_and_two_where_the_size_is_rough(x, fused,
 
 def test_the_spectrum_is_never_allocated(x, fused, launches, monkeypatch):
     """(Peak memory on a GPU: python -m mps_spectro_patch bench.)"""
-    made = []
-    empty = dispatch.empty
-    from mps_spectro_patch.kernels.launch import features
-
-    monkeypatch.setattr(features, "empty", lambda *a, **k: made.append(empty(*a, **k)) or made[-1])
+    made = _allocated(monkeypatch)
     got = msp.mel_spectrogram(x, output_scale="log", **OPTIONS)
     assert [tensor.numel() for tensor in made] == [got.numel()]
     made.clear()

@@ -204,6 +204,17 @@ def test_other_parts_types_and_devices_stay_torchaudios(torchaudio, options, x, 
         assert not launches
 
 
+@pytest.mark.parametrize("wrong", [dict(hop_length=0), dict(win_length=401), dict(pad_mode="mirror"), dict(n_fft=0)])
+def test_wrong_arguments_give_torchaudios_errors(wrong, torchaudio, options, x):
+    arguments = dict(pad=0, window=torch.hann_window(400, device=x.device), n_fft=400, hop_length=100, win_length=400)
+    arguments = {**arguments, "power": 2.0, "normalized": False, **wrong}
+    with pytest.raises(Exception) as theirs:
+        torchaudio.functional.spectrogram(x, **arguments)
+    with msp.accelerated(**options), pytest.raises(type(theirs.value)) as ours:
+        torchaudio.functional.spectrogram(x, **arguments)
+    assert str(ours.value) == str(theirs.value)
+
+
 def test_a_changed_buffer_counts(torchaudio, options, x):
     module = torchaudio.transforms.MelSpectrogram(FB.clone(), hop_length=160).to(x.device)
     with msp.accelerated(**options):

@@ -9,6 +9,7 @@ from mps_spectro_patch.kernels.plans.geometry import PAD_MODES, IstftGeometry, S
 from tests.conformance.sources import way_parts
 from tests.tiers import one_of_each, some
 
+from ..outputs import poisoned_outputs
 from .reference import assert_accurate, assert_gradient_accurate
 
 # One stage, odd half, parts of a simdgroup, several simdgroups, all three overlaps, split exchange.
@@ -37,7 +38,7 @@ def stft_gradients(
     if rows > 1:  # torch's memory order, and another
         gradient = gradient.transpose(1, 2).contiguous().transpose(1, 2)
     reference.backward(gradient.to(torch.complex128).cpu())
-    with transforms.poisoned_outputs():
+    with poisoned_outputs():
         assert_gradient_accurate(transforms.stft_adjoint(gradient, window, geometry), x.grad)
         assert_gradient_accurate(transforms.stft_window_gradient(gradient, signal, window, geometry), w.grad)
 
@@ -58,7 +59,7 @@ def istft_gradients(
     reference = torch._VF.istft(s, n_fft, hop_length, win_length, w, center, normalized, onesided, length, False)
     gradient = torch.randn(reference.shape, device=device)
     reference.backward(gradient.double().cpu())
-    with transforms.poisoned_outputs():
+    with poisoned_outputs():
         assert_accurate(transforms.istft(spectrum, window, geometry), reference.detach())
         assert_gradient_accurate(transforms.istft_adjoint(gradient, window, geometry), s.grad)
         assert_gradient_accurate(transforms.istft_window_gradient(gradient, spectrum, window, geometry), w.grad)

@@ -10,6 +10,7 @@ from mps_spectro_patch.kernels.plans.geometry import PAD_MODES, IstftGeometry, S
 from tests.conformance.sources import plan_traits, way_parts
 from tests.tiers import one_of_each
 
+from ..outputs import poisoned_outputs
 from .reference import assert_accurate, assert_gradient_accurate
 
 # One point; tiny; odd smooth; prime; twice odd; even and rough (packed); of keyshift front ends; the largest.
@@ -87,7 +88,7 @@ def check_stft(
     window = window if window_dtype.is_complex else window.abs() + 0.1
     x, w = wide(signal), wide(window)
     reference = torch_stft(x, w, geometry)
-    with transforms.poisoned_outputs():
+    with poisoned_outputs():
         got = transforms.stft(signal, window, geometry)
         assert_accurate(got, reference.detach())
         assert got.stride() == (geometry.frames * geometry.bins, 1, geometry.bins)
@@ -121,7 +122,7 @@ def check_istft(
         window = torch.complex(window, torch.rand(win_length, device=device) * 0.2)
     s, w = wide(spectrum), wide(window)
     reference = torch_istft(s, w, geometry, complex_output)
-    with transforms.poisoned_outputs():
+    with poisoned_outputs():
         assert_accurate(transforms.istft(spectrum, window, geometry, complex_output), reference.detach())
         gradient = torch.randn(
             reference.shape, dtype=torch.complex64 if complex_output else torch.float32, device=device
@@ -226,7 +227,7 @@ def test_results_do_not_depend_on_the_order_of_threads(n_fft):
 
     expected = list(results())
     for seed in range(3):
-        with simulator.test_mode(seed=seed), transforms.poisoned_outputs():
+        with simulator.test_mode(seed=seed), poisoned_outputs():
             assert all(map(torch.equal, results(), expected))
 
 

@@ -21,6 +21,7 @@ from mps_spectro_patch.kernels.plans.geometry import IstftGeometry, StftGeometry
 from tests.conformance import recording, sources
 from tests.tiers import one_of_each
 
+from ..outputs import poisoned_outputs
 from . import feature_hazards
 
 pytestmark = pytest.mark.skipif(
@@ -162,11 +163,11 @@ def test_a_kernel_keeps_to_its_arguments_and_needs_no_order_of_threads(number, c
     for odd_hop in (number % 2 == 0,) if one_hop else (number % 2 == 0, number % 2 != 0)[:odd_hops]:
         case = Case(n_fft, odd_hop, **options)
         run = OPERATIONS[operation]
-        with transforms.poisoned_outputs():
+        with poisoned_outputs():
             expected = run(case)
         assert not torch.view_as_real(expected + 0j).isnan().any(), "an element was not written"
         for seed, guard in conditions:
-            with simulator.test_mode(seed=seed, guard=guard), transforms.poisoned_outputs():
+            with simulator.test_mode(seed=seed, guard=guard), poisoned_outputs():
                 assert torch.equal(run(case), expected), f"another result with seed {seed}, guard at the {guard}"
 
 

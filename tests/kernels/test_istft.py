@@ -9,6 +9,7 @@ from mps_spectro_patch.kernels.plans.geometry import IstftGeometry, runs_per_row
 from tests.conformance.sources import plan_traits
 from tests.tiers import one_of_each
 
+from ..outputs import poisoned_outputs
 from .reference import REL_L2, assert_accurate, istft64
 
 
@@ -17,7 +18,7 @@ def run(spectrum, window, n_fft, hop_length, center=True, normalized=False, leng
     if length is None:
         length = n_fft + hop_length * (frames - 1) - (n_fft // 2 * 2 if center else 0)
     geometry = IstftGeometry(rows, frames, n_fft, hop_length, window.numel(), center, normalized, True, length)
-    with transforms.poisoned_outputs():
+    with poisoned_outputs():
         return transforms.istft(spectrum, window, geometry)
 
 
@@ -138,11 +139,11 @@ def test_however_the_work_is_split_it_is_right_and_the_same_every_time(n_fft, ho
     results = []
     for threads in (1, 1000, 10_000_000):
         monkeypatch.setitem(dispatch.RESIDENT_THREADS, torch_device.type, threads)
-        smooth_size._istft_recipe.cache_clear()
+        smooth_size._inverse_recipe.cache_clear()
         check(spectrum, window, n_fft, hop_length)
         results.append(run(spectrum, window, n_fft, hop_length))
         assert torch.equal(results[-1], run(spectrum, window, n_fft, hop_length))
-    smooth_size._istft_recipe.cache_clear()
+    smooth_size._inverse_recipe.cache_clear()
     if fft.registers_plan(n_fft, hop_length) is None:  # these add up in one order only
         assert torch.equal(results[0], results[1]) and torch.equal(results[0], results[2])
 

@@ -7,6 +7,8 @@ from mps_spectro_patch.kernels.compilers import simulator
 from mps_spectro_patch.kernels.launch import dispatch, smooth_size, transforms
 from mps_spectro_patch.kernels.plans.geometry import IstftGeometry, StftGeometry
 
+from ..outputs import poisoned_outputs
+
 # Every kind of plan: one stage, parts of a simdgroup, mirrored, several simdgroups, split exchange; all three overlaps.
 SIZES = (16, 18, 50, 400, 512, 1000, 1024, 2048, 2250, 4096, 6144, 8192)
 
@@ -21,7 +23,7 @@ def test_results_do_not_depend_on_the_order_of_threads(n_fft, division):
     spectrum = transforms.stft(signal, window, forward)
     again = transforms.istft(spectrum, window, inverse)
     for seed in range(4):
-        with simulator.test_mode(seed=seed), transforms.poisoned_outputs():
+        with simulator.test_mode(seed=seed), poisoned_outputs():
             assert torch.equal(
                 torch.view_as_real(transforms.stft(signal, window, forward)), torch.view_as_real(spectrum)
             )
@@ -46,7 +48,7 @@ def test_nor_do_gradients(n_fft, pad_mode):
 
     expected = list(gradients())
     for seed in range(3):
-        with simulator.test_mode(seed=seed), transforms.poisoned_outputs():
+        with simulator.test_mode(seed=seed), poisoned_outputs():
             assert all(map(torch.equal, gradients(), expected))
 
 
@@ -65,7 +67,7 @@ def test_without_its_barriers_a_kernel_is_caught(n_fft, kind, monkeypatch):
         return simulator.compile_shader(source.replace("#define MSP_SYNC() ", "#define MSP_SYNC() //"))
 
     monkeypatch.setattr(dispatch, "compile_shader", without_barriers)
-    caches = dispatch.kernel, smooth_size._stft_recipe, smooth_size._istft_recipe
+    caches = dispatch.kernel, smooth_size._forward_recipe, smooth_size._inverse_recipe
     for cache in caches:
         cache.cache_clear()
     try:

@@ -11,7 +11,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 import mps_spectro_patch as msp
 from mps_spectro_patch.reasons import Reason, Route
-from mps_spectro_patch.routing.decision import route_istft, route_stft
+
+from ..routes import route_istft, route_stft
 
 FAKE = FakeTensorMode(allow_non_fake_inputs=True)
 

@@ -2,7 +2,6 @@
 // Included after <metal_stdlib> and the kernels; the fibers themselves live in simulator.cpp.
 #pragma once
 #include "launch.h"
-#include "thread.h"
 #define MSL_EXPORT __attribute__((visibility("default"), used))
 extern "C" MSL_EXPORT void msl_bind(const msl::Runtime* table) { msl::runtime = *table; }
 extern "C" MSL_EXPORT msl::ThreadgroupVariable* msl_variables() { return msl::threadgroup_variables; }

@@ -1,5 +1,5 @@
-// Finds the type of a kernel's n-th parameter and turns an address into it; shared by the host and CUDA launchers.
-// Included after <metal_stdlib> and the kernels. Knows nothing of where an address comes from.
+// Finds the type of a kernel's n-th parameter and turns an address or a builtin into it; shared by the host and CUDA
+// launchers. Included after <metal_stdlib> and the kernels. Knows nothing of where an address comes from.
 #pragma once
 namespace msl {
 template <int I, class... A> struct nth;
@@ -16,4 +16,13 @@ template <class A> struct bound {
 template <class T> struct bound<T*> { static T* at(const void* address) { return (T*)address; } };
 template <class T> struct bound<T&> { static T& at(const void* address) { return *(T*)address; } };
 template <class A> A buffer(const void* address) { return bound<A>::at(address); }
+
+// A builtin as the type the kernel asks for it in: a scalar or vector of any integers.
+template <class P> MSL_INLINE P builtin(unsigned value) { return (P)value; }
+template <class P> MSL_INLINE P builtin(const unsigned (&at)[3]) {
+  constexpr int n = count_of<metal::decay_t<P>>;
+  if constexpr (n == 3) return P(at[0], at[1], at[2]);
+  else if constexpr (n == 2) return P(at[0], at[1]);
+  else return P(at[0]);
+}
 }  // namespace msl

@@ -1,7 +1,6 @@
 // Atomics on device and threadgroup memory: GCC's builtins on the CPU, where threadgroups run on several cores, atomicAdd and
 // its family on NVRTC. Every order is taken as relaxed, the only one Metal has before 4.0 apart from fences.
-#ifndef MSL_ATOMIC_H
-#define MSL_ATOMIC_H
+#pragma once
 
 namespace metal {
 template <class T> struct atomic {
@@ -18,6 +17,7 @@ namespace msl {
 template <class T> struct word_of { typedef T type; };
 template <> struct word_of<float> { typedef uint type; };
 template <> struct word_of<bool> { typedef uchar type; };
+template <class T> using word_t = typename word_of<T>::type;
 
 #if MSL_CUDA
 // CUDA compares and swaps 32 or 64 bits.
@@ -47,8 +47,7 @@ template <class T> MSL_INLINE T load(const volatile T* p) { return __atomic_load
 #endif
 
 // Replaces *p by change(*p) and gives back what was there.
-template <class T, class Change> MSL_INLINE T update(volatile metal::atomic<T>* p, Change change) {
-  typedef typename word_of<T>::type W;
+template <class T, class Change, class W = word_t<T>> MSL_INLINE T update(volatile metal::atomic<T>* p, Change change) {
   volatile W* word = (volatile W*)p;
   W seen = load(word);
   for (;;) {
@@ -61,11 +60,9 @@ template <class T, class Change> MSL_INLINE T update(volatile metal::atomic<T>* 
 
 namespace metal {
 template <class T> MSL_INLINE T atomic_load_explicit(const volatile atomic<T>* p, memory_order) {
-  typedef typename msl::word_of<T>::type W;
-  return msl::bits<T>(msl::load((const volatile W*)p));
+  return msl::bits<T>(msl::load((const volatile msl::word_t<T>*)p));
 }
-template <class T> MSL_INLINE void atomic_store_explicit(volatile atomic<T>* p, msl::same_t<T> value, memory_order) {
-  typedef typename msl::word_of<T>::type W;
+template <class T, class W = msl::word_t<T>> MSL_INLINE void atomic_store_explicit(volatile atomic<T>* p, msl::same_t<T> value, memory_order) {
 #if MSL_CUDA
   *(volatile W*)p = msl::bits<W>(value);
 #else
@@ -75,9 +72,9 @@ template <class T> MSL_INLINE void atomic_store_explicit(volatile atomic<T>* p, 
 template <class T> MSL_INLINE T atomic_exchange_explicit(volatile atomic<T>* p, msl::same_t<T> value, memory_order) {
   return msl::update(p, [=](T) { return value; });
 }
-template <class T> MSL_INLINE bool atomic_compare_exchange_weak_explicit(volatile atomic<T>* p, msl::same_t<T>* expected, msl::same_t<T> desired,
-                                                              memory_order, memory_order) {
-  typedef typename msl::word_of<T>::type W;
+template <class T, class W = msl::word_t<T>>
+MSL_INLINE bool atomic_compare_exchange_weak_explicit(volatile atomic<T>* p, msl::same_t<T>* expected, msl::same_t<T> desired,
+                                                      memory_order, memory_order) {
   const W wanted = msl::bits<W>(*expected), seen = msl::compare_and_swap((volatile W*)p, wanted, msl::bits<W>(desired));
   *expected = msl::bits<T>(seen);
   return seen == wanted;
@@ -85,16 +82,16 @@ template <class T> MSL_INLINE bool atomic_compare_exchange_weak_explicit(volatil
 
 // A hardware instruction where there is one for T, otherwise a loop of compare and swap.
 #if MSL_CUDA
-#define MSL_FETCH(name, cuda, has_hardware, ...)                                                        \
+#define MSL_FETCH(name, cuda, has_hardware, ...)                                                                          \
   template <class T> MSL_INLINE T atomic_fetch_##name##_explicit(volatile atomic<T>* p, msl::same_t<T> y, memory_order) { \
-    if constexpr (is_same_v<T, int> || is_same_v<T, uint> || (has_hardware)) return T(::cuda((T*)p, y));     \
-    else if constexpr (is_same_v<T, ulong>) return T(::cuda((unsigned long long*)p, (unsigned long long)y)); \
-    else return msl::update(p, [=](T x) { return T(__VA_ARGS__); });                                         \
+    if constexpr (is_same_v<T, int> || is_same_v<T, uint> || (has_hardware)) return T(::cuda((T*)p, y));                  \
+    else if constexpr (is_same_v<T, ulong>) return T(::cuda((unsigned long long*)p, (unsigned long long)y));              \
+    else return msl::update(p, [=](T x) { return T(__VA_ARGS__); });                                                      \
   }
 #else
-#define MSL_FETCH(name, cuda, has_hardware, ...)                                                        \
+#define MSL_FETCH(name, cuda, has_hardware, ...)                                                                          \
   template <class T> MSL_INLINE T atomic_fetch_##name##_explicit(volatile atomic<T>* p, msl::same_t<T> y, memory_order) { \
-    return msl::update(p, [=](T x) { return T(__VA_ARGS__); });                                              \
+    return msl::update(p, [=](T x) { return T(__VA_ARGS__); });                                                           \
   }
 #endif
 MSL_FETCH(add, atomicAdd, (is_same_v<T, float>), x + y)
@@ -119,5 +116,3 @@ MSL_INLINE void atomic_thread_fence(mem_flags, memory_order = memory_order_seq_c
 #endif
 }
 }  // namespace metal
-
-#endif

@@ -1,8 +1,7 @@
 // What the translator makes of `c ? a : b`: ::msl::chosen(c ? (a, ::msl::arm()) : (b, ::msl::arm())). An arm that C++ would find
 // ambiguous (half, bfloat, a swizzle, a packed vector) is replaced by one with a single way to the common type; all others
 // pass as they are, values, lvalues and void alike, so that C++ chooses. Not done: a bit-field as an arm.
-#ifndef MSL_CONDITIONAL_H
-#define MSL_CONDITIONAL_H
+#pragma once
 
 namespace msl {
 // half or bfloat in an arm: turns into float and vectors, and integers turn into it. No other conversion, hence templates.
@@ -29,5 +28,3 @@ template <class T> MSL_INLINE constexpr T chosen(T&& x) { return static_cast<T&&
 template <class H> MSL_INLINE constexpr H chosen(small_float<H>&& x) { return x.value; }
 MSL_INLINE void chosen(arm) {}  // both arms are void: the comma before it was C++'s own
 }  // namespace msl
-
-#endif

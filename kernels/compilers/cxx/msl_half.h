@@ -1,8 +1,7 @@
 // half and bfloat as classes over 16 bits: stored as Metal stores them, computed in float, rounded back (to nearest even).
 // With an int the result is half, with a float it is float, as in Metal. `c ? h : 0.0f`, ambiguous in C++ for any class, is
 // the translator's and msl_conditional.h's.
-#ifndef MSL_HALF_H
-#define MSL_HALF_H
+#pragma once
 
 namespace msl {
 #if MSL_CUDA || defined(__clang__) || __GNUC__ >= 11
@@ -113,5 +112,3 @@ MSL_HALF_MIXED(<) MSL_HALF_MIXED(<=) MSL_HALF_MIXED(>) MSL_HALF_MIXED(>=)
 
 using metal::bfloat;
 using metal::half;
-
-#endif

@@ -1,7 +1,6 @@
 // Metal's integer functions, element by element on every integer type and its vectors; only abs, min, max and clamp, which
 // also take floats, are elsewhere (msl_math.h).
-#ifndef MSL_INTEGER_H
-#define MSL_INTEGER_H
+#pragma once
 
 namespace msl {
 template <class T> using unsigned_of = metal::make_unsigned_t<T>;
@@ -28,46 +27,32 @@ MSL_INLINE ulong high_product(ulong x, ulong y) { return ulong((unsigned __int12
 #endif
 }  // namespace msl
 
-#define MSL_INTEGER_1(name, ...)                                                      \
-  namespace msl {                                                                     \
-  struct op_##name {                                                                  \
-    template <class T> static MSL_INLINE T f(T x) {                                   \
-      typedef unsigned_of<T> U;                                                       \
-      (void)sizeof(U);                                                                \
-      return T(__VA_ARGS__);                                                          \
-    }                                                                                 \
-  };                                                                                  \
-  }                                                                                   \
-  namespace metal {                                                                   \
-  template <class A, class R = msl::int1_t<A>> MSL_INLINE R name(const A& x) { return msl::each<msl::op_##name>(R(x)); } \
+// An operation on integers of type T, as the statements that return it; U is T without its sign.
+#define MSL_INTEGER_OP(OP, ...)                                 \
+  namespace msl {                                               \
+  struct OP {                                                   \
+    template <class T> static MSL_INLINE T f(T x, T y = T(0)) { \
+      typedef unsigned_of<T> U;                                 \
+      (void)sizeof(U);                                          \
+      __VA_ARGS__                                               \
+    }                                                           \
+  };                                                            \
   }
-#define MSL_INTEGER_2(name, ...)                                                      \
-  namespace msl {                                                                     \
-  struct op_##name {                                                                  \
-    template <class T> static MSL_INLINE T f(T x, T y) {                              \
-      typedef unsigned_of<T> U;                                                       \
-      (void)sizeof(U);                                                                \
-      __VA_ARGS__                                                                     \
-    }                                                                                 \
-  };                                                                                  \
-  }                                                                                   \
-  namespace metal {                                                                   \
-  template <class A, class B, class R = msl::int2_t<A, B>> MSL_INLINE R name(const A& x, const B& y) { \
-    return msl::each<msl::op_##name>(R(x), R(y));                                     \
-  }                                                                                   \
-  }
+#define MSL_INTEGER_1(name, ...) MSL_INTEGER_OP(op_##name, __VA_ARGS__) MSL_EACH_1(op_##name, name, int_t)
+#define MSL_INTEGER_2(name, ...) MSL_INTEGER_OP(op_##name, __VA_ARGS__) MSL_EACH_2(op_##name, name, int_t)
 
-MSL_INTEGER_1(popcount, count_ones(U(x)))
-MSL_INTEGER_1(clz, leading_zeros(U(x)) - (64 - width_of<T>))
-MSL_INTEGER_1(ctz, U(x) ? trailing_zeros(U(x)) : width_of<T>)
-MSL_INTEGER_1(reverse_bits, reversed(U(x)) >> (64 - width_of<T>))
+MSL_INTEGER_1(popcount, { return T(count_ones(U(x))); })
+MSL_INTEGER_1(clz, { return T(leading_zeros(U(x)) - (64 - width_of<T>)); })
+MSL_INTEGER_1(ctz, { return T(U(x) ? trailing_zeros(U(x)) : width_of<T>); })
+MSL_INTEGER_1(reverse_bits, { return T(reversed(U(x)) >> (64 - width_of<T>)); })
 MSL_INTEGER_2(rotate, {
   const int by = int(U(y)) & (width_of<T> - 1);
   return T(U(U(x) << by) | U(U(x) >> ((width_of<T> - by) & (width_of<T> - 1))));
 })
 MSL_INTEGER_2(mulhi, {
-  if constexpr (sizeof(T) == 8) return T(high_product(metal::conditional_t<metal::is_signed_v<T>, long, ulong>(x), y));
-  else return T((metal::conditional_t<metal::is_signed_v<T>, long, ulong>(x) * y) >> width_of<T>);
+  typedef metal::conditional_t<metal::is_signed_v<T>, long, ulong> L;
+  if constexpr (sizeof(T) == 8) return T(high_product(L(x), y));
+  else return T((L(x) * y) >> width_of<T>);
 })
 MSL_INTEGER_2(absdiff, { return T(x < y ? U(y) - U(x) : U(x) - U(y)); })
 MSL_INTEGER_2(hadd, { return T((x & y) + ((x ^ y) >> 1)); })
@@ -84,11 +69,17 @@ MSL_INTEGER_2(subsat, {
   if constexpr (metal::is_signed_v<T>) return (x < 0) != (y < 0) && (rest < 0) != (x < 0) ? (x < 0 ? L::min() : L::max()) : rest;
   else return x < y ? T(0) : rest;
 })
-MSL_INTEGER_2(mul24, {  // the low 24 bits of each, as numbers of T's sign
-  return T(T(U(x) << 8) >> 8) * T(T(U(y) << 8) >> 8);
-})
+// The low 24 bits of each, as numbers of T's sign.
+MSL_INTEGER_2(mul24, { return T(T(U(x) << 8) >> 8) * T(T(U(y) << 8) >> 8); })
+MSL_OF_3(mad24, int_t, R(mul24(x, y) + z))
+MSL_OF_3(madhi, int_t, R(mulhi(x, y) + z))
 #undef MSL_INTEGER_1
 #undef MSL_INTEGER_2
+#undef MSL_INTEGER_OP
+#undef MSL_EACH_1
+#undef MSL_EACH_2
+#undef MSL_EACH_3
+#undef MSL_OF_3
 
 namespace msl {
 struct op_extract_bits {
@@ -109,21 +100,15 @@ struct op_insert_bits {
 }  // namespace msl
 
 namespace metal {
-template <class A, class R = msl::int1_t<A>> MSL_INLINE R extract_bits(const A& x, uint offset, uint bits) {
+template <class A, class R = msl::int_t<A>> MSL_INLINE R extract_bits(const A& x, uint offset, uint bits) {
   typedef msl::sized_t<uint, msl::count_of<R>> N;
   return msl::each<msl::op_extract_bits>(R(x), N(offset), N(bits));
 }
-template <class A, class B, class R = msl::int2_t<A, B>> MSL_INLINE R insert_bits(const A& base, const B& insert, uint offset, uint bits) {
+template <class A, class B, class R = msl::int_t<A, B>> MSL_INLINE R insert_bits(const A& base, const B& insert, uint offset, uint bits) {
   typedef msl::sized_t<uint, msl::count_of<R>> N;
   return msl::each<msl::op_insert_bits>(R(base), R(insert), N(offset), N(bits));
 }
-template <class A, class B, class C, class R = msl::int3_t<A, B, C>> MSL_INLINE R mad24(const A& x, const B& y, const C& z) {
-  return R(mul24(R(x), R(y)) + R(z));
-}
-template <class A, class B, class C, class R = msl::int3_t<A, B, C>> MSL_INLINE R madhi(const A& x, const B& y, const C& z) {
-  return R(mulhi(R(x), R(y)) + R(z));
-}
-template <class A, class B, class C, class R = msl::int3_t<A, B, C>> MSL_INLINE R madsat(const A& x, const B& y, const C& z) {
+template <class A, class B, class C, class R = msl::int_t<A, B, C>> MSL_INLINE R madsat(const A& x, const B& y, const C& z) {
   static_assert(sizeof(msl::element_t<R>) < 8 && msl::count_of<R> == 1, "madsat: scalars of at most 32 bits");
   typedef numeric_limits<R> L;
   const long exact = long(R(x)) * long(R(y)) + long(R(z));
@@ -131,5 +116,3 @@ template <class A, class B, class C, class R = msl::int3_t<A, B, C>> MSL_INLINE 
   else return ulong(R(x)) * ulong(R(y)) + ulong(R(z)) > ulong(L::max()) ? L::max() : R(exact);
 }
 }  // namespace metal
-
-#endif

@@ -1,8 +1,7 @@
 // simd_* and quad_* functions. Every one is a meeting of the lanes that are active together: msl::meeting hides whether they
 // meet in the simulator or in a CUDA warp, so that each function is written once. Lanes that are not there, or beyond
 // the group's end, give back the caller's own value where Metal leaves the result undefined.
-#ifndef MSL_LANES_H
-#define MSL_LANES_H
+#pragma once
 
 namespace msl {
 template <class T> class meeting {
@@ -46,6 +45,19 @@ template <class T> class meeting {
 #endif
 };
 
+// Combines the deposits of the active lanes among `lanes` in their order; `start` where there is none.
+template <class Op, class T> MSL_INLINE T in_order(const meeting<T>& m, uint lanes, T start) {
+  bool first = true;
+  T sum = start;
+  for (uint l = 0; l < 32; ++l) {
+    if (!(m.active >> l & 1)) continue;
+    const T other = m.at(l);  // all active lanes meet here
+    if (!(lanes >> l & 1)) continue;
+    sum = first ? other : Op::f(sum, other);
+    first = false;
+  }
+  return sum;
+}
 // Combines the deposits of the active lanes among `lanes`, in the order of lanes unless all 32 are there on NVRTC.
 template <class Op, class T> MSL_INLINE T combine(const meeting<T>& m, T own, uint lanes) {
 #if MSL_CUDA
@@ -56,16 +68,7 @@ template <class Op, class T> MSL_INLINE T combine(const meeting<T>& m, T own, ui
     return own;
   }
 #endif
-  bool first = true;
-  T sum = own;
-  for (uint l = 0; l < 32; ++l) {
-    if (!(m.active >> l & 1)) continue;
-    const T other = m.at(l);
-    if (!(lanes >> l & 1)) continue;
-    sum = first ? other : Op::f(sum, other);
-    first = false;
-  }
-  return sum;
+  return in_order<Op>(m, lanes, own);
 }
 // Of the active lanes among `lanes` below this one (and this one, if inclusive); `start` where there is none.
 template <class Op, class T> MSL_INLINE T scan(const meeting<T>& m, T own, uint lanes, bool inclusive, T start) {
@@ -84,16 +87,7 @@ template <class Op, class T> MSL_INLINE T scan(const meeting<T>& m, T own, uint 
     return place == 0 ? start : before;
   }
 #endif
-  T sum = start;
-  bool first = true;
-  for (uint l = 0; l < 32; ++l) {
-    if (!(m.active >> l & 1)) continue;
-    const T other = m.at(l);
-    if (!(lanes >> l & 1) || l > m.lane || (l == m.lane && !inclusive)) continue;
-    sum = first ? other : Op::f(sum, other);
-    first = false;
-  }
-  return sum;
+  return in_order<Op>(m, lanes & (((inclusive ? 2u : 1u) << m.lane) - 1u), start);
 }
 struct op_add { template <class T> static MSL_INLINE T f(T a, T b) { return T(a + b); } };
 struct op_multiply { template <class T> static MSL_INLINE T f(T a, T b) { return T(a * b); } };
@@ -124,44 +118,36 @@ class simd_vote {
 };
 typedef simd_vote quad_vote;
 
-#if MSL_CUDA
-#define MSL_MEET(m, ...) const msl::meeting<R> m{(__VA_ARGS__)}
-#define MSL_MEET_BOOL(m, ...) const msl::meeting<uint> m{uint(__VA_ARGS__)}
-#else
-#define MSL_MEET(m, ...) const msl::meeting<R> m{(__VA_ARGS__), line}
-#define MSL_MEET_BOOL(m, ...) const msl::meeting<uint> m{uint(__VA_ARGS__), line}
-#endif
-
 // name(value), among the lanes that LANES(lane) selects
-#define MSL_REDUCTION(name, LANES, ...)                                                          \
-  template <class A, class R = msl::value_t<A>> MSL_INLINE R name(const A& value MSL_LINE) {     \
-    const R own = R(value);                                                                      \
-    MSL_MEET(m, own);                                                                            \
-    return __VA_ARGS__;                                                                          \
+#define MSL_REDUCTION(name, ...)                                                             \
+  template <class A, class R = msl::value_t<A>> MSL_INLINE R name(const A& value MSL_LINE) { \
+    const R own = R(value);                                                                  \
+    const msl::meeting<R> m{own MSL_PASS_LINE};                                              \
+    return __VA_ARGS__;                                                                      \
   }
-#define MSL_REDUCTIONS(group, LANES)                                                                             \
-  MSL_REDUCTION(group##_sum, LANES, msl::combine<msl::op_add>(m, own, LANES(m.lane)))                            \
-  MSL_REDUCTION(group##_product, LANES, msl::combine<msl::op_multiply>(m, own, LANES(m.lane)))                   \
-  MSL_REDUCTION(group##_min, LANES, msl::combine<msl::op_least>(m, own, LANES(m.lane)))                          \
-  MSL_REDUCTION(group##_max, LANES, msl::combine<msl::op_greatest>(m, own, LANES(m.lane)))                       \
-  MSL_REDUCTION(group##_and, LANES, msl::combine<msl::op_and>(m, own, LANES(m.lane)))                            \
-  MSL_REDUCTION(group##_or, LANES, msl::combine<msl::op_or>(m, own, LANES(m.lane)))                              \
-  MSL_REDUCTION(group##_xor, LANES, msl::combine<msl::op_xor>(m, own, LANES(m.lane)))                            \
-  MSL_REDUCTION(group##_prefix_inclusive_sum, LANES, msl::scan<msl::op_add>(m, own, LANES(m.lane), true, own))        \
-  MSL_REDUCTION(group##_prefix_exclusive_sum, LANES, msl::scan<msl::op_add>(m, own, LANES(m.lane), false, R(0)))      \
-  MSL_REDUCTION(group##_prefix_inclusive_product, LANES, msl::scan<msl::op_multiply>(m, own, LANES(m.lane), true, own))   \
-  MSL_REDUCTION(group##_prefix_exclusive_product, LANES, msl::scan<msl::op_multiply>(m, own, LANES(m.lane), false, R(1))) \
-  MSL_REDUCTION(group##_broadcast_first, LANES, m.at(msl::first_lane(m.active & LANES(m.lane))))
+#define MSL_REDUCTIONS(group, LANES)                                                                               \
+  MSL_REDUCTION(group##_sum, msl::combine<msl::op_add>(m, own, LANES(m.lane)))                                     \
+  MSL_REDUCTION(group##_product, msl::combine<msl::op_multiply>(m, own, LANES(m.lane)))                            \
+  MSL_REDUCTION(group##_min, msl::combine<msl::op_least>(m, own, LANES(m.lane)))                                   \
+  MSL_REDUCTION(group##_max, msl::combine<msl::op_greatest>(m, own, LANES(m.lane)))                                \
+  MSL_REDUCTION(group##_and, msl::combine<msl::op_and>(m, own, LANES(m.lane)))                                     \
+  MSL_REDUCTION(group##_or, msl::combine<msl::op_or>(m, own, LANES(m.lane)))                                       \
+  MSL_REDUCTION(group##_xor, msl::combine<msl::op_xor>(m, own, LANES(m.lane)))                                     \
+  MSL_REDUCTION(group##_prefix_inclusive_sum, msl::scan<msl::op_add>(m, own, LANES(m.lane), true, own))            \
+  MSL_REDUCTION(group##_prefix_exclusive_sum, msl::scan<msl::op_add>(m, own, LANES(m.lane), false, R(0)))          \
+  MSL_REDUCTION(group##_prefix_inclusive_product, msl::scan<msl::op_multiply>(m, own, LANES(m.lane), true, own))   \
+  MSL_REDUCTION(group##_prefix_exclusive_product, msl::scan<msl::op_multiply>(m, own, LANES(m.lane), false, R(1))) \
+  MSL_REDUCTION(group##_broadcast_first, m.at(msl::first_lane(m.active & LANES(m.lane))))
 MSL_REDUCTIONS(simd, msl::whole_simdgroup)
 MSL_REDUCTIONS(quad, msl::quad_of)
 #undef MSL_REDUCTIONS
 #undef MSL_REDUCTION
 
 // name(value, argument)
-#define MSL_SHUFFLE(name, ...)                                                                                 \
-  template <class A, class R = msl::value_t<A>> MSL_INLINE R name(const A& value, ushort n MSL_LINE) {         \
-    MSL_MEET(m, R(value));                                                                                     \
-    return __VA_ARGS__;                                                                                        \
+#define MSL_SHUFFLE(name, ...)                                                                         \
+  template <class A, class R = msl::value_t<A>> MSL_INLINE R name(const A& value, ushort n MSL_LINE) { \
+    const msl::meeting<R> m{R(value) MSL_PASS_LINE};                                                   \
+    return __VA_ARGS__;                                                                                \
   }
 MSL_SHUFFLE(simd_shuffle, m.at(n))
 MSL_SHUFFLE(simd_broadcast, m.at(n))
@@ -180,35 +166,22 @@ MSL_SHUFFLE(quad_shuffle_rotate_up, m.at((m.lane & ~3u) + ((m.lane - n) & 3u)))
 #undef MSL_SHUFFLE
 
 // The lanes that a shift leaves without a value take it from `filling`, in blocks of `modulo` lanes.
-template <class A, class B, class R = msl::value_t<A>>
-MSL_INLINE R simd_shuffle_and_fill_down(const A& value, const B& filling, ushort delta, ushort modulo MSL_LINE) {
-  MSL_MEET(m, R(value));
-  const uint block = m.lane & ~(modulo - 1u), wanted = (m.lane & (modulo - 1u)) + delta;
-  const R moved = m.at(wanted < modulo ? block + wanted : m.lane);
-  MSL_MEET(f, R(filling));
-  const R filled = f.at(block + (wanted & (modulo - 1u)));
-  return wanted < modulo ? moved : filled;
-}
-template <class A, class B, class R = msl::value_t<A>>
-MSL_INLINE R simd_shuffle_and_fill_up(const A& value, const B& filling, ushort delta, ushort modulo MSL_LINE) {
-  MSL_MEET(m, R(value));
-  const uint block = m.lane & ~(modulo - 1u), mine = m.lane & (modulo - 1u);
-  const R moved = m.at(mine >= delta ? m.lane - delta : m.lane);
-  MSL_MEET(f, R(filling));
-  const R filled = f.at(block + ((mine - delta) & (modulo - 1u)));
-  return mine >= delta ? moved : filled;
-}
-template <class A, class B, class R = msl::value_t<A>>
-MSL_INLINE R simd_shuffle_and_fill_down(const A& value, const B& filling, ushort delta MSL_LINE) {
-  return simd_shuffle_and_fill_down(R(value), R(filling), delta, ushort(32) MSL_PASS_LINE);
-}
-template <class A, class B, class R = msl::value_t<A>>
-MSL_INLINE R simd_shuffle_and_fill_up(const A& value, const B& filling, ushort delta MSL_LINE) {
-  return simd_shuffle_and_fill_up(R(value), R(filling), delta, ushort(32) MSL_PASS_LINE);
-}
+#define MSL_SHUFFLE_AND_FILL(name, op)                                                                            \
+  template <class A, class B, class R = msl::value_t<A>>                                                          \
+  MSL_INLINE R name(const A& value, const B& filling, ushort delta, ushort modulo = 32 MSL_LINE) {                \
+    const msl::meeting<R> m{R(value) MSL_PASS_LINE};                                                              \
+    const uint inside = modulo - 1u, block = m.lane & ~inside, wanted = (m.lane & inside) op delta;               \
+    const R moved = m.at(wanted < modulo ? block + wanted : m.lane);                                              \
+    const msl::meeting<R> f{R(filling) MSL_PASS_LINE};                                                            \
+    const R filled = f.at(block + (wanted & inside));                                                             \
+    return wanted < modulo ? moved : filled;                                                                      \
+  }
+MSL_SHUFFLE_AND_FILL(simd_shuffle_and_fill_down, +)
+MSL_SHUFFLE_AND_FILL(simd_shuffle_and_fill_up, -)
+#undef MSL_SHUFFLE_AND_FILL
 
 MSL_INLINE simd_vote simd_ballot(bool truth MSL_LINE) {
-  MSL_MEET_BOOL(m, truth);
+  const msl::meeting<uint> m{uint(truth) MSL_PASS_LINE};
 #if MSL_CUDA
   return simd_vote(::__ballot_sync(m.active, truth), m.active);
 #else
@@ -219,29 +192,21 @@ MSL_INLINE simd_vote simd_ballot(bool truth MSL_LINE) {
 #endif
 }
 MSL_INLINE bool simd_all(bool truth MSL_LINE) {
-#if MSL_CUDA
-  return simd_ballot(truth).all();
-#else
-  return simd_ballot(truth, line).all();
-#endif
+  return simd_ballot(truth MSL_PASS_LINE).all();
 }
 MSL_INLINE bool simd_any(bool truth MSL_LINE) {
-#if MSL_CUDA
-  return simd_ballot(truth).any();
-#else
-  return simd_ballot(truth, line).any();
-#endif
+  return simd_ballot(truth MSL_PASS_LINE).any();
 }
 MSL_INLINE simd_vote simd_active_threads_mask(MSL_LINE_ONLY) {
-  MSL_MEET_BOOL(m, 1);
+  const msl::meeting<uint> m{1u MSL_PASS_LINE};
   return simd_vote(m.active, m.active);
 }
 MSL_INLINE bool simd_is_first(MSL_LINE_ONLY) {
-  MSL_MEET_BOOL(m, 1);
+  const msl::meeting<uint> m{1u MSL_PASS_LINE};
   return m.lane == msl::first_lane(m.active);
 }
 MSL_INLINE quad_vote quad_ballot(bool truth MSL_LINE) {
-  MSL_MEET_BOOL(m, truth);
+  const msl::meeting<uint> m{uint(truth) MSL_PASS_LINE};
   const uint start = m.lane & ~3u;
   uint votes = 0;
   for (uint i = 0; i < 4; ++i) {
@@ -251,30 +216,18 @@ MSL_INLINE quad_vote quad_ballot(bool truth MSL_LINE) {
   return quad_vote(votes, m.active >> start & 15u);
 }
 MSL_INLINE bool quad_all(bool truth MSL_LINE) {
-#if MSL_CUDA
-  return quad_ballot(truth).all();
-#else
-  return quad_ballot(truth, line).all();
-#endif
+  return quad_ballot(truth MSL_PASS_LINE).all();
 }
 MSL_INLINE bool quad_any(bool truth MSL_LINE) {
-#if MSL_CUDA
-  return quad_ballot(truth).any();
-#else
-  return quad_ballot(truth, line).any();
-#endif
+  return quad_ballot(truth MSL_PASS_LINE).any();
 }
 MSL_INLINE bool quad_is_first(MSL_LINE_ONLY) {
-  MSL_MEET_BOOL(m, 1);
+  const msl::meeting<uint> m{1u MSL_PASS_LINE};
   return m.lane == msl::first_lane(m.active & msl::quad_of(m.lane));
 }
 MSL_INLINE quad_vote quad_active_threads_mask(MSL_LINE_ONLY) {
-  MSL_MEET_BOOL(m, 1);
+  const msl::meeting<uint> m{1u MSL_PASS_LINE};
   const uint four = m.active >> (m.lane & ~3u) & 15u;
   return quad_vote(four, four);
 }
-#undef MSL_MEET
-#undef MSL_MEET_BOOL
 }  // namespace metal
-
-#endif

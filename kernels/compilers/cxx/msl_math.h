@@ -1,7 +1,6 @@
 // Constants, numeric_limits and the floating point functions, element by element on float, half, bfloat and their vectors.
 // half and bfloat are computed in float and rounded once. metal::fast is metal::precise: never less exact than Metal's.
-#ifndef MSL_MATH_H
-#define MSL_MATH_H
+#pragma once
 
 #if MSL_CUDA
 #define MSL_INFINITY __int_as_float(0x7f800000)
@@ -91,19 +90,19 @@ template <> struct numeric_limits<bool> {
   static constexpr bool min() { return false; }
   static constexpr bool lowest() { return false; }
 };
-#define MSL_FLOAT_LIMITS(T, DIGITS, MAX, MIN, EPSILON, SUBNORMAL)                                              \
-  template <> struct numeric_limits<T> {                                                                       \
-    static constexpr bool is_specialized = true, is_integer = false, is_signed = true, has_infinity = true;    \
-    static constexpr bool has_quiet_NaN = true;                                                                \
-    static constexpr int digits = DIGITS;                                                                      \
-    static MSL_BITS_CONSTEXPR T max() { return T(MAX); }                                                       \
-    static MSL_BITS_CONSTEXPR T min() { return T(MIN); }                                                       \
-    static MSL_BITS_CONSTEXPR T lowest() { return T(-(MAX)); }                                                 \
-    static MSL_BITS_CONSTEXPR T epsilon() { return T(EPSILON); }                                               \
-    static MSL_BITS_CONSTEXPR T denorm_min() { return T(SUBNORMAL); }                                          \
-    static MSL_BITS_CONSTEXPR T infinity() { return T(msl::bits_float(0x7f800000u)); }                         \
-    static MSL_BITS_CONSTEXPR T quiet_NaN() { return T(msl::bits_float(0x7fc00000u)); }                        \
-    static MSL_BITS_CONSTEXPR T signaling_NaN() { return quiet_NaN(); }                                        \
+#define MSL_FLOAT_LIMITS(T, DIGITS, MAX, MIN, EPSILON, SUBNORMAL)                                           \
+  template <> struct numeric_limits<T> {                                                                    \
+    static constexpr bool is_specialized = true, is_integer = false, is_signed = true, has_infinity = true; \
+    static constexpr bool has_quiet_NaN = true;                                                             \
+    static constexpr int digits = DIGITS;                                                                   \
+    static MSL_BITS_CONSTEXPR T max() { return T(MAX); }                                                    \
+    static MSL_BITS_CONSTEXPR T min() { return T(MIN); }                                                    \
+    static MSL_BITS_CONSTEXPR T lowest() { return T(-(MAX)); }                                              \
+    static MSL_BITS_CONSTEXPR T epsilon() { return T(EPSILON); }                                            \
+    static MSL_BITS_CONSTEXPR T denorm_min() { return T(SUBNORMAL); }                                       \
+    static MSL_BITS_CONSTEXPR T infinity() { return T(msl::bits_float(0x7f800000u)); }                      \
+    static MSL_BITS_CONSTEXPR T quiet_NaN() { return T(msl::bits_float(0x7fc00000u)); }                     \
+    static MSL_BITS_CONSTEXPR T signaling_NaN() { return quiet_NaN(); }                                     \
   };
 MSL_FLOAT_LIMITS(float, 24, FLT_MAX, FLT_MIN, FLT_EPSILON, FLT_TRUE_MIN)
 MSL_FLOAT_LIMITS(half, 11, 65504.0f, 0x1.0p-14f, 0x1.0p-10f, 0x1.0p-24f)
@@ -136,18 +135,14 @@ template <class A, class B> struct common<A, B, metal::enable_if_t<(count_of<A> 
 template <class A, class B> struct common<A, B, metal::enable_if_t<(count_of<A> == 1 && count_of<B> > 1)>> { typedef value_t<B> type; };
 template <class A, class B> struct common<A, B, metal::enable_if_t<(count_of<A> > 1 && count_of<A> == count_of<B>)>>
     : metal::enable_if<metal::is_same<value_t<A>, value_t<B>>::value, value_t<A>> {};
-template <class A, class B> using common_t = typename common<value_t<A>, value_t<B>>::type;
-template <class A, class B, class C> using common3_t = common_t<common_t<A, B>, C>;
+template <class A, class B> using pair_t = typename common<value_t<A>, value_t<B>>::type;
+template <class A, class B = A, class C = B> using common_t = pair_t<pair_t<A, B>, C>;
 // The same, with integers turned to float: what the floating point functions take.
 template <class V> using floating_t = metal::conditional_t<is_floating<element_t<V>>, V, sized_t<float, count_of<V>>>;
-template <class A> using float1_t = floating_t<value_t<A>>;
-template <class A, class B> using float2_t = floating_t<common_t<A, B>>;
-template <class A, class B, class C> using float3_t = floating_t<common3_t<A, B, C>>;
+template <class A, class B = A, class C = B> using float_t = floating_t<common_t<A, B, C>>;
 // Integers only.
 template <class V> using integral_t = metal::enable_if_t<is_integer<element_t<V>>, V>;
-template <class A> using int1_t = integral_t<value_t<A>>;
-template <class A, class B> using int2_t = integral_t<common_t<A, B>>;
-template <class A, class B, class C> using int3_t = integral_t<common3_t<A, B, C>>;
+template <class A, class B = A, class C = B> using int_t = integral_t<common_t<A, B, C>>;
 
 // --- element by element ----------------------------------------------------------------------------------------------
 template <class Op, class... A> MSL_INLINE auto each(const A&... a) {
@@ -162,87 +157,60 @@ template <class Op, class... A> MSL_INLINE auto each(const A&... a) {
 }
 }  // namespace msl
 
-// MSL_FLOAT_n: name(a, ...) given as a float expression; half and bfloat go through float.
-#define MSL_FLOAT_1(name, ...)                                                                              \
-  namespace msl {                                                                                           \
-  struct op_##name {                                                                                        \
-    static MSL_INLINE float compute(float x) { return __VA_ARGS__; }                                        \
-    template <class T> static MSL_INLINE T f(T x) { return T(compute(float(x))); }                          \
-  };                                                                                                        \
-  }                                                                                                         \
-  namespace metal {                                                                                         \
-  template <class A, class R = msl::float1_t<A>> MSL_INLINE R name(const A& x) { return msl::each<msl::op_##name>(R(x)); } \
+// name(a, ...): msl::OP on every element of the arguments as TYPE, one of the types above, has them.
+#define MSL_EACH_1(OP, name, TYPE)                                                                                 \
+  namespace metal {                                                                                                \
+  template <class A, class R = msl::TYPE<A>> MSL_INLINE auto name(const A& x) { return msl::each<msl::OP>(R(x)); } \
   }
-#define MSL_FLOAT_2(name, ...)                                                                              \
-  namespace msl {                                                                                           \
-  struct op_##name {                                                                                        \
-    static MSL_INLINE float compute(float x, float y) { return __VA_ARGS__; }                               \
-    template <class T> static MSL_INLINE T f(T x, T y) { return T(compute(float(x), float(y))); }           \
-  };                                                                                                        \
-  }                                                                                                         \
-  namespace metal {                                                                                         \
-  template <class A, class B, class R = msl::float2_t<A, B>> MSL_INLINE R name(const A& x, const B& y) {    \
-    return msl::each<msl::op_##name>(R(x), R(y));                                                           \
-  }                                                                                                         \
+#define MSL_EACH_2(OP, name, TYPE)                                                                      \
+  namespace metal {                                                                                     \
+  template <class A, class B, class R = msl::TYPE<A, B>> MSL_INLINE auto name(const A& x, const B& y) { \
+    return msl::each<msl::OP>(R(x), R(y));                                                              \
+  }                                                                                                     \
   }
-#define MSL_FLOAT_3(name, ...)                                                                              \
-  namespace msl {                                                                                           \
-  struct op_##name {                                                                                        \
-    static MSL_INLINE float compute(float x, float y, float z) { return __VA_ARGS__; }                      \
-    template <class T> static MSL_INLINE T f(T x, T y, T z) { return T(compute(float(x), float(y), float(z))); } \
-  };                                                                                                        \
-  }                                                                                                         \
+#define MSL_EACH_3(OP, name, TYPE)                                                                          \
   namespace metal {                                                                                         \
-  template <class A, class B, class C, class R = msl::float3_t<A, B, C>>                                    \
-  MSL_INLINE R name(const A& x, const B& y, const C& z) {                                                   \
-    return msl::each<msl::op_##name>(R(x), R(y), R(z));                                                     \
-  }                                                                                                         \
+  template <class A, class B, class C, class R = msl::TYPE<A, B, C>>                                        \
+  MSL_INLINE auto name(const A& x, const B& y, const C& z) { return msl::each<msl::OP>(R(x), R(y), R(z)); } \
   }
-#define MSL_TRUTH_1(name, ...)                                                                              \
-  namespace msl {                                                                                           \
-  struct op_##name {                                                                                        \
-    static MSL_INLINE bool f(float x) { return __VA_ARGS__; }                                               \
-  };                                                                                                        \
-  }                                                                                                         \
-  namespace metal {                                                                                         \
-  template <class A, class R = msl::float1_t<A>> MSL_INLINE auto name(const A& x) { return msl::each<msl::op_##name>(R(x)); } \
-  }
-#define MSL_TRUTH_2(name, ...)                                                                              \
-  namespace msl {                                                                                           \
-  struct op_##name {                                                                                        \
-    static MSL_INLINE bool f(float x, float y) { return __VA_ARGS__; }                                      \
-  };                                                                                                        \
-  }                                                                                                         \
-  namespace metal {                                                                                         \
-  template <class A, class B, class R = msl::float2_t<A, B>> MSL_INLINE auto name(const A& x, const B& y) { \
-    return msl::each<msl::op_##name>(R(x), R(y));                                                           \
-  }                                                                                                         \
+// name(a, b, c) as an expression of x, y, z: the arguments as TYPE has them.
+#define MSL_OF_3(name, TYPE, ...)                                                                                            \
+  namespace metal {                                                                                                          \
+  template <class A, class B, class C, class R = msl::TYPE<A, B, C>> MSL_INLINE R name(const A& a, const B& b, const C& c) { \
+    const R x = R(a), y = R(b), z = R(c);                                                                                    \
+    return __VA_ARGS__;                                                                                                      \
+  }                                                                                                                          \
   }
 
-MSL_FLOAT_1(sin, MSL_LIBM(sinf)(x))
-MSL_FLOAT_1(cos, MSL_LIBM(cosf)(x))
-MSL_FLOAT_1(tan, MSL_LIBM(tanf)(x))
-MSL_FLOAT_1(asin, MSL_LIBM(asinf)(x))
-MSL_FLOAT_1(acos, MSL_LIBM(acosf)(x))
-MSL_FLOAT_1(atan, MSL_LIBM(atanf)(x))
-MSL_FLOAT_1(sinh, MSL_LIBM(sinhf)(x))
-MSL_FLOAT_1(cosh, MSL_LIBM(coshf)(x))
-MSL_FLOAT_1(tanh, MSL_LIBM(tanhf)(x))
-MSL_FLOAT_1(asinh, MSL_LIBM(asinhf)(x))
-MSL_FLOAT_1(acosh, MSL_LIBM(acoshf)(x))
-MSL_FLOAT_1(atanh, MSL_LIBM(atanhf)(x))
-MSL_FLOAT_1(exp, MSL_LIBM(expf)(x))
-MSL_FLOAT_1(exp2, MSL_LIBM(exp2f)(x))
-MSL_FLOAT_1(log, MSL_LIBM(logf)(x))
-MSL_FLOAT_1(log2, MSL_LIBM(log2f)(x))
-MSL_FLOAT_1(log10, MSL_LIBM(log10f)(x))
-MSL_FLOAT_1(sqrt, MSL_LIBM(sqrtf)(x))
-MSL_FLOAT_1(floor, MSL_LIBM(floorf)(x))
-MSL_FLOAT_1(ceil, MSL_LIBM(ceilf)(x))
-MSL_FLOAT_1(round, MSL_LIBM(roundf)(x))
-MSL_FLOAT_1(rint, MSL_LIBM(rintf)(x))
-MSL_FLOAT_1(trunc, MSL_LIBM(truncf)(x))
-MSL_FLOAT_1(fabs, MSL_LIBM(fabsf)(x))
+// An operation given as a float expression of x, y, z; half and bfloat go through float.
+#define MSL_FLOAT_OP(OP, ...)                                                                                                   \
+  namespace msl {                                                                                                               \
+  struct OP {                                                                                                                   \
+    static MSL_INLINE float compute(float x, float y = 0, float z = 0) { return __VA_ARGS__; }                                  \
+    template <class T, class... More> static MSL_INLINE T f(T x, More... more) { return T(compute(float(x), float(more)...)); } \
+  };                                                                                                                            \
+  }
+#define MSL_TRUTH_OP(OP, ...)                                              \
+  namespace msl {                                                          \
+  struct OP {                                                              \
+    static MSL_INLINE bool f(float x, float y = 0) { return __VA_ARGS__; } \
+  };                                                                       \
+  }
+#define MSL_FLOAT_1(name, ...) MSL_FLOAT_OP(op_##name, __VA_ARGS__) MSL_EACH_1(op_##name, name, float_t)
+#define MSL_FLOAT_2(name, ...) MSL_FLOAT_OP(op_##name, __VA_ARGS__) MSL_EACH_2(op_##name, name, float_t)
+#define MSL_FLOAT_3(name, ...) MSL_FLOAT_OP(op_##name, __VA_ARGS__) MSL_EACH_3(op_##name, name, float_t)
+#define MSL_TRUTH_1(name, ...) MSL_TRUTH_OP(op_##name, __VA_ARGS__) MSL_EACH_1(op_##name, name, float_t)
+#define MSL_TRUTH_2(name, ...) MSL_TRUTH_OP(op_##name, __VA_ARGS__) MSL_EACH_2(op_##name, name, float_t)
+// The C library's function of the same name.
+#define MSL_LIBM_1(name) MSL_FLOAT_OP(op_##name, MSL_LIBM(name##f)(x)) MSL_EACH_1(op_##name, name, float_t)
+#define MSL_LIBM_2(name) MSL_FLOAT_OP(op_##name, MSL_LIBM(name##f)(x, y)) MSL_EACH_2(op_##name, name, float_t)
+
+MSL_LIBM_1(sin) MSL_LIBM_1(cos) MSL_LIBM_1(tan) MSL_LIBM_1(asin) MSL_LIBM_1(acos) MSL_LIBM_1(atan)
+MSL_LIBM_1(sinh) MSL_LIBM_1(cosh) MSL_LIBM_1(tanh) MSL_LIBM_1(asinh) MSL_LIBM_1(acosh) MSL_LIBM_1(atanh)
+MSL_LIBM_1(exp) MSL_LIBM_1(exp2) MSL_LIBM_1(log) MSL_LIBM_1(log2) MSL_LIBM_1(log10) MSL_LIBM_1(sqrt)
+MSL_LIBM_1(floor) MSL_LIBM_1(ceil) MSL_LIBM_1(round) MSL_LIBM_1(rint) MSL_LIBM_1(trunc) MSL_LIBM_1(fabs)
+MSL_LIBM_2(pow) MSL_LIBM_2(atan2) MSL_LIBM_2(fmod) MSL_LIBM_2(copysign) MSL_LIBM_2(fdim) MSL_LIBM_2(fmin)
+MSL_LIBM_2(fmax) MSL_LIBM_2(nextafter)
 #if MSL_CUDA
 MSL_FLOAT_1(exp10, ::exp10f(x))
 MSL_FLOAT_1(rsqrt, ::__frsqrt_rn(x))
@@ -266,15 +234,7 @@ MSL_TRUTH_1(signbit, (float_bits(x) >> 31) != 0)
 MSL_TRUTH_2(isordered, x == x && y == y)
 MSL_TRUTH_2(isunordered, x != x || y != y)
 
-MSL_FLOAT_2(pow, MSL_LIBM(powf)(x, y))
 MSL_FLOAT_2(powr, x < 0.0f ? MSL_NAN : MSL_LIBM(powf)(x, y))
-MSL_FLOAT_2(atan2, MSL_LIBM(atan2f)(x, y))
-MSL_FLOAT_2(fmod, MSL_LIBM(fmodf)(x, y))
-MSL_FLOAT_2(copysign, MSL_LIBM(copysignf)(x, y))
-MSL_FLOAT_2(fdim, MSL_LIBM(fdimf)(x, y))
-MSL_FLOAT_2(fmin, MSL_LIBM(fminf)(x, y))
-MSL_FLOAT_2(fmax, MSL_LIBM(fmaxf)(x, y))
-MSL_FLOAT_2(nextafter, MSL_LIBM(nextafterf)(x, y))
 MSL_FLOAT_2(step, y < x ? 0.0f : 1.0f)
 MSL_FLOAT_3(fma, MSL_LIBM(fmaf)(x, y, z))
 MSL_FLOAT_3(mix, x + (y - x) * z)
@@ -285,6 +245,10 @@ MSL_FLOAT_3(smoothstep, op_saturate::compute((z - x) / (y - x)) * op_saturate::c
 #undef MSL_FLOAT_3
 #undef MSL_TRUTH_1
 #undef MSL_TRUTH_2
+#undef MSL_LIBM_1
+#undef MSL_LIBM_2
+#undef MSL_FLOAT_OP
+#undef MSL_TRUTH_OP
 
 namespace msl {
 struct op_min {
@@ -341,32 +305,23 @@ struct op_sincos {
 };
 }  // namespace msl
 
+MSL_EACH_2(op_min, min, common_t)
+MSL_EACH_2(op_max, max, common_t)
+MSL_EACH_1(op_abs, abs, common_t)
+MSL_EACH_1(op_ilogb, ilogb, float_t)
+MSL_OF_3(clamp, common_t, min(max(x, y), z))
+MSL_OF_3(min3, common_t, min(min(x, y), z))
+MSL_OF_3(max3, common_t, max(max(x, y), z))
+MSL_OF_3(median3, common_t, max(min(x, y), min(max(x, y), z)))
+MSL_OF_3(mad, float_t, fma(x, y, z))
+
 namespace metal {
-template <class A, class B, class R = msl::common_t<A, B>> MSL_INLINE R min(const A& x, const B& y) { return msl::each<msl::op_min>(R(x), R(y)); }
-template <class A, class B, class R = msl::common_t<A, B>> MSL_INLINE R max(const A& x, const B& y) { return msl::each<msl::op_max>(R(x), R(y)); }
-template <class A, class B, class C, class R = msl::common3_t<A, B, C>> MSL_INLINE R clamp(const A& x, const B& low, const C& high) {
-  return min(max(R(x), R(low)), R(high));
-}
-template <class A, class B, class C, class R = msl::common3_t<A, B, C>> MSL_INLINE R min3(const A& x, const B& y, const C& z) {
-  return min(min(R(x), R(y)), R(z));
-}
-template <class A, class B, class C, class R = msl::common3_t<A, B, C>> MSL_INLINE R max3(const A& x, const B& y, const C& z) {
-  return max(max(R(x), R(y)), R(z));
-}
-template <class A, class B, class C, class R = msl::common3_t<A, B, C>> MSL_INLINE R median3(const A& x, const B& y, const C& z) {
-  return max(min(R(x), R(y)), min(max(R(x), R(y)), R(z)));
-}
-template <class A, class B, class C, class R = msl::float3_t<A, B, C>> MSL_INLINE R mad(const A& x, const B& y, const C& z) {
-  return fma(R(x), R(y), R(z));
-}
-template <class A, class R = msl::value_t<A>> MSL_INLINE R abs(const A& x) { return msl::each<msl::op_abs>(R(x)); }
-template <class A, class R = msl::float1_t<A>, class E = msl::sized_t<int, msl::count_of<R>>>
+template <class A, class R = msl::float_t<A>, class E = msl::sized_t<int, msl::count_of<R>>>
 MSL_INLINE R ldexp(const A& x, const msl::same_t<E>& e) { return msl::each<msl::op_ldexp>(R(x), e); }
-template <class A, class R = msl::float1_t<A>> MSL_INLINE auto ilogb(const A& x) { return msl::each<msl::op_ilogb>(R(x)); }
-template <class A, class R = msl::float1_t<A>> MSL_INLINE R modf(const A& x, R& whole) { return msl::each_with_output<msl::op_modf>(R(x), whole); }
-template <class A, class R = msl::float1_t<A>, class E = msl::sized_t<int, msl::count_of<R>>>
+template <class A, class R = msl::float_t<A>> MSL_INLINE R modf(const A& x, R& whole) { return msl::each_with_output<msl::op_modf>(R(x), whole); }
+template <class A, class R = msl::float_t<A>, class E = msl::sized_t<int, msl::count_of<R>>>
 MSL_INLINE R frexp(const A& x, msl::same_t<E>& e) { return msl::each_with_output<msl::op_frexp>(R(x), e); }
-template <class A, class R = msl::float1_t<A>> MSL_INLINE R sincos(const A& x, R& cosine) { return msl::each_with_output<msl::op_sincos>(R(x), cosine); }
+template <class A, class R = msl::float_t<A>> MSL_INLINE R sincos(const A& x, R& cosine) { return msl::each_with_output<msl::op_sincos>(R(x), cosine); }
 
 // select(a, b, c): b where c is true
 template <class A, class B, class R = msl::common_t<A, B>> MSL_INLINE R select(const A& x, const B& y, bool c) { return c ? R(y) : R(x); }
@@ -396,25 +351,23 @@ MSL_INLINE R cross(const A& x, const B& y) {
   const R a = R(x), b = R(y);
   return R(a.y * b.z - a.z * b.y, a.z * b.x - a.x * b.z, a.x * b.y - a.y * b.x);
 }
-template <class A, class R = msl::float1_t<A>> MSL_INLINE msl::element_t<R> length_squared(const A& x) { return dot(R(x), R(x)); }
-template <class A, class R = msl::float1_t<A>> MSL_INLINE msl::element_t<R> length(const A& x) {
+template <class A, class R = msl::float_t<A>> MSL_INLINE msl::element_t<R> length_squared(const A& x) { return dot(R(x), R(x)); }
+template <class A, class R = msl::float_t<A>> MSL_INLINE msl::element_t<R> length(const A& x) {
   const auto v = msl::sized_t<float, msl::count_of<R>>(R(x));
   return msl::element_t<R>(sqrt(dot(v, v)));
 }
-template <class A, class B, class R = msl::float2_t<A, B>> MSL_INLINE msl::element_t<R> distance(const A& x, const B& y) { return length(R(x) - R(y)); }
-template <class A, class B, class R = msl::float2_t<A, B>> MSL_INLINE msl::element_t<R> distance_squared(const A& x, const B& y) {
+template <class A, class B, class R = msl::float_t<A, B>> MSL_INLINE msl::element_t<R> distance(const A& x, const B& y) { return length(R(x) - R(y)); }
+template <class A, class B, class R = msl::float_t<A, B>> MSL_INLINE msl::element_t<R> distance_squared(const A& x, const B& y) {
   return length_squared(R(x) - R(y));
 }
-template <class A, class R = msl::float1_t<A>> MSL_INLINE R normalize(const A& x) {
+template <class A, class R = msl::float_t<A>> MSL_INLINE R normalize(const A& x) {
   const auto v = msl::sized_t<float, msl::count_of<R>>(R(x));
   return R(v * rsqrt(dot(v, v)));
 }
-template <class A, class B, class R = msl::float2_t<A, B>> MSL_INLINE R reflect(const A& i, const B& n) {
+template <class A, class B, class R = msl::float_t<A, B>> MSL_INLINE R reflect(const A& i, const B& n) {
   return R(i) - R(n) * (msl::element_t<R>(2) * dot(R(n), R(i)));
 }
 
 namespace precise { using namespace metal; }
 namespace fast { using namespace metal; }
 }  // namespace metal
-
-#endif

@@ -1,8 +1,7 @@
-// What the rest of the Metal header stands on: the target switch, fixed-width types, the few traits needed, and on NVRTC
-// the renaming of names CUDA declares itself. Contains no Metal function. Nothing of the C++ standard library is used, so
-// that after `using namespace metal;` a plain sin(x) means metal::sin and nothing else.
-#ifndef MSL_PLATFORM_H
-#define MSL_PLATFORM_H
+// What the rest of the Metal header stands on: the target switch, fixed-width types and the few traits needed. Contains no
+// Metal function. Nothing of the C++ standard library is used, so that after `using namespace metal;` a plain sin(x) means
+// metal::sin and nothing else (on NVRTC, which declares such names itself, entry_points.py renames them).
+#pragma once
 
 #if defined(__CUDACC_RTC__)
 #define MSL_CUDA 1
@@ -18,125 +17,6 @@ typedef unsigned short uint16_t;
 typedef unsigned int uint32_t;
 typedef unsigned long uint64_t;
 typedef long ptrdiff_t;
-
-// NVRTC declares these at global scope before any source line. Renaming them here, before ours are declared, renames them
-// alike in the user's text, so that `float2`, `metal::min` or a user's own erf() never meet CUDA's. The f-suffixed functions
-// keep their names: they are what ours are made of.
-#define char2 msl_char2
-#define char3 msl_char3
-#define char4 msl_char4
-#define uchar2 msl_uchar2
-#define uchar3 msl_uchar3
-#define uchar4 msl_uchar4
-#define short2 msl_short2
-#define short3 msl_short3
-#define short4 msl_short4
-#define ushort2 msl_ushort2
-#define ushort3 msl_ushort3
-#define ushort4 msl_ushort4
-#define int2 msl_int2
-#define int3 msl_int3
-#define int4 msl_int4
-#define uint2 msl_uint2
-#define uint3 msl_uint3
-#define uint4 msl_uint4
-#define long2 msl_long2
-#define long3 msl_long3
-#define long4 msl_long4
-#define ulong2 msl_ulong2
-#define ulong3 msl_ulong3
-#define ulong4 msl_ulong4
-#define float2 msl_float2
-#define float3 msl_float3
-#define float4 msl_float4
-#define abs msl_abs
-#define acos msl_acos
-#define acosh msl_acosh
-#define all msl_all
-#define any msl_any
-#define asin msl_asin
-#define asinh msl_asinh
-#define atan msl_atan
-#define atan2 msl_atan2
-#define atanh msl_atanh
-#define cbrt msl_cbrt
-#define ceil msl_ceil
-#define clock msl_clock
-#define copysign msl_copysign
-#define cos msl_cos
-#define cosh msl_cosh
-#define cospi msl_cospi
-#define erf msl_erf
-#define erfc msl_erfc
-#define erfcinv msl_erfcinv
-#define erfcx msl_erfcx
-#define erfinv msl_erfinv
-#define exp msl_exp
-#define exp10 msl_exp10
-#define exp2 msl_exp2
-#define expm1 msl_expm1
-#define fabs msl_fabs
-#define fdim msl_fdim
-#define floor msl_floor
-#define fma msl_fma
-#define fmax msl_fmax
-#define fmin msl_fmin
-#define fmod msl_fmod
-#define frexp msl_frexp
-#define hypot msl_hypot
-#define ilogb msl_ilogb
-#define isfinite msl_isfinite
-#define isinf msl_isinf
-#define isnan msl_isnan
-#define j0 msl_j0
-#define j1 msl_j1
-#define jn msl_jn
-#define labs msl_labs
-#define ldexp msl_ldexp
-#define lgamma msl_lgamma
-#define llabs msl_llabs
-#define log msl_log
-#define log10 msl_log10
-#define log1p msl_log1p
-#define log2 msl_log2
-#define logb msl_logb
-#define lrint msl_lrint
-#define lround msl_lround
-#define max msl_max
-#define min msl_min
-#define modf msl_modf
-#define nan msl_nan
-#define nearbyint msl_nearbyint
-#define nextafter msl_nextafter
-#define norm msl_norm
-#define normcdf msl_normcdf
-#define normcdfinv msl_normcdfinv
-#define pow msl_pow
-#define rcbrt msl_rcbrt
-#define remainder msl_remainder
-#define remquo msl_remquo
-#define rhypot msl_rhypot
-#define rint msl_rint
-#define rnorm msl_rnorm
-#define round msl_round
-#define rsqrt msl_rsqrt
-#define scalbn msl_scalbn
-#define signbit msl_signbit
-#define sin msl_sin
-#define sincos msl_sincos
-#define sincospi msl_sincospi
-#define sinh msl_sinh
-#define sinpi msl_sinpi
-#define sqrt msl_sqrt
-#define tan msl_tan
-#define tanh msl_tanh
-#define tanpi msl_tanpi
-#define tgamma msl_tgamma
-#define trunc msl_trunc
-#define y0 msl_y0
-#define y1 msl_y1
-#define yn msl_yn
-
 #else
 #define MSL_CUDA 0
 #define MSL_KERNEL
@@ -153,19 +33,8 @@ typedef unsigned long ulong;
 static_assert(sizeof(long) == 8, "Metal's long has 64 bits: this compiler's has not");
 
 namespace metal {
-using ::int8_t;
-using ::int16_t;
-using ::int32_t;
-using ::int64_t;
-using ::uint8_t;
-using ::uint16_t;
-using ::uint32_t;
-using ::uint64_t;
-using ::ptrdiff_t;
-using ::uchar;
-using ::uint;
-using ::ulong;
-using ::ushort;
+using ::int8_t, ::int16_t, ::int32_t, ::int64_t, ::uint8_t, ::uint16_t, ::uint32_t, ::uint64_t;
+using ::ptrdiff_t, ::uchar, ::ushort, ::uint, ::ulong;
 typedef decltype(sizeof(0)) size_t;
 
 struct half;
@@ -298,5 +167,3 @@ template <class T, size_t N> struct array {
 }  // namespace metal
 
 using metal::as_type;
-
-#endif

@@ -1,8 +1,7 @@
 // Reads of memory that nobody writes while a kernel runs, of which NVIDIA's assembler may then make several at once, ahead
 // of barriers. Other compilers read as ever. `volatile`: without it, or with __ldg, the compiler before the assembler takes
 // such a read out of loops, for which there are no registers, and makes it where the program would not.
-#ifndef MSL_READ_H
-#define MSL_READ_H
+#pragma once
 
 #if MSL_CUDA
 namespace metal {
@@ -18,6 +17,4 @@ MSL_INLINE float2 msl_read(const float2* from) {
 }
 }  // namespace metal
 #define MSL_READ(TABLE, INDEX) metal::msl_read((TABLE) + (INDEX))
-#endif
-
 #endif

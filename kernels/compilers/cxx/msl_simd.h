@@ -1,7 +1,6 @@
 // Barriers, simdgroup and quadgroup functions, threadgroup variables and thread positions: everything where the threads of a
 // group meet. On the CPU they meet through the Runtime table that the simulator fills in; on NVRTC through CUDA's warps.
-#ifndef MSL_SIMD_H
-#define MSL_SIMD_H
+#pragma once
 
 #if MSL_CUDA
 #define MSL_LINE
@@ -38,23 +37,10 @@ enum memory_order { memory_order_relaxed, memory_order_acquire, memory_order_rel
 
 #if !MSL_CUDA
 #include <typeinfo>
+#include "runtime.h"
 
 namespace msl {
-struct Runtime {  // filled by the simulator right after the library is loaded
-  void (*threadgroup_barrier)(int line);
-  void (*simdgroup_barrier)(int line);
-  // Deposits `size` (<= 64) bytes and waits until every active lane of this simdgroup is here; returns the deposits, 64 bytes
-  // apart by lane, valid until this lane's next simd operation. *active: the lanes that took part; *lane: this one.
-  const void* (*simd_exchange)(const void* value, int size, int line, unsigned* active, unsigned* lane);
-  char* (*threadgroup_base)();  // start of this threadgroup's memory
-};
-static Runtime runtime;  // one per library, which is one translation unit
-
-struct ThreadgroupVariable {
-  const char* owner;  // mangled name of a struct local to the kernel, hence of the kernel
-  unsigned long size, align, offset;
-  ThreadgroupVariable* next;
-};
+static Runtime runtime;  // one per library, which is one translation unit; filled by the simulator once it is loaded
 static ThreadgroupVariable* threadgroup_variables;
 
 // Hidden, or the dynamic linker would make one object of two libraries' variables.
@@ -70,38 +56,19 @@ template <class Tag, class T> MSL_INLINE T& threadgroup_variable() {
 }  // namespace msl
 #endif
 
-namespace msl {
-template <class P> struct position_maker {
-  static MSL_INLINE P make(unsigned x, unsigned, unsigned) { return P(x); }
-};
-template <class T> struct position_maker<metal::vec<T, 2>> {
-  static MSL_INLINE metal::vec<T, 2> make(unsigned x, unsigned y, unsigned) { return metal::vec<T, 2>(T(x), T(y)); }
-};
-template <class T> struct position_maker<metal::vec<T, 3>> {
-  static MSL_INLINE metal::vec<T, 3> make(unsigned x, unsigned y, unsigned z) { return metal::vec<T, 3>(T(x), T(y), T(z)); }
-};
-template <class P> MSL_INLINE P position(unsigned x, unsigned y, unsigned z) {
-  return position_maker<metal::decay_t<P>>::make(x, y, z);
-}
-}  // namespace msl
-
 namespace metal {
-MSL_INLINE void threadgroup_barrier(mem_flags MSL_LINE) {
+MSL_INLINE void threadgroup_barrier(mem_flags, thread_scope = thread_scope_threadgroup MSL_LINE) {
 #if MSL_CUDA
   __syncthreads();
 #else
   msl::runtime.threadgroup_barrier(line.number);
 #endif
 }
-MSL_INLINE void threadgroup_barrier(mem_flags, thread_scope MSL_LINE) { threadgroup_barrier(mem_flags::mem_none MSL_PASS_LINE); }
-MSL_INLINE void simdgroup_barrier(mem_flags MSL_LINE) {
+MSL_INLINE void simdgroup_barrier(mem_flags, thread_scope = thread_scope_simdgroup MSL_LINE) {
 #if MSL_CUDA
   __syncwarp();
 #else
   msl::runtime.simdgroup_barrier(line.number);
 #endif
 }
-MSL_INLINE void simdgroup_barrier(mem_flags, thread_scope MSL_LINE) { simdgroup_barrier(mem_flags::mem_none MSL_PASS_LINE); }
 }  // namespace metal
-
-#endif

@@ -1,7 +1,6 @@
 // Metal's vectors: vec<T, N> for N = 2, 3, 4 with float2 ... bool4, packed_float3 and the like, with all swizzles, to be read
 // and (no letter twice) written. Only storage, constructors and operators; functions on vectors are in msl_math.h.
-#ifndef MSL_VECTOR_H
-#define MSL_VECTOR_H
+#pragma once
 
 namespace msl {
 struct spread {};  // tags that choose a constructor
@@ -73,143 +72,55 @@ template <class T, class S> constexpr bool narrows = is_number<S> && is_integer<
 }  // namespace msl
 
 namespace metal {
-#define MSL_VALUES2(op) T(a.x op b.x), T(a.y op b.y)
-#define MSL_VALUES3(op) MSL_VALUES2(op), T(a.z op b.z)
-#define MSL_VALUES4(op) MSL_VALUES3(op), T(a.w op b.w)
-#define MSL_TRUTHS2(op) bool(a.x op b.x), bool(a.y op b.y)
-#define MSL_TRUTHS3(op) MSL_TRUTHS2(op), bool(a.z op b.z)
-#define MSL_TRUTHS4(op) MSL_TRUTHS3(op), bool(a.w op b.w)
-#define MSL_UNARY2(op) T(op a.x), T(op a.y)
-#define MSL_UNARY3(op) MSL_UNARY2(op), T(op a.z)
-#define MSL_UNARY4(op) MSL_UNARY3(op), T(op a.w)
-#define MSL_NEGATIONS2 !a.x, !a.y
-#define MSL_NEGATIONS3 MSL_NEGATIONS2, !a.z
-#define MSL_NEGATIONS4 MSL_NEGATIONS3, !a.w
+template <class V, class T> struct packed;
 
-#define MSL_ARITHMETIC(N, op)                                                                                       \
-  friend MSL_INLINE constexpr vec operator op(const vec& a, const vec& b) { return vec(MSL_VALUES##N(op)); }        \
+// What msl_vector_n.h is made of; MSL_3 and MSL_4 hold what a third and a fourth component add.
+#define MSL_ZIP(R, op) R(a.x op b.x), R(a.y op b.y) MSL_3(, R(a.z op b.z)) MSL_4(, R(a.w op b.w))
+#define MSL_MAP(R, op) R(op a.x), R(op a.y) MSL_3(, R(op a.z)) MSL_4(, R(op a.w))
+#define MSL_ARITHMETIC(op)                                                                                \
+  friend MSL_INLINE constexpr vec operator op(const vec& a, const vec& b) { return vec(MSL_ZIP(T, op)); } \
   MSL_INLINE vec& operator op##=(const vec& b) { return *this = *this op b; }
-#define MSL_COMPARISON(N, op) \
-  friend MSL_INLINE constexpr vec<bool, N> operator op(const vec& a, const vec& b) { return vec<bool, N>(MSL_TRUTHS##N(op)); }
-
-#define MSL_VECTOR_MEMBERS(N)                                                                                       \
-  typedef T msl_element;                                                                                            \
-  vec() = default;                                                                                                  \
-  vec(const vec&) = default;                                                                                        \
-  template <class S, enable_if_t<msl::widens<T, S>, int> = 0> MSL_INLINE constexpr vec(S s) : vec(msl::spread(), T(s)) {}           \
-  template <class S, enable_if_t<msl::narrows<T, S>, int> = 0> explicit MSL_INLINE constexpr vec(S s) : vec(msl::spread(), T(s)) {} \
-  template <class... A, class = enable_if_t<msl::fills<N, A...>>> MSL_INLINE constexpr vec(const A&... a)           \
-      : vec(msl::pieces(), a...) {}                                                                                 \
-  template <class U> explicit MSL_INLINE constexpr vec(const vec<U, N>& o) : vec(msl::pieces(), o) {}               \
-  template <class V, class U, int M, int... I, class = enable_if_t<msl::count_of<V> == N && !is_same<V, vec>::value>> \
-  explicit MSL_INLINE vec(const msl::swizzle<V, U, M, I...>& o) : vec(V(o)) {}                                      \
-  MSL_INLINE vec& operator=(const vec& o) { msl_all = o.msl_all; return *this; }                                    \
-  template <class I> MSL_INLINE T& operator[](I i) { return msl_all.v[i]; }                                         \
-  template <class I> MSL_INLINE const T& operator[](I i) const { return msl_all.v[i]; }                             \
-  MSL_ARITHMETIC(N, +) MSL_ARITHMETIC(N, -) MSL_ARITHMETIC(N, *) MSL_ARITHMETIC(N, /) MSL_ARITHMETIC(N, %)          \
-  MSL_ARITHMETIC(N, &) MSL_ARITHMETIC(N, |) MSL_ARITHMETIC(N, ^) MSL_ARITHMETIC(N, <<) MSL_ARITHMETIC(N, >>)        \
-  MSL_COMPARISON(N, ==) MSL_COMPARISON(N, !=) MSL_COMPARISON(N, <) MSL_COMPARISON(N, <=) MSL_COMPARISON(N, >)       \
-  MSL_COMPARISON(N, >=) MSL_COMPARISON(N, &&) MSL_COMPARISON(N, ||)                                                 \
-  friend MSL_INLINE constexpr vec operator+(const vec& a) { return a; }                                             \
-  friend MSL_INLINE constexpr vec operator-(const vec& a) { return vec(MSL_UNARY##N(-)); }                          \
-  friend MSL_INLINE constexpr vec operator~(const vec& a) { return vec(MSL_UNARY##N(~)); }                          \
-  friend MSL_INLINE constexpr vec<bool, N> operator!(const vec& a) { return vec<bool, N>(MSL_NEGATIONS##N); }       \
-  MSL_INLINE vec& operator++() { return *this = *this + vec(T(1)); }                                                \
-  MSL_INLINE vec& operator--() { return *this = *this - vec(T(1)); }                                                \
-  MSL_INLINE vec operator++(int) { vec old = *this; ++*this; return old; }                                          \
-  MSL_INLINE vec operator--(int) { vec old = *this; --*this; return old; }
-
+#define MSL_COMPARISON(op)                                                               \
+  friend MSL_INLINE constexpr vec<bool, MSL_N> operator op(const vec& a, const vec& b) { \
+    return vec<bool, MSL_N>(MSL_ZIP(bool, op));                                          \
+  }
 // Every swizzle as a member, letter after letter: FIRST to LAST hand on the name so far and its indices.
-#define MSL_VIEW(K, name, ...) msl::swizzle<vec<T, K>, T, msl_count, __VA_ARGS__> name;
-#define MSL_LAST2(K, x, y, p, ...) MSL_VIEW(K, p##x, __VA_ARGS__, 0) MSL_VIEW(K, p##y, __VA_ARGS__, 1)
-#define MSL_THIRD2(K, x, y, p, ...) MSL_LAST2(K, x, y, p##x, __VA_ARGS__, 0) MSL_LAST2(K, x, y, p##y, __VA_ARGS__, 1)
-#define MSL_SECOND2(K, x, y, p, ...) MSL_THIRD2(K, x, y, p##x, __VA_ARGS__, 0) MSL_THIRD2(K, x, y, p##y, __VA_ARGS__, 1)
-#define MSL_SWIZZLES2(x, y)                               \
-  MSL_LAST2(2, x, y, x, 0) MSL_LAST2(2, x, y, y, 1)       \
-  MSL_THIRD2(3, x, y, x, 0) MSL_THIRD2(3, x, y, y, 1)     \
-  MSL_SECOND2(4, x, y, x, 0) MSL_SECOND2(4, x, y, y, 1)
+#define MSL_VIEW(K, name, ...) msl::swizzle<vec<T, K>, T, MSL_N, __VA_ARGS__> name;
+#define MSL_LAST(K, x, y, z, w, p, ...)                               \
+  MSL_VIEW(K, p##x, __VA_ARGS__, 0) MSL_VIEW(K, p##y, __VA_ARGS__, 1) \
+  MSL_3(MSL_VIEW(K, p##z, __VA_ARGS__, 2)) MSL_4(MSL_VIEW(K, p##w, __VA_ARGS__, 3))
+#define MSL_THIRD(K, x, y, z, w, p, ...)                                                      \
+  MSL_LAST(K, x, y, z, w, p##x, __VA_ARGS__, 0) MSL_LAST(K, x, y, z, w, p##y, __VA_ARGS__, 1) \
+  MSL_3(MSL_LAST(K, x, y, z, w, p##z, __VA_ARGS__, 2)) MSL_4(MSL_LAST(K, x, y, z, w, p##w, __VA_ARGS__, 3))
+#define MSL_SECOND(K, x, y, z, w, p, ...)                                                       \
+  MSL_THIRD(K, x, y, z, w, p##x, __VA_ARGS__, 0) MSL_THIRD(K, x, y, z, w, p##y, __VA_ARGS__, 1) \
+  MSL_3(MSL_THIRD(K, x, y, z, w, p##z, __VA_ARGS__, 2)) MSL_4(MSL_THIRD(K, x, y, z, w, p##w, __VA_ARGS__, 3))
+#define MSL_FIRST(NEXT, K, x, y, z, w) \
+  NEXT(K, x, y, z, w, x, 0) NEXT(K, x, y, z, w, y, 1) MSL_3(NEXT(K, x, y, z, w, z, 2)) MSL_4(NEXT(K, x, y, z, w, w, 3))
+#define MSL_SWIZZLES(x, y, z, w) \
+  MSL_FIRST(MSL_LAST, 2, x, y, z, w) MSL_FIRST(MSL_THIRD, 3, x, y, z, w) MSL_FIRST(MSL_SECOND, 4, x, y, z, w)
 
-#define MSL_LAST3(K, x, y, z, p, ...) \
-  MSL_VIEW(K, p##x, __VA_ARGS__, 0) MSL_VIEW(K, p##y, __VA_ARGS__, 1) MSL_VIEW(K, p##z, __VA_ARGS__, 2)
-#define MSL_THIRD3(K, x, y, z, p, ...)                                                                  \
-  MSL_LAST3(K, x, y, z, p##x, __VA_ARGS__, 0) MSL_LAST3(K, x, y, z, p##y, __VA_ARGS__, 1)               \
-  MSL_LAST3(K, x, y, z, p##z, __VA_ARGS__, 2)
-#define MSL_SECOND3(K, x, y, z, p, ...)                                                                 \
-  MSL_THIRD3(K, x, y, z, p##x, __VA_ARGS__, 0) MSL_THIRD3(K, x, y, z, p##y, __VA_ARGS__, 1)             \
-  MSL_THIRD3(K, x, y, z, p##z, __VA_ARGS__, 2)
-#define MSL_SWIZZLES3(x, y, z)                                                                          \
-  MSL_LAST3(2, x, y, z, x, 0) MSL_LAST3(2, x, y, z, y, 1) MSL_LAST3(2, x, y, z, z, 2)                   \
-  MSL_THIRD3(3, x, y, z, x, 0) MSL_THIRD3(3, x, y, z, y, 1) MSL_THIRD3(3, x, y, z, z, 2)                \
-  MSL_SECOND3(4, x, y, z, x, 0) MSL_SECOND3(4, x, y, z, y, 1) MSL_SECOND3(4, x, y, z, z, 2)
-
-#define MSL_LAST4(K, x, y, z, w, p, ...)                                                                \
-  MSL_VIEW(K, p##x, __VA_ARGS__, 0) MSL_VIEW(K, p##y, __VA_ARGS__, 1)                                   \
-  MSL_VIEW(K, p##z, __VA_ARGS__, 2) MSL_VIEW(K, p##w, __VA_ARGS__, 3)
-#define MSL_THIRD4(K, x, y, z, w, p, ...)                                                               \
-  MSL_LAST4(K, x, y, z, w, p##x, __VA_ARGS__, 0) MSL_LAST4(K, x, y, z, w, p##y, __VA_ARGS__, 1)         \
-  MSL_LAST4(K, x, y, z, w, p##z, __VA_ARGS__, 2) MSL_LAST4(K, x, y, z, w, p##w, __VA_ARGS__, 3)
-#define MSL_SECOND4(K, x, y, z, w, p, ...)                                                              \
-  MSL_THIRD4(K, x, y, z, w, p##x, __VA_ARGS__, 0) MSL_THIRD4(K, x, y, z, w, p##y, __VA_ARGS__, 1)       \
-  MSL_THIRD4(K, x, y, z, w, p##z, __VA_ARGS__, 2) MSL_THIRD4(K, x, y, z, w, p##w, __VA_ARGS__, 3)
-#define MSL_SWIZZLES4(x, y, z, w)                                                                       \
-  MSL_LAST4(2, x, y, z, w, x, 0) MSL_LAST4(2, x, y, z, w, y, 1) MSL_LAST4(2, x, y, z, w, z, 2)          \
-  MSL_LAST4(2, x, y, z, w, w, 3) MSL_THIRD4(3, x, y, z, w, x, 0) MSL_THIRD4(3, x, y, z, w, y, 1)        \
-  MSL_THIRD4(3, x, y, z, w, z, 2) MSL_THIRD4(3, x, y, z, w, w, 3) MSL_SECOND4(4, x, y, z, w, x, 0)      \
-  MSL_SECOND4(4, x, y, z, w, y, 1) MSL_SECOND4(4, x, y, z, w, z, 2) MSL_SECOND4(4, x, y, z, w, w, 3)
-template <class T> struct alignas(2 * sizeof(T)) vec<T, 2> {
-  static constexpr int msl_count = 2;
-  struct msl_storage { T v[2]; };
-  union {
-    struct { T x, y; };
-    struct { T r, g; };
-    msl_storage msl_all;
-    MSL_SWIZZLES2(x, y)
-    MSL_SWIZZLES2(r, g)
-  };
-  MSL_INLINE constexpr vec(T a, T b) : x(a), y(b) {}
-  MSL_INLINE constexpr vec(msl::spread, T s) : x(s), y(s) {}
-  template <class... A> MSL_INLINE constexpr vec(msl::pieces, const A&... a) : x(msl::pick<0, T>(a...)), y(msl::pick<1, T>(a...)) {}
-  MSL_VECTOR_MEMBERS(2)
-};
-template <class T> struct alignas(4 * sizeof(T)) vec<T, 3> {
-  static constexpr int msl_count = 3;
-  struct msl_storage { T v[3]; };
-  union {
-    struct { T x, y, z; };
-    struct { T r, g, b; };
-    msl_storage msl_all;
-    MSL_SWIZZLES3(x, y, z)
-    MSL_SWIZZLES3(r, g, b)
-  };
-  MSL_INLINE constexpr vec(T a, T b, T c) : x(a), y(b), z(c) {}
-  MSL_INLINE constexpr vec(msl::spread, T s) : x(s), y(s), z(s) {}
-  template <class... A> MSL_INLINE constexpr vec(msl::pieces, const A&... a)
-      : x(msl::pick<0, T>(a...)), y(msl::pick<1, T>(a...)), z(msl::pick<2, T>(a...)) {}
-  MSL_VECTOR_MEMBERS(3)
-};
-template <class T> struct alignas(4 * sizeof(T)) vec<T, 4> {
-  static constexpr int msl_count = 4;
-  struct msl_storage { T v[4]; };
-  union {
-    struct { T x, y, z, w; };
-    struct { T r, g, b, a; };
-    msl_storage msl_all;
-    MSL_SWIZZLES4(x, y, z, w)
-    MSL_SWIZZLES4(r, g, b, a)
-  };
-  MSL_INLINE constexpr vec(T i, T j, T k, T l) : x(i), y(j), z(k), w(l) {}
-  MSL_INLINE constexpr vec(msl::spread, T s) : x(s), y(s), z(s), w(s) {}
-  template <class... A> MSL_INLINE constexpr vec(msl::pieces, const A&... p)
-      : x(msl::pick<0, T>(p...)), y(msl::pick<1, T>(p...)), z(msl::pick<2, T>(p...)), w(msl::pick<3, T>(p...)) {}
-  MSL_VECTOR_MEMBERS(4)
-};
+#define MSL_N 2
+#define MSL_3(...)
+#define MSL_4(...)
+#include "msl_vector_n.h"
+#undef MSL_N
+#undef MSL_3
+#define MSL_N 3
+#define MSL_3(...) __VA_ARGS__
+#include "msl_vector_n.h"
+#undef MSL_N
+#undef MSL_4
+#define MSL_N 4
+#define MSL_4(...) __VA_ARGS__
+#include "msl_vector_n.h"
 }  // namespace metal
 
 namespace msl {
-#define MSL_SWIZZLE_ASSIGN(op)                                                                                   \
-  template <class V, class T, int N, int... I>                                                                   \
-  MSL_INLINE swizzle<V, T, N, I...>& operator op##=(swizzle<V, T, N, I...>& s, const same_t<V>& v) {             \
-    return s = V(s) op v;                                                                                        \
+#define MSL_SWIZZLE_ASSIGN(op)                                                                       \
+  template <class V, class T, int N, int... I>                                                       \
+  MSL_INLINE swizzle<V, T, N, I...>& operator op##=(swizzle<V, T, N, I...>& s, const same_t<V>& v) { \
+    return s = V(s) op v;                                                                            \
   }
 MSL_SWIZZLE_ASSIGN(+) MSL_SWIZZLE_ASSIGN(-) MSL_SWIZZLE_ASSIGN(*) MSL_SWIZZLE_ASSIGN(/) MSL_SWIZZLE_ASSIGN(%)
 MSL_SWIZZLE_ASSIGN(&) MSL_SWIZZLE_ASSIGN(|) MSL_SWIZZLE_ASSIGN(^) MSL_SWIZZLE_ASSIGN(<<) MSL_SWIZZLE_ASSIGN(>>)
@@ -217,42 +128,10 @@ MSL_SWIZZLE_ASSIGN(&) MSL_SWIZZLE_ASSIGN(|) MSL_SWIZZLE_ASSIGN(^) MSL_SWIZZLE_AS
 }  // namespace msl
 
 namespace metal {
-// A vector without its alignment: for loads and stores. In arithmetic it turns into V, the vector it packs; V comes first for
-// the same reason as in a swizzle.
-#define MSL_PACKED(N, ...)                                                                                          \
-  template <class T> struct packed<vec<T, N>, T> {                                                                  \
-    T __VA_ARGS__;                                                                                                  \
-    packed() = default;                                                                                             \
-    template <class... A, class = enable_if_t<msl::fills<N, A...>>> MSL_INLINE packed(const A&... a) : packed(vec<T, N>(a...)) {} \
-    MSL_INLINE packed(const vec<T, N>& v) {                                                                         \
-      for (int i = 0; i < N; ++i) (&x)[i] = v[i];                                                                   \
-    }                                                                                                               \
-    template <int M, int... I> MSL_INLINE packed(const msl::swizzle<vec<T, N>, T, M, I...>& s) : packed(vec<T, N>(s)) {} \
-    MSL_INLINE operator vec<T, N>() const {                                                                         \
-      vec<T, N> v;                                                                                                  \
-      for (int i = 0; i < N; ++i) v[i] = (&x)[i];                                                                   \
-      return v;                                                                                                     \
-    }                                                                                                               \
-    template <class I> MSL_INLINE T& operator[](I i) { return (&x)[i]; }                                            \
-    template <class I> MSL_INLINE const T& operator[](I i) const { return (&x)[i]; }                                \
-    MSL_INLINE packed& operator+=(const vec<T, N>& b) { return *this = vec<T, N>(*this) + b; }                      \
-    MSL_INLINE packed& operator-=(const vec<T, N>& b) { return *this = vec<T, N>(*this) - b; }                      \
-    MSL_INLINE packed& operator*=(const vec<T, N>& b) { return *this = vec<T, N>(*this) * b; }                      \
-    MSL_INLINE packed& operator/=(const vec<T, N>& b) { return *this = vec<T, N>(*this) / b; }                      \
-  };
-template <class V, class T> struct packed;
-MSL_PACKED(2, x, y)
-MSL_PACKED(3, x, y, z)
-MSL_PACKED(4, x, y, z, w)
-#undef MSL_PACKED
-
-#define MSL_NAME_VECTORS(T)            \
-  typedef vec<T, 2> T##2;              \
-  typedef vec<T, 3> T##3;              \
-  typedef vec<T, 4> T##4;              \
-  typedef packed<vec<T, 2>, T> packed_##T##2; \
-  typedef packed<vec<T, 3>, T> packed_##T##3; \
-  typedef packed<vec<T, 4>, T> packed_##T##4;
+#define MSL_NAME_VECTORS(T)                                      \
+  typedef vec<T, 2> T##2; typedef packed<T##2, T> packed_##T##2; \
+  typedef vec<T, 3> T##3; typedef packed<T##3, T> packed_##T##3; \
+  typedef vec<T, 4> T##4; typedef packed<T##4, T> packed_##T##4;
 #define MSL_ELEMENTS(F) F(bool) F(char) F(uchar) F(short) F(ushort) F(int) F(uint) F(long) F(ulong) F(half) F(bfloat) F(float)
 MSL_ELEMENTS(MSL_NAME_VECTORS)
 #undef MSL_NAME_VECTORS
@@ -262,14 +141,6 @@ namespace msl {
 template <class V, class T> struct shape<metal::packed<V, T>> : shape<V> {};
 }  // namespace msl
 
-#define MSL_USE_VECTORS(T)   \
-  using metal::T##2;         \
-  using metal::T##3;         \
-  using metal::T##4;         \
-  using metal::packed_##T##2; \
-  using metal::packed_##T##3; \
-  using metal::packed_##T##4;
+#define MSL_USE_VECTORS(T) using metal::T##2, metal::T##3, metal::T##4, metal::packed_##T##2, metal::packed_##T##3, metal::packed_##T##4;
 MSL_ELEMENTS(MSL_USE_VECTORS)
 #undef MSL_USE_VECTORS
-
-#endif

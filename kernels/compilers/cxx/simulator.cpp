@@ -15,29 +15,14 @@
 #include <string>
 #include <thread>
 #include <vector>
-#include "thread.h"
+#include "runtime.h"
 #if !defined(__x86_64__) && !defined(__aarch64__)
 #include <ucontext.h>
 #endif
 
-namespace msl {
-// These two are declared alike in metal_stdlib.
-struct Runtime {
-  void (*threadgroup_barrier)(int line);
-  void (*simdgroup_barrier)(int line);
-  const void* (*simd_exchange)(const void* value, int size, int line, unsigned* active, unsigned* lane);
-  char* (*threadgroup_base)();
-};
-struct ThreadgroupVariable {
-  const char* owner;
-  unsigned long size, align, offset;
-  ThreadgroupVariable* next;
-};
-}  // namespace msl
-
 using msl::Thread;
 
-extern "C" struct Launch {  // filled by host.py
+extern "C" struct Launch {  // filled by simulator.py
   void (*kernel)(const Thread&, void* const*);
   void* const* buffers;
   unsigned threads[3], group[3];
@@ -57,13 +42,8 @@ constexpr size_t kStack = 128 * 1024;
 // Fibers stay on one OS thread and save only what the calling convention says a call keeps.
 
 #if defined(__x86_64__)
-extern "C" void msl_switch(void** save, void* to);
-#if defined(__APPLE__)
-#define MSL_SYMBOL "_msl_switch"
-#else
-#define MSL_SYMBOL "msl_switch"
-#endif
-asm(".text\n.globl " MSL_SYMBOL "\n" MSL_SYMBOL ":\n"
+extern "C" void msl_switch(void** save, void* to) asm("msl_switch");  // this name on every system
+asm(".text\n.globl msl_switch\nmsl_switch:\n"
     "  pushq %rbp\n  pushq %rbx\n  pushq %r12\n  pushq %r13\n  pushq %r14\n  pushq %r15\n"
     "  movq %rsp, (%rdi)\n  movq %rsi, %rsp\n"
     "  popq %r15\n  popq %r14\n  popq %r13\n  popq %r12\n  popq %rbx\n  popq %rbp\n  retq\n");
@@ -75,13 +55,8 @@ void* prepare(char* top, void (*entry)()) {
   return sp;
 }
 #elif defined(__aarch64__)
-extern "C" void msl_switch(void** save, void* to);
-#if defined(__APPLE__)
-#define MSL_SYMBOL "_msl_switch"
-#else
-#define MSL_SYMBOL "msl_switch"
-#endif
-asm(".text\n.globl " MSL_SYMBOL "\n.p2align 2\n" MSL_SYMBOL ":\n"
+extern "C" void msl_switch(void** save, void* to) asm("msl_switch");
+asm(".text\n.globl msl_switch\n.p2align 2\nmsl_switch:\n"
     "  sub sp, sp, #160\n"
     "  stp x19, x20, [sp]\n  stp x21, x22, [sp, #16]\n  stp x23, x24, [sp, #32]\n  stp x25, x26, [sp, #48]\n"
     "  stp x27, x28, [sp, #64]\n  stp x29, x30, [sp, #80]\n"
@@ -120,14 +95,16 @@ void* prepare(char* top, void (*entry)()) {
 std::mutex stack_lock;
 std::vector<char*> free_stacks;
 
+char* pop(std::vector<char*>& stacks) {
+  char* top = stacks.back();
+  stacks.pop_back();
+  return top;
+}
+
 char* take_stack() {
   {
     std::lock_guard<std::mutex> hold(stack_lock);
-    if (!free_stacks.empty()) {
-      char* top = free_stacks.back();
-      free_stacks.pop_back();
-      return top;
-    }
+    if (!free_stacks.empty()) return pop(free_stacks);
   }
   size_t page = (size_t)sysconf(_SC_PAGESIZE);
   void* base = mmap(nullptr, kStack + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANON, -1, 0);
@@ -162,11 +139,11 @@ struct Worker {
   std::vector<char> results;       // what a simdgroup reads after an exchange
   std::vector<char> memory;
   std::vector<unsigned> lanes, simdgroups;  // the order in which they run
-  Fiber* current;
-  void* scheduler;
+  Fiber* current = nullptr;
+  void* scheduler = nullptr;
   uint64_t random;
   std::string error;
-  void* fault;
+  void* fault = nullptr;
 };
 
 thread_local Worker* worker;
@@ -225,16 +202,11 @@ std::string place(const Fiber& f) {
 
 bool resume(Worker& w, Fiber& f) {
   if (f.state == State::fresh) {
-    if (w.stacks.empty()) {
-      char* top = take_stack();
-      if (!top) {
-        w.error = "out of memory for the stacks of the simulated threads";
-        return false;
-      }
-      w.stacks.push_back(top);
+    f.stack = w.stacks.empty() ? take_stack() : pop(w.stacks);
+    if (!f.stack) {
+      w.error = "out of memory for the stacks of the simulated threads";
+      return false;
     }
-    f.stack = w.stacks.back();
-    w.stacks.pop_back();
     f.sp = prepare(f.stack, fiber_main);
   }
   f.state = State::ready;
@@ -374,9 +346,6 @@ extern "C" __attribute__((visibility("default"))) int msl_launch(Launch* launch,
   auto work = [&] {
     Worker w;
     w.launch = launch;
-    w.current = nullptr;
-    w.scheduler = nullptr;
-    w.fault = nullptr;
     w.memory.assign(launch->memory + 64, 0);
     w.deposits.resize(size * kSlot);
     w.results.resize((size + kWidth - 1) / kWidth * kWidth * kSlot);

@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from .tokens import OPENING, Token
+from .tokens import OPENING, Token, after_angles
 
 _CLASSES = re.compile(r"\b(?:half|bfloat)[234]?\b|\bpacked_\w+|\bHALF_\w+|\bM_\w+_H\b|\b\d[\d.eE+-]*(?:h|H|bf|BF)\b")
 _SWIZZLE = re.compile(r"[xyzw]{2,4}|[rgba]{2,4}")
@@ -68,10 +68,10 @@ class Conditionals:
     # --- one conditional -------------------------------------------------------------------------------------
 
     def _conditional(self, mark: int, start: int, end: int) -> list[tuple[int, int, tuple[tuple[int, int], ...]]]:
-        first, colon = self._first(mark, start), self._colon(mark, end)
-        if colon is None or first == mark:
+        first, colon = self._first(mark, start), self._arm_end(mark + 1, end, ";")
+        if not self._is(colon, ":") or first == mark:
             return []
-        last = self._last(colon, end)
+        last = self._arm_end(colon + 1, end, ",;") - 1
         arms = (mark + 1, colon - 1), (colon + 1, last)
         if any(begin > stop for begin, stop in arms):
             return []
@@ -105,33 +105,15 @@ class Conditionals:
     def _continues(self, i: int) -> bool:
         return self.code[i].kind == "op" and self.code[i].text not in ("(", "*", "&", "-", "+", "!", "~", "::", ";")
 
-    def _colon(self, mark: int, end: int) -> int | None:
-        depth, i = 0, mark + 1
-        while i < end:
-            if self._is(i, "?"):
-                depth += 1
-            elif self._is(i, ":"):
-                if depth == 0:
-                    return i
-                depth -= 1
-            elif self._is(i, ";") or i in self.opening:
-                return None
-            i = self.closing.get(i, i) + 1
-        return None
-
-    def _last(self, colon: int, end: int) -> int:
-        depth, i = 0, colon + 1
-        while i < end:
-            if self._is(i, "?"):
-                depth += 1
-            elif self._is(i, ":"):
-                if depth == 0:
-                    break
-                depth -= 1
-            elif self._is(i, ",") or self._is(i, ";") or i in self.opening:
+    def _arm_end(self, i: int, end: int, stops: str) -> int:
+        """Where the arm that begins at i ends: at a colon of its own, at one of the stops, at a closing bracket."""
+        depth = 0
+        while i < end and i not in self.opening and not any(self._is(i, stop) for stop in stops):
+            if self._is(i, ":") and depth == 0:
                 break
+            depth += self._is(i, "?") - self._is(i, ":")
             i = self.closing.get(i, i) + 1
-        return i - 1
+        return i
 
     def _is_plain(self, begin: int, stop: int) -> bool:
         """A literal, whose type is a builtin one for certain."""
@@ -204,13 +186,7 @@ class Conditionals:
         names, i = set(), 0
         while i < len(self.code) - 1:
             if self.code[i].text == "template" and self._is(i + 1, "<"):
-                depth, i = 0, i + 1
-                while i < len(self.code):
-                    depth += {"<": 1, ">": -1}.get(self.code[i].text, 0)
-                    i = self.closing.get(i, i) + 1
-                    if depth == 0:
-                        break
-                declared = i
+                declared = i = after_angles(self.code, self.closing, i + 1)
                 while i < len(self.code) and self.code[i].text not in ("(", "{", ";", "=", ":"):
                     i += 1
                 names |= {t.text for t in self.code[max(declared, i - 1) : i] if t.kind == "word"}
@@ -252,9 +228,5 @@ class Conditionals:
 
     def _innermost(self, i: int, first: int, last: int) -> bool:
         """Whether no other bracket lies between these angle brackets and token i."""
-        j = first + 1
-        while j < last:
-            if j in self.closing and self.code[j].text in OPENING and j < i < self.closing[j]:
-                return False
-            j += 1
-        return True
+        before = (j for j in range(first + 1, min(i, last)) if self.code[j].text in OPENING)
+        return not any(self.closing.get(j, i) > i for j in before)

@@ -80,6 +80,17 @@ def match_brackets(tokens: list[Token]) -> dict[int, int]:
     return closing
 
 
+def after_angles(tokens: list[Token], closing: dict[int, int], i: int) -> int:
+    """The index after the > that ends the template arguments which the < at i begins."""
+    depth = 0
+    while i < len(tokens):
+        depth += {"<": 1, ">": -1}.get(tokens[i].text, 0)
+        i = closing.get(i, i) + 1
+        if depth == 0:
+            break
+    return i
+
+
 def literal(text: str) -> str:
     """Metal has no double: a bare 1.0 is a float, 1.0h a half, 1.0bf a bfloat."""
     match = re.fullmatch(r"((?:\d[\d']*\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)(h|H|bf|BF|)", text)

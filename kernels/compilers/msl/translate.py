@@ -4,24 +4,38 @@ Parses no types (the generated launchers deduce them from `decltype(&kernel)`), 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from .conditionals import Conditionals, names_classes
-from .tokens import OPENING, Token, error, literal, match_brackets, take_attributes, tokenize
+from .tokens import OPENING, Token, after_angles, error, literal, match_brackets, take_attributes, tokenize
 
 Target = Literal["host", "cuda"]
+METAL_MACROS = "-D__METAL_VERSION__=310 -D__METAL__ -D__METAL_MACOS__ -D__HAVE_BFLOAT__".split()  # Apple's compiler's
 
-# What a kernel parameter without a buffer may be; kernels/compilers/msl/entry_points.py maps each name to an
-# expression.
-BUILTINS = frozenset(
-    "thread_position_in_grid threadgroup_position_in_grid thread_position_in_threadgroup threads_per_threadgroup "
-    "dispatch_threads_per_threadgroup threads_per_grid threadgroups_per_grid grid_size grid_origin "
-    "thread_index_in_threadgroup thread_index_in_simdgroup simdgroup_index_in_threadgroup "
-    "simdgroups_per_threadgroup dispatch_simdgroups_per_threadgroup threads_per_simdgroup thread_execution_width "
-    "thread_index_in_quadgroup quadgroup_index_in_threadgroup quadgroups_per_threadgroup "
-    "dispatch_quadgroups_per_threadgroup".split()
-)
+# What a kernel parameter without a buffer may be, as an expression over `t`, where the thread stands (msl::Thread).
+BUILTINS = {
+    "thread_position_in_grid": "t.position",
+    "threadgroup_position_in_grid": "t.group",
+    "thread_position_in_threadgroup": "t.local",
+    "threads_per_threadgroup": "t.actual",
+    "dispatch_threads_per_threadgroup": "t.requested",
+    "threads_per_grid": "t.threads",
+    "grid_size": "t.threads",
+    "threadgroups_per_grid": "t.groups",
+    "grid_origin": "t.origin",
+    "thread_index_in_threadgroup": "t.index",
+    "thread_index_in_simdgroup": "t.lane",
+    "simdgroup_index_in_threadgroup": "t.simdgroup",
+    "simdgroups_per_threadgroup": "t.simdgroups",
+    "dispatch_simdgroups_per_threadgroup": "(t.requested[0] * t.requested[1] * t.requested[2] + 31) / 32",
+    "threads_per_simdgroup": "32",
+    "thread_execution_width": "32",
+    "thread_index_in_quadgroup": "t.index % 4",
+    "quadgroup_index_in_threadgroup": "t.index / 4",
+    "quadgroups_per_threadgroup": "(t.actual[0] * t.actual[1] * t.actual[2] + 3) / 4",
+    "dispatch_quadgroups_per_threadgroup": "(t.requested[0] * t.requested[1] * t.requested[2] + 3) / 4",
+}
 
 _QUALIFIERS = frozenset("static inline extern constexpr const volatile device constant thread threadgroup".split())
 _FUNDAMENTAL = frozenset("unsigned signed short int long char float half bool double".split())
@@ -51,12 +65,15 @@ class Kernel:
     max_threads: str | None  # the text inside [[max_total_threads_per_threadgroup(...)]]
 
     @property
-    def buffers(self) -> int:
-        """The number of positional arguments the kernel reads (31, Metal's limit, where the text hides it)."""
+    def needed(self) -> int | None:
+        """The number of positional arguments the kernel reads; None where macros or constants hide it."""
         indices = [p.buffer for p in self.parameters if p.buffer is not None]
-        if not all(text.isdigit() for text in indices):
-            return 31
-        return max((int(text) + 1 for text in indices), default=0)
+        return max((int(text) + 1 for text in indices), default=0) if all(map(str.isdigit, indices)) else None
+
+    @property
+    def buffers(self) -> int:
+        """The same with 31, Metal's limit, for None."""
+        return 31 if self.needed is None else self.needed
 
 
 @dataclass
@@ -107,14 +124,6 @@ class _Declaration:
     removed: bool = False
 
 
-@dataclass
-class _Definition:
-    name: str
-    namespaces: tuple[str, ...]
-    parameters: list[Parameter]
-    max_threads: str | None
-
-
 def _opens_scope(head: list[str]) -> bool:
     return "namespace" in head or (len(head) == 2 and head[0] == "extern")
 
@@ -128,9 +137,9 @@ class _Translator:
         self.code = [t for t in self.tokens if t.kind in ("word", "number", "string", "char", "op")]
         self.names_classes = names_classes(self.tokens)  # asked now: instantiations, which may alone say half, go
         self.declarations: list[_Declaration] = []
-        self.definitions: dict[str, _Definition] = {}
+        self.definitions: dict[str, Kernel] = {}
         self.instantiations: list[tuple[str, str, tuple[str, ...]]] = []  # host name, expression, namespaces
-        self.plain: list[tuple[str, _Definition]] = []
+        self.kernels: list[Kernel] = []
         self.variables = 0
 
     def run(self) -> Translation:
@@ -143,17 +152,13 @@ class _Translator:
         self._rewrite_words()
         Conditionals(self.tokens, self.code, self.closing, self.names_classes).rewrite(bodies)
         self._drop_duplicates()
-        kernels = [
-            Kernel(name, definition.name, definition.namespaces, definition.parameters, definition.max_threads)
-            for name, definition in self.plain
-        ]
         for name, expression, namespaces in self.instantiations:
             base = re.match(r"[\w: ]*", expression).group().replace(" ", "").rsplit("::", 1)[-1]
             found = self.definitions.get(base)
             if found is None:
                 raise SyntaxError(f"program_source: no kernel template named '{base}' for host_name(\"{name}\")")
-            kernels.append(Kernel(name, expression, namespaces, found.parameters, found.max_threads))
-        return Translation("".join(t.text for t in self.tokens), kernels)
+            self.kernels.append(replace(found, name=name, expression=expression, namespaces=namespaces))
+        return Translation("".join(t.text for t in self.tokens), self.kernels)
 
     # --- structure -------------------------------------------------------------------------------------------
 
@@ -219,7 +224,7 @@ class _Translator:
             return
         if not marks:
             if declaration.body is not None and self._opens_function(start, declaration.body):
-                self._threadgroup_variables(declaration, None)
+                self._threadgroup_variables(declaration)
             return
         declaration.is_kernel = True
         for i in marks:
@@ -230,21 +235,18 @@ class _Translator:
     def _kernel(self, declaration: _Declaration, attributes: dict[str, str], head_end: int) -> None:
         open_paren = self._parameter_list(declaration.start, head_end)
         name = self.code[open_paren - 1].text
-        definition = _Definition(
-            name,
-            declaration.scope,
-            self._parameters(open_paren),
-            attributes.get("max_total_threads_per_threadgroup"),
-        )
+        shown = attributes.get("host_name", "::".join((*declaration.scope, name)))
+        limit = attributes.get("max_total_threads_per_threadgroup")
+        kernel = Kernel(shown, name, declaration.scope, self._parameters(open_paren), limit)
         if declaration.body is None:
             return  # a prototype; the definition follows
         template = self.code[declaration.start].text == "template"
         if not template and name in self.definitions:
             raise error(self.code[open_paren - 1], f"redefinition of '{name}': kernels cannot be overloaded")
-        self.definitions[name] = definition
+        self.definitions[name] = kernel
         if not template:
-            self.plain.append((attributes.get("host_name", "::".join((*declaration.scope, name))), definition))
-        self._threadgroup_variables(declaration, name)
+            self.kernels.append(kernel)
+        self._threadgroup_variables(declaration)
 
     def _parameter_list(self, start: int, end: int) -> int:
         """The parenthesis that opens the parameters: the one after `void name`."""
@@ -320,12 +322,11 @@ class _Translator:
 
     # --- threadgroup variables -------------------------------------------------------------------------------
 
-    def _threadgroup_variables(self, declaration: _Declaration, kernel: str | None) -> None:
+    def _threadgroup_variables(self, declaration: _Declaration) -> None:
         i = declaration.body + 1
         while i < declaration.end:
             if self.code[i].text == "threadgroup" and self._begins_statement(i):
-                stop = self._threadgroup_variable(i, kernel)
-                i = stop if stop is not None else i
+                i = self._threadgroup_variable(i, declaration.is_kernel)
             i += 1
 
     def _begins_statement(self, i: int) -> bool:
@@ -341,17 +342,14 @@ class _Translator:
             i -= 1
         return i
 
-    def _threadgroup_variable(self, start: int, kernel: str | None) -> int | None:
-        """Rewrites `threadgroup T a[N], b;` and returns the index of its semicolon; None where it is a pointer."""
+    def _threadgroup_variable(self, start: int, in_kernel: bool) -> int:
+        """Rewrites `threadgroup T a[N], b;` and returns the index of its semicolon; `start` where it is a pointer."""
         i = self._skip_type(start + 1)
         name = self.code[i]
-        if (
-            name.kind != "word"
-            or self.code[i + 1].text not in ("[", ",", ";", "=")
-            and (self.code[i + 1].kind != "attribute")
-        ):
-            return None
-        if kernel is None:
+        named = self.code[i + 1].text in ("[", ",", ";", "=") or self.code[i + 1].kind == "attribute"
+        if name.kind != "word" or not named:
+            return start
+        if not in_kernel:
             raise error(name, f"threadgroup variable '{name.text}' must be declared in a kernel function")
         type_text = " ".join(t.text for t in self.code[start + 1 : i] if t.text not in ("volatile", ""))
         semicolon = i
@@ -393,12 +391,7 @@ class _Translator:
         while not fundamental:
             i += 1
             if self.code[i].text == "<":
-                depth = 0
-                while True:
-                    depth += {"<": 1, ">": -1}.get(self.code[i].text, 0)
-                    i = self.closing.get(i, i) + 1
-                    if depth == 0:
-                        break
+                i = after_angles(self.code, self.closing, i)
             if self.code[i].text != "::":
                 break
             i += 1

@@ -104,29 +104,9 @@ struct MspBands {
 // From a kernel's parameters.
 template <class PARAMS>
 inline MspFeatures msp_wanted_features(int bins, constant PARAMS& params, constant MspFeatureScale& scale) {
-  MspFeatures features;
-  features.bins = bins;
-  features.width = params.width;
-  features.rounds = params.rounds;
-  features.reach = params.reach;
-  features.scale = params.scale;
-  features.exponent = scale.exponent;
-  features.eps = scale.eps;
-  features.gain = scale.gain;
-  features.amin = scale.amin;
-  features.factor = scale.factor;
-  features.offset = scale.offset;
+  const MspFeatures features = {bins, params.width, params.rounds, params.reach, params.scale, scale.exponent,
+                                scale.eps, scale.gain, scale.amin, scale.factor, scale.offset};
   return features;
-}
-
-inline MspBands msp_bands(
-    const device int* layout, const device float2* weights, const device int* first, const device float* shares) {
-  MspBands bands;
-  bands.layout = layout;
-  bands.weights = weights;
-  bands.first = first;
-  bands.shares = shares;
-  return bands;
 }
 
 // One band of the frame whose powers are in `powers`. In numpy, for band = round * MSP_LANES + lane:

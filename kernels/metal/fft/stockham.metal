@@ -129,9 +129,7 @@ struct MspPairBins {
 };
 
 inline MspPairBins msp_pair_bins(int lane) {
-  MspPairBins bins;
-  bins.first = lane;
-  bins.second = lane;
+  MspPairBins bins = {lane, lane};
 #if MSP_MIRRORED
   // Lane 0 owns the butterfly in the middle as well.
   if (lane == 0) bins.second = MSP_PAIR_STRIDE / 2 - MSP_LAST_RADIX / 2 * MSP_PAIR_STRIDE;
@@ -273,7 +271,7 @@ inline void msp_stage(thread float2* v, const device float2* table, int lane) {
     if (MspButterflies<R>::RESTING && !MspStageInput<R, MIRRORED>::active(b * R, lane)) continue;
     const int column = int(uint(msp_butterfly<R, MIRRORED>(b, lane)) % P);
     if (P > 1 && !TRANSPOSED) msp_twiddle<R, P>(v + b * R, table + MspStage<S>::TABLE, column);
-    MspRadix<R>::apply(v + b * R);
+    msp_radix<R>(v + b * R);
     if (P > 1 && TRANSPOSED) msp_twiddle<R, P>(v + b * R, table + MspStage<S>::TABLE, column);
   }
 }

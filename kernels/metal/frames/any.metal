@@ -7,7 +7,7 @@
 #include "overlap/envelope.metal"
 
 // On NVIDIA: how many threads live on a multiprocessor. More, and therefore with fewer registers, are faster by up to a
-// fourth for convolutions between two powers of two, and slower for powers of two, and on the way back.
+// fourth for convolutions between two powers of two, and slower for powers of two, and in inverse transforms.
 #if MSP_BLUESTEIN && (MSP_HALF & (MSP_HALF - 1)) != 0 && MSP_LANES <= 256
 #define MSL_RESIDENT_THREADS 768
 #endif
@@ -36,46 +36,47 @@ struct MspWeights {
 };
 
 #if !MSP_COMPLEX_SAMPLES && !MSP_COMPLEX_WINDOW
-// Real samples under a real window. PLAIN: the frame lies within the row, and the window is as long as the frame.
+// A real frame under a real window. PLAIN: it lies within the row, and the window is as long as the frame.
 template <bool PLAIN>
-inline void msp_load_real_points(
-    thread float2* v, const device MSP_SAMPLE* row, const device float* window, int left, int win_length,
-    MspTransform transform, int start, int samples, MspExtension extension, int lane) {
+struct MspRealFrame {
+  const device MSP_SAMPLE* row;
+  const device float* window;
+  int left;
+  int win_length;
+  int start;
+  int samples;
+  MspExtension extension;
+
+  // i more than d: so NVIDIA's compiler makes two neighbours of one address.
+  float sample(int d, int i) const {
+    const int t = start + d;
+    return PLAIN ? float(row[t + i]) : msp_extended_sample(row, t + i, samples, extension);
+  }
+
+  float weight(int d, int i) const {
+    const int a = d - left;
+    return PLAIN || (a >= -i && a < win_length - i) ? window[a + i] : 0.0f;
+  }
+
+  void load(thread float2* v, int points, int lane) const {
 #pragma unroll
-  for (int q = 0; q < MspFirst::COUNT; ++q) {
-    const int m = MspFirst::index(q, lane);
-    v[q] = float2(0.0f, 0.0f);
-    if (!msp_is_among<MspFirst, MSP_POINTS_MAX>(q, lane, transform.points)) continue;
-    const int d = MSP_PACKED ? 2 * m : m;
-    const int t = start + d, a = d - left;
-    const float even = PLAIN ? float(row[t]) : msp_extended_sample(row, t, samples, extension);
-    v[q].x = even * (PLAIN || (a >= 0 && a < win_length) ? window[a] : 0.0f);
-    if (MSP_PACKED) {
-      const float odd = PLAIN ? float(row[t + 1]) : msp_extended_sample(row, t + 1, samples, extension);
-      v[q].y = odd * (PLAIN || (a >= -1 && a < win_length - 1) ? window[a + 1] : 0.0f);
+    for (int q = 0; q < MspFirst::COUNT; ++q) {
+      const int m = MspFirst::index(q, lane);
+      v[q] = float2(0.0f, 0.0f);
+      if (!msp_is_among<MspFirst, MSP_POINTS_MAX>(q, lane, points)) continue;
+      if (MSP_FOLDED) {
+        const int later = points - 1 + m, earlier = points - 1 - m;
+        const float x = sample(later, 0), y = sample(earlier, 0);
+        const float p = x * weight(later, 0), r = y * weight(earlier, 0);
+        v[q] = m == 0 ? float2(p, 0.0f) : float2(p + r, p - r);
+      } else {
+        const int d = MSP_PACKED ? 2 * m : m;
+        v[q].x = sample(d, 0) * weight(d, 0);
+        if (MSP_PACKED) v[q].y = sample(d, 1) * weight(d, 1);
+      }
     }
   }
-}
-
-// The same of a frame that is folded.
-template <bool PLAIN>
-inline void msp_load_folded_points(
-    thread float2* v, const device MSP_SAMPLE* row, const device float* window, int left, int win_length,
-    MspTransform transform, int start, int samples, MspExtension extension, int lane) {
-#pragma unroll
-  for (int q = 0; q < MspFirst::COUNT; ++q) {
-    const int m = MspFirst::index(q, lane);
-    v[q] = float2(0.0f, 0.0f);
-    if (!msp_is_among<MspFirst, MSP_POINTS_MAX>(q, lane, transform.points)) continue;
-    const int later = transform.points - 1 + m, earlier = transform.points - 1 - m;
-    const int a = later - left, b = earlier - left;
-    const float x = PLAIN ? float(row[start + later]) : msp_extended_sample(row, start + later, samples, extension);
-    const float y = PLAIN ? float(row[start + earlier]) : msp_extended_sample(row, start + earlier, samples, extension);
-    const float p = x * (PLAIN || (a >= 0 && a < win_length) ? window[a] : 0.0f);
-    const float r = y * (PLAIN || (b >= 0 && b < win_length) ? window[b] : 0.0f);
-    v[q] = m == 0 ? float2(p, 0.0f) : float2(p + r, p - r);
-  }
-}
+};
 #endif
 
 // start: of the frame in the row; position: in istft's untrimmed signal.
@@ -85,15 +86,15 @@ inline void msp_load_points(
 #if !MSP_COMPLEX_SAMPLES && !MSP_COMPLEX_WINDOW
   if (!weights.adjoint) {
     const MspExtension extension = msp_extension(samples, pad_mode);
-    const bool plain = start >= 0 && start + transform.n_fft <= samples && weights.win_length == transform.n_fft;
+    const device float* window = weights.window;
     const int left = weights.win_left, length = weights.win_length;
-#if MSP_FOLDED
-#define MSP_LOAD msp_load_folded_points
-#else
-#define MSP_LOAD msp_load_real_points
-#endif
-    if (plain) MSP_LOAD<true>(v, row, weights.window, left, length, transform, start, samples, extension, lane);
-    else MSP_LOAD<false>(v, row, weights.window, left, length, transform, start, samples, extension, lane);
+    if (start >= 0 && start + transform.n_fft <= samples && length == transform.n_fft) {
+      const MspRealFrame<true> frame = {row, window, left, length, start, samples, extension};
+      frame.load(v, transform.points, lane);
+    } else {
+      const MspRealFrame<false> frame = {row, window, left, length, start, samples, extension};
+      frame.load(v, transform.points, lane);
+    }
     return;
   }
 #endif

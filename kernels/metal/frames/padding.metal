@@ -29,29 +29,25 @@ inline VALUE msp_padded_sample(const device T* row, int t, int samples, int pad_
 
 // The same without branches: where a sample beyond an end comes from is a line in t.
 struct MspExtension {
-  int below_slope;
+  int slope;
   int below_offset;
-  int above_slope;
   int above_offset;
   bool zero;  // beyond the ends there is nothing
 };
 
 inline MspExtension msp_extension(int samples, int pad_mode) {
-  MspExtension extension;
   const bool reflects = pad_mode == MSP_PAD_REFLECT, repeats = pad_mode == MSP_PAD_CIRCULAR;
-  extension.below_slope = reflects ? -1 : repeats ? 1 : 0;
-  extension.above_slope = extension.below_slope;
-  extension.below_offset = repeats ? samples : 0;
-  extension.above_offset = reflects ? 2 * (samples - 1) : repeats ? -samples : samples - 1;
-  extension.zero = pad_mode == MSP_PAD_CONSTANT;
+  const MspExtension extension = {
+      reflects ? -1 : repeats ? 1 : 0, repeats ? samples : 0,
+      reflects ? 2 * (samples - 1) : repeats ? -samples : samples - 1, pad_mode == MSP_PAD_CONSTANT};
   return extension;
 }
 
 template <class T>
 inline float msp_extended_sample(const device T* row, int t, int samples, MspExtension extension) {
   const bool below = t < 0, above = t >= samples;
-  const int place = below ? extension.below_slope * t + extension.below_offset
-                          : above ? extension.above_slope * t + extension.above_offset : t;
+  const int place = below ? extension.slope * t + extension.below_offset
+                          : above ? extension.slope * t + extension.above_offset : t;
   const float value = float(row[place]);
   return (below || above) && extension.zero ? 0.0f : value;
 }

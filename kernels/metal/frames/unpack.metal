@@ -13,8 +13,6 @@ struct MspBinPair {
 inline MspBinPair msp_unpack(float2 a, float2 b, float2 twiddle, float weight) {
   const float2 even = float2(a.x + b.x, a.y - b.y) * weight;
   const float2 turned = msp_multiply(float2(a.y + b.y, b.x - a.x) * weight, twiddle);
-  MspBinPair bins;
-  bins.low = even + turned;
-  bins.high = float2(even.x - turned.x, turned.y - even.y);
+  const MspBinPair bins = {even + turned, float2(even.x - turned.x, turned.y - even.y)};
   return bins;
 }

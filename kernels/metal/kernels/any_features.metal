@@ -91,21 +91,12 @@ kernel void msp_any_features(
     uint thread_index [[thread_index_in_threadgroup]]) {
   threadgroup float2 memory[MSP_FRAMES * MSP_SLOT_PAIRS];
 
-  MspWeights frame_weights;
-  frame_weights.window = window;
-  frame_weights.inverse_envelope = window;  // not looked at
-  frame_weights.win_left = params.win_left;
-  frame_weights.win_length = params.win_length;
-  frame_weights.adjoint = false;
-  MspTransform transform;
-  transform.n_fft = params.n_fft;
-  transform.points = params.points;
-  transform.bins = params.bins;
+  const MspWeights frame_weights = {window, window, params.win_left, params.win_length, false, {0, 0, 0, 0}};
+  const MspTransform transform = {params.n_fft, params.points, params.bins};
   const int bins = MSP_PACKED ? transform.points + 1 : transform.bins;  // of the spectrum
   const MspFeatures features = msp_wanted_features(bins, params, scaling);
-  const MspBands bands = msp_bands(band_layout, band_weights, bin_first, bin_shares);
-  MspGeneralBins owner;
-  owner.transform = transform;
+  const MspBands bands = {band_layout, band_weights, bin_first, bin_shares};
+  const MspGeneralBins owner = {transform};
 
   const int slot = int(thread_index / MSP_LANES);
   const int lane = int(thread_index % MSP_LANES);

@@ -70,24 +70,17 @@ kernel void msp_any_istft(
     const device float2* chirp_spectrum [[buffer(5)]],
     const device MSP_WINDOW* inverse_envelope [[buffer(6)]],
     device MSP_OUTPUT* output [[buffer(7)]],
-    constant MspAnyIstftParams& params [[buffer(8)]],
+    constant MspAnyIstftParams& given [[buffer(8)]],
     constant float& scale [[buffer(9)]],
     constant float& inner_weight [[buffer(10)]],
     uint group [[threadgroup_position_in_grid]],
     uint thread_index [[thread_index_in_threadgroup]]) {
+  const MspAnyIstftParams params = given;  // read once: it takes fewer registers
   threadgroup float2 memory[(MSP_FRAMES * MSP_SLOT_SIZE * (MSP_SPLIT ? 1 : 2)) / 2];
 
-  MspTransform transform;
-  transform.n_fft = params.n_fft;
-  transform.points = params.points;
-  transform.bins = params.bins;
-  MspSpectrum spectrum;
-  spectrum.n_fft = params.n_fft;
-  spectrum.loaded = params.loaded;
-  spectrum.bin_stride = params.bin_stride;
-  spectrum.real_at_ends = params.real_at_ends != 0;
-  spectrum.both_sides = params.both_sides != 0;
-  spectrum.inner_weight = inner_weight;
+  const MspTransform transform = {params.n_fft, params.points, params.bins};
+  const MspSpectrum spectrum = {params.n_fft, params.loaded, params.bin_stride, params.real_at_ends != 0,
+                                params.both_sides != 0, inner_weight};
   const MspEnvelope envelope = msp_envelope(params);
   const bool adjoint = params.adjoint != 0;
 
@@ -167,11 +160,7 @@ kernel void msp_any_istft(
           values[m] = part == 0 ? v[q].x : v[q].y;
         }
         MSP_SYNC();
-        MspHeldFrame held;
-        held.values = values;
-        held.begin = begin;
-        held.part = part;
-        held.n_fft = transform.n_fft;
+        const MspHeldFrame held = {values, begin, part, transform.n_fft};
         for (int t = own_begin + int(lane); t < own_end; t += MSP_LANES) {
           const float sum = msp_unpadded(held, t, params.length, params.first, params.pad_mode);
 #if MSP_COMPLEX_OUTPUT

@@ -38,34 +38,21 @@ kernel void msp_any_stft(
     const device float2* chirp_spectrum [[buffer(5)]],
     const device MSP_WINDOW* inverse_envelope [[buffer(6)]],  // of an adjoint
     device float2* output [[buffer(7)]],
-    constant MspAnyStftParams& params [[buffer(8)]],
+    constant MspAnyStftParams& given [[buffer(8)]],
     constant float& scale [[buffer(9)]],
     constant float& inner_weight [[buffer(10)]],
     uint group [[threadgroup_position_in_grid]],
     uint thread_index [[thread_index_in_threadgroup]]) {
+  const MspAnyStftParams params = given;  // read once: it takes fewer registers
   threadgroup float2 memory[(MSP_FRAMES * MSP_SLOT_SIZE * (MSP_SPLIT ? 1 : 2)) / 2];
 
   const uint frames = uint(params.frames);
   const uint total_frames = uint(params.total_frames);
-  MspWeights weights;
-  weights.window = window;
-  weights.inverse_envelope = inverse_envelope;
-  weights.win_left = params.win_left;
-  weights.win_length = params.win_length;
-  weights.adjoint = params.adjoint != 0;
-  weights.envelope = msp_envelope(params);
-  MspTransform transform;
-  transform.n_fft = params.n_fft;
-  transform.points = params.points;
-  transform.bins = params.bins;
-  MspBins store;
-  store.n_fft = params.n_fft;
-  store.stored = params.stored;
-  store.mirrored = MSP_REAL;
-  store.zero_above = params.zero_above != 0;
-  store.real_at_ends = params.real_at_ends != 0;
-  store.scale = scale;
-  store.inner_weight = inner_weight;
+  const MspWeights weights = {
+      window, inverse_envelope, params.win_left, params.win_length, params.adjoint != 0, msp_envelope(params)};
+  const MspTransform transform = {params.n_fft, params.points, params.bins};
+  const MspBins store = {params.n_fft, params.stored, MSP_REAL, params.zero_above != 0, params.real_at_ends != 0,
+                         scale, inner_weight};
 
   const uint slot = thread_index / MSP_LANES;
   const int lane = int(thread_index % MSP_LANES);

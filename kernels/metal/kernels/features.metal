@@ -25,7 +25,7 @@ kernel void msp_features(
   threadgroup float2 memory[MSP_FRAMES * MSP_SLOT_PAIRS];
 
   const MspFeatures features = msp_wanted_features(MSP_BINS, params, scaling);
-  const MspBands bands = msp_bands(band_layout, band_weights, bin_first, bin_shares);
+  const MspBands bands = {band_layout, band_weights, bin_first, bin_shares};
 
   const int slot = int(thread_index / MSP_LANES);
   const int lane = int(thread_index % MSP_LANES);

@@ -26,9 +26,10 @@ kernel void msp_istft(
     const device float2* pair_twiddles [[buffer(3)]],
     const device float* inverse_envelope [[buffer(4)]],
     device float* output [[buffer(5)]],
-    constant MspIstftParams& params [[buffer(6)]],
+    constant MspIstftParams* given [[buffer(6)]],
     constant float& scale [[buffer(7)]],
     uint group [[threadgroup_position_in_grid]],
     uint thread_index [[thread_index_in_threadgroup]]) {
+  const MspIstftParams params = *given;  // read once: it takes fewer registers
 #include "overlap/walk.metal"
 }

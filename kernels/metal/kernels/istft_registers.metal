@@ -84,16 +84,17 @@ kernel void msp_istft_registers(
     const device float2* pair_twiddles [[buffer(3)]],
     const device float* inverse_envelope [[buffer(4)]],
     device float* output [[buffer(5)]],
-    constant MspIstftParams& params [[buffer(6)]],
+    constant MspIstftParams* given [[buffer(6)]],
     constant float& scale [[buffer(7)]],
     uint group [[threadgroup_position_in_grid]],
     uint thread_index [[thread_index_in_threadgroup]]) {
+  const MspIstftParams params = *given;  // read once: it takes fewer registers
   threadgroup MSP_EXCHANGE_TYPE exchange[MSP_FRAMES * MSP_EXCHANGE_SIZE];
 #if MSP_FRAMES > 1 && MSP_REACH > 1
   threadgroup float2 waiting[(MSP_FRAMES - 1) * MSP_WAITING];
 #endif
 
-  const int frames = params.frames;  // read here: otherwise NVIDIA's compiler spills registers
+  const int frames = params.frames;
   const MspEnvelope envelope = msp_envelope(params);
 
   const int slot = int(thread_index / MSP_LANES);
@@ -112,14 +113,10 @@ kernel void msp_istft_registers(
   const int run_begin = params.runs_begin / params.hop_length + run * params.run_hops;
   const device float2* row = input + row_index * params.row_stride;
 
-  MspOutput place;
-  place.samples = output + row_index * params.length;
-  place.inverse_envelope = inverse_envelope;
-  place.envelope = envelope;
-  place.first = params.first;
-  place.keep_begin = max(run_begin * params.hop_length, params.runs_begin);
-  place.keep_end = min((run_begin + params.run_hops) * params.hop_length, params.runs_end);
-  place.paired = params.paired_output != 0;
+  const MspOutput place = {
+      output + row_index * params.length, inverse_envelope, envelope, params.first,
+      max(run_begin * params.hop_length, params.runs_begin),
+      min((run_begin + params.run_hops) * params.hop_length, params.runs_end), params.paired_output != 0};
 
   int frame = run_begin - (MSP_REACH - 1) + slot * params.share;
   int left = params.share;  // frames to do

@@ -48,10 +48,11 @@ kernel void msp_stft(
     const device float2* pair_twiddles [[buffer(3)]],  // e^{-2 pi i k / n_fft}, k any first bin of a pair
     const device float* inverse_envelope [[buffer(4)]],  // MSP_ADJOINT only
     device float2* output [[buffer(5)]],
-    constant MspStftParams& params [[buffer(6)]],
+    constant MspStftParams* given [[buffer(6)]],
     constant float& scale [[buffer(7)]],
     uint group [[threadgroup_position_in_grid]],
     uint thread_index [[thread_index_in_threadgroup]]) {
+  const MspStftParams params = *given;  // read once: it takes fewer registers
   threadgroup MSP_EXCHANGE_TYPE exchange[MSP_FRAMES * MSP_EXCHANGE_SIZE];
 
   const uint frames = uint(params.frames);

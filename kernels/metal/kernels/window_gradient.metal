@@ -18,7 +18,6 @@ kernel void msp_window_gradient(
     uint thread_index [[thread_index_in_threadgroup]]) {
   threadgroup MSP_EXCHANGE_TYPE exchange[MSP_FRAMES * MSP_EXCHANGE_SIZE];
 
-
   const int slot = int(thread_index / MSP_LANES);
   const int lane = int(thread_index % MSP_LANES);
   threadgroup MSP_EXCHANGE_TYPE* shared = exchange + slot * MSP_EXCHANGE_SIZE;

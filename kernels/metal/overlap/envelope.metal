@@ -16,11 +16,7 @@ struct MspEnvelope {
 
 // From a kernel's parameters.
 template <class PARAMS>
-inline MspEnvelope msp_envelope(constant PARAMS& params) {
-  MspEnvelope envelope;
-  envelope.head = params.envelope_head;
-  envelope.tail = params.envelope_tail;
-  envelope.end = params.envelope_end;
-  envelope.hop_length = params.hop_length;
+inline MspEnvelope msp_envelope(const thread PARAMS& params) {
+  const MspEnvelope envelope = {params.envelope_head, params.envelope_tail, params.envelope_end, params.hop_length};
   return envelope;
 }

@@ -91,11 +91,7 @@ struct MspEdge {
         if (MspLast::active(q, lane)) values[MspLast::index(q, lane)] = odd == 0 ? v[q].x : v[q].y;
       }
       threadgroup_barrier(mem_flags::mem_threadgroup);
-      MspHeldFrames held;
-      held.slots = slots;
-      held.begin = step;
-      held.odd = odd;
-      held.hop_length = hop_length;
+      const MspHeldFrames held = {slots, step, odd, hop_length};
       for (int t = begin + thread_index; t < end; t += MSP_THREADS) {
         output[t] += msp_unpadded(held, t, samples, pad, pad_mode);
       }

@@ -53,25 +53,13 @@
 #if MSP_FEATURES
   // A frame is transformed when its turn comes.
 #define MSP_LOAD_AHEAD(BINS)
-  MspFeatureSource source;
-  source.row = signal + row_index * feature_params.signal_stride;
-  source.window = window;
-  source.twiddles = twiddles;
-  source.pair_twiddles = pair_twiddles;
-  source.gradient = gradient + row_index * feature_params.gradient_row;
-  source.gradient_feature = feature_params.gradient_feature;
-  source.gradient_frame = feature_params.gradient_frame;
-  source.gradient_frames = feature_params.gradient_frames;
-  source.samples = params.length;
-  source.pad = params.first;
-  source.pad_mode = params.pad_mode;
-  source.hop_length = params.hop_length;
-  source.win_left = params.win_left;
-  source.win_length = params.win_length;
-  source.paired_loads = feature_params.paired_loads != 0;
-  source.paired_window = params.paired_window != 0;
-  source.features = msp_wanted_features(MSP_BINS, feature_params, scaling);
-  source.bands = msp_bands(band_layout, band_weights, bin_first, bin_shares);
+  const MspFeatureSource source = {
+      signal + row_index * feature_params.signal_stride, window, twiddles, pair_twiddles,
+      gradient + row_index * feature_params.gradient_row, feature_params.gradient_frames,
+      feature_params.gradient_feature, feature_params.gradient_frame, params.length, params.first, params.pad_mode,
+      params.hop_length, params.win_left, params.win_length, feature_params.paired_loads != 0,
+      params.paired_window != 0, msp_wanted_features(MSP_BINS, feature_params, scaling),
+      {band_layout, band_weights, bin_first, bin_shares}};
 #else
   // A step's spectrum is loaded while the step before it is added up.
 #define MSP_LOAD_AHEAD(BINS) msp_load_pairs(v, &middle, BINS, params.bin_stride, lane)
@@ -113,15 +101,8 @@
     }
     MSP_LOAD_AHEAD(next_bins);
     threadgroup_barrier(mem_flags::mem_threadgroup);
-    MspStep step;
-    step.hop_length = params.hop_length;
-    step.reach = reach;
-    step.ring_block = base;
-    step.fresh = step_frame == first_frame;
-    step.begin = step_begin;
-    step.keep_begin = keep_begin;
-    step.keep_end = keep_end;
-    step.first = params.first;
+    const MspStep step = {params.hop_length, reach, base, step_frame == first_frame, step_begin, keep_begin, keep_end,
+                          params.first};
     if (params.hop_length % 2 == 0) {
       msp_gather<float2, 2>((const threadgroup float2*)exchange, ring, samples, inverse_envelope, envelope, step,
                             int(thread_index));

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import torch
 from torch.compiler import is_dynamo_compiling
 
+from ...ops import composite_features
 from .. import compute
 from ..spec import FrontEnd
 
@@ -58,16 +61,9 @@ class FrontEndModule(ExactBuffers):
     def _follow(self, call: FrontEnd) -> None:
         """Keeps the description, also as single attributes for TorchScript, which knows no dataclasses."""
         self.call = call
-        self.n_fft, self.hop_length, self.win_length = call.n_fft, call.hop_length, call.win_length
-        self.center, self.pad_mode, self.pad, self.dropped = call.center, call.pad_mode, call.pad, call.dropped
-        self.power, self.eps, self.gain = float(call.power), float(call.eps), float(call.gain)
-        self.window_norm = call.window_norm
-        scale = call.scale
-        self.scale, self.amin = scale.scale, float(scale.amin)
-        self.factor, self.offset = float(scale.factor), float(scale.offset)
-        self.has_floor, self.below, self.scope = scale.below is not None, float(scale.below or 0.0), scale.scope
-        self.after_factor, self.after_offset = float(scale.after_factor), float(scale.after_offset)
-        self.standardises, self.deviation_eps = scale.deviation_eps is not None, float(scale.deviation_eps or 0.0)
+        for part in call, call.scale:
+            for field in fields(part):
+                setattr(self, field.name, getattr(part, field.name))
 
     def extra_repr(self) -> str:
         return (
@@ -86,32 +82,16 @@ class FrontEndModule(ExactBuffers):
             rows = torch.nn.functional.pad(rows, (self.pad, self.pad))
         spectrum = torch.stft(rows, self.n_fft, self.hop_length, self.win_length, window, self.center, self.pad_mode,
                               False, True, True)  # fmt: skip
-        parts = torch.view_as_real(spectrum[:, :, : spectrum.size(2) - self.dropped])
-        value = parts.square().sum(-1)
-        if self.power == 1.0:
-            value = (value + self.eps).sqrt() if self.eps > 0 else torch.view_as_complex(parts.contiguous()).abs()
-        elif self.power == 2.0:
-            value = value + self.eps
-        else:
-            value = value.sqrt().pow(self.power) + self.eps
-        value = torch.matmul((value * self.gain).transpose(1, 2), self.basis.t()).transpose(1, 2)
-        if self.scale == "clamp":
-            value = value.clamp(min=self.amin).log() * self.factor + self.offset
-        elif self.scale == "add":
-            value = (value + self.amin).log() * self.factor + self.offset
-        elif self.scale == "log1p":
-            value = (value / self.amin).log1p() * self.factor + self.offset
-        if self.has_floor:
-            count = 1
-            if self.scope == "all":
-                count = rows.size(0)
-            elif self.scope == "batch" and len(shape) > 1:
-                count = shape[-2]
-            packed = value.reshape(-1, count * value.size(1) * value.size(2))
-            floor = (packed.amax(1) - self.below).repeat_interleave(count)
-            value = torch.maximum(value, floor.reshape(-1, 1, 1))
-        value = value * self.after_factor + self.after_offset
-        if self.standardises:
-            deviation = value.std(-1, keepdim=True)
-            value = (value - value.mean(-1, keepdim=True)) / (deviation + self.deviation_eps)
-        return value.reshape(shape[:-1] + value.size()[1:])
+        spectrum = spectrum[:, :, : spectrum.size(2) - self.dropped]
+        values = composite_features.powers(spectrum, self.power, self.eps, self.gain)
+        values = composite_features.product(self.basis, values)
+        values = composite_features.scaled(values, self.scale, self.amin, self.factor, self.offset)
+        rows_per_item = 1
+        if self.scope == "all":
+            rows_per_item = rows.size(0)
+        elif self.scope == "batch" and len(shape) > 1:
+            rows_per_item = shape[-2]
+        values = compute.finished(
+            values, rows_per_item, self.below, self.after_factor, self.after_offset, self.deviation_eps
+        )
+        return values.reshape(shape[:-1] + values.size()[1:])

@@ -5,14 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch.compiler import is_dynamo_compiling
 
-from ...execution import call_cache
 from .. import compute, filterbanks, functional
-from ..spec import FrontEnd, dynamic, resolve, resolve_scale
+from ..spec import dynamic, resolve, resolve_scale
 from .base import ExactBuffers, FrontEndModule
-
-_KEPT_MAX = 64  # kinds of calls that a module caches
 
 
 class MelSpectrogramTransform(FrontEndModule):
@@ -89,7 +85,7 @@ class MelSpectrogramTransform(FrontEndModule):
         call = resolve(
             n_fft, hop_length, win_length, center=center, pad_mode=pad_mode, power=power, scale=scale, **more
         )
-        basis = filterbanks.mel_bands(call.n_fft, sample_rate, n_mels, f_min, f_max, norm, mel_scale).basis()
+        basis = filterbanks.mel_basis(call.n_fft // 2 + 1, sample_rate, n_mels, f_min, f_max, norm, mel_scale)
         window = functional.make_window(window_fn, call.win_length)
         super().__init__(call, window, basis, use_mps_kernels, persistent)
 
@@ -319,7 +315,7 @@ class DynamicMelSpectrogramTransform(ExactBuffers):
         super().__init__()
         compute.load_operators()
         if mel_basis is None:
-            mel_basis = filterbanks.mel_bands(n_fft, sample_rate, n_mels, f_min, f_max, norm, mel_scale).basis()
+            mel_basis = filterbanks.mel_basis(n_fft // 2 + 1, sample_rate, n_mels, f_min, f_max, norm, mel_scale)
         else:
             functional.check_basis(mel_basis, n_fft)
         self.register_buffer("basis", mel_basis.detach().to(torch.float32), persistent=persistent)
@@ -331,8 +327,6 @@ class DynamicMelSpectrogramTransform(ExactBuffers):
         resolve(**self._given)  # before any call, the arguments are checked
         self.center, self.n_fft = bool(center), n_fft
         self.use_public_stft, self.window_fn, self.use_mps_kernels = use_public_stft, window_fn, use_mps_kernels
-        self._keeps = use_mps_kernels and not use_public_stft and window_fn in functional.KNOWN_WINDOWS
-        self._kept: dict[tuple, tuple[torch.Tensor, FrontEnd]] = {}
 
     def forward(
         self, x: torch.Tensor, *, keyshift: float = 0.0, speed: float = 1.0, center: bool | None = None
@@ -345,34 +339,15 @@ class DynamicMelSpectrogramTransform(ExactBuffers):
             speed: factor on hop_length.
             center: as the module's argument. None: the module's.
         """
-        center, basis = self.center if center is None else center, self._own("basis")
-        if is_dynamo_compiling() or not self._keeps:
-            return self._whole(x, basis, *self._described(x, keyshift, speed, center))
-        key = keyshift, speed, center, x.dtype, x.device
-        # What is made under a mode, fake tensors say, is nothing for calls without it.
-        is_plain = call_cache.is_plain_eager()
-        described = self._kept.get(key) if is_plain else None
-        if described is None:
-            described = self._described(x, keyshift, speed, center)
-            if is_plain:
-                if len(self._kept) >= _KEPT_MAX:
-                    self._kept.clear()
-                self._kept[key] = described
-        return self._whole(x, basis, *described)
-
-    def _described(self, x: torch.Tensor, keyshift: float, speed: float, center: bool) -> tuple[torch.Tensor, FrontEnd]:
+        center = self.center if center is None else center
         width = self.n_fft // 2 + 1
         call = dynamic(keyshift=keyshift, speed=speed, center=center, width=width, **self._given)
-        return functional.window_of(None, self.window_fn, call.win_length, x), call
-
-    def _whole(self, x: torch.Tensor, basis: torch.Tensor, window: torch.Tensor, call: FrontEnd) -> torch.Tensor:
+        window = functional.window_of(None, self.window_fn, call.win_length, x)
+        basis = self._own("basis")
         functional.check_basis(basis, self.n_fft)  # somebody may have put another in its place
         return functional.run_dynamic(
             x, window, basis, call, self.use_public_stft, self.use_mps_kernels, type(self).__name__
         )
-
-    def __getstate__(self):
-        return {**self.__dict__, "_kept": {}}  # windows may be on a device that is missing where it is loaded
 
     def __prepare_scriptable__(self):
         """What torch.jit.script() asks first."""

@@ -56,5 +56,5 @@ class WhisperLogMelTransform(FrontEndModule):
             after_offset=1.0,
         )  # fmt: skip
         call = resolve(n_fft, hop_length, None, scale=scale, dropped=1)
-        basis = filterbanks.mel_bands(n_fft, sample_rate, n_mels, 0.0, None, "slaney", "slaney").basis()
+        basis = filterbanks.mel_basis(n_fft // 2 + 1, sample_rate, n_mels, 0.0, None, "slaney", "slaney")
         super().__init__(call, functional.make_window(torch.hann_window, n_fft), basis, use_mps_kernels, persistent)
