@@ -5,6 +5,7 @@ MPS_SPECTRO_TEST_DEVICE=simulator (default), cuda or mps picks the device; MPS_S
 
 from __future__ import annotations
 
+import gc
 import importlib
 import logging
 import os
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import textwrap
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
@@ -58,6 +60,13 @@ def pytest_report_header() -> list[str]:
 
 def _device_name() -> str:
     return os.environ.get("MPS_SPECTRO_TEST_DEVICE", "simulator")
+
+
+def pytest_collection_finish() -> None:
+    """torch, its compiler and 7,000 tests live as long as the process: looking for garbage among them takes half a
+    second each time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
@@ -191,9 +200,13 @@ def falsify(monkeypatch):
 
 
 @pytest.fixture
-def run_python(device_name: str, torch_device: torch.device):
-    """Runs code in a new process that has torch, a signal `x`, its `window` and `devices`; returns what it printed."""
-    prelude = f"""
+def run_python(device_name: str, torch_device: torch.device, torch_forker: forked.Forker | None):
+    """Runs code in a new process that has torch, a signal `x`, its `window` and `devices`; returns what it printed.
+
+    That process is a fork of one that has torch imported and nothing of this package, or of the given forker. It is an
+    interpreter of its own where a test asks for that (anew=True), or for another prelude, which may come before torch.
+    """
+    usual = f"""
     import warnings
     import torch
     devices, device = ({device_name!r},), {str(torch_device)!r}
@@ -204,11 +217,13 @@ def run_python(device_name: str, torch_device: torch.device):
         return torch.stft(signal, 400, 160, 400, window, return_complex=True).abs()
     """
 
-    def run(code: str, prelude: str = prelude, forker: forked.Forker | None = None, **environment: str) -> str:
-        """forker: the process is a fork of one that has torch's compiler imported, which a new one has not."""
+    def run(code: str, prelude: str = usual, forker: forked.Forker | None = None, anew: bool = False,
+            **environment: str) -> str:  # fmt: skip
         program = textwrap.dedent(prelude) + textwrap.dedent(code)
         environment = {**os.environ, **environment}
-        if forker is not None:
+        if forker is None and prelude == usual:
+            forker = torch_forker
+        if forker is not None and not anew:
             exit_code, output, errors = forker.run(program, environment, timeout=300)
         else:
             command = [sys.executable, "-c", program]
@@ -220,12 +235,23 @@ def run_python(device_name: str, torch_device: torch.device):
     return run
 
 
-@pytest.fixture(scope="session")
-def forker(device_name: str):
+def _forker(device_name: str, imports: tuple[str, ...]) -> Iterator[forked.Forker | None]:
     """None where a process that has used an accelerator's libraries cannot be forked."""
     if sys.platform != "linux" or device_name != "simulator":
         yield None
         return
-    forker = forked.Forker()
+    forker = forked.Forker(imports)
     yield forker
     forker.close()
+
+
+@pytest.fixture(scope="session")
+def torch_forker(device_name: str):
+    """Forks processes that have torch imported."""
+    yield from _forker(device_name, forked.TORCH)
+
+
+@pytest.fixture(scope="session")
+def forker(device_name: str):
+    """Forks processes that have torch's compiler imported, too."""
+    yield from _forker(device_name, forked.COMPILER)

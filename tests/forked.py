@@ -1,11 +1,13 @@
-"""Programs in children of one process that has torch's compiler imported: each starts as anew as an interpreter of its
-own would, without the seconds that these imports take.
+"""Programs in children of one process that has torch imported, or torch's compiler too: each starts as anew as an
+interpreter of its own would, without the seconds that these imports take.
 
-Run as a program, this is that process: it reads a job per line, forks, and prints the child's exit code.
+Run as a program, this is that process: it imports the modules that it is given, reads a job per line, forks, and prints
+the child's exit code.
 """
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import select
@@ -15,21 +17,24 @@ import types
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-IMPORTS = ("torch", "torch._dynamo", "torch._inductor.compile_fx", "torch.export")
+TORCH = ("torch",)
+COMPILER = (*TORCH, "torch._dynamo", "torch._inductor.compile_fx", "torch.export")
 
 
 class Forker:
-    def __init__(self) -> None:
+    def __init__(self, imports: tuple[str, ...]) -> None:
+        self._imports = imports
         self._server: subprocess.Popen[str] | None = None
 
     def run(self, code: str, environment: dict[str, str], timeout: float) -> tuple[int, str, str]:
         """Exit code, standard output and standard error of a process that runs `code`."""
         environment = {**environment, "CUDA_VISIBLE_DEVICES": ""}  # a fork cannot use CUDA, and torch's compiler would
         if self._server is None:
-            command = [sys.executable, __file__]
+            command = [sys.executable, __file__, *self._imports]
+            own = {name: value for name, value in environment.items() if not name.startswith("MPS_SPECTRO_PATCH")}
             self._server = subprocess.Popen(
                 command,
-                env=environment,
+                env=own,  # not what the first job sets for this package, which is not imported here
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
@@ -54,8 +59,9 @@ class Forker:
 
 
 def serve() -> None:
-    for name in IMPORTS:
+    for name in sys.argv[1:]:
         __import__(name)
+    gc.freeze()  # a child that collected what is here when it ends would copy it, page by page: a second for each
     for line in sys.stdin:
         job = json.loads(line)
         child = os.fork()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import wave
@@ -12,8 +13,20 @@ import torch
 from mps_spectro_patch.examples import denoise
 
 
-def run(*arguments):
-    return subprocess.run([sys.executable, denoise.__file__, *map(str, arguments)], capture_output=True, text=True)
+@pytest.fixture
+def run(torch_forker):
+    """Runs it as a program; returns its exit code and what it complained."""
+
+    def run(*arguments) -> tuple[int, str]:
+        command = [denoise.__file__, *map(str, arguments)]
+        if torch_forker is None:
+            done = subprocess.run([sys.executable, *command], capture_output=True, text=True)
+            return done.returncode, done.stderr
+        code = f"import runpy, sys\nsys.argv = {command}\nrunpy.run_path({command[0]!r}, run_name='__main__')"
+        exit_code, _, errors = torch_forker.run(code, dict(os.environ), timeout=300)
+        return exit_code, errors
+
+    return run
 
 
 @pytest.mark.parametrize("bits", (8, 16, 24, 32))
@@ -31,9 +44,9 @@ def test_samples_beyond_full_scale_are_clipped_not_wrapped(tmp_path):
 
 
 @pytest.mark.parametrize("channels", (1, 2))
-def test_the_output_has_the_shape_rate_and_width_of_the_input(channels, tmp_path):
+def test_the_output_has_the_shape_rate_and_width_of_the_input(channels, run, tmp_path):
     denoise.write_wav(str(tmp_path / "a.wav"), torch.randn(channels, 5001) / 9, 16000, 24)
-    assert run(tmp_path / "a.wav", tmp_path / "b.wav").returncode == 0
+    assert run(tmp_path / "a.wav", tmp_path / "b.wav") == (0, "")
     with wave.open(str(tmp_path / "b.wav")) as file:
         assert file.getparams()[:4] == (channels, 3, 16000, 5001)
 
@@ -66,23 +79,23 @@ def float_wav():
         (float_wav(), "not a WAV file of PCM samples (unknown format: 3)"),
     ],
 )
-def test_other_files_are_refused_in_clear_words(content, words, tmp_path):
+def test_other_files_are_refused_in_clear_words(content, words, run, tmp_path):
     (tmp_path / "a.wav").write_bytes(content)
-    result = run(tmp_path / "a.wav", tmp_path / "b.wav")
-    assert result.returncode == 2 and words in result.stderr and "Traceback" not in result.stderr
+    code, errors = run(tmp_path / "a.wav", tmp_path / "b.wav")
+    assert code == 2 and words in errors and "Traceback" not in errors
 
 
-def test_a_file_without_samples_is_refused(tmp_path):
+def test_a_file_without_samples_is_refused(run, tmp_path):
     with wave.open(str(tmp_path / "a.wav"), "wb") as file:
         file.setparams((1, 2, 8000, 0, "NONE", None))
-    result = run(tmp_path / "a.wav", tmp_path / "b.wav")
-    assert result.returncode == 2 and "holds no samples" in result.stderr
+    code, errors = run(tmp_path / "a.wav", tmp_path / "b.wav")
+    assert code == 2 and "holds no samples" in errors
 
 
-def test_a_file_shorter_than_a_window_is_refused(tmp_path):
+def test_a_file_shorter_than_a_window_is_refused(run, tmp_path):
     denoise.write_wav(str(tmp_path / "a.wav"), torch.zeros(1, 100), 8000, 16)
-    result = run(tmp_path / "a.wav", tmp_path / "b.wav")
-    assert result.returncode == 2 and "shorter than one window of 2048 samples" in result.stderr
+    code, errors = run(tmp_path / "a.wav", tmp_path / "b.wav")
+    assert code == 2 and "shorter than one window of 2048 samples" in errors
 
 
 def test_the_program_knows_nothing_of_this_package():

@@ -54,7 +54,7 @@ def test_what_is_installed_is_left_alone(stand_in, tmp_path, monkeypatch):
     assert "it is installed" in msp.status().projects["mps_spectro"]
 
 
-def test_by_the_environment(run_python):
+def test_by_the_environment(run_python, torch_forker):
     first = "import mps_spectro_patch\nimport torch\n"  # as the .pth file does, which an editable installation lacks
     program = "from mps_spectro import stft\nassert stft.__module__.startswith('mps_spectro_patch')\nprint('found')"
     assert run_python(program, first, MPS_SPECTRO_PATCH="1").strip().endswith("found")
@@ -62,4 +62,4 @@ def test_by_the_environment(run_python):
     assert run_python(earlier, "import mps_spectro_patch\n", MPS_SPECTRO_PATCH="1").strip().endswith("found")
     failing = "try:\n    import mps_spectro\nexcept ModuleNotFoundError:\n    print('not there')"
     for off in ({}, dict(MPS_SPECTRO_PATCH="1", MPS_SPECTRO_PATCH_COMPAT="0")):
-        assert run_python(failing, first, **off).strip().endswith("not there")
+        assert run_python(failing, first, torch_forker, **off).strip().endswith("not there")

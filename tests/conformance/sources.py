@@ -97,8 +97,9 @@ def plans_of(kernel: str) -> tuple[fft.Plan, ...]:
 _DECIDES_PLANS = ("name", "bluestein", "packed", "is_real", "inverse")  # the fields of a Kind that plans() looks at
 
 
-def representatives() -> list[Generated]:
+def representatives(traits: Callable[[Generated], set[tuple]] | None = None) -> list[Generated]:
     """Few sources that have every kind of kernel, and every kernel's ways and numbers of stages among their plans."""
+    traits = traits or combined_traits
     missing = set().union(*map(traits, everything()))
     chosen = []
     by_size = sorted(everything(), key=lambda source: -source.plan.n_fft if source.plan else 0)
@@ -110,17 +111,32 @@ def representatives() -> list[Generated]:
     return chosen
 
 
-def traits(source: Generated) -> set[tuple]:
+def combined_traits(source: Generated) -> set[tuple]:
     """What the checker should have seen once."""
     if source.plan is None:
         return {source.kind}
     return {*source.also, source.kind, (source.kernel, way(source.plan)), (source.kernel, len(source.plan.radices))}
 
 
+def single_traits(source: Generated) -> set[tuple]:
+    """The parts of the same, of which the first tier of the tests sees each once, and not each with each."""
+    found = set()
+    for trait in combined_traits(source):
+        for number, part in enumerate(trait):
+            values = part.splitlines() if isinstance(part, str) else part if isinstance(part, tuple) else [part]
+            found |= {(source.kernel, len(trait), number, *enumerated) for enumerated in enumerate(values)}
+    return found
+
+
 def way(which: fft.Plan) -> tuple:
     """The part of a plan that decides which lines of the text are there; sizes only change numbers."""
     waits = which.overlap == "registers" and which.frames > 1 and which.reach > 1
     return waits, which.overlap, which.mirrored, which.split, which.lanes > 32, min(which.frames, 5) > 4, which.half % 2
+
+
+def way_parts(which: fft.Plan) -> set:
+    """Each value of what makes up the way of a plan, and whether there is more than one stage."""
+    return {*enumerate(way(which)), ("stages", len(which.radices) > 1)}
 
 
 def plan_traits(which: fft.Plan) -> set:
@@ -149,39 +165,50 @@ def sample_types(family: ModuleType) -> list:
     return [dtype for dtype in dispatch.SAMPLE_TYPES if not dtype.is_complex or "any_size" in family.__name__]
 
 
-def plans(family: ModuleType, kind) -> Iterator[tuple[fft.Plan, str, str]]:
+def plans(family: ModuleType, kind) -> tuple[tuple[fft.Plan, str, str], ...]:
     """(plan, its text, label)."""
-    if "bluestein" in {field.name for field in dataclasses.fields(kind)}:
-        if kind.is_real or not kind.packed:
-            yield from _transforms(kind)
-        return
-    if kind.name == "msp_istft_registers":
-        for n_fft in fft.supported_sizes():
-            for radix in set(fft.stft_plan(n_fft).radices):
-                for shift in range(1, radix + 1):
-                    found = fft.registers_plan(n_fft, n_fft // radix * shift)
-                    if found is not None:
-                        yield found, found.defines(), f"n_fft={n_fft} shift={found.shift}"
-        return
-    forward = kind.name == "msp_stft"
+    if "bluestein" not in {field.name for field in dataclasses.fields(kind)}:
+        return _real_plans(kind.name)
+    if kind.is_real or not kind.packed:
+        return _transforms(not kind.is_real, kind.inverse, kind.bluestein, kind.packed)
+    return ()
+
+
+@cache
+def _real_plans(name: str) -> tuple[tuple[fft.Plan, str, str], ...]:
+    return tuple(_in_registers() if name == "msp_istft_registers" else _of_real_frames(name == "msp_stft"))
+
+
+def _in_registers() -> Iterator[tuple[fft.Plan, str, str]]:
+    for n_fft in fft.supported_sizes():
+        for radix in set(fft.stft_plan(n_fft).radices):
+            for shift in range(1, radix + 1):
+                found = fft.registers_plan(n_fft, n_fft // radix * shift)
+                if found is not None:
+                    yield found, found.defines(), f"n_fft={n_fft} shift={found.shift}"
+
+
+def _of_real_frames(forward: bool) -> Iterator[tuple[fft.Plan, str, str]]:
     for n_fft in fft.supported_sizes():
         which = (fft.stft_plan if forward else fft.istft_plan)(n_fft)
         yield which, which.defines(), f"n_fft={n_fft}"
 
 
-def _transforms(kind) -> Iterator[tuple[fft.Plan, str, str]]:
-    seen = set()
-    complex_valued = not kind.is_real
+@cache
+def _transforms(
+    complex_valued: bool, inverse: bool, bluestein: bool, packed: bool
+) -> tuple[tuple[fft.Plan, str, str], ...]:
+    found: dict[fft.Plan, tuple[fft.Plan, str, str]] = {}
     for n_fft in range(1, fft.MAX_N_FFT + 1):
         if not fft.supports(n_fft, complex_valued):
             continue
         points = n_fft if complex_valued or n_fft % 2 else n_fft // 2
         if not fft.supports_real(2 * points) and points > fft.MAX_BLUESTEIN_POINTS:
             continue  # the real family's alone
-        how = fft.transform(n_fft, complex_valued, kind.inverse)
-        if (how.bluestein, how.packed) == (kind.bluestein, kind.packed) and how.plan not in seen:
-            seen.add(how.plan)
-            yield how.plan, how.defines(), f"points={how.points}"
+        how = fft.transform(n_fft, complex_valued, inverse)
+        if (how.bluestein, how.packed) == (bluestein, packed) and how.plan not in found:
+            found[how.plan] = how.plan, how.defines(), f"points={how.points}"
+    return tuple(found.values())
 
 
 def _of_features(family: ModuleType) -> Iterator[Generated]:

@@ -54,11 +54,13 @@ class Outcome:
 def sweep(given: Sequence[sources.Generated], every_tree: bool = False,
           say: Callable[[Outcome], object] = lambda _: None) -> Outcome:  # fmt: skip
     """Checks all of `given`; tells of its progress behind every batch."""
+    was_frozen = gc.get_freeze_count()
     gc.freeze()  # the sources live as long as this; looking through them again and again takes most of the time
     try:
         return _sweep(given, every_tree, say)
     finally:
-        gc.unfreeze()
+        if not was_frozen:
+            gc.unfreeze()
 
 
 def _sweep(given: Sequence[sources.Generated], every_tree: bool, say: Callable[[Outcome], object]) -> Outcome:

@@ -21,10 +21,14 @@ ALL = os.environ.get("MPS_SPECTRO_CONFORMANCE") == "all"
 DRAWN = 200
 
 
-def test_no_representative_of_what_the_package_generates_is_flagged():
+@pytest.mark.parametrize("traits, trees", [
+    pytest.param(sources.single_traits, 10, id="first"),
+    pytest.param(sources.combined_traits, 50, id="all", marks=pytest.mark.thorough),
+])  # fmt: skip
+def test_no_representative_of_what_the_package_generates_is_flagged(traits, trees):
     """By clang, by a look at the tree of every shape of a declaration, and against what it is launched with."""
-    outcome = sweep.sweep(given := sources.representatives())
-    assert outcome.sources == len(given) and outcome.trees >= 50
+    outcome = sweep.sweep(given := sources.representatives(traits))
+    assert outcome.sources == len(given) and outcome.trees >= trees
     assert not outcome.findings, f"{len(outcome.findings)} findings, the first: {outcome.findings[:3]}"
 
 
@@ -50,7 +54,8 @@ def test_threadgroup_memory_of_every_plan_fits():
 def test_everything_is_many_thousand_sources_and_representatives_have_all_their_traits():
     everything, chosen = sources.everything(), sources.representatives()
     assert len(everything) > 5000 and len(set(everything)) == len(everything)
-    assert set().union(*map(sources.traits, chosen)) == set().union(*map(sources.traits, everything))
+    traits = sources.combined_traits
+    assert set().union(*map(traits, chosen)) == set().union(*map(traits, everything))
 
 
 def test_the_plans_of_a_kernel_are_those_of_all_its_sources():

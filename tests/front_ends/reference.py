@@ -27,14 +27,13 @@ def mel64(n_freqs, f_min, f_max, n_mels, sample_rate, norm=None, mel_scale="htk"
 
     low, high = to_mel(f_min), to_mel(f_max)
     edges = [to_hz(low + (high - low) * i / (n_mels + 1)) for i in range(n_mels + 2)]
-    basis = torch.zeros(n_mels, n_freqs, dtype=torch.float64)
-    for m in range(n_mels):
-        left, middle, right = edges[m : m + 3]
-        for k in range(n_freqs):
-            f = sample_rate / 2 * k / (n_freqs - 1)
-            value = max(0.0, min((f - left) / (middle - left), (right - f) / (right - middle)))
-            basis[m, k] = value * (2 / (right - left) if norm == "slaney" else 1)
-    return basis
+    frequencies = torch.tensor([sample_rate / 2 * k / (n_freqs - 1) for k in range(n_freqs)], dtype=torch.float64)
+    bands = []
+    for left, middle, right in zip(edges, edges[1:], edges[2:], strict=False):
+        rising, falling = (frequencies - left) / (middle - left), (right - frequencies) / (right - middle)
+        band = torch.minimum(rising, falling).clamp(min=0)
+        bands.append(band * (2 / (right - left)) if norm == "slaney" else band)
+    return torch.stack(bands)
 
 
 def spectrum64(x, window, n_fft, hop_length, center=True, pad_mode="reflect", pad=0) -> torch.Tensor:

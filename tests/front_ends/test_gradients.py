@@ -9,6 +9,7 @@ from mps_spectro_patch.front_ends.spec import FrontEnd, Scale
 from mps_spectro_patch.kernels.compilers import simulator
 from mps_spectro_patch.kernels.launch.features import supports_features
 from mps_spectro_patch.kernels.tables.filterbank import bands_of
+from tests.tiers import some
 
 from ..outputs import poisoned_outputs
 from .reference import GRADIENT_REL_L2, mel64, relative
@@ -46,7 +47,7 @@ def front(n_fft=400, hop_length=160, **options):
 
 
 # All three overlaps of the adjoint, and one and two launches.
-@pytest.mark.parametrize("n_fft", [50, 400, 2048, 4096, 8192, 15, 813, 1218])
+@pytest.mark.parametrize("n_fft", some([50, 400, 2048, 4096, 8192, 15, 813, 1218], [50, 400, 4096, 15, 813, 1218]))
 def test_the_waveform_of_either_family(n_fft, torch_device, fused):
     basis = random_basis(min(40, n_fft // 2), n_fft // 2 + 1)
     call = front(n_fft, n_fft // 4 + 1, scale=Scale("add", 0.1 * n_fft))
@@ -121,7 +122,7 @@ def test_top_db_and_normalisation_have_gradients(torch_device, fused):
         check(torch.randn(2, 3000), torch.hann_window(400), basis, front(scale=scale), torch_device, bound=1e-4)
 
 
-@pytest.mark.parametrize("n_fft", [50, 400, 2048, 4096, 8192, 813])
+@pytest.mark.parametrize("n_fft", some([50, 400, 2048, 4096, 8192, 813], [50, 400, 4096, 813]))
 def test_results_do_not_depend_on_the_order_of_threads(n_fft, fused):
     basis, window = random_basis(12, n_fft // 2 + 1), torch.rand(n_fft)
     call = front(n_fft, n_fft // 3, scale=Scale("add", 0.1 * n_fft))

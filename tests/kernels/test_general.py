@@ -7,7 +7,7 @@ from mps_spectro_patch.kernels.compilers import simulator
 from mps_spectro_patch.kernels.launch import any_size, dispatch, transforms
 from mps_spectro_patch.kernels.plans import fft
 from mps_spectro_patch.kernels.plans.geometry import PAD_MODES, IstftGeometry, StftGeometry
-from tests.conformance.sources import plan_traits
+from tests.conformance.sources import plan_traits, way_parts
 from tests.tiers import one_of_each
 
 from ..outputs import poisoned_outputs
@@ -25,6 +25,12 @@ def traits(n_fft):
 
 
 COMPLEX_SIZES = (1, 2, 3, 8, 13, 16, 60, 64, 243, 1024, 1085, 4096)
+
+
+def complex_traits(n_fft):
+    """Of the transform of a complex frame: how it is made, and whether one point is all of it."""
+    how = fft.transform(n_fft, True)
+    return {how.bluestein, n_fft > 1, *way_parts(how.plan)}
 
 
 def random(shape, dtype, device):
@@ -140,7 +146,7 @@ def test_istft_of_any_size(n_fft, torch_device):
     check_istft(n_fft, max(1, n_fft // 4), 5, torch_device, rows, center=False, normalized=True, onesided=False)
 
 
-@pytest.mark.parametrize("n_fft", COMPLEX_SIZES)
+@pytest.mark.parametrize("n_fft", one_of_each(COMPLEX_SIZES, complex_traits))
 @pytest.mark.parametrize("window_dtype", [torch.float32, torch.complex64])
 def test_complex_signals_of_any_size(n_fft, window_dtype, torch_device):
     rows = 64 if n_fft < 8 else 2

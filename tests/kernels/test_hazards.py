@@ -19,6 +19,7 @@ from mps_spectro_patch.kernels.launch import dispatch, transforms
 from mps_spectro_patch.kernels.plans import fft
 from mps_spectro_patch.kernels.plans.geometry import IstftGeometry, StftGeometry
 from tests.conformance import recording, sources
+from tests.tiers import one_of_each
 
 from ..outputs import poisoned_outputs
 from . import feature_hazards
@@ -125,10 +126,37 @@ def cases() -> list[tuple[str, int, dict]]:
 CASES = cases()
 
 
-@pytest.mark.parametrize("conditions, odd_hops", [
-    pytest.param(CONDITIONS[:2], 1, id="first"), pytest.param(CONDITIONS, 2, id="all", marks=pytest.mark.thorough),
-])  # fmt: skip
-@pytest.mark.parametrize("number", range(len(CASES)), ids=lambda n: f"{CASES[n][0]}-{CASES[n][1]}-{n}")
+def traits(number: int) -> set[tuple]:
+    """What the first tier should have seen of every operation: its options, and each value of what makes up a way."""
+    operation, n_fft, options = CASES[number]
+    is_complex = any(getattr(value, "is_complex", False) for value in options.values()) or "complex_output" in options
+    inverse = operation in ("istft", "stft_adjoint")
+    found = {(name, value) for name, value in options.items() if name != "hop_length"}
+    if not fft.supports_real(n_fft) or is_complex:
+        how = fft.transform(n_fft, is_complex, inverse)
+        found |= {("any size", how.bluestein, how.packed), ("points are odd", how.points % 2)}
+        way = sources.way(how.plan)
+    elif "hop_length" in options:
+        way = way_in_registers(fft.inverse_plan(n_fft, options["hop_length"]))
+    else:
+        way = sources.way((fft.istft_plan if inverse else fft.stft_plan)(n_fft))
+    parts = {(part, value, "hop_length" in options) for part, value in enumerate(way)}
+    return {(operation, trait) for trait in found | parts}
+
+
+def under_conditions() -> list:
+    """Values for parametrize. What the second tier does with a case includes what the first does."""
+    first = {case.values[0] for case in one_of_each(range(len(CASES)), traits) if not case.marks}
+    values = []
+    for number, (operation, n_fft, _) in enumerate(CASES):
+        name = f"{operation}-{n_fft}-{number}"
+        if number in first:
+            values.append(pytest.param(number, CONDITIONS[:2], 1, id=f"{name}-first"))
+        values.append(pytest.param(number, CONDITIONS, 2, id=f"{name}-all", marks=pytest.mark.thorough))
+    return values
+
+
+@pytest.mark.parametrize("number, conditions, odd_hops", under_conditions())
 def test_a_kernel_keeps_to_its_arguments_and_needs_no_order_of_threads(number, conditions, odd_hops):
     operation, n_fft, options = CASES[number]
     one_hop = "hop_length" in options or (not ALL and n_fft >= 1000)

@@ -35,7 +35,7 @@ class Tally:
     fast: int = 0
 
 
-@pytest.mark.parametrize("part", some(range(PARTS), range(2)))
+@pytest.mark.parametrize("part", some(range(PARTS), [0]))
 @pytest.mark.parametrize("op", ["stft", "istft"])
 def test_drawn_calls_do_what_torchs_do(op, part, enabled, torch_device):
     tally = Tally()

@@ -359,7 +359,7 @@ def test_each_warning_is_given_as_often_as_torch_gives_it(case, verify, device_n
 
 
 @pytest.mark.parametrize("case", ["stft, no window", "stft, real output", "istft, no window", "istft, length longer"])
-def test_warnings_are_once_per_process_like_torchs(case, run_python, forker):
+def test_warnings_are_once_per_process_like_torchs(case, run_python):
     """And once for both: torch's own first call after ours says nothing any more, and the other way round."""
     call = {
         "stft, no window": "torch.stft(x, 400, return_complex=True)",
@@ -387,7 +387,7 @@ def test_warnings_are_once_per_process_like_torchs(case, run_python, forker):
 
     def lines(enabled):
         program = code.replace("{enabled}", repr(enabled)).replace("{{", "{").replace("}}", "}")
-        printed = run_python(program, forker=forker)
+        printed = run_python(program)
         return [line for line in printed.splitlines() if line.startswith("said")]
 
     expected = lines([False, False])

@@ -157,14 +157,11 @@ def test_known_variables_are_not_warned_of(run_python):
                MPS_SPECTRO_PATCH="off", **{name: "" for name in names})  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "first",
-    [
-        "import mps_spectro_patch",
-        "import mps_spectro_patch.execution.runner",
-        "from mps_spectro_patch import accelerated",
-    ],
-)
+BEFORE_TORCH = ["import mps_spectro_patch", "import mps_spectro_patch.execution.runner",
+                "from mps_spectro_patch import accelerated"]  # fmt: skip
+
+
+@pytest.mark.parametrize("first", some(BEFORE_TORCH, BEFORE_TORCH[:2]))
 def test_it_is_installed_when_torch_comes_even_by_our_own_hands(first, run_python, device_name):
     run_python(
         f"""
