@@ -127,7 +127,7 @@ def _with_envelope(geometry: IstftGeometry, run_with: Callable[..., torch.Tensor
 def stft_window_gradient(gradient: torch.Tensor, signal: torch.Tensor, geometry: StftGeometry) -> torch.Tensor:
     kind = Kind("msp_window_gradient", adjoint=True, two_sided=not geometry.onesided, dtype=signal.dtype)
     scale = geometry.scale / 2  # the kernel counts the bins between 0 and half twice
-    return _frame_products(gradient, signal, kind, geometry, scale)[geometry.window_part]
+    return _frame_products(gradient, signal, kind, geometry, scale)[geometry.window_part].clone()
 
 
 def istft_window_gradient(
