@@ -42,8 +42,7 @@ def only(monkeypatch):
     return only
 
 
-def test_a_healthy_machine_is_healthy_and_told_about(run, monkeypatch):
-    monkeypatch.setattr(doctor_kernels._milliseconds, "__defaults__", (0.05,))  # seconds for each time that it takes
+def test_a_healthy_machine_is_healthy_and_told_about(run):
     code, output = run()
     assert code == 0 and output.splitlines()[-1].startswith("healthy")
     for words in ("environment: ", f"torch {torch.__version__}", "kernels compile", "against float64", "times as fast"):
@@ -51,9 +50,8 @@ def test_a_healthy_machine_is_healthy_and_told_about(run, monkeypatch):
     assert "BAD" not in output and torch.stft is torch.functional.stft
 
 
-def test_json_is_all_of_it_and_nothing_else(run, only, monkeypatch):
+def test_json_is_all_of_it_and_nothing_else(run, only):
     only("is_fast")
-    monkeypatch.setattr(doctor_kernels._milliseconds, "__defaults__", (0.05,))
     code, output = run("--json")
     data = json.loads(output)
     assert code == 0 and data["healthy"] is True and data["verdict"].startswith("healthy")
