@@ -18,6 +18,7 @@ from torch.compiler import is_compiling
 from .. import active
 from ..execution import launches, load_operators, runner
 from ..front_ends import FrontEnd, Scale, compute, decibels, remembered, resolve
+from .tools.modules import does_what_its_class_does, is_from
 from .tools.overrides import override
 from .tools.project import Hook, Project
 
@@ -35,7 +36,7 @@ def _spectrogram(
 
 
 def _mel_spectrogram(module, waveform) -> torch.Tensor | None:
-    return _scaled_mel(module, waveform, Scale())
+    return _scaled_mel(module, waveform, Scale(), "torchaudio.MelSpectrogram")
 
 
 def _mfcc(module, waveform) -> torch.Tensor | None:
@@ -87,17 +88,17 @@ def mel_decibels(module, db, waveform, name: str) -> torch.Tensor | None:
 
 
 def _scale_of(db) -> Scale | None:
-    if not _is_plain_module(db, "AmplitudeToDB") or not db.amin > 0:
+    if not _is_plain_module(db, "AmplitudeToDB") or not _is_plain_function("amplitude_to_DB") or not db.amin > 0:
         return None
     return decibels(db.multiplier, db.top_db, amin=db.amin, offset=-db.multiplier * db.db_multiplier)
 
 
-def _scaled_mel(module, waveform, scale: Scale, name: str = "torchaudio.MelSpectrogram") -> torch.Tensor | None:
+def _scaled_mel(module, waveform, scale: Scale, name: str) -> torch.Tensor | None:
     """A MelSpectrogram in one launch, if it consists of what torchaudio makes it of, and nobody listens in between."""
     spectrogram, mel_scale = module.spectrogram, module.mel_scale
     if not _is_plain_module(spectrogram, "Spectrogram") or not _is_plain_module(mel_scale, "MelScale"):
         return None
-    if spectrogram.onesided is not True:
+    if spectrogram.onesided is not True or not _is_plain_function("spectrogram"):
         return None
     basis = mel_scale.fb
     if not _is_plain(waveform, spectrogram.window, basis) or basis.shape[0] != spectrogram.n_fft // 2 + 1:
@@ -133,14 +134,22 @@ def _call(
 
 
 def _is_plain(*tensors: Any) -> bool:
-    return all(isinstance(t, torch.Tensor) and t.dtype is torch.float32 and t.layout is torch.strided for t in tensors)
+    """Whether all are float32 tensors with strides, on one device."""
+    return all(
+        isinstance(t, torch.Tensor) and t.dtype is torch.float32 and t.layout is torch.strided
+        and t.device == tensors[0].device
+        for t in tensors
+    )  # fmt: skip
 
 
 def _is_plain_module(module: Any, name: str) -> bool:
-    """Whether it is of just torchaudio's class of this name, and nobody listens to its calls."""
-    return type(module) is getattr(sys.modules.get(_TRANSFORMS), name, None) and not (
-        module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
-    )
+    return does_what_its_class_does(module, name, sys.modules.get(_TRANSFORMS))
+
+
+def _is_plain_function(name: str) -> bool:
+    """Whether torchaudio.functional has torchaudio's own, on which its modules call."""
+    function = getattr(sys.modules.get("torchaudio.functional"), name, None)
+    return is_from(function, sys.modules.get(_FUNCTIONS))
 
 
 _turned: dict[int, tuple[weakref.ref, int, int, torch.Tensor]] = {}

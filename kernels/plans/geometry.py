@@ -13,7 +13,8 @@ PAD_MODES = {"reflect": 0, "constant": 1, "replicate": 2, "circular": 3}
 
 
 class _Frames:
-    """What both kinds of call have. As each has the other's adjoint, both say what is read and what is written."""
+    """What both kinds of call have. Each also describes its adjoint: a kernel that goes from samples to bins reads
+    `samples` of a row, one that goes from bins to samples writes `length`; the first of them is at `pad`."""
 
     @property
     def bins(self) -> int:

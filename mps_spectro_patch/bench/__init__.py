@@ -1,7 +1,6 @@
 """`mps-spectro-patch bench`: this package, torch and peers timed side by side on the device that is there.
 
-cases.py says what is timed, contestants.py by whom, timing.py how; measuring.py does it, the rest shows the
-results. Only the command line and `doctor` use it.
+cases.py says what is timed, contestants.py by whom, timing.py how; measuring.py does it, the rest shows the results.
 """
 
 from ..lazy import attach

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import torch
 
+from ..examples import denoise
+
 
 @lru_cache(maxsize=1)
 def sound() -> torch.Tensor:
     """[2, samples], float32, some seconds of it at 44.1 kHz."""
-    from ..examples import denoise
-
     file = Path(denoise.__file__).parent / "audio" / "guitar_on_vinyl.wav"
     return denoise.read_wav(str(file))[0].float()
 

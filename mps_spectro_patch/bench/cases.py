@@ -41,8 +41,7 @@ class Case:
 
     @property
     def name(self) -> str:
-        shape = f"B{self.rows} T{self.samples} n{self.n_fft} h{self.hop_length}"
-        return f"{self.label} {shape}" if self.label else shape
+        return f"{self.label} B{self.rows} T{self.samples} n{self.n_fft} h{self.hop_length}".lstrip()
 
     @property
     def frames(self) -> int:
@@ -100,13 +99,11 @@ PUBLISHED = {
     (ROUND_TRIP, 4, 160_000, 1024): (2.33, 1.27), (ROUND_TRIP, 8, 160_000, 1024): (4.28, 2.38),
     (ROUND_TRIP, 4, 1_320_000, 1024): (17.56, 10.43), (ROUND_TRIP, 1, 1_320_000, 1024): (4.25, 2.36),
 }  # fmt: skip
-TRACKS = {195: True, 267: False}  # seconds, quick: the tracks of the seed's audio-separator script
 SEPARATOR = [  # label, samples, n_fft, hop, normalized, quick
-    *(
-        (f"{label}, {seconds} s track", seconds * 44_100, n_fft, hop, normalized, quick)
-        for seconds, quick in TRACKS.items()
-        for label, n_fft, hop, normalized in (("MDX/Roformer", 2048, 512, False), ("Demucs", 4096, 1024, True))
-    ),
+    ("MDX/Roformer, 195 s track", 195 * 44_100, 2048, 512, False, True),
+    ("Demucs, 195 s track", 195 * 44_100, 4096, 1024, True, True),
+    ("MDX/Roformer, 267 s track", 267 * 44_100, 2048, 512, False, False),
+    ("Demucs, 267 s track", 267 * 44_100, 4096, 1024, True, False),
     # One chunk, as the programs cut a track.
     ("MDX chunk", 261_120, 6144, 1024, False, True),
     ("MDX23C chunk", 261_120, 8192, 1024, False, False),

@@ -29,11 +29,10 @@ def run_bench(options: argparse.Namespace) -> int:
     device = options.device or best_device()
     check_device(device)
     chosen = _chosen(options, device)
-    out: Path = options.out
     try:
-        out.mkdir(parents=True, exist_ok=True)
+        options.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise CommandError(f"cannot make the folder {out}: {error.strerror}") from None
+        raise CommandError(f"cannot make the folder {options.out}: {error.strerror}") from None
     disable()  # MPS_SPECTRO_PATCH=1 would accelerate torch's own side, too
     accelerator = Accelerator(device)
     effort = timing.TINY if device == "simulator" else timing.QUICK if options.quick else timing.FULL
@@ -46,7 +45,7 @@ def run_bench(options: argparse.Namespace) -> int:
         with tuning.ignored():
             _measure(options, chosen, accelerator, effort, data)
     finally:  # of a run that is interrupted, too
-        code = write(data, out, print)
+        code = write(data, options.out, print)
     return code
 
 
@@ -112,11 +111,8 @@ def write(data: dict[str, Any], out: Path, say: Callable[[str], object]) -> int:
     json_file.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
     table_file.write_text(text, encoding="utf-8")
     say(text)
-    say("written\n" + "\n".join(f"  {file}" for file in (json_file, table_file)))
-    if plot.draw(data, picture):
-        say(f"  {picture}")
-    else:
-        say("  no picture: it needs matplotlib, and a case to draw")
+    say(f"written\n  {json_file}\n  {table_file}")
+    say(f"  {picture}" if plot.draw(data, picture) else "  no picture: it needs matplotlib, and a case to draw")
     broken = len(data["errors"]) + sum(OURS in row["failed"] for row in data["rows"])
     if broken:
         say(f"{broken} failed here, see above. Please report this.")

@@ -161,8 +161,7 @@ def _nnaudios(case: Case, window: torch.Tensor) -> Function | None:
         mel = case.front_end.mel
         names = {"sample_rate": "sr", "f_min": "fmin", "f_max": "fmax", "n_mels": "n_mels", "power": "power"}
         options = {names[name]: value for name, value in mel.items() if name in names}
-        options["htk"] = mel.get("mel_scale", "htk") == "htk"
-        options["pad_mode"] = mel.get("pad_mode", "reflect")
+        options.update(htk=mel.get("mel_scale", "htk") == "htk", pad_mode=mel.get("pad_mode", "reflect"))
         module = features.MelSpectrogram(**common, **options, norm=1 if mel.get("norm") else None).to(window.device)
         return lambda x: case.front_end.after(module(x))
     return None

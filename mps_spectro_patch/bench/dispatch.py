@@ -83,9 +83,7 @@ def _launches(name: str, call: Callable[[], Any], decide: Callable[[], Call | Re
 
 
 class _Counting(TorchDispatchMode):
-    def __init__(self) -> None:
-        super().__init__()
-        self.operators = 0
+    operators = 0
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self.operators += not function.is_view

@@ -6,7 +6,7 @@ costs torch a new FFT plan or, on Apple GPUs, a new graph.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import timeit
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -45,13 +45,8 @@ def measure(case: Case, everybody: list[Contestant], accelerator: Accelerator) -
             else:
                 functions = [one.make(which, window) for which in shorter]
             calls = [partial(function, x) for function, x in zip(functions, given, strict=True)]
-            first, *lengths = [_seconds(call, accelerator) for call in calls]
-            again = [_seconds(calls[0], accelerator) for _ in range(AGAIN)]
+            timers = [timeit.Timer(call, timer=accelerator.clock) for call in calls]
+            first, *lengths = [timer.timeit(number=1) for timer in timers]
+            again = timers[0].repeat(AGAIN, number=1)
         row["by"][one.name] = {"first": first * 1e3, "new_length": summary(lengths), "again": summary(again)}
     return row
-
-
-def _seconds(call: Callable[[], Any], accelerator: Accelerator) -> float:
-    begin = accelerator.clock()
-    call()
-    return accelerator.clock() - begin

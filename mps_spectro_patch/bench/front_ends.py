@@ -25,7 +25,6 @@ except ImportError:  # then a little faster than these programs are
     rounded = round
 
 Features = Callable[[torch.Tensor], torch.Tensor]
-CLAMP = 1e-5
 
 
 @dataclass(frozen=True)
@@ -66,37 +65,33 @@ class ComposedMel(torch.nn.Module):
 
 
 class ComposedDynamicMel(torch.nn.Module):
-    """What RMVPE's and torchfcpe's wrappers do in a call, step by step, on torch's own stft: sizes are found by numpy,
-    windows are kept by the keyshift's name."""
+    """What RMVPE's and torchfcpe's wrappers do in a call, step by step, on torch's own stft."""
 
     def __init__(self, basis: torch.Tensor, center: bool, eps: float) -> None:
         super().__init__()
-        self.n_fft, self.win_length, self.hop_length = 1024, 1024, 160
-        self.center, self.eps = center, eps
+        self.n_fft, self.hop_length, self.center, self.eps = 1024, 160, center, eps
         self.hann_window: dict[str, torch.Tensor] = {}
         self.register_buffer("mel_basis", basis)
 
-    def forward(self, x: torch.Tensor, keyshift: float = 0, speed: float = 1) -> torch.Tensor:
-        factor = 2 ** (keyshift / 12)
-        n_fft, win_length = int(rounded(self.n_fft * factor)), int(rounded(self.win_length * factor))
-        hop_length = int(rounded(self.hop_length * speed))
+    def forward(self, x: torch.Tensor, keyshift: float) -> torch.Tensor:
+        n_fft = int(rounded(self.n_fft * 2 ** (keyshift / 12)))
         key = f"{keyshift}_{x.device}"
         if key not in self.hann_window:
-            self.hann_window[key] = torch.hann_window(win_length).to(x.device)
+            self.hann_window[key] = torch.hann_window(n_fft).to(x.device)
         window = self.hann_window[key]
-        spectrum = torch.functional.stft(x, n_fft, hop_length, win_length, window, self.center, return_complex=True)
+        spectrum = torch.functional.stft(x, n_fft, self.hop_length, n_fft, window, self.center, return_complex=True)
         power = spectrum.real.pow(2) + spectrum.imag.pow(2)
         magnitude = torch.sqrt(power + self.eps if self.eps else power)
         if keyshift != 0:
             size, resize = self.n_fft // 2 + 1, magnitude.size(1)
             if resize < size:
                 magnitude = torch.nn.functional.pad(magnitude, (0, 0, 0, size - resize))
-            magnitude = magnitude[:, :size, :] * self.win_length / win_length
+            magnitude = magnitude[:, :size, :] * self.n_fft / n_fft
         return clamped_log(torch.matmul(self.mel_basis, magnitude))
 
 
 def clamped_log(mel: torch.Tensor) -> torch.Tensor:
-    return torch.log(torch.clamp(mel, min=CLAMP))
+    return torch.log(torch.clamp(mel, min=1e-5))
 
 
 def decibels(mel: torch.Tensor) -> torch.Tensor:
@@ -118,12 +113,11 @@ MUQ = dict(sample_rate=24_000, n_fft=2048, hop_length=240, n_mels=128)
 
 
 def plain_log_mel(n_fft: int = 1024) -> FrontEnd:
-    options = {**PLAIN, "n_fft": n_fft, "hop_length": n_fft // 4}
-    return _mel(options, _compat(options, "log"), clamped_log)
+    return _compat({**PLAIN, "n_fft": n_fft, "hop_length": n_fft // 4}, "log", clamped_log)
 
 
 def mamba_amt() -> FrontEnd:
-    return _mel(MAMBA, _compat(MAMBA, "log"), clamped_log)
+    return _compat(MAMBA, "log", clamped_log)
 
 
 def whisper() -> FrontEnd:
@@ -131,7 +125,7 @@ def whisper() -> FrontEnd:
 
 
 def muq() -> FrontEnd:
-    return _mel(MUQ, _compat(MUQ, "db"), decibels)
+    return _compat(MUQ, "db", decibels)
 
 
 def rmvpe(keyshift: float) -> FrontEnd:
@@ -144,8 +138,8 @@ def fcpe(keyshift: float) -> FrontEnd:
     return _dynamic(keyshift, "slaney", False, 1e-9)
 
 
-def _compat(options: dict[str, Any], scale: str) -> Callable[[str], Features]:
-    return lambda place: CompatMelSpectrogramTransform(output_scale=scale, **options).to(place)
+def _compat(options: dict[str, Any], scale: str, after: Callable) -> FrontEnd:
+    return _mel(options, lambda place: CompatMelSpectrogramTransform(output_scale=scale, **options).to(place), after)
 
 
 def _mel(options: dict[str, Any], ours: Callable[[str], Features], after: Callable) -> FrontEnd:

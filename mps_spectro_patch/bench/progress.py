@@ -33,18 +33,16 @@ class Progress:
 
     def step(self, what: str) -> None:
         self.done += 1
+        words = f"{self.done}/{self.total}, {time.perf_counter() - self._start:.0f} s: {what}"
         if self._bar:
             self._bar.update(self._task, completed=self.done - 1, description=what)
         elif self.file.isatty():
-            print(f"\r\033[K{self._words(what)}", end="", file=self.file, flush=True)
+            print(f"\r\033[K{words}", end="", file=self.file, flush=True)
         elif self.done == 1 or self.done * LINES // self.total > (self.done - 1) * LINES // self.total:
-            print(self._words(what), file=self.file, flush=True)
+            print(words, file=self.file, flush=True)
 
     def __exit__(self, *_: object) -> None:
         if self._bar:
             self._bar.stop()
         elif self.file.isatty():
             print("\r\033[K", end="", file=self.file, flush=True)
-
-    def _words(self, what: str) -> str:
-        return f"{self.done}/{self.total}, {time.perf_counter() - self._start:.0f} s: {what}"

@@ -1,4 +1,4 @@
-// The two kernels of the way mps-spectro went: frames for a library's FFT, and overlap-add behind its inverse.
+// The two kernels of mps-spectro's approach: frames for a library's FFT, and overlap-add behind its inverse.
 #include <metal_stdlib>
 using namespace metal;
 

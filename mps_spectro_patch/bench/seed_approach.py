@@ -48,9 +48,9 @@ def istft(spectrum: torch.Tensor, n_fft: int, hop_length: int, window: torch.Ten
     frames = torch.fft.irfft(spectrum, n_fft, dim=-2).transpose(1, 2).contiguous()
     if normalized:
         frames = frames * n_fft**0.5
-    pad, reach = n_fft // 2, n_fft + hop_length * (count - 1)
-    output = torch.zeros(rows, max(reach, pad + length), device=spectrum.device)
-    whole = output.shape[1]
+    pad = n_fft // 2
+    whole = max(n_fft + hop_length * (count - 1), pad + length)
+    output = torch.zeros(rows, whole, device=spectrum.device)
     _library(spectrum.device.type).seed_overlap_add(
         frames, window, output, whole, n_fft, hop_length, count,
         threads=(whole, rows), group_size=(_THREADS, 1),

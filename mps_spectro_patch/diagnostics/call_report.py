@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ..execution import call_sites, counters
-
-if TYPE_CHECKING:
-    from .call_table import Table
+from .call_table import Row, Table
 
 
 def watch_calls(on: bool = True, trace: bool = False) -> None:
@@ -53,8 +51,6 @@ def report() -> Table:
         >>> len(msp.report())
         0
     """
-    from .call_table import Row, Table
-
     rows = [
         Row(f"{site.file}:{site.line}", site.function, counters.title(site.op), _words(site), site.device, site.outcome,
             tally.count, tally.count != tally.seen, tally.seconds)
@@ -66,8 +62,6 @@ def report() -> Table:
 
 def write_trace(path: str | Path) -> None:
     """Writes the calls since watch_calls(trace=True) for chrome://tracing or Perfetto. Raises OSError."""
-    import json
-
     Path(path).write_text(json.dumps(call_sites.trace()), encoding="utf-8")
 
 

@@ -36,7 +36,7 @@ class Row(NamedTuple):
         place = self.place
         with contextlib.suppress(ValueError):  # another drive
             place = min(place, os.path.relpath(place), key=len)
-        calls = f"{'~' if self.estimated else ''}{self.calls}"
+        calls = f"~{self.calls}" if self.estimated else str(self.calls)
         return calls, place, self.function, self.op, self.arguments, self.device, self.outcome, each
 
 
@@ -64,6 +64,7 @@ class Table:
         """Writes the table to `file`, by rich if it is there."""
         try:
             import rich.console
+            import rich.markup
             import rich.table
         except ImportError:
             rich = None
@@ -79,7 +80,7 @@ class Table:
         for heading in _HEADINGS:
             table.add_column(heading, justify="right" if heading in ("calls", "ms each") else "left", overflow="fold")
         for row in self.rows:
-            table.add_row(*map(_escaped, row.cells()), style="green" if row.fast else "yellow")
+            table.add_row(*map(rich.markup.escape, row.cells()), style="green" if row.fast else "yellow")
         console.print(table)
         for note in self._notes():
             console.print(note, markup=False, highlight=False)
@@ -100,7 +101,3 @@ class Table:
         if self.left_out:
             notes.append(f"and {self.left_out} calls from other lines")
         return notes
-
-
-def _escaped(text: str) -> str:
-    return text.replace("[", r"\[")

@@ -20,12 +20,10 @@ import torch
 from .. import autoload, compat
 from ..execution import best_device, check_device, chip, require_device, tuning
 from ..patching import disable, enable
-from . import doctor_front_ends, doctor_kernels
+from . import doctor_front_ends, doctor_kernels, doctor_tuning
 from .doctor_kernels import Finding
 from .patch_status import status
 from .versions import OLDEST_TORCH, is_too_old, numbers
-
-REPORT = "mps-spectro-patch doctor --json"
 
 
 def run_doctor(device: str | None = None, as_json: bool = False, full: bool = False) -> int:
@@ -50,15 +48,11 @@ def run_doctor(device: str | None = None, as_json: bool = False, full: bool = Fa
 
 def run_tuning(device: str | None, forget: bool, as_json: bool = False) -> int:
     """`--tune`: measures and keeps the rule of which calls go to torch, or forgets it."""
-    from . import doctor_tuning
-
     device = device or best_device()
     check_device(device)
-    findings = doctor_tuning.forget_rule(device) if forget else doctor_tuning.measure_rule(device)
-    if as_json:
-        print(json.dumps({"device": device, "findings": list(map(vars, findings))}, indent=1))
-    else:
-        print("\n".join(map(_line, findings)))
+    findings = [doctor_tuning.keep_rule(device, {})] if forget else doctor_tuning.measure_rule(device)
+    facts = {"device": device, "findings": list(map(vars, findings))}
+    print(json.dumps(facts, indent=1) if as_json else "\n".join(map(_line, findings)))
     return 0
 
 
@@ -91,7 +85,7 @@ def verdict(device: str, wrong: list[Finding]) -> str:
     """The one line at the end."""
     if wrong:
         what = "; ".join(f"{finding.check}: {finding.words}" for finding in wrong)
-        return f"NOT healthy: {what}. Please paste the output of `{REPORT}` into a bug report."
+        return f"NOT healthy: {what}. Please paste the output of `mps-spectro-patch doctor --json` into a bug report."
     if device == "simulator":
         return "healthy: the kernels are right in the simulator (there is no GPU that they could run on here)"
     return f"healthy: {device} is accelerated"

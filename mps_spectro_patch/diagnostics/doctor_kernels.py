@@ -35,8 +35,7 @@ class Finding:
 
 
 def compiles(device: str, sources: Iterable[tuple[str, str, str, int]]) -> Iterator[Finding]:
-    """Compiles `sources` (what, the kernel's name, its Metal text, threads per threadgroup), and looks at the limits of
-    what came out."""
+    """Compiles `sources` (what, the kernel's name, its Metal text, threads per threadgroup) and checks their limits."""
     failed, count, start = [], 0, time.perf_counter()
     for label, name, source, threads in sources:
         count += 1

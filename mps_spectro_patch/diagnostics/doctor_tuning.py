@@ -49,14 +49,11 @@ def measure_rule(device: str) -> list[Finding]:
         if work:
             words = f"torch is faster below {work} (rows * frames * n_fft): such calls without a gradient go there"
         findings.append(Finding(f"rule for {op}", None, words, {"least_work": work}))
-    return [*findings, _kept(device, {op: work for op, work in rule.items() if work})]
+    return [*findings, keep_rule(device, {op: work for op, work in rule.items() if work})]
 
 
-def forget_rule(device: str) -> list[Finding]:
-    return [_kept(device, {})]
-
-
-def _kept(device: str, rule: dict[str, int]) -> Finding:
+def keep_rule(device: str, rule: dict[str, int]) -> Finding:
+    """{} forgets the present one."""
     place = torch.zeros(0, device=Accelerator(device).place).device
     path = tuning.keep(place, rule)
     return Finding("rule", None, f"{'kept in' if rule else 'there is none in'} {path}", {"rule": rule})

@@ -37,7 +37,7 @@ class Status:
         lines += [f"  {device}: there is no such device here" for device in self.missing_devices]
         if is_too_old(self.versions["torch"]):
             lines += [f"  torch {self.versions['torch']}: {OLDEST_TORCH} or newer is needed"]
-        lines += [f"  {_named(what)}: {state}" for what, state in self.patched.items()]
+        lines += [f"  {'torch.' if what in OPS else ''}{what}: {state}" for what, state in self.patched.items()]
         lines += [f"  {name}: {state}" for name, state in self.projects.items()]
         lines += [f"  registered: {what}" for what in self.registered]
         lines += [f"  missed: {name} was bound early and is torch's own" for name in self.early_references]
@@ -77,10 +77,6 @@ def status() -> Status:
         versions=versions,
         missing_devices=tuple(install.missing_devices(options)) if options else (),
     )
-
-
-def _named(what: str) -> str:
-    return f"torch.{what}" if what in OPS else what
 
 
 def _state(op: str) -> str:

@@ -57,24 +57,12 @@ def run_features_gradient(
     return kernels.features_gradient(gradient, input, window, geometry, wanted, bands)
 
 
-def run_limited_features(
-    input: Tensor, window: Tensor, basis: Tensor | None, rows_per_item: int, below: float, factor: float,
-    offset: float, *arguments: Any,
-) -> Tensor | None:  # fmt: skip
-    """features() and, in a second launch, a floor below the largest of each item. None: the basis is not banded."""
-    geometry, wanted = _described(*input.shape, *arguments)
-    bands, dense = _bands(basis, geometry, False)
-    if dense:
-        return None
-    input, window = input.resolve_neg(), window.resolve_neg()
-    return kernels.limited_features(input, window, geometry, wanted, bands, rows_per_item, below, factor, offset)
-
-
 def ready_features(
     input: Tensor, window: Tensor, basis: Tensor | None, rows_per_item: int, below: float | None, factor: float,
     offset: float, deviation_eps: float | None, *arguments: Any,
 ) -> Callable[[Tensor, Tensor], Tensor] | None:  # fmt: skip
-    """The same as a function of input and window alone, for tensors with this layout. None: the basis is not banded."""
+    """features() and what the scale asks for behind it, as a function of input and window alone, for tensors of this
+    layout: a floor `below` the largest of each item, zero mean and unit deviation. None: the basis is not banded."""
     geometry, wanted = _described(*input.shape, *arguments)
     bands, dense = _bands(basis, geometry, False)
     if dense:

@@ -7,7 +7,6 @@ mode uses the operators.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import torch
@@ -72,13 +71,13 @@ def known(op: str, input: Tensor, window: Tensor, arguments: tuple) -> Known | N
         return None
     if op == "stft":
         geometry = operators.stft_geometry(*input.shape, *arguments)
-        make = partial(transforms.ready_stft_adjoint, geometry=geometry)
-        return Known(run, "stft_adjoint", (input.shape[1], *arguments, False), make)
+        return Known(run, "stft_adjoint", (input.shape[1], *arguments, False),
+                     lambda gradient, window: transforms.ready_stft_adjoint(gradient, window, geometry))  # fmt: skip
     *given, length, _ = arguments
     frames = input.shape[2]
     geometry = operators.istft_geometry(input.shape[0], frames, *given, length)
-    make = partial(transforms.ready_istft_adjoint, geometry=geometry)
-    return Known(run, "istft_adjoint", (frames, *given), make)
+    return Known(run, "istft_adjoint", (frames, *given),
+                 lambda gradient, window: transforms.ready_istft_adjoint(gradient, window, geometry))  # fmt: skip
 
 
 def _is_plain(gradient: Any) -> bool:

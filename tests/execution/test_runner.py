@@ -264,7 +264,9 @@ def test_nothing_is_compared_while_a_cuda_graph_is_captured():
 def test_a_wrong_gradient_warns_once_and_the_original_is_used_from_then_on(signal, on, monkeypatch):
     launches.load_operators()
     real = transforms.ready_stft_adjoint
-    monkeypatch.setattr(transforms, "ready_stft_adjoint", lambda *a: lambda *tensors: real(*a)(*tensors) * 1.01)
+    monkeypatch.setattr(
+        transforms, "ready_stft_adjoint", lambda *a, **k: lambda *tensors: real(*a, **k)(*tensors) * 1.01
+    )
     x = signal.x.clone().requires_grad_()
     calls = []
     x.register_hook(lambda gradient: calls.append(gradient))
