@@ -81,7 +81,8 @@ kernel void msp_any_istft(
   const MspTransform transform = {params.n_fft, params.points, params.bins};
   const MspSpectrum spectrum = {params.n_fft, params.loaded, params.bin_stride, params.real_at_ends != 0,
                                 params.both_sides != 0, inner_weight};
-  const MspEnvelope envelope = msp_envelope(params);
+  const MspEnvelope envelope = {params.envelope_head, params.envelope_tail, params.envelope_end,
+                                params.hop_length};
   const bool adjoint = params.adjoint != 0;
 
   const int slot = int(thread_index / MSP_LANES);

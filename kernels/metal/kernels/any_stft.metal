@@ -49,7 +49,8 @@ kernel void msp_any_stft(
   const uint frames = uint(params.frames);
   const uint total_frames = uint(params.total_frames);
   const MspWeights weights = {
-      window, inverse_envelope, params.win_left, params.win_length, params.adjoint != 0, msp_envelope(params)};
+      window, inverse_envelope, params.win_left, params.win_length, params.adjoint != 0,
+      {params.envelope_head, params.envelope_tail, params.envelope_end, params.hop_length}};
   const MspTransform transform = {params.n_fft, params.points, params.bins};
   const MspBins store = {params.n_fft, params.stored, MSP_REAL, params.zero_above != 0, params.real_at_ends != 0,
                          scale, inner_weight};

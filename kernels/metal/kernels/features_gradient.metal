@@ -18,7 +18,7 @@ kernel void msp_features_gradient(
     const device float2* pair_twiddles [[buffer(3)]],
     const device float* inverse_envelope [[buffer(4)]],
     device float* output [[buffer(5)]],
-    constant MspIstftParams& given [[buffer(6)]],
+    constant MspIstftParams& params [[buffer(6)]],
     constant float& scale [[buffer(7)]],
     const device MSP_SAMPLE* signal [[buffer(8)]],
     const device int* band_layout [[buffer(9)]],
@@ -30,6 +30,5 @@ kernel void msp_features_gradient(
     constant MspFeatureScale& scaling [[buffer(15)]],
     uint group [[threadgroup_position_in_grid]],
     uint thread_index [[thread_index_in_threadgroup]]) {
-  const MspIstftParams params = given;  // read once: it takes fewer registers
 #include "overlap/walk.metal"
 }

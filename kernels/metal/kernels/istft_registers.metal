@@ -95,7 +95,8 @@ kernel void msp_istft_registers(
 #endif
 
   const int frames = params.frames;
-  const MspEnvelope envelope = msp_envelope(params);
+  const MspEnvelope envelope = {params.envelope_head, params.envelope_tail, params.envelope_end,
+                                params.hop_length};
 
   const int slot = int(thread_index / MSP_LANES);
   const int lane = int(thread_index % MSP_LANES);

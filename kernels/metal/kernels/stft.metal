@@ -59,7 +59,8 @@ kernel void msp_stft(
   const uint total_frames = uint(params.total_frames);
   const uint steps = uint(params.steps);
 #if MSP_ADJOINT
-  const MspEnvelope envelope = msp_envelope(params);
+  const MspEnvelope envelope = {params.envelope_head, params.envelope_tail, params.envelope_end,
+                                params.hop_length};
 #endif
 
   const uint slot = thread_index / MSP_LANES;

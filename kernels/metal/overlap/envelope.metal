@@ -13,10 +13,3 @@ struct MspEnvelope {
     return s < end ? table[entry(s, phase)] : 0.0f;
   }
 };
-
-// From a kernel's parameters.
-template <class PARAMS>
-inline MspEnvelope msp_envelope(const thread PARAMS& params) {
-  const MspEnvelope envelope = {params.envelope_head, params.envelope_tail, params.envelope_end, params.hop_length};
-  return envelope;
-}

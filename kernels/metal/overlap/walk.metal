@@ -8,7 +8,8 @@
   threadgroup float ring[MSP_N_FFT];
 #endif
 
-  const MspEnvelope envelope = msp_envelope(params);
+  const MspEnvelope envelope = {params.envelope_head, params.envelope_tail, params.envelope_end,
+                                params.hop_length};
 
   const int slot = int(thread_index / MSP_LANES);
   const int lane = int(thread_index % MSP_LANES);
