@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -24,7 +25,7 @@ def test_a_launch(monkeypatch):
 
 
 @pytest.fixture
-def run(tmp_path, monkeypatch):
+def run(tmp_path, monkeypatch, torch_forker):
     """Runs one test that launches what does not fit its kernel, in a process with or without libclang."""
 
     def run(device: str, with_libclang: bool) -> tuple[int, str]:
@@ -32,8 +33,12 @@ def run(tmp_path, monkeypatch):
         code = "import sys\n" + ("" if with_libclang else "sys.modules['clang'] = None\n")
         code += f"import pytest\nsys.exit(pytest.main(['-p', 'tests.conftest', {str(tmp_path)!r}]))"
         monkeypatch.setenv("MPS_SPECTRO_TEST_DEVICE", device)
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=HERE.parents[1])
-        return done.returncode, done.stdout + done.stderr
+        monkeypatch.chdir(HERE.parents[1])
+        if torch_forker is None:
+            done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+            return done.returncode, done.stdout + done.stderr
+        exit_code, *printed = torch_forker.run(code, dict(os.environ), timeout=300)
+        return exit_code, "".join(printed)
 
     return run
 
