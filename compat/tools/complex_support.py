@@ -24,7 +24,9 @@ def stays(device: torch.device) -> bool:
     if supported is not None or is_compiling():
         return bool(supported)
     supported = _can(device)
-    if type(torch.empty(0)) is torch.Tensor:  # under a mode, such as that of fake tensors, it says nothing for later
+    if (
+        type(torch.empty(0, dtype=torch.float32, device="cpu")) is torch.Tensor
+    ):  # under a mode, such as that of fake tensors, it says nothing for later
         _supported[device] = supported
     return supported
 
@@ -41,12 +43,12 @@ def _can(device: torch.device) -> bool:
 def _do_all(device: torch.device) -> None:
     n_fft, hop, samples = 256, 64, 1024
     signal = torch.arange(samples, dtype=torch.float32, device=device).sin().unsqueeze(0)  # draws no random numbers
-    window = torch.ones(n_fft, device=device)
+    window = torch.ones(n_fft, dtype=torch.float32, device=device)
     spectrum = torch.functional.stft(signal, n_fft, hop, n_fft, window, return_complex=True)
     parts = torch.view_as_real(spectrum)
     spectrum = (parts[..., 0] + parts[..., 1] * 1.0j) * torch.view_as_complex(parts.contiguous())
     rows = torch.zeros(spectrum.shape, dtype=torch.long, device=device)
-    spectrum = spectrum + torch.zeros_like(spectrum).scatter_add_(1, rows, spectrum) / torch.ones(1, device=device)
+    spectrum = spectrum + torch.zeros_like(spectrum).scatter_add_(1, rows, spectrum) / window[:1]
     spectrum = torch.nn.functional.pad(spectrum[:, :-1], (0, 0, 0, 1))
     result = torch._VF.istft(spectrum, n_fft, hop, n_fft, window, True, False, True, samples, False)
     result.cpu()  # some devices fail only when they are waited for

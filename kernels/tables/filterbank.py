@@ -67,7 +67,9 @@ class Bands:
             block = by_pair[turn].gather(1, index.unsqueeze(2).expand(-1, -1, 2))
             blocks.append(block.transpose(0, 1).reshape(-1, 2))  # one row: a pair for every lane
         layout = torch.cat([torch.stack([offsets, rows], 1).flatten(), begin.flatten()]).to(torch.int32)
-        weights = torch.cat([*blocks, torch.zeros(1, 2, device="cpu")])  # never empty: an argument needs an address
+        weights = torch.cat(
+            [*blocks, torch.zeros(1, 2, dtype=torch.float32, device="cpu")]
+        )  # never empty: an argument needs an address
         return rounds, layout.to(device), weights.contiguous().to(device)
 
     @lru_cache(maxsize=16)  # noqa: B019

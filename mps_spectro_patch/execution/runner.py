@@ -24,6 +24,7 @@ from ..options import OPS, Options, logger
 from ..reasons import Call, FallbackError, Reason, UseOriginal
 from ..tensors import wants_gradient
 from . import call_cache, call_sites, counters, launches, quarantine, torch_warnings, verification
+from .shortage import is_shortage
 from .torch_internals import STOPS
 
 _DEFAULTS = Options(devices=())  # of front ends where nothing is enabled
@@ -229,11 +230,19 @@ def _tried(
     _used.add(attempt.key)
     name, verify = attempt.name, attempt.options.verify
     if judge is not None:
-        with torch.no_grad():  # else the hooks for saved tensors would see this one, too
-            reference = (theirs or attempt.original)()
-        if theirs is None and not result.requires_grad:
-            attempt.reference = reference
-        wrong, told = judge(result, reference)
+        try:
+            with torch.no_grad():  # else the hooks for saved tensors would see this one, too
+                reference = (theirs or attempt.original)()
+            if theirs is None and not result.requires_grad:
+                attempt.reference = reference
+            wrong, told = judge(result, reference)
+        except Exception as error:
+            if not is_shortage(error):
+                raise
+            # Beside the fast result there is no room to compare. A later call of the kind is compared instead.
+            attempt.failed = False
+            wrong, told = "", False
+            logger.warning("no memory to compare %s: %s", counters.title(name), error)
         if wrong:
             right = "the original" if name in OPS else "torch's composition"
             _quarantine(attempt, wrong, f"differs from {right} ({wrong})")
@@ -267,7 +276,7 @@ def _after_error(attempt: Attempt, error: Exception) -> torch.Tensor | None:
         return _fall_back(attempt, error.reason)
     attempt.reference = attempt.original()
     logger.debug("fast path of %s", counters.title(attempt.name), exc_info=error)
-    if attempt.passing or isinstance(error, torch.OutOfMemoryError):  # no reason for a quarantine
+    if attempt.passing or is_shortage(error):  # no reason for a quarantine
         sentence = f"{counters.title(attempt.name)}: the fast path could not be taken now: {error}"
         _warn_once(attempt.name, sentence)
     elif attempt.key is None:

@@ -32,8 +32,8 @@ def numbers(op: str, n_fft: int, device: torch.device) -> tuple[Tensor | None, T
     hop_length, rows = n_fft // 4, 2
     generator = torch.Generator(device="cpu").manual_seed(n_fft)
     samples = 4 * n_fft + 3
-    signal = torch.randn(rows, samples, generator=generator, device="cpu")
-    window = torch.hann_window(n_fft, device="cpu")
+    signal = torch.randn(rows, samples, generator=generator, dtype=torch.float32, device="cpu")
+    window = torch.hann_window(n_fft, dtype=torch.float32, device="cpu")
     forward = StftGeometry(rows, samples, n_fft, hop_length, n_fft, n_fft // 2, "reflect", False)
     if op in FRONT_ENDS:
         return _front_end(op, signal, window, forward, generator, device)
@@ -60,7 +60,7 @@ def _front_end(
     if op == "features":
         floor = values.amax((1, 2), keepdim=True) - _BELOW
         return features.limited_features(*on_device, geometry, _WANTED, bands, 1, _BELOW), values.maximum(floor)
-    gradient = torch.randn(values.shape, generator=generator, device="cpu")
+    gradient = torch.randn(values.shape, generator=generator, dtype=torch.float32, device="cpu")
     (expected,) = torch.autograd.grad(values, wide, gradient.double())
     return features.features_gradient(gradient.to(device), *on_device, geometry, _WANTED, bands), expected
 
@@ -73,8 +73,8 @@ def _spectrum(signal: Tensor, window: Tensor, geometry: StftGeometry) -> Tensor:
 
 def _triangles(bins: int) -> Tensor:
     """[_BANDS, bins]: overlapping bands that widen towards the top, as those of a mel filterbank do."""
-    position = torch.arange(bins, device="cpu").double()
-    edges = torch.linspace(0, (bins - 1) ** 0.5, _BANDS + 2, device="cpu").double().square()[:, None]
+    position = torch.arange(bins, dtype=torch.float64, device="cpu")
+    edges = torch.linspace(0, (bins - 1) ** 0.5, _BANDS + 2, dtype=torch.float64, device="cpu").square()[:, None]
     rising = (position - edges[:-2]) / (edges[1:-1] - edges[:-2])
     falling = (edges[2:] - position) / (edges[2:] - edges[1:-1])
     return torch.minimum(rising, falling).clamp(min=0).float()

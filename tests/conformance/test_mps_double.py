@@ -1,4 +1,4 @@
-"""The whole way of a call on "mps", on Linux: routing, launch, gradients and errors, with torch.mps as each release
+"""The full path of a call on "mps", on Linux: routing, launch, gradients and errors, with torch.mps as each release
 documents it and nothing more."""
 
 from __future__ import annotations

@@ -31,13 +31,13 @@ def launched(monkeypatch):
         seen.append(True)
         return backward(self, gradient, window)
 
-    def whole_way(*arguments):
+    def full_path(*arguments):
         if seen:
             seen[-1] = False
         return run(*arguments)
 
     monkeypatch.setattr(replay.Known, "backward", watched)
-    monkeypatch.setattr(gradients, "run", whole_way)
+    monkeypatch.setattr(gradients, "run", full_path)
     return seen
 
 
@@ -183,7 +183,7 @@ def test_a_window_that_changed_before_the_backward_pass_is_torchs_error(op, wind
         assert (got - right).norm() / right.norm() < 1e-6
 
 
-def test_a_learned_window_goes_the_whole_way(op, window, launched, on, torch_device):
+def test_a_learned_window_goes_the_full_path(op, window, launched, on, torch_device):
     x = signal_for(op, torch_device)
     window.requires_grad_()
     with msp.accelerated(**on, verify="off"):

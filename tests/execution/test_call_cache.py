@@ -25,9 +25,9 @@ def window(torch_device):
 
 @pytest.fixture
 def used(monkeypatch):
-    """For each call whether it was cached, or else went the whole way."""
+    """For each call whether it was cached, or else went the full path."""
     seen = []
-    launched, whole_way = call_cache.launched, runner._full_path
+    launched, full_path = call_cache.launched, runner._full_path
 
     def watching(*arguments):
         result = launched(*arguments)
@@ -36,7 +36,7 @@ def used(monkeypatch):
         return result
 
     monkeypatch.setattr(call_cache, "launched", watching)
-    monkeypatch.setattr(runner, "_full_path", lambda *arguments: seen.append(False) or whole_way(*arguments))
+    monkeypatch.setattr(runner, "_full_path", lambda *arguments: seen.append(False) or full_path(*arguments))
     return seen
 
 
@@ -246,7 +246,7 @@ def _raw(op, x, window):
     return x, N_FFT, HOP, None, window, True, False, None, None, False
 
 
-def test_a_launch_that_fails_is_left_to_the_whole_way(op, window, on, torch_device, monkeypatch):
+def test_a_launch_that_fails_is_left_to_the_full_path(op, window, on, torch_device, monkeypatch):
     from mps_spectro_patch.kernels.launch import smooth_size
 
     x = signal_for(op, torch_device)

@@ -39,7 +39,7 @@ def basis(torch_device):
 
 @pytest.fixture
 def ways(monkeypatch):
-    """ "whole" for every call that went the whole way, "cached" for every other."""
+    """ "whole" for every call that went the full path, "cached" for every other."""
     taken = []
     whole, launched = front_end._full_path, call_cache.launched
 
@@ -217,7 +217,7 @@ def test_what_was_found_wrong_is_never_cached(x, window, basis, device_name, way
     assert [bad.op for bad in quarantine.front_ends.values()] == ["features"]
 
 
-def test_a_launch_that_fails_is_left_to_the_whole_way(x, window, basis, fused, ways, monkeypatch):
+def test_a_launch_that_fails_is_left_to_the_full_path(x, window, basis, fused, ways, monkeypatch):
     from mps_spectro_patch.kernels.launch import features
 
     expected = compute(x, window, basis)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import warnings
 
 import pytest
@@ -165,11 +166,74 @@ def test_where_torch_fails_as_well_the_plan_is_not_blamed(signal, on, broken):
     assert not quarantine.plans
 
 
-def test_running_out_of_memory_falls_back_and_does_not_condemn_the_plan(signal, on, broken):
-    broken("stft", raises(torch.OutOfMemoryError("full")))
+SHORTAGES = [
+    torch.OutOfMemoryError("full"), MemoryError(), OSError(errno.ENOMEM, "Cannot allocate memory"),
+    RuntimeError("MPS backend out of memory (MPS allocated: 8.00 GB, other allocations: 1.00 GB)"),
+    RuntimeError("Invalid buffer size: 12.00 GiB"), RuntimeError("CUDA error: CUDA_ERROR_OUT_OF_MEMORY"),
+    RuntimeError("[enforce fail at alloc_cpu.cpp:116] . DefaultCPUAllocator: can't allocate memory: you tried to"),
+    SyntaxError("cc1plus: out of memory allocating 65536 bytes"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("error", SHORTAGES, ids=repr)
+def test_shortage_of_memory_falls_back_and_the_next_call_is_fast(error, signal, on, broken):
+    failures = [error]
+
+    def short_once(result):
+        if failures:
+            raise failures.pop()
+        return result
+
+    broken("stft", short_once)
     with msp.accelerated(**on):
+        with pytest.warns(RuntimeWarning, match="could not be taken now"):
+            torch.testing.assert_close(signal.stft(), signal.spectrum)
+        torch.testing.assert_close(signal.stft(), signal.spectrum, rtol=1e-4, atol=1e-4)
+    assert msp.stats()["stft"].fallback == {"error": 1} and msp.stats()["stft"].fast == 1 and not quarantine.plans
+
+
+@pytest.mark.parametrize("error", [RuntimeError("no memory in this sentence"), ValueError("out of memory")], ids=repr)
+def test_other_errors_are_no_shortage(error, signal, on, broken):
+    broken("stft", raises(error))
+    with msp.accelerated(**on), pytest.warns(RuntimeWarning, match="not used again"):
         torch.testing.assert_close(signal.stft(), signal.spectrum)
-    assert msp.stats()["stft"].fallback == {"error": 1} and not quarantine.plans
+    assert quarantine.plans
+
+
+@pytest.mark.parametrize("op", ["stft", "istft"])
+@pytest.mark.parametrize("error", SHORTAGES[:4], ids=repr)
+def test_without_memory_for_the_comparison_the_fast_result_is_given_and_compared_next_time(op, error, signal, on):
+    """The original fails only because the fast result is held beside its own: without the patch it might fit."""
+    calls, failures = [], [error]
+    real = getattr(torch, op)
+
+    def original(*args, **kwargs):
+        calls.append(op)
+        if failures:
+            raise failures.pop()
+        return real(*args, **kwargs)
+
+    setattr(torch, op, original)
+    try:
+        with msp.accelerated(**on):
+            for compared in (1, 2, 2):
+                expected = {"stft": signal.spectrum, "istft": signal.x}[op]
+                torch.testing.assert_close(getattr(signal, op)(), expected, rtol=1e-4, atol=1e-4)
+                assert len(calls) == compared
+    finally:
+        setattr(torch, op, real)
+    assert msp.stats()[op].fast == 3 and not msp.stats()[op].fallback and not quarantine.plans
+
+
+def test_a_judgement_that_runs_out_of_memory_is_none(signal, on, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(verification.comparison, "difference", lambda *_, **__: raises(SHORTAGES[3])(None))
+        with msp.accelerated(**on):
+            torch.testing.assert_close(signal.stft(), signal.spectrum, rtol=1e-4, atol=1e-4)
+            assert not verification.verified
+    with msp.accelerated(**on):
+        signal.stft()
+    assert verification.verified and msp.stats()["stft"].fast == 2 and not quarantine.plans
 
 
 def test_an_operator_may_hand_the_call_to_the_original_with_a_reason(signal, on, broken):

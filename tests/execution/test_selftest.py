@@ -228,6 +228,26 @@ def test_an_error_of_the_compiler_is_a_failure_and_no_exception(monkeypatch, tmp
         assert {key[0][:2] for key in quarantine.plans} >= {("stft", 400), ("istft", 400)}
 
 
+@pytest.mark.parametrize("failing", ["compile", "launch"])
+def test_shortage_of_memory_is_no_failure_and_is_not_recorded(monkeypatch, tmp_path, failing):
+    monkeypatch.setattr(selftest, "SECONDS", None)
+    monkeypatch.setattr(selftest, "_path", lambda _: tmp_path / "selftest.json")
+    error = RuntimeError("MPS backend out of memory (MPS allocated: 8.00 GB, other allocations: 1.00 GB)")
+    with standing_in(monkeypatch, "2.9", failing=failing, failure=error):
+        assert enable_and_listen() == []
+    assert record(tmp_path)["checks"] == [] and not quarantine.plans and not quarantine.front_ends
+
+
+@pytest.mark.parametrize("default", [torch.float16, torch.bfloat16, torch.float64], ids=str)
+def test_another_default_type_is_no_failure(default):
+    torch.set_default_dtype(default)
+    try:
+        outcome = selftest.run(torch.device("cpu"), (400,), None)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert len(outcome.checks) == 4 and not outcome.failures, outcome.failures
+
+
 def test_without_mps_in_the_devices_or_with_the_variable_nothing_is_tried(mac, monkeypatch, tmp_path):
     assert selftest.first(options.Options(devices=("simulator",))) is None
     monkeypatch.setenv("MPS_SPECTRO_PATCH_SELFTEST", "0")
