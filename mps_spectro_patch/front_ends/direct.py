@@ -181,7 +181,7 @@ def _forgiving(spec, n_fft, hop_length, win_length, window, center, normalized, 
 
     signal = overlap_add(frames)
     envelope = overlap_add(padded.square().reshape(1, -1, 1).expand(1, n_fft, count))
-    signal = torch.where(envelope > _NOLA_MINIMUM, signal / envelope, signal)
+    signal = signal / torch.where(envelope > _NOLA_MINIMUM, envelope, 1.0)  # one division: its gradient is finite
     start = n_fft // 2 if center else 0
     end = total - start if length is None else start + length
     signal = torch.nn.functional.pad(signal[:, start:end], (0, max(0, end - total)))

@@ -107,6 +107,33 @@ def test_an_envelope_of_zeros_raises_only_when_torch_like(torch_device, device_n
         assert msp.istft(spec, length=5000, **options)[:, 3600:].abs().sum() == 0
 
 
+@pytest.mark.parametrize("hop_length", [100, 400])
+def test_gradients_are_finite_where_no_window_reaches(hop_length, torch_device, device_name):
+    spec = torch.randn(2, 201, 7, dtype=torch.complex64, device=torch_device)
+    window = torch.hann_window(400, device=torch_device)
+    weight = torch.randn(2, 400 + 6 * hop_length, device=torch_device)
+
+    def gradients(spec, window, weight):
+        leaves = spec.detach().requires_grad_(), window.detach().requires_grad_()
+        signal = msp.istft(leaves[0], n_fft=400, hop_length=hop_length, window=leaves[1], center=False)
+        return torch.autograd.grad((signal * weight).sum(), leaves)
+
+    with msp.accelerated(devices=(device_name,)):
+        got = gradients(spec, window, weight)
+    assert all(bool(torch.view_as_real(one.to(torch.complex64)).isfinite().all()) for one in got)
+    # Of float64: the same sums where a window reaches, none where none does.
+    places = hop_length * torch.arange(7)[:, None] + torch.arange(400)
+    wide = window.cpu().double()
+    envelope = torch.zeros(400 + 6 * hop_length, dtype=torch.float64).index_add(
+        0, places.flatten(), wide.square().repeat(7)
+    )
+    shares = weight.cpu().double() / torch.where(envelope > 1e-11, envelope, 1.0)
+    expected = torch.fft.rfft(shares[:, places].transpose(1, 2) * wide[:, None], dim=1) / 400
+    expected[:, 1:-1] *= 2
+    expected.imag[:, [0, -1]] = 0
+    accurate(got[0], expected, 1e-6)
+
+
 def test_windows_and_precisions(torch_device, strict):
     x, window = torch.randn(2, 4000, device=torch_device), torch.rand(400) + 0.1
     got = msp.stft(x.half(), n_fft=400, window=window.double(), pad_mode="constant")
