@@ -5,7 +5,7 @@ the library, frontend.py runs it, tree.py, signatures.py and uniformity.py look 
 rules, with their sections of Apple's specification, are in findings.py. sources.py lists all that the package can
 generate and sweep.py checks them, some in every run of the tests, and all by
 
-    python -m tests.conformance.sweep     # half an hour; the outcome is kept as benchmarks/results/metal-conformance.md
+    python -m tests.conformance.sweep     # an hour; the outcome is kept as benchmarks/results/metal-conformance.md
 
 (or MPS_SPECTRO_CONFORMANCE=all with test_sources.py). right/ and wrong/ are what the checker itself is judged by.
 

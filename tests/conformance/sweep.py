@@ -1,6 +1,6 @@
 """The checker over every source, or a sample: clang reads each, the rest looks at one of each shape.
 
-    python -m tests.conformance.sweep                       # everything: half an hour of one core
+    python -m tests.conformance.sweep                       # everything: an hour of one core
     python -m tests.conformance.sweep --sample 500 --seed 3
     python -m tests.conformance.sweep --write benchmarks/results/metal-conformance.md
     python -m tests.conformance.sweep --every-tree          # twice the time
