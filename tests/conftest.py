@@ -23,6 +23,7 @@ import torch
 import mps_spectro_patch as msp
 from mps_spectro_patch import active
 from mps_spectro_patch.execution import call_cache, call_sites, launches, quarantine, runner, verification
+from mps_spectro_patch.kernels.compilers import cuda
 from mps_spectro_patch.patching import install
 from tests import forked
 
@@ -255,3 +256,13 @@ def torch_forker(device_name: str):
 def forker(device_name: str):
     """Forks processes that have torch's compiler imported, too."""
     yield from _forker(device_name, forked.COMPILER)
+
+
+@pytest.fixture(scope="session")
+def nvrtc() -> None:
+    """For tests that compile for NVIDIA GPUs, without one."""
+    pytest.importorskip("cuda.bindings")
+    try:
+        cuda._bindings()[1].nvrtcVersion()
+    except RuntimeError as error:  # cuda-bindings without NVIDIA's library
+        pytest.skip(str(error).split("\n")[0])

@@ -24,9 +24,8 @@ def stays(device: torch.device) -> bool:
     if supported is not None or is_compiling():
         return bool(supported)
     supported = _can(device)
-    if (
-        type(torch.empty(0, dtype=torch.float32, device="cpu")) is torch.Tensor
-    ):  # under a mode, such as that of fake tensors, it says nothing for later
+    # Under a mode, such as that of fake tensors, it says nothing for later.
+    if type(torch.empty(0, dtype=torch.float32, device="cpu")) is torch.Tensor:
         _supported[device] = supported
     return supported
 

@@ -7,7 +7,7 @@ import errno
 import torch
 
 # Of MPS, of the CPU's allocator, of the CUDA driver (CUDA_ERROR_OUT_OF_MEMORY), of a C++ compiler.
-_WORDS = ("out of memory", "not enough memory", "allocate memory", "invalid buffer size", "bad_alloc")
+_WORDS = ("out of memory", "not enough memory", "allocate memory", "invalid buffer size", "bad alloc")
 
 
 def is_shortage(error: Exception) -> bool:
@@ -15,7 +15,5 @@ def is_shortage(error: Exception) -> bool:
         return True
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
-    text = str(error).lower()
-    return isinstance(error, (RuntimeError, SyntaxError)) and any(
-        words in text or words in text.replace("_", " ") for words in _WORDS
-    )
+    text = str(error).lower().replace("_", " ")
+    return isinstance(error, (RuntimeError, SyntaxError)) and any(words in text for words in _WORDS)

@@ -15,15 +15,6 @@ CASES = [  # both families and ends, every way through features.metal once
 ]  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def nvrtc():
-    pytest.importorskip("cuda.bindings")
-    try:
-        cuda._bindings()[1].nvrtcVersion()
-    except RuntimeError as error:  # cuda-bindings without NVIDIA's library
-        pytest.skip(str(error).split("\n")[0])
-
-
 @pytest.mark.parametrize("n_fft, banded, gradient, power", some(CASES, [CASES[0], CASES[2], CASES[4]]))
 def test_they_become_machine_code(n_fft, banded, gradient, power, nvrtc):
     text = cuda.unit(cuda.translation(features.kernel_source(n_fft, banded, gradient, power)))

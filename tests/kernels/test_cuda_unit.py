@@ -8,6 +8,8 @@ from mps_spectro_patch.kernels.compilers import cuda
 from mps_spectro_patch.kernels.launch import smooth_size
 from mps_spectro_patch.kernels.plans import fft
 
+pytestmark = pytest.mark.usefixtures("nvrtc")
+
 EVERYTHING = """#include <metal_stdlib>
 using namespace metal;
 constant float table[4] = {1.0, 2.0, 3.0, 4.0};
@@ -28,15 +30,6 @@ kernel void f(device T* x [[buffer(0)]], constant Settings& settings [[buffer(1)
 template [[host_name("f_float")]] [[kernel]] decltype(f<float>) f<float>;
 template [[host_name("f_half")]] [[kernel]] decltype(f<half>) f<half>;
 """
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _nvrtc():
-    pytest.importorskip("cuda.bindings")
-    try:
-        cuda._bindings()[1].nvrtcVersion()
-    except RuntimeError as error:  # cuda-bindings without NVIDIA's library
-        pytest.skip(str(error).split("\n")[0])
 
 
 @pytest.mark.parametrize("checked", [False, True])
