@@ -16,7 +16,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 from torch.compiler import is_compiling
 
 from .. import active
-from ..execution import launches, load_operators, runner
+from ..execution import launches, load_operators, parts, runner, verification
 from ..front_ends import FrontEnd, Scale, compute, decibels, remembered, resolve
 from .tools.modules import does_what_its_class_does, is_from
 from .tools.overrides import override
@@ -62,17 +62,22 @@ def _amplitude_to_db(x, multiplier, amin, db_multiplier, top_db=None) -> torch.T
     scale = decibels(multiplier, top_db, amin=amin, offset=-multiplier * db_multiplier)
     load_operators()
 
-    def fused() -> torch.Tensor:
+    def fused(x: torch.Tensor = x, items: int = items) -> torch.Tensor:
         passes = launches.ops.features.feature_passes
         return passes.decibels(x, items, scale.amin, scale.factor, scale.offset, scale.below)
 
-    def composed() -> torch.Tensor:
-        db = torch.log(x.clamp(min=amin)) * scale.factor + scale.offset
-        return compute.finished(db.reshape(-1, *x.shape[-2:]), packed, *scale.finishing()).reshape(x.shape)
+    def compared(result: torch.Tensor) -> tuple[str, bool]:
+        values, of_one = x, packed
+        if x.numel() > parts.LIMIT:  # a comparison of so many would need much memory
+            values, of_one = x.as_strided((1, parts.LIMIT), (parts.LIMIT, 1)), 1
+            result = fused(values, 1)
+        db = torch.log(values.clamp(min=amin)) * scale.factor + scale.offset
+        composed = compute.finished(db.reshape(-1, *values.shape[-2:]), of_one, *scale.finishing())
+        return verification.judge_front_end(result, composed.reshape(values.shape), scale)
 
     key = FrontEnd(1, 1, 1, scale=scale), None, x.dtype, x.device, False
     options = active.options_here()
-    return runner.call_front_end("torchaudio.amplitude_to_DB", options, key, fused, composed, x, lambda: None)[0]
+    return runner.call_front_end("torchaudio.amplitude_to_DB", options, key, fused, compared, x, lambda: None)[0]
 
 
 def mel(module, waveform, scale: Scale, name: str) -> torch.Tensor | None:

@@ -18,9 +18,9 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from ..kernels import fft
 from ..options import OPS, Options
 from ..reasons import Reason
+from ..stops import STOPS
 from ..tensors import PLAIN
 from . import call_sites, counters
-from .torch_internals import STOPS
 
 if TYPE_CHECKING:
     from ..kernels import Ready

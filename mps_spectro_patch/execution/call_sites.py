@@ -128,9 +128,9 @@ def call(op: str, arguments: tuple, act: Callable[[], torch.Tensor]) -> torch.Te
         return result
     finally:
         nanoseconds = time.perf_counter_ns() - start
-        outcome = str(_here.outcome) if _here.outcome and not raised else "raised"
-        _here.outcome = outer
+        found, _here.outcome = _here.outcome, outer
         try:
+            outcome = str(found) if found and not raised else "raised"
             _remember(op, arguments, outcome, start, nanoseconds, weight)
         except Exception as error:  # nobody's call may fail because somebody looks
             logger.warning("a call of %s is missing in the report: %r", op, error)

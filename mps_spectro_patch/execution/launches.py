@@ -12,6 +12,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 from ..reasons import Call
 from ..tensors import has_bits, wants_gradient, without_bits
 from . import torch_warnings
+from .trouble import tell_of_operator
 
 ops: Any = None  # mps_spectro_patch.ops once something is installed; importing the package must not register operators
 
@@ -22,6 +23,7 @@ def load_operators() -> None:
     if ops is None:
         from .. import ops as module
 
+        module.surviving.tell = tell_of_operator
         ops = module
 
 

@@ -18,6 +18,7 @@ from ..kernels import IstftGeometry, Ready, StftGeometry, transforms
 from ..reasons import Reason, UseOriginal
 from ..tensors import without_bits
 from . import composite
+from .surviving import surviving
 
 NAMESPACE = "mps_spectro_patch"
 
@@ -166,7 +167,7 @@ def define(name: str, inputs: str, body: Callable, fake: Callable) -> torch._ops
     of eager mode, by a kernel of its own, and on a GPU those know no complex numbers."""
     namespace.define(f"{name}({inputs}) -> Tensor", tags=torch.Tag.flexible_layout)
     # One registration for all backends: the kernels choose their compiler by the tensor's device.
-    namespace.impl(name, body, "CompositeExplicitAutograd")
+    namespace.impl(name, surviving(name, body), "CompositeExplicitAutograd")
     torch.library.register_fake(f"{NAMESPACE}::{name}", fake, lib=namespace)
     return getattr(getattr(torch.ops, NAMESPACE), name).default
 
