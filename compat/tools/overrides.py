@@ -45,13 +45,15 @@ def _wrapper(
                 raise
             return None, trouble.trouble_of(error)
 
+    give_up = trouble.give_up  # the wrapper has the original's globals, and not these
+
     def wrapper(*args, **kwargs):
         result, failure = replaced(*args, **kwargs)
         if result is not None:
             return result if finish is None else finish(original, result, *args, **kwargs)
         result = original(*args, **kwargs)
         if failure is not None:
-            trouble.give_up(original.__qualname__, failure)
+            give_up(original.__qualname__, failure)
         return result
 
     # TorchScript reads a function's globals as well as its source.
