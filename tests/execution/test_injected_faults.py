@@ -27,7 +27,6 @@ import mps_spectro_patch as msp
 from mps_spectro_patch import compat, kernels
 from mps_spectro_patch.execution import quarantine
 from tests.conftest import forget
-from tests.tiers import some
 
 FOLDERS = tuple(str(Path(module.__file__).parent) + "/" for module in (msp, kernels, compat))
 KERNELS = str(Path(kernels.__file__).parent) + "/"
