@@ -18,7 +18,7 @@ def compile_shader(source: str, device: str) -> Any:
 
     Raises:
         ValueError: an unknown device.
-        RuntimeError: the device or its compiler is missing.
+        RuntimeError: the device is missing, or (MissingCompiler, which says what to install) its compiler.
         SyntaxError: the source does not compile.
 
     Example:

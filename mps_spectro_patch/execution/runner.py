@@ -20,6 +20,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensor
 
 from .. import pending, routing
+from ..errors import MissingCompiler
 from ..options import OPS, Options, logger
 from ..reasons import Call, FallbackError, Reason, UseOriginal
 from ..tensors import wants_gradient
@@ -281,6 +282,9 @@ def _after_error(attempt: Attempt, error: Exception) -> torch.Tensor | None:
         _warn_once(attempt.name, sentence)
     elif attempt.key is None:
         warn_of_step(attempt.name, error)
+    elif isinstance(error, MissingCompiler):  # no plan's fault, and the same for all of them
+        _quarantine(attempt, _what(error), None)
+        _warn_once(str(error), f"no kernel can be compiled. {error}")
     else:
         _quarantine(attempt, _what(error), f"raised {_what(error)} ({_place(error)})")
     try:
@@ -311,8 +315,8 @@ def _warn_once(once: str, sentence: str) -> None:
         warnings.warn(text, RuntimeWarning, stacklevel=call_sites.caller()[1])
 
 
-def _quarantine(attempt: Attempt, why: str, sentence: str) -> None:
-    """Never this plan again, and one warning."""
+def _quarantine(attempt: Attempt, why: str, sentence: str | None) -> None:
+    """Never this plan again, and one warning if there is a sentence."""
     put = quarantine.put_plan if attempt.name in OPS else quarantine.put_front_end
     put(attempt.key, why, sentence)
 
