@@ -26,7 +26,7 @@ from ..reasons import Call, FallbackError, Reason, UseOriginal
 from ..tensors import wants_gradient
 from . import call_cache, call_sites, counters, launches, quarantine, torch_warnings, verification
 from .shortage import is_shortage
-from .torch_internals import STOPS
+from .torch_internals import stops
 
 _DEFAULTS = Options(devices=())  # of front ends where nothing is enabled
 _used: set[Hashable] = set()  # plans whose kernels are compiled and whose tables are on the device
@@ -266,7 +266,7 @@ def _fall_back(attempt: Attempt, reason: Reason) -> torch.Tensor | None:
 
 def _goes_on(attempt: Attempt, error: Exception) -> bool:
     """Whether an exception is for the program: the original's own, one by which torch or a person ends the call."""
-    if attempt.failed or isinstance(error, (Warning, FallbackError, *STOPS)):
+    if attempt.failed or isinstance(error, (Warning, FallbackError, *stops())):
         return True
     return attempt.options.on_error == "raise" and not isinstance(error, UseOriginal)
 
