@@ -71,6 +71,7 @@ __getattr__, __dir__, _ = lazy.attach(
             *(name for name in __all__ if name.endswith("Transform")),
         ),
         "patching": ("accelerated", "disable", "enable", "is_enabled"),
+        "cli": ("load_ipython_extension", "unload_ipython_extension"),  # %load_ext mps_spectro_patch
     },
 )
 
