@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 
-def compile_shader(source: str, device: str) -> Any:
+def compile_shader(source: str, device: Literal["mps", "cuda", "simulator"]) -> Any:
     """Compiles Metal source for one device, as torch.mps.compile_shader does for Apple GPUs.
 
     Args:
