@@ -331,6 +331,10 @@ def _bindings() -> tuple[Any, Any]:
         raise MissingCompiler(
             f"Metal kernels on CUDA need NVIDIA's cuda-bindings: pip install mps-spectro-patch[cuda] ({error})"
         ) from None
+    try:
+        nvrtc.nvrtcVersion()
+    except RuntimeError as error:  # the bindings are not the compiler: torch's own builds for CUDA bring that
+        raise MissingCompiler(f"NVIDIA's compiler NVRTC, a part of CUDA, cannot be loaded: {error}") from None
     return driver, nvrtc
 
 
