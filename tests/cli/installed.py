@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,5 +70,6 @@ def make_environment(folder: Path, wheel: Path) -> Environment:
     environment = Environment(folder)
     environment.pip("install", "--quiet", "--no-deps", "--no-index", wheel)
     # An entry in a .pth file goes behind the wheel, and brings nothing that is installed there in editable form.
-    (environment.packages / "torch_of_the_tests.pth").write_text(sysconfig.get_path("purelib"))
+    folders = (path for path in sys.path if path.endswith("site-packages"))
+    (environment.packages / "torch_of_the_tests.pth").write_text("\n".join(folders))
     return environment
