@@ -13,7 +13,7 @@ else:
     __getattr__, __dir__, __all__ = attach(
         __name__,
         {
-            "compilers": ("compile_shader",),
+            "compilers": ("check_files", "compile_shader"),
             "compilers.cache_folder": ("cache_directory", "read_json", "wanted_directory", "write_file"),
             "launch": ("any_size", "feature_passes", "features", "smooth_size", "transforms"),
             "launch.dispatch": ("Ready", "kernel_text", "text_digest"),

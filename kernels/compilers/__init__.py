@@ -2,7 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Literal
+
+from ...errors import MissingCompiler
+
+_KERNELS = Path(__file__).parents[1]
+
+
+def check_files() -> None:
+    """Raises MissingCompiler where there is no text to compile, as in a zip archive."""
+    for name in ("metal", "compilers/cxx"):
+        if not (_KERNELS / name).is_dir():
+            raise MissingCompiler(
+                f"this package is not installed as files: there is no folder {_KERNELS / name}. It cannot run from a "
+                f"zip archive. A frozen program must bring its data files, as PyInstaller does by itself"
+            )
 
 
 def compile_shader(source: str, device: Literal["mps", "cuda", "simulator"]) -> Any:
@@ -32,6 +47,7 @@ def compile_shader(source: str, device: Literal["mps", "cuda", "simulator"]) -> 
         >>> x
         tensor([2., 2., 2., 2.])
     """
+    check_files()
     if device == "mps":
         from . import mps as compiler
     elif device == "cuda":
