@@ -6,11 +6,13 @@ variables. They are accelerated where the .pth file is installed (autoload.py), 
 
 from __future__ import annotations
 
+import linecache
 import os
 import runpy
 import shutil
 import sys
 import sysconfig
+import textwrap
 import types
 from argparse import Namespace
 from collections.abc import Sequence
@@ -55,7 +57,7 @@ def _run_as_python_does(options: Namespace, found: str) -> int:
         if options.is_module:
             _run_module(first, arguments)
         elif options.is_code:
-            _run_code(compile(first, "<string>", "exec", dont_inherit=True), "-c", arguments)
+            _run_code(_compiled(first), "-c", arguments)
         elif first == "-":
             _run_code(compile(sys.stdin.buffer.read(), "<stdin>", "exec", dont_inherit=True), "-", arguments)
         else:
@@ -144,6 +146,15 @@ def _run_file(path: str, arguments: Sequence[str]) -> None:
     except OSError as error:
         raise CommandError(f"cannot read {path}: {error.strerror}") from None
     _run_code(code, path, arguments, loader)
+
+
+def _compiled(text: str) -> CodeType:
+    """Code behind -c, as this version of Python takes it."""
+    if sys.version_info >= (3, 14):
+        text = textwrap.dedent(text)
+    if sys.version_info >= (3, 13):  # tracebacks show its lines
+        linecache.cache["<string>"] = len(text), None, [f"{line}\n" for line in text.splitlines()], "<string>"
+    return compile(text, "<string>", "exec", dont_inherit=True)
 
 
 def _run_code(code: CodeType, name: str, arguments: Sequence[str], loader=None) -> None:
