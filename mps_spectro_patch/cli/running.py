@@ -20,7 +20,7 @@ from importlib.machinery import BuiltinImporter, SourceFileLoader, SourcelessFil
 from pathlib import Path
 from types import CodeType, TracebackType
 
-from .. import startup
+from .. import autoload, startup
 from ..errors import CommandError
 
 
@@ -42,6 +42,8 @@ def run_program(options: Namespace) -> int:
             _say(f"{found} is {other}: it is accelerated only if this package is installed there")
         os.execv(found, command)
     startup.when_torch_is_imported(then=lambda: _begin(options))
+    if not autoload.installed():
+        sys.addaudithook(_tell_of_children)
     process = os.getpid()
     try:
         return _run_as_python_does(options, found)
@@ -175,6 +177,24 @@ def _put_first_on_path(folder: str | None) -> None:
     """In place of what Python put there for us; with PYTHONSAFEPATH it puts nothing there."""
     if not getattr(sys.flags, "safe_path", False):
         sys.path[:1] = [] if folder is None else [folder]
+
+
+_SPAWNING = ("multiprocessing.popen_spawn_posix", "multiprocessing.popen_spawn_win32", "multiprocessing.forkserver")
+_told: list[bool] = []
+
+
+def _tell_of_children(event: str, args: tuple) -> None:
+    """Once, when the program starts another Python without the file that would enable the patch there."""
+    if event == "subprocess.Popen":
+        name = os.path.basename(os.fsdecode(args[0] or args[1][0]))
+        is_missed = name.startswith("python") and "_inductor" not in str(args[1])  # whose workers only compile
+    else:
+        is_missed = event == "import" and args[0] in _SPAWNING
+    if is_missed and not _told:
+        _told.append(True)
+        _say(
+            "Python processes that the program starts are not accelerated: `mps-spectro-patch autoload on` changes that"
+        )
 
 
 def _begin(options: Namespace) -> None:

@@ -183,6 +183,36 @@ def test_stats_and_trace_tell_every_call(run, tmp_path, device_name, torch_devic
         assert event["args"]["from"].endswith("program.py:9") and {"ts", "pid", "tid"} <= event.keys()
 
 
+POOL = "import multiprocessing as m\nif __name__ == '__main__': m.get_context('{}').Pool(1).map(abs, [1])"
+CHILD = "import subprocess, sys, pathlib\nfor _ in range(2): subprocess.run({}, stdin=subprocess.DEVNULL)"
+STARTS = {
+    "spawn": POOL.format("spawn"),
+    "forkserver": POOL.format("forkserver"),
+    "list": CHILD.format("[sys.executable, '-c', '']"),
+    "path": CHILD.format("pathlib.Path(sys.executable).resolve()"),
+    "fork": POOL.format("fork"),
+    "another program": CHILD.format("['true']"),
+    "a worker of inductor's": CHILD.format("[sys.executable, '-c', '# torch/_inductor']"),
+}
+NOT_MISSED = ("fork", "another program", "a worker of inductor's")
+
+
+@pytest.mark.parametrize("starts", STARTS)
+@pytest.mark.parametrize("is_installed", [False, True])
+def test_python_processes_that_are_not_reached_are_told_once(starts, is_installed, run, tmp_path):
+    program = write(tmp_path / "program.py", STARTS[starts])
+    main = f"""
+import sys
+from mps_spectro_patch import autoload
+from mps_spectro_patch.cli import main
+autoload.installed = lambda: [1] * {is_installed}
+sys.exit(main(["run", {str(program)!r}]))
+"""
+    done = subprocess.run([sys.executable, "-c", main], capture_output=True, text=True, cwd=tmp_path)
+    told = done.stderr.count("`mps-spectro-patch autoload on` changes that")
+    assert (done.returncode, told) == (0, int(not is_installed and starts not in NOT_MISSED)), done.stderr
+
+
 def test_a_program_of_another_kind_runs_with_the_variables_set(run):
     result = run("--stats", "env")
     assert "MPS_SPECTRO_PATCH=1" in result.stdout and "cannot look inside" in result.stderr
