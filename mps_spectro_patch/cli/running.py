@@ -33,6 +33,7 @@ def run_program(options: Namespace) -> int:
     found = find_program(command[0]) if is_file else ""
     if options.trace:
         options.trace = options.trace.absolute()  # the program may change the folder
+        _check_writable(options.trace)
     _set_environment(options)
     if found and not is_ours_to_run(found):
         if options.stats or options.trace:
@@ -77,6 +78,17 @@ def _without_ours(traceback: TracebackType | None) -> TracebackType | None:
     while traceback is not None and traceback.tb_frame.f_globals is globals():
         traceback = traceback.tb_next
     return traceback
+
+
+def _check_writable(file: Path) -> None:
+    """Before the program runs, which may take hours."""
+    try:
+        is_new = not file.exists()
+        file.open("ab").close()
+        if is_new:
+            file.unlink()
+    except OSError as error:
+        raise CommandError(f"cannot write {file}: {error.strerror}") from None
 
 
 def _set_environment(options: Namespace) -> None:
@@ -134,7 +146,12 @@ def _run_file(path: str, arguments: Sequence[str]) -> None:
     if os.path.isdir(path) or path.endswith(".pyz"):
         sys.argv = [path, *arguments]
         _put_first_on_path(None)  # runpy adds the folder
-        runpy.run_path(path, run_name="__main__")
+        try:
+            runpy.run_path(path, run_name="__main__")
+        except ImportError as error:
+            if str(error) == f"can't find '__main__' module in {path!r}":  # runpy's own, not the program's
+                raise CommandError(str(error)) from None
+            raise
         return
     file = os.path.abspath(path)
     loader: SourceFileLoader | SourcelessFileLoader

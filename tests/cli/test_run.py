@@ -227,9 +227,13 @@ def test_a_program_of_another_kind_runs_with_the_variables_set(run):
         (["--devices", "cpu", "x.py"], "'cpu' is refused"),
         (["--verify", "maybe", "x.py"], "verify='maybe'"),
         (["--reach", "far", "x.py"], "reach='far'"),
+        (["--trace", "no/folder/trace.json", "-c", "1"], "folder/trace.json: No such file"),
+        (["tests"], "can't find '__main__' module in 'tests'"),
     ],
 )
-def test_what_a_person_can_put_right_is_a_sentence_and_exit_status_2(arguments, words, capsys, monkeypatch):
+def test_what_a_person_can_put_right_is_a_sentence_and_exit_status_2(arguments, words, capsys, monkeypatch, tmp_path):
+    (tmp_path / "tests").mkdir()
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", list(sys.argv)), monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setattr("mps_spectro_patch.startup.when_torch_is_imported", lambda then: None)
     monkeypatch.setenv("MPS_SPECTRO_PATCH", "0")
@@ -238,7 +242,9 @@ def test_what_a_person_can_put_right_is_a_sentence_and_exit_status_2(arguments, 
 
 
 def test_a_trace_that_cannot_be_written_does_not_hide_the_programs_end(run, tmp_path):
-    result = run("--trace", tmp_path / "no" / "folder", write(tmp_path / "a.py", "import torch; raise SystemExit(5)"))
+    (tmp_path / "folder").mkdir()
+    program = write(tmp_path / "a.py", "import os, torch; os.rmdir('folder'); raise SystemExit(5)")
+    result = run("--trace", "folder/trace.json", program)
     assert result.returncode == 5 and "cannot write" in result.stderr
 
 

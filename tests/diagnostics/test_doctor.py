@@ -180,7 +180,7 @@ def test_a_device_that_is_not_there_is_a_sentence_and_exit_status_2(tune, capsys
     assert not output and f"({missing_device()}) here" in errors and "bug report" not in errors
 
 
-@pytest.mark.parametrize("command", [["doctor"], ["doctor", "--tune"], ["demo"], ["bench", "--quick"]])
+@pytest.mark.parametrize("command", [["doctor"], ["doctor", "--tune"], ["demo"], ["bench", "--quick"], ["status"]])
 def test_a_wrong_value_in_the_environment_is_a_sentence_and_exit_status_2(command, capsys, monkeypatch):
     monkeypatch.setenv("MPS_SPECTRO_PATCH_DEVICES", "gpu")
     assert commands.main(command) == 2
