@@ -62,6 +62,15 @@ def test_json_is_all_of_it_and_nothing_else(run, only):
 
 
 @pytest.mark.thorough
+def test_how_far_it_is_can_be_seen(only, device_name, capsys):
+    only()
+    assert commands.main(["doctor", "--device", device_name, "--json"]) == 0
+    output, errors = capsys.readouterr()
+    assert json.loads(output)["healthy"] and [line.partition(": ")[2] for line in errors.splitlines()] == [
+        *doctor.CHECKS
+    ]
+
+
 def test_a_kernel_that_does_not_compile_is_named(run, only, monkeypatch):
     only("compiles")
     real = kernels.compile_shader
