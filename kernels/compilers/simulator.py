@@ -237,7 +237,7 @@ def _build(source: str) -> tuple[Path, list[list[Any]]]:
     key = _digest(source, headers, python, *compiler)
     found = cache_folder.find_library(key)
     if found is None:
-        translation = translate.translate(preprocess(_embed_headers(source)), "host")
+        translation = translate.translate(preprocess(embed_headers(source)), "host")
         names = [[kernel.name, kernel.needed or 0] for kernel in translation.kernels]
         unit = entry_points.host_unit(translation.text, translation.kernels)
         library = _compile(unit, _kernel_flags(), _precompiled(*compiler))
@@ -334,7 +334,7 @@ def _cpu_flags() -> tuple[str, ...]:
     return ()
 
 
-def _embed_headers(source: str) -> str:
+def embed_headers(source: str) -> str:
     """torch's own Metal headers (c10/metal/...), put in place as torch.mps.compile_shader does."""
     if "#include <c10/" not in source:
         return source
