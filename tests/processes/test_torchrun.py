@@ -23,7 +23,7 @@ def main():
     torch.distributed.init_process_group("gloo")
     rank, ranks = torch.distributed.get_rank(), torch.distributed.get_world_size()
     error, gradients = work.call(), work.step(rank, ranks)
-    loaded = {method: work.load(method) for method in ("fork", "spawn")}
+    loaded = {method: work.load(method) for method in ("fork", "spawn", "forkserver")}
     work.tell(work.told(rank, error, *gradients, loaded=loaded))
     torch.distributed.destroy_process_group()
 
@@ -52,6 +52,6 @@ def test_both_ranks_and_their_workers_are_fast_and_right(how, installed, tmp_pat
                          **variables if how == "environment variable" else {})  # fmt: skip
     assert "mps_spectro" not in done.stderr
     for rank in work.check(done.stdout):
-        assert rank["loaded"].keys() == {"fork", "spawn"}
+        assert rank["loaded"].keys() == {"fork", "spawn", "forkserver"}
         for loaded in rank["loaded"].values():
             assert loaded["is another"] and loaded["fast"] == [1] * 3 and loaded["error"] <= 3e-7, rank
