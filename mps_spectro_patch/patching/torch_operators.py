@@ -82,14 +82,14 @@ def _kernel(op: str) -> Callable[..., torch.Tensor]:
         arguments = *given, *defaults[len(given) :]  # torch leaves out what is as the schema says
         options = options_here()
         if (
-            options is None or op not in options.dispatcher_ops or composite.is_running() or runner.is_busy()
+            options is None or op not in options.dispatcher_ops or composite.is_left_to_torch()
             or type(arguments[0]) not in PLAIN  # traced: fake and functional tensors
             or torch._C._are_functorch_transforms_active()
             or torch._C._get_tracing_state() is not None  # else jit.trace would record nothing of ours, and lose it
             or not options.concerns(arguments[0])
         ):  # fmt: skip
             return plain(*arguments)
-        with runner.busy():
+        with composite.left_to_torch():  # what the call makes must not come back here
             return runner.call(op, options, arguments, plain, arguments, {}, cached=False)
 
     return kernel
