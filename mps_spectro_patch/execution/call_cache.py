@@ -20,7 +20,7 @@ from ..options import OPS, Options
 from ..reasons import Reason
 from ..tensors import PLAIN
 from . import call_sites, counters
-from .torch_internals import STOPS
+from .torch_internals import stops
 
 if TYPE_CHECKING:
     from ..kernels import Ready
@@ -135,7 +135,7 @@ def launched(key: Hashable, known: Known, input: torch.Tensor, window: torch.Ten
     """The result of a known call, launched again and counted; None where the full path must run."""
     try:
         result = known.launch(input, window)
-    except STOPS:
+    except stops():
         raise
     except Exception:  # the full path meets it again and handles it
         entries.pop(key, None)

@@ -19,7 +19,7 @@ from torch.compiler import is_compiling, is_dynamo_compiling
 
 from .. import active, routing
 from ..arguments import FeatureArguments
-from ..execution import STOPS, call_cache, call_sites, counters, launches, load_operators, quarantine, runner
+from ..execution import call_cache, call_sites, counters, launches, load_operators, quarantine, runner, stops
 from ..kernels import Ready, fft, gapless
 from ..options import Options
 from ..reasons import Reason
@@ -71,7 +71,7 @@ def _answer(x, window, basis, call: FrontEnd, must: bool, name: str, options: Op
         key, known = call_cache.find_front_end(name, options, x, window, basis, call)
         if known is not None and (result := call_cache.launched(key, known, x, window)) is not None:
             return result
-    except STOPS:
+    except stops():
         raise
     except Exception as error:  # a look of ours is no reason for a call to fail
         runner.warn_of_step(name, error)

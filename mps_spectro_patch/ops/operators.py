@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .. import torch_library
 from ..arguments import ISTFT_SHARED, IstftArguments, StftArguments, schema
 from ..kernels import IstftGeometry, Ready, StftGeometry, transforms
 from ..reasons import Reason, UseOriginal
@@ -158,10 +159,10 @@ def _own_namespace(attempts: int = 9) -> torch.library.Library:
     """The namespace of that name, or one with a number, if another copy of this package has defined it."""
     for number in range(1, attempts):
         try:
-            return torch.library.Library(NAMESPACE if number == 1 else f"{NAMESPACE}_{number}", "DEF")
+            return torch_library.make(NAMESPACE if number == 1 else f"{NAMESPACE}_{number}", "DEF")
         except RuntimeError:  # a namespace can be defined once
             continue
-    return torch.library.Library(NAMESPACE, "DEF")
+    return torch_library.make(NAMESPACE, "DEF")
 
 
 namespace = _own_namespace()

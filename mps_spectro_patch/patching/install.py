@@ -18,7 +18,7 @@ import torch
 
 from .. import active, execution, pending
 from ..execution import launches
-from ..options import OPS, Options, logger
+from ..options import OPS, Device, OnError, OnFallback, Op, Options, Project, Reach, Verify, logger
 from . import early_names, hooks, layers
 
 
@@ -37,14 +37,14 @@ class Patched(NamedTuple):
 
 
 def enable(
-    devices: Iterable[str] | None = None,
-    ops: Iterable[str] | None = None,
+    devices: Device | Iterable[Device] | None = None,
+    ops: Op | Iterable[Op] | None = None,
     torchaudio: bool | None = None,
-    compat: bool | Iterable[str] | None = None,
-    reach: str | None = None,
-    verify: str | None = None,
-    on_error: str | None = None,
-    on_fallback: str | None = None,
+    compat: bool | Project | Iterable[Project] | None = None,
+    reach: Reach | None = None,
+    verify: Verify | None = None,
+    on_error: OnError | None = None,
+    on_fallback: OnFallback | None = None,
 ) -> Patched:
     """Accelerates torch.stft and torch.istft in the whole process, until disable().
 

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch._C import DispatchKey
 
+from .. import torch_library
 from ..active import options_here
 from ..execution import runner
 from ..ops import composite
@@ -45,7 +46,7 @@ def register(wanted: Iterable[tuple[str, str]]) -> None:
         else:
             _libraries.pop(pair)._destroy()
     for op, device_type in sorted(_wanted - _libraries.keys()):
-        library = torch.library.Library("aten", "IMPL")
+        library = torch_library.make("aten", "IMPL")
         try:
             for key in KEYS[device_type]:
                 library.impl(_OPERATORS[op], _KERNELS[op], key)
