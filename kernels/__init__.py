@@ -16,6 +16,7 @@ __getattr__, __dir__, __all__ = attach(
         "plans.frozen": ("hashed_once",),
         "plans.geometry": ("IstftGeometry", "StftGeometry"),
         "plans.plan": ("Plan",),
+        "tables.by_tensor": ("ByTensor", "TensorState"),
         "tables.filterbank": ("Bands", "bands_of"),
     },
 )
