@@ -14,12 +14,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable
 from functools import reduce
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any, NamedTuple
 
 from torch.compiler import is_compiling
 
-from .. import active
+from .. import active, pickled
 from ..options import Options, logger
 from . import post_import, wrapper_chains
 
@@ -176,6 +176,8 @@ def _under_another_name(patch: Patch, found: Callable) -> _Applied | None:
 def _remove(patch: Patch) -> None:
     applied = _applied[patch]
     top = getattr(applied.owner, applied.name, None)
+    if applied.ours is not applied.original and isinstance(applied.ours, FunctionType):
+        pickled.take_out(applied.ours)
     if top is applied.ours:
         setattr(applied.owner, applied.name, applied.original)
     else:

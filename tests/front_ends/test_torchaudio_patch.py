@@ -4,6 +4,7 @@ real one."""
 from __future__ import annotations
 
 import copy
+import functools
 import pickle
 import sys
 from pathlib import Path
@@ -123,6 +124,13 @@ def test_functions_and_classes_are_restored_by_identity(torchaudio, options):
     covering = F.spectrogram
     msp.disable()
     assert F.spectrogram is covering and F.functional.spectrogram is before[1]
+
+
+def test_a_function_of_torchaudio_that_was_kept_can_be_pickled_behind_it(torchaudio, options):
+    with msp.accelerated(**options):
+        kept = functools.partial(torchaudio.functional.spectrogram, n_fft=400)
+        assert pickle.loads(pickle.dumps(kept)).func is kept.func
+    assert pickle.loads(pickle.dumps(kept)).func is kept.func
 
 
 def test_it_waits_for_torchaudio_to_be_imported(run_python):
