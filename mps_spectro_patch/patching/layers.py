@@ -79,7 +79,7 @@ def install(wanted: Collection[str]) -> list[str]:
     return stuck
 
 
-_layers: list[Layer] = []
+_layers: list[Layer] = globals().get("_layers", [])
 
 
 def _dress(function: Callable, op: str, original: Callable) -> Callable:

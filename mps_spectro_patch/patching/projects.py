@@ -16,9 +16,10 @@ def declare(names: Iterable[str]) -> None:
     for name in names:
         project = _declared[name] = compat.load(name)
         for hook in project.hooks:
-            if isinstance(hook, Hook):
+            kind = type(hook).__name__  # by name: a module that is loaded again has another class of it
+            if kind == Hook.__name__:
                 hooks.declare(project.group, *hook)
-            elif isinstance(hook, Alias):
+            elif kind == Alias.__name__:
                 module_aliases.declare(project.group, *hook)
             else:
                 class_hooks.declare(project.group, hook)

@@ -24,12 +24,12 @@ from ..tensors import PLAIN
 KEYS = {"mps": ("MPS", "AutogradMPS"), "cuda": ("CUDA", "AutogradCUDA"), "cpu": ("CPU", "AutogradCPU")}
 _OPERATORS = {"stft": "stft.center", "istft": "istft"}  # aten::stft without center calls the one with it
 
-_libraries: dict[tuple[str, str], torch.library.Library] = {}  # by op and device type
-_wanted: set[tuple[str, str]] = set()
+_libraries: dict[tuple[str, str], torch.library.Library] = globals().get("_libraries", {})  # by op and device type
+_wanted: set[tuple[str, str]] = globals().get("_wanted", set())
 # torch frees a kernel when it is removed, even while a thread that is about to enter it waits for the interpreter. So
 # they are kept until no thread can have waited that long. Before torch 2.9 there was no way to do that.
 _get_kernel = getattr(torch.library, "get_kernel", None)
-_kept: deque[object] = deque(maxlen=4096)
+_kept: deque[object] = globals().get("_kept", deque(maxlen=4096))
 
 
 def register(wanted: Iterable[tuple[str, str]]) -> None:
