@@ -6,6 +6,7 @@ and by hand. `original` is what stood there before; patching/layers.py finds it 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +14,7 @@ import torch
 from torch.compiler import is_compiling
 
 from .. import active, routing
-from ..execution import call_sites, counters, launches, quarantine, runner
+from ..execution import call_sites, counters, from_caller, launches, quarantine, runner
 from ..reasons import Reason
 from ..tensors import PLAIN
 
@@ -71,17 +72,24 @@ def make_istft(layer: Any, original: Callable) -> Callable:
         here = scope_here()
         options = active.process if here is None else here.options
         if options is None or layer.retired or "istft" not in options.layer_ops:
-            return original(*args, **kwargs)
+            return _below(original, args, kwargs)
         if args and type(args[0]) in PLAIN and not options.concerns(args[0]) and not call_sites.everything:
             untouched.calls += 1
-            return original(*args, **kwargs)
+            return _below(original, args, kwargs)
         try:
             arguments = istft_arguments(*args, **kwargs)
-        except TypeError:
+        except TypeError:  # torch says what is wrong
             return original(*args, **kwargs)
         return runner.call("istft", options, arguments, original, args, kwargs)
 
     return istft
+
+
+def _below(original: Callable, args: tuple, kwargs: dict) -> torch.Tensor:
+    """original(*args, **kwargs), of a torch.istft that the caller of our caller called."""
+    if from_caller.may_warn(args, kwargs):
+        return from_caller.call(original, args, kwargs, sys._getframe(2))
+    return original(*args, **kwargs)
 
 
 def istft_arguments(

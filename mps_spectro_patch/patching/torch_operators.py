@@ -9,10 +9,12 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import torch
 from torch._C import DispatchKey
+from torch._C._dynamo import eval_frame
 
 from ..active import options_here
 from ..execution import runner
@@ -68,7 +70,7 @@ def registered() -> list[str]:
 def original(op: str) -> Callable:
     """The operator as it is without a kernel of ours."""
     overload = _overload(op)
-    return lambda *arguments: overload._op_dk(DispatchKey.CompositeImplicitAutograd, *arguments)
+    return partial(overload._op_dk, DispatchKey.CompositeImplicitAutograd)
 
 
 def _overload(op: str) -> torch._ops.OpOverload:
@@ -92,6 +94,9 @@ def _kernel(op: str) -> Callable[..., torch.Tensor]:
         with runner.busy():
             return runner.call(op, options, arguments, plain, arguments, {}, cached=False)
 
+    # Beside a graph break torch.compile would compile our code. It shall skip this function and all that it calls.
+    skip = eval_frame._FrameAction.SKIP
+    eval_frame.set_code_exec_strategy(kernel.__code__, eval_frame._FrameExecStrategy(skip, skip))
     return kernel
 
 
