@@ -8,13 +8,15 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from functools import lru_cache
 from pathlib import Path
 from types import CodeType, FrameType, FunctionType
 from typing import Any
 
 _PLACES = [Path(__file__).parents[1], *(Path(__file__).parents[2] / name for name in ("compat", "kernels"))]
 _OURS = tuple(f"{place}{os.sep}" for place in _PLACES)
+_LIMIT = 256
+# By code (its id; with the code, so that it stays that) and place in it: the function that calls there.
+_known: dict[tuple[int, int], tuple[CodeType, FunctionType]] = {}
 
 
 def call(function: Callable, args: tuple, kwargs: dict, frame: FrameType | None = None) -> Any:
@@ -23,18 +25,17 @@ def call(function: Callable, args: tuple, kwargs: dict, frame: FrameType | None 
         frame = sys._getframe(1)
         while frame.f_back is not None and frame.f_code.co_filename.startswith(_OURS):
             frame = frame.f_back
-    code = _at(frame.f_code.co_filename, frame.f_lineno or 1)
-    return FunctionType(code, frame.f_globals)(function, args, kwargs)
+    place = id(frame.f_code), frame.f_lasti
+    known = _known.get(place)
+    if known is None or known[1].__globals__ is not frame.f_globals:
+        if len(_known) >= _LIMIT:
+            _known.clear()
+        known = _known[place] = frame.f_code, _calls_from(frame)
+    return known[1](function, args, kwargs)
 
 
-def may_warn(args: tuple, kwargs: dict) -> bool:
-    """Whether torch.istft may warn of these arguments: of a missing window, or of a length."""
-    return len(args) > 8 or "length" in kwargs or (len(args) < 5 and "window" not in kwargs)
-
-
-@lru_cache(maxsize=256)
-def _at(file: str, line: int) -> CodeType:
-    return _CODE.replace(co_filename=file, co_firstlineno=line)
-
-
-_CODE = (lambda function, args, kwargs: function(*args, **kwargs)).__code__.replace(co_name="istft")
+def _calls_from(frame: FrameType) -> FunctionType:
+    code = (lambda function, args, kwargs: function(*args, **kwargs)).__code__
+    file, line = frame.f_code.co_filename, frame.f_lineno
+    there = code.replace(co_name="istft", co_filename=file, co_firstlineno=line or 1)
+    return FunctionType(there, frame.f_globals)

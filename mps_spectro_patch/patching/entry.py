@@ -71,25 +71,22 @@ def make_istft(layer: Any, original: Callable) -> Callable:
             return _compiled("istft", layer, None, original, args, kwargs)
         here = scope_here()
         options = active.process if here is None else here.options
-        if options is None or layer.retired or "istft" not in options.layer_ops:
-            return _below(original, args, kwargs)
-        if args and type(args[0]) in PLAIN and not options.concerns(args[0]) and not call_sites.everything:
-            untouched.calls += 1
-            return _below(original, args, kwargs)
-        try:
-            arguments = istft_arguments(*args, **kwargs)
-        except TypeError:  # torch says what is wrong
-            return original(*args, **kwargs)
-        return runner.call("istft", options, arguments, original, args, kwargs)
+        concerned = options is not None and not layer.retired and "istft" in options.layer_ops
+        if concerned and args and type(args[0]) in PLAIN and not options.concerns(args[0]):
+            if not call_sites.everything:
+                untouched.calls += 1
+                concerned = False
+        if concerned:
+            try:
+                arguments = istft_arguments(*args, **kwargs)
+            except TypeError:
+                return original(*args, **kwargs)
+            return runner.call("istft", options, arguments, original, args, kwargs)
+        if "length" in kwargs or len(args) > 8 or (len(args) < 5 and "window" not in kwargs):  # torch may warn
+            return from_caller.call(original, args, kwargs, sys._getframe(1))
+        return original(*args, **kwargs)
 
     return istft
-
-
-def _below(original: Callable, args: tuple, kwargs: dict) -> torch.Tensor:
-    """original(*args, **kwargs), of a torch.istft that the caller of our caller called."""
-    if from_caller.may_warn(args, kwargs):
-        return from_caller.call(original, args, kwargs, sys._getframe(2))
-    return original(*args, **kwargs)
 
 
 def istft_arguments(
