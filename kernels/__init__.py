@@ -21,6 +21,7 @@ else:
             "plans.frozen": ("hashed_once",),
             "plans.geometry": ("IstftGeometry", "StftGeometry"),
             "plans.plan": ("Plan",),
+            "tables.by_tensor": ("ByTensor", "TensorState"),
             "tables.filterbank": ("Bands", "bands_of"),
         },
     )
