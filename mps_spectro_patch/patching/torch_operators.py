@@ -16,10 +16,9 @@ import torch
 from torch._C import DispatchKey
 from torch._C._dynamo import eval_frame
 
-from .. import torch_library
 from ..active import options_here
 from ..execution import runner
-from ..ops import composite
+from ..ops import composite, torch_library
 from ..options import logger
 from ..tensors import PLAIN
 
