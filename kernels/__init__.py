@@ -14,13 +14,14 @@ else:
         __name__,
         {
             "compilers": ("check_files", "compile_shader"),
-            "compilers.cache_folder": ("cache_directory", "read_json", "wanted_directory", "write_file"),
+            "compilers.cache_folder": ("cache_directory", "locked", "read_json", "wanted_directory", "write_file"),
             "launch": ("any_size", "feature_passes", "features", "smooth_size", "transforms"),
-            "launch.dispatch": ("Ready", "kernel_text", "text_digest"),
+            "launch.dispatch": ("Ready", "gapless", "kernel_text", "text_digest"),
             "plans": ("fft",),
             "plans.frozen": ("hashed_once",),
             "plans.geometry": ("IstftGeometry", "StftGeometry"),
             "plans.plan": ("Plan",),
+            "tables.by_tensor": ("ByTensor", "TensorState"),
             "tables.filterbank": ("Bands", "bands_of"),
         },
     )

@@ -280,7 +280,7 @@ def translation(source: str) -> translate.Translation:
     """Macros that write kernels are expanded by a C++ preprocessor, because NVRTC has none to call."""
     from . import simulator
 
-    source = simulator._embed_headers(source)
+    source = simulator.embed_headers(source)
     if translate.needs_preprocessor(source):
         try:
             source = simulator.preprocess(source)

@@ -240,7 +240,7 @@ def _build(source: str) -> tuple[Path, list[list[Any]]]:
     key = _digest(source, headers, python, *compiler)
     found = cache_folder.find_library(key)
     if found is None:
-        translation = translate.translate(preprocess(_embed_headers(source)), "host")
+        translation = translate.translate(preprocess(embed_headers(source)), "host")
         names = [[kernel.name, kernel.needed or 0] for kernel in translation.kernels]
         unit = entry_points.host_unit(translation.text, translation.kernels)
         library = _compile(unit, _kernel_flags(), _precompiled(*compiler))
@@ -297,21 +297,18 @@ def _precompiled(command: str, version: str) -> Path | None:
     seen = (f"{path} {path.stat().st_mtime_ns} {path.read_text()}" for path in entry_points.headers())
     flags = [*_common_flags(), *_kernel_flags()]
     key = f"stdlib-{_digest(*seen, *flags, command, version)}"
-    with contextlib.suppress(OSError, ImportError), tempfile.TemporaryDirectory() as folder:
-        import fcntl
-
-        locked = os.open(cache_folder.cache_directory(), os.O_RDONLY)
-        try:
-            fcntl.flock(locked, fcntl.LOCK_EX)  # of processes that need it at once, one makes it
-            found = cache_folder.find_library(key)
-            if found is not None:
-                return found[0]
-            output = Path(folder) / "header"
-            make = [*_compiler_command(), "-x", "c++-header", *flags, str(_CXX / "metal_stdlib"), "-o", str(output)]
-            if subprocess.run(make, capture_output=True).returncode == 0:
-                return cache_folder.keep_library(key, output.read_bytes(), None)[0]
-        finally:
-            os.close(locked)
+    with (
+        contextlib.suppress(OSError),
+        tempfile.TemporaryDirectory() as folder,
+        cache_folder.locked(cache_folder.cache_directory()),  # of processes that need it at once, one makes it
+    ):
+        found = cache_folder.find_library(key)
+        if found is not None:
+            return found[0]
+        output = Path(folder) / "header"
+        make = [*_compiler_command(), "-x", "c++-header", *flags, str(_CXX / "metal_stdlib"), "-o", str(output)]
+        if subprocess.run(make, capture_output=True).returncode == 0:
+            return cache_folder.keep_library(key, output.read_bytes(), None)[0]
     return None
 
 
@@ -340,7 +337,7 @@ def _cpu_flags() -> tuple[str, ...]:
     return ()
 
 
-def _embed_headers(source: str) -> str:
+def embed_headers(source: str) -> str:
     """torch's own Metal headers (c10/metal/...), put in place as torch.mps.compile_shader does."""
     if "#include <c10/" not in source:
         return source

@@ -6,7 +6,17 @@ __getattr__, __dir__, __all__ = attach(
     __name__,
     {
         "": (
-            *("call_cache", "call_sites", "counters", "launches", "quarantine", "runner", "selftest", "tuning"),
+            *(
+                "call_cache",
+                "call_sites",
+                "counters",
+                "from_caller",
+                "launches",
+                "quarantine",
+                "runner",
+                "selftest",
+                "tuning",
+            ),
             "verification",
         ),
         "launches": ("load_operators",),

@@ -14,7 +14,8 @@ from ..reasons import Call
 from ..tensors import has_bits, wants_gradient, without_bits
 from . import torch_warnings
 
-ops: Any = None  # mps_spectro_patch.ops once something is installed; importing the package must not register operators
+# mps_spectro_patch.ops once something is installed; importing the package must not register operators.
+ops: Any = globals().get("ops")  # behind a reload, too
 
 
 def load_operators() -> None:

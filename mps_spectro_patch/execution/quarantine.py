@@ -22,8 +22,10 @@ class Quarantined(NamedTuple):
 
 
 # Apart, because compiled code cannot look a plan up: there, any entry stops the use of all.
-plans: dict[Hashable, Quarantined] = {}  # by (plan, device)
-front_ends: dict[Hashable, Quarantined] = {}  # by call, or by (n_fft, device, whether gradients are wanted)
+# Kept behind a reload of this module, too. By (plan, device):
+plans: dict[Hashable, Quarantined] = globals().get("plans", {})
+# By call, or by (n_fft, device, whether gradients are wanted):
+front_ends: dict[Hashable, Quarantined] = globals().get("front_ends", {})
 
 
 def put_plan(key: tuple, why: str, sentence: str | None) -> None:

@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 import traceback
 import warnings
-from collections.abc import Callable, Hashable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable
 from functools import partial
 from types import FrameType
 from typing import Any
@@ -24,15 +22,13 @@ from ..errors import MissingCompiler
 from ..options import OPS, Options, logger
 from ..reasons import Call, FallbackError, Reason, UseOriginal
 from ..tensors import wants_gradient
-from . import call_cache, call_sites, counters, launches, quarantine, torch_warnings, verification
+from . import call_cache, call_sites, counters, from_caller, launches, quarantine, torch_warnings, verification
 from .shortage import is_shortage
 from .torch_internals import stops
 
 _DEFAULTS = Options(devices=())  # of front ends where nothing is enabled
 _used: set[Hashable] = set()  # plans whose kernels are compiled and whose tables are on the device
-_troubled: set[str] = set()  # what a warning was given of that is no plan's fault
-_lock = threading.Lock()
-_here = threading.local()
+_troubled: dict[str, object] = {}  # what a warning was given of that is no plan's fault
 
 
 class Attempt:
@@ -55,7 +51,10 @@ class Attempt:
         if self.reference is not None:
             return self.reference
         self.failed = True
-        result = self.function(*self.args, **self.kwargs)
+        if self.name == "istft":
+            result = from_caller.call(self.function, self.args, self.kwargs)
+        else:
+            result = self.function(*self.args, **self.kwargs)
         self.failed = False
         return result
 
@@ -121,20 +120,6 @@ def warn_of_step(name: str, error: Exception) -> None:
     """Of an error in a step of ours that is no kernel's: to the program once, to the log every time."""
     where = _place(error)
     _warn_once(where, f"{counters.title(name)}: a step before or behind the kernel raised {_what(error)} ({where})")
-
-
-@contextmanager
-def busy() -> Iterator[None]:
-    """While a kernel of ours runs beneath one of torch's operators: what it calls must not come back to it."""
-    before, _here.busy = is_busy(), True
-    try:
-        yield
-    finally:
-        _here.busy = before
-
-
-def is_busy() -> bool:
-    return getattr(_here, "busy", False)
 
 
 def _survived(attempt: Attempt, arguments: tuple, caller: FrameType | None, cached: bool) -> torch.Tensor:
@@ -307,10 +292,8 @@ def _place(error: Exception) -> str:
 
 def _warn_once(once: str, sentence: str) -> None:
     logger.warning("%s", sentence)
-    with _lock:
-        first = once not in _troubled
-        _troubled.add(once)
-    if first:
+    this = object()
+    if _troubled.setdefault(once, this) is this:  # of several threads one is the first
         text = f"mps_spectro_patch: {sentence}. The original's result was used."
         warnings.warn(text, RuntimeWarning, stacklevel=call_sites.caller()[1])
 
@@ -330,13 +313,5 @@ def _can_compare(attempt: Attempt, input: torch.Tensor) -> bool:
 def _is_on_device(input: object, options: Options) -> bool:
     return isinstance(input, torch.Tensor) and options.concerns(input)
 
-
-def _renew_lock() -> None:
-    global _lock
-    _lock = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):  # another thread may hold the lock at the moment of a fork
-    os.register_at_fork(after_in_child=_renew_lock)
 
 pending.catch_up(__name__)

@@ -20,7 +20,7 @@ from torch.compiler import is_compiling, is_dynamo_compiling
 from .. import active, routing
 from ..arguments import FeatureArguments
 from ..execution import call_cache, call_sites, counters, launches, load_operators, quarantine, runner, stops
-from ..kernels import Ready, fft
+from ..kernels import Ready, TensorState, fft, gapless
 from ..options import Options
 from ..reasons import Reason
 from ..tensors import PLAIN, wants_gradient
@@ -246,7 +246,7 @@ def _fused(
     def run() -> Tensor:
         nonlocal launch, readable
         if in_kernels:
-            readable = _readable(rows), _readable(window)
+            readable = gapless(rows.resolve_neg()), gapless(window.resolve_neg())
             launch = features.ready_features(*readable, basis, one.rows_per_item, *scale.finishing(), *arguments)
         if launch is not None:
             return launch(*readable)
@@ -256,6 +256,7 @@ def _fused(
             return values
         return finished(values, one.rows_per_item, *scale.finishing())
 
+    state = None if basis is None or place is None else TensorState(basis)
     key = call, None if basis is None else basis.shape, rows.dtype, rows.device, needs
     composed = partial(_composed, rows, window, basis, scale, one)
     original = composed if must else lambda: None
@@ -263,14 +264,8 @@ def _fused(
     is_as_given = readable[0] is rows and readable[1] is window and not call.window_norm and not one.outer_pad
     if trusted and launch is not None and place is not None and is_as_given:
         again = launch if x.dim() == 2 else _of_batches(launch, rows.shape, x.shape[:-1])
-        call_cache.remember(*place, call_cache.Known(name, again, None, keep=call, basis=basis))
+        call_cache.remember(*place, call_cache.Known(name, again, None, keep=call, basis=state))
     return result
-
-
-def _readable(tensor: Tensor) -> Tensor:
-    """As the kernels read memory: without gaps in a row, and no signs left to change."""
-    tensor = tensor.resolve_neg()
-    return tensor if tensor.stride(-1) == 1 else tensor.contiguous()
 
 
 def _of_batches(launch: Ready, flat: torch.Size, batch: torch.Size) -> Ready:

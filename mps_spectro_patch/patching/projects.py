@@ -24,9 +24,10 @@ def declare(names: Iterable[str]) -> None:
             _left_out[name] = f"left out, its module cannot be imported: {error}"
             continue
         for hook in project.hooks:
-            if isinstance(hook, Hook):
+            kind = type(hook).__name__  # by name: a module that is loaded again has another class of it
+            if kind == Hook.__name__:
                 hooks.declare(project.group, *hook)
-            elif isinstance(hook, Alias):
+            elif kind == Alias.__name__:
                 module_aliases.declare(project.group, *hook)
             else:
                 class_hooks.declare(project.group, hook)

@@ -171,6 +171,19 @@ def test_compiled_code_is_right_and_its_cache_on_disk_is_not_poisoned(run_compil
         )
 
 
+def test_what_runs_beside_a_graph_break_is_not_compiled_itself(run_compiled):
+    run_compiled(
+        """
+        msp.enable(devices=devices, reach="dispatcher")
+        spectrum = torch.stft(x, 400, 160, window=window, return_complex=True)
+        with warnings.catch_warnings(record=True) as told:
+            signal = torch.compile(lambda s: torch.istft(s, 400, 160, window=window), backend="eager")(spectrum)
+        torch.testing.assert_close(signal, x[:, : signal.shape[1]], rtol=1e-4, atol=1e-4)
+        assert not told and msp.stats()["istft"].fast == 1, (told, msp.stats())
+        """
+    )
+
+
 def test_errors_and_fallbacks_are_torchs(signal, reach):
     with pytest.raises(RuntimeError, match="return_complex"):
         torch.stft(signal.x, 400, window=signal.window)
