@@ -256,12 +256,16 @@ def test_ctrl_c_is_one_word_and_exit_status_130(monkeypatch, device_name, capsys
     assert capsys.readouterr().err == "mps-spectro-patch: interrupted\n"
 
 
-def test_a_reader_that_stops_reading_is_no_error():
-    process = subprocess.Popen([sys.executable, "-m", "mps_spectro_patch", "bench", "--predict"],
+@pytest.mark.parametrize(("command", "code"), [
+    (["bench", "--predict"], 141), (["status"], 141), (["autoload", "status"], 141), (["--help"], 0), (["--version"], 0),
+    (["run", "--help"], 0),
+])  # fmt: skip
+def test_a_reader_that_stops_reading_is_no_error(command, code):
+    process = subprocess.Popen([sys.executable, "-m", "mps_spectro_patch", *command],
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
     process.stdout.close()
     errors = process.stderr.read()
-    assert (process.wait(), errors) == (141, b"")
+    assert (process.wait(), errors) == (code, b"")
 
 
 def test_a_plan_that_failed_in_this_process_is_told(run, only):
