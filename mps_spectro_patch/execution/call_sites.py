@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import torch
 
 from ..options import OPS, logger
+from ..routing import plain_size
 
 everything = False  # every call is remembered, also those on devices that are not accelerated
 FIRST, EVERY = 50, 64  # of each op the first calls, then one in so many
@@ -201,6 +202,7 @@ def _summary(argument: Any) -> Any:
         if set(map(type, shape)) - {int}:
             shape = tuple(map(str, shape))
         return shape, str(argument.dtype).removeprefix("torch.")
+    argument = plain_size(argument)  # numpy's integers
     return argument if isinstance(argument, int | str | bool) else type(argument).__name__
 
 
