@@ -77,7 +77,7 @@ def _without_ours(traceback: TracebackType | None) -> TracebackType | None:
 
 def _set_environment(options: Namespace) -> None:
     os.environ[startup.VARIABLE] = "1"
-    for name in ("devices", "reach", "verify"):
+    for name in ("devices", "reach", "verify", "torchaudio"):
         value = getattr(options, name)
         if value is not None:
             os.environ[f"{startup.VARIABLE}_{name.upper()}"] = value

@@ -49,7 +49,8 @@ def enable(
     """Accelerates torch.stft and torch.istft in the whole process, until disable().
 
     A second call replaces the options of the first. Options that are not given (None) come from the environment
-    variables MPS_SPECTRO_PATCH_DEVICES, _COMPAT, _REACH, _VERIFY, _ON_ERROR and _ON_FALLBACK, else from the defaults.
+    variables MPS_SPECTRO_PATCH_DEVICES, _TORCHAUDIO, _COMPAT, _REACH, _VERIFY, _ON_ERROR and _ON_FALLBACK, else from
+    the defaults.
 
     Args:
         devices: any of "mps" (Apple GPUs), "cuda" (NVIDIA GPUs) and "simulator" (the kernels on the CPU, slow: for
