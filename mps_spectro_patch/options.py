@@ -12,16 +12,25 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from operator import attrgetter
+from typing import Literal, get_args
+
+Device = Literal["mps", "cuda", "simulator"]
+Op = Literal["stft", "istft"]
+Reach = Literal["attribute", "references", "dispatcher"]
+Verify = Literal["first", "always", "off"]
+OnError = Literal["fallback", "raise"]
+OnFallback = Literal["quiet", "raise"]
+# The modules of compat/ that hold a PROJECT; a test compares them with the files.
+Project = Literal[
+    "audio_separator", "demucs", "linkseg", "mamba_amt", "mps_spectro", "muq", "musicfm", "rmvpe", "torchfcpe"
+]
 
 ACCELERATORS = {"mps": "mps", "cuda": "cuda", "simulator": "cpu"}  # our name -> torch's device type
-OPS = ("stft", "istft")
-# The modules of compat/ that hold a PROJECT; a test compares them with the files.
-PROJECTS = ("audio_separator", "demucs", "linkseg", "mamba_amt", "mps_spectro", "muq", "musicfm", "rmvpe", "torchfcpe")
+OPS = get_args(Op)
+PROJECTS = get_args(Project)
 CHOICES = {
-    "reach": ("attribute", "references", "dispatcher"),
-    "verify": ("first", "always", "off"),
-    "on_error": ("fallback", "raise"),
-    "on_fallback": ("quiet", "raise"),
+    name: get_args(kind)
+    for name, kind in (("reach", Reach), ("verify", Verify), ("on_error", OnError), ("on_fallback", OnFallback))
 }
 ENVIRONMENT = "MPS_SPECTRO_PATCH"
 _FROM_ENVIRONMENT = ("devices", "torchaudio", "compat", "reach", "verify", "on_error", "on_fallback")

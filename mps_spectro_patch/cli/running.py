@@ -28,11 +28,11 @@ def run_program(options: Namespace) -> int:
     if not command:
         raise CommandError("what shall be run? A script, -m and a module, or a program on PATH")
     is_file = not (options.is_module or options.is_code or command[0] == "-")
-    found = _find(command[0]) if is_file else ""
+    found = find_program(command[0]) if is_file else ""
     if options.trace:
         options.trace = options.trace.absolute()  # the program may change the folder
     _set_environment(options)
-    if found and not _is_ours_to_run(found):
+    if found and not is_ours_to_run(found):
         if options.stats or options.trace:
             _say(f"{found} is no program of this Python: --stats and --trace cannot look inside")
         elif "python" in os.path.basename(_interpreter(found)):
@@ -83,7 +83,7 @@ def _set_environment(options: Namespace) -> None:
             os.environ[f"{startup.VARIABLE}_{name.upper()}"] = value
 
 
-def _find(name: str) -> str:
+def find_program(name: str) -> str:
     """The file of that name, or the program: one of this Python before those on PATH, which may be another's."""
     if os.path.exists(name):
         return name
@@ -94,7 +94,7 @@ def _find(name: str) -> str:
     return found
 
 
-def _is_ours_to_run(path: str) -> bool:
+def is_ours_to_run(path: str) -> bool:
     """Whether this very Python would run it: a script, or a program that was installed beside this interpreter."""
     if os.path.isdir(path) or path.endswith((".py", ".pyw", ".pyz", ".pyc")):
         return True
@@ -171,10 +171,18 @@ def _begin(options: Namespace) -> None:
 
     if options.stats or options.trace:
         watch_calls(trace=options.trace is not None)
+    if options.both_ways:
+        from . import both_ways
+
+        both_ways.start()
 
 
 def _end(options: Namespace) -> None:
     sys.stdout.flush()
+    if options.both_ways and "torch" in sys.modules:
+        from . import both_ways
+
+        both_ways.write(options.both_ways)
     if not (options.stats or options.trace):
         return
     if "torch" not in sys.modules:

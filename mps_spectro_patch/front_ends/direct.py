@@ -6,6 +6,8 @@ and istft accepts windows whose envelope is zero somewhere unless `torch_like`.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch.compiler import is_compiling
 
@@ -14,6 +16,7 @@ from ..execution import call_cache, launches, runner
 from ..options import Options
 from ..reasons import Reason
 from .functional import make_window, window_of
+from .spec import PadMode
 
 _NOLA_MINIMUM = 1e-11  # torch.istft refuses an envelope below this
 _DEFAULTS = Options()
@@ -29,7 +32,7 @@ def stft(
     center: bool = True,
     normalized: bool = False,
     onesided: bool = True,
-    pad_mode: str = "reflect",
+    pad_mode: PadMode = "reflect",
 ) -> torch.Tensor:
     """Short-time Fourier transform with mps-spectro's arguments: torch.stft, with a periodic Hann window by default.
 
@@ -79,11 +82,11 @@ def istft(
     onesided: bool = True,
     length: int | None = None,
     torch_like: bool = False,
-    safety: str = "auto",
+    safety: Literal["auto", "always", "off"] = "auto",
     allow_fused: bool = True,
-    long_mode_strategy: str = "custom",
-    kernel_dtype: str = "float32",
-    kernel_layout: str = "auto",
+    long_mode_strategy: Literal["custom", "torch_fallback"] = "custom",
+    kernel_dtype: Literal["float32", "float16", "mixed"] = "float32",
+    kernel_layout: Literal["auto", "native", "transposed"] = "auto",
 ) -> torch.Tensor:
     """Inverse of stft, with mps-spectro's arguments.
 

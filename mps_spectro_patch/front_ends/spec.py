@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, wraps
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch.compiler import is_compiling
@@ -17,10 +17,12 @@ from torch.compiler import is_compiling
 from ..arguments import FeatureArguments
 from ..kernels import hashed_once
 
-OUTPUT_SCALES = ("linear", "log", "db")
-LOG_MODES = ("clamp", "add", "log1p")
-PAD_MODES = ("constant", "reflect", "replicate", "circular")
-SCOPES = ("batch", "item")
+OutputScale = Literal["linear", "log", "db"]
+LogMode = Literal["clamp", "add", "log1p"]
+PadMode = Literal["constant", "reflect", "replicate", "circular"]
+Scope = Literal["batch", "item"]
+Normalized = bool | Literal["frame_length", "window"]
+OUTPUT_SCALES, LOG_MODES, PAD_MODES, SCOPES = map(get_args, (OutputScale, LogMode, PadMode, Scope))
 DB_AMIN = 1e-10
 
 

@@ -60,6 +60,11 @@ def needs_operator(gradient: Any) -> bool:
     return type(gradient) is not Tensor or torch._C._functorch.is_legacy_batchedtensor(gradient)
 
 
+def kept(window: Tensor, n_fft: int) -> Tensor:
+    """As it is kept for the backward pass. Of a short window torch keeps a copy, which the program cannot change."""
+    return window if window.shape[0] == n_fft else window.clone()
+
+
 def is_transformed() -> bool:
     """Whether a transform of functorch, or forward-mode differentiation, is active."""
     return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0

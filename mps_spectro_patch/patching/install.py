@@ -18,8 +18,8 @@ import torch
 
 from .. import active, execution, pending
 from ..execution import launches
-from ..options import OPS, Options, logger
-from . import early_names, hooks, layers
+from ..options import OPS, Device, OnError, OnFallback, Op, Options, Project, Reach, Verify, logger
+from . import copies, early_names, hooks, layers
 
 
 class Patched(NamedTuple):
@@ -37,14 +37,14 @@ class Patched(NamedTuple):
 
 
 def enable(
-    devices: Iterable[str] | None = None,
-    ops: Iterable[str] | None = None,
+    devices: Device | Iterable[Device] | None = None,
+    ops: Op | Iterable[Op] | None = None,
     torchaudio: bool | None = None,
-    compat: bool | Iterable[str] | None = None,
-    reach: str | None = None,
-    verify: str | None = None,
-    on_error: str | None = None,
-    on_fallback: str | None = None,
+    compat: bool | Project | Iterable[Project] | None = None,
+    reach: Reach | None = None,
+    verify: Verify | None = None,
+    on_error: OnError | None = None,
+    on_fallback: OnFallback | None = None,
 ) -> Patched:
     """Accelerates torch.stft and torch.istft in the whole process, until disable().
 
@@ -87,6 +87,7 @@ def enable(
         if "mps" in options.devices:
             execution.selftest.first(options)
         execution.tuning.apply(again=True)
+        copies.take_over(_end)
         _add(options, _holders)
         active.process = options
         return _patched(options)
@@ -107,6 +108,7 @@ def disable() -> None:
         True
     """
     with _lock:
+        copies.end_others(_end)
         active.process = None
         _apply_patches(_held())
 
@@ -133,7 +135,9 @@ def hold(options: Options) -> None:
     with _lock:
         launches.load_operators()  # before anything changes: this may fail
         execution.tuning.apply()
-        _add(options, _held())
+        if _is_current() or copies.is_alone(_end):
+            copies.take_over(_end)
+            _add(options, _held())
         _holders[options] += 1
 
 
@@ -141,7 +145,21 @@ def let_go(options: Options) -> None:
     global _holders
     with _lock:
         _holders -= Counter([options])
-        _apply_patches(_held())
+        if copies.is_alone(_end):
+            _apply_patches(_held())
+
+
+def _end() -> None:
+    """Takes out every patch of this copy of the package, for another one."""
+    with _lock:
+        active.process = None
+        _holders.clear()
+        _apply_patches(())
+
+
+def _is_current() -> bool:
+    """Whether this is the copy that a program gets by importing the package now."""
+    return vars(sys.modules.get(__name__, copies)) is globals()
 
 
 def is_held(op: str) -> bool:
@@ -162,9 +180,13 @@ def early_references(ops: Iterable[str] = OPS) -> list[str]:
     return [str(reference) for reference in early_names.bound_to(*own, *below)]
 
 
-_holders: Counter[Options] = Counter()  # the options of the open accelerated(); those of enable() are active.process
-_replaced: set[str] = set()  # ops whose early references are ours now
-_lock = threading.RLock()
+# What is patched must be known behind importlib.reload(), too: here and in the other modules of this room.
+_holders: Counter[Options] = globals().get(
+    "_holders", Counter()
+)  # of the open accelerated(); enable()'s are active.process
+_replaced: set[str] = globals().get("_replaced", set())  # ops whose early references are ours now
+_lock = globals().get("_lock", threading.RLock())
+_room = sys.modules[__package__]  # of this copy of the package
 
 
 def _held() -> set[Options]:
@@ -203,13 +225,16 @@ def _apply_patches(held: Collection[Options]) -> None:
     for layer in _replacing_layers():
         early_names.rebind(layer.original, layer.function)
     operators = {(op, kind) for options in held for op in options.dispatcher_ops for kind in options.device_types}
-    if operators or _loaded("torch_operators"):  # most programs never need it
+    torch_operators = _loaded("torch_operators")
+    if torch_operators is None and operators:  # most programs never need it
         from . import torch_operators
-
+    if torch_operators is not None:
         torch_operators.register(operators)
     hooks.apply_groups({group for options in held for group in options.groups})
     for module in filter(None, map(_loaded, ("class_hooks", "module_aliases"))):
         module.apply_groups()
+    if not held:
+        copies.give_up(_end)
 
 
 def _replacing_layers() -> list[layers.Layer]:
@@ -219,9 +244,7 @@ def _replacing_layers() -> list[layers.Layer]:
 
 def _loaded(name: str) -> ModuleType | None:
     """A module of this room, if anything has needed it so far."""
-    path = f"{__package__}.{name}"
-    module = sys.modules.get(path)
-    return None if pending.is_being_imported(path) else module
+    return None if pending.is_being_imported(f"{__package__}.{name}") else getattr(_room, name, None)
 
 
 def registered() -> list[str]:

@@ -143,7 +143,7 @@ def test_a_program_of_this_python_comes_before_anothers(tmp_path, monkeypatch):
         write(tmp_path / folder / "tool", f"#!/opt/{folder}/bin/python\n").chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(tmp_path / "this" / "python"))
     monkeypatch.setenv("PATH", str(tmp_path / "other"))
-    assert running._find("tool") == str(tmp_path / "this" / "tool")
+    assert running.find_program("tool") == str(tmp_path / "this" / "tool")
 
 
 def test_a_program_of_another_python_says_so(run, tmp_path):

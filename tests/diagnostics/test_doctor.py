@@ -16,7 +16,8 @@ from mps_spectro_patch.bench.contestants import OURS, TORCH
 from mps_spectro_patch.bench.timing import Timed
 from mps_spectro_patch.cli import commands
 from mps_spectro_patch.diagnostics import doctor, doctor_front_ends, doctor_kernels
-from mps_spectro_patch.execution import quarantine
+from mps_spectro_patch.errors import MissingCompiler
+from mps_spectro_patch.execution import call_cache, devices, launches, quarantine
 from mps_spectro_patch.kernels.launch import feature_passes, features, transforms
 
 
@@ -101,8 +102,12 @@ def test_wrong_numbers_are_named_by_size_and_mode(broken, words, run, only, monk
 def test_an_error_in_a_kernel_is_named(run, only, monkeypatch):
     only("is_right")
 
-    def breaks(*_):
-        raise RuntimeError("command buffer exited with error status")
+    right = transforms.istft
+
+    def breaks(spectrum, window, geometry, *more):
+        if geometry.n_fft == 400:
+            raise RuntimeError("command buffer exited with error status")
+        return right(spectrum, window, geometry, *more)
 
     monkeypatch.setattr(transforms, "istft", breaks)
     code, output = run()
@@ -181,6 +186,45 @@ def test_a_wrong_value_in_the_environment_is_a_sentence_and_exit_status_2(comman
     assert commands.main(command) == 2
     output, errors = capsys.readouterr()
     assert not output and "MPS_SPECTRO_PATCH_DEVICES: devices: 'gpu' is not one of" in errors
+
+
+def test_what_has_to_be_installed_first_is_a_sentence_and_exit_status_2(device_name, capsys, monkeypatch):
+    def missing(*_: object):
+        raise MissingCompiler("install a compiler")
+
+    monkeypatch.setattr(devices, "compile_shader", missing)
+    assert commands.main(["doctor", "--device", device_name]) == 2
+    output, errors = capsys.readouterr()
+    assert not output and errors.endswith("install a compiler\n") and errors.count("\n") == 1
+
+
+def test_one_error_of_all_kernels_is_told_once(run, monkeypatch):
+    def fail(*_: object):
+        raise RuntimeError("no pipeline")
+
+    monkeypatch.setattr(devices, "compile_shader", fail)
+    code, output = run()
+    assert code == 1 and output.splitlines()[-1].startswith("NOT healthy: device: ")
+
+
+def test_one_error_of_all_is_told_once_and_without_figures():
+    def fail():
+        raise RuntimeError("no pipeline")
+
+    cases = [(f"n_fft={n_fft}", {"forward": 1e-6}, fail) for n_fft in (400, 512)]
+    finding = doctor_kernels.compared("results", "calls", cases)
+    assert finding.data["failed"] == ["all of them: RuntimeError: no pipeline"] and not finding.ok
+    assert "none came to an end" in finding.words and "e+00" not in finding.words
+
+
+def test_calls_that_fall_back_have_no_speed(device_name, monkeypatch):
+    def fail(*_: object):
+        raise RuntimeError("no pipeline")
+
+    monkeypatch.setattr(launches, "prepare", fail)
+    call_cache.clear()
+    with pytest.raises(RuntimeError, match="no pipeline"):
+        list(doctor_kernels.is_fast(device_name))
 
 
 def test_a_device_that_cannot_compile_ends_it(run, only, monkeypatch):
