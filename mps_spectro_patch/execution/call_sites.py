@@ -153,12 +153,16 @@ def trace() -> dict[str, Any]:
         return {"traceEvents": list(_events or ()), "displayTimeUnit": "ms", "otherData": {"lost": _lost}}
 
 
+def is_between(file: str) -> bool:
+    """Whether code of this file is ours or torch's, between the program and what it calls."""
+    return file.startswith(_BETWEEN) and not file.startswith(_EXAMPLES)
+
+
 def caller() -> tuple[FrameType, int]:
     """(the frame that called torch, its depth as warnings.warn counts it for whoever called this function)."""
     frame, depth = sys._getframe(1), 1
     while frame.f_back is not None:
-        file = frame.f_code.co_filename
-        if not file.startswith(_BETWEEN) or file.startswith(_EXAMPLES):
+        if not is_between(frame.f_code.co_filename):
             break
         frame, depth = frame.f_back, depth + 1
     return frame, depth
