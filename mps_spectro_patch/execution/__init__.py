@@ -6,11 +6,11 @@ __getattr__, __dir__, __all__ = attach(
     __name__,
     {
         "": (
-            *("call_cache", "call_sites", "counters", "launches", "parts", "quarantine", "runner", "selftest"),
-            *("trouble", "tuning", "verification"),
+            *("call_cache", "call_sites", "counters", "from_caller", "launches", "parts", "quarantine", "runner"),
+            *("selftest", "trouble", "tuning", "verification"),
         ),
         "launches": ("load_operators",),
         "tuning": ("chip",),
-        "devices": ("best_device", "check_device", "require_device"),
+        "devices": ("best_device", "check_device", "compile_error", "require_device"),
     },
 )

@@ -6,9 +6,7 @@ Survives whatever goes wrong on the way: the original's result is the answer the
 from __future__ import annotations
 
 import sys
-import threading
-from collections.abc import Callable, Hashable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable
 from functools import partial
 from types import FrameType
 from typing import Any
@@ -17,17 +15,17 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensor
 
 from .. import active, pending, routing
+from ..errors import MissingCompiler
 from ..options import OPS, Options, logger
 from ..reasons import Call, FallbackError, Reason, UseOriginal
-from ..stops import STOPS
+from ..stops import stops
 from ..tensors import wants_gradient
-from . import call_cache, call_sites, counters, launches, parts, quarantine, torch_warnings, verification
+from . import call_cache, call_sites, counters, from_caller, launches, parts, quarantine, torch_warnings, verification
 from .shortage import is_shortage
 from .trouble import Trouble, trouble_of, warn_of_step, warn_once
 
 _DEFAULTS = Options()  # of front ends and direct calls where nothing is enabled
 _used: set[Hashable] = set()  # plans whose kernels are compiled and whose tables are on the device
-_here = threading.local()
 
 
 class Attempt:
@@ -50,7 +48,10 @@ class Attempt:
         if self.reference is not None:
             return self.reference
         self.failed = True
-        result = self.function(*self.args, **self.kwargs)
+        if self.name == "istft":
+            result = from_caller.call(self.function, self.args, self.kwargs)
+        else:
+            result = self.function(*self.args, **self.kwargs)
         self.failed = False
         return result
 
@@ -126,23 +127,9 @@ def call_front_end(
 
 def goes_on(options: Options | None, error: Exception) -> bool:
     """Whether an exception is for the program: one by which torch or a person ends the call."""
-    if isinstance(error, (Warning, FallbackError, *STOPS)):
+    if isinstance(error, (Warning, FallbackError, *stops())):
         return True
     return (options or _DEFAULTS).on_error == "raise" and not isinstance(error, UseOriginal)
-
-
-@contextmanager
-def busy() -> Iterator[None]:
-    """While a kernel of ours runs beneath one of torch's operators: what it calls must not come back to it."""
-    before, _here.busy = is_busy(), True
-    try:
-        yield
-    finally:
-        _here.busy = before
-
-
-def is_busy() -> bool:
-    return getattr(_here, "busy", False)
 
 
 def _survived(attempt: Attempt, arguments: tuple, caller: FrameType | None, cached: bool) -> torch.Tensor:
@@ -166,6 +153,11 @@ def _answer(attempt: Attempt, arguments: tuple, caller: FrameType | None, cached
             if caller is not None:  # what no kernel does concerns no observer either
                 call_sites.introduce(caller)
             key, known = call_cache.find(options, arguments)
+            if known is None and key is not None:
+                plain = routing.with_plain_sizes(op, arguments)
+                if plain is not arguments:
+                    arguments = plain
+                    key, known = call_cache.find(options, arguments)
     if known is not None:
         if known.launch is None:
             known.tally.calls += 1
@@ -322,12 +314,15 @@ def _tell(attempt: Attempt, trouble: Trouble) -> None:
         warn_once(attempt.name, f"{title}: the fast path could not be taken now: {trouble.what}")
     elif attempt.key is None:
         warn_of_step(attempt.name, trouble)
+    elif issubclass(trouble.kind, MissingCompiler):  # no plan's fault, and the same for all of them
+        _quarantine(attempt, trouble.what, None)
+        warn_once(trouble.words, f"no kernel can be compiled. {trouble.words}")
     else:
         _quarantine(attempt, trouble.what, f"raised {trouble.what} ({trouble.place})")
 
 
-def _quarantine(attempt: Attempt, why: str, sentence: str) -> None:
-    """Never this plan again, and one warning."""
+def _quarantine(attempt: Attempt, why: str, sentence: str | None) -> None:
+    """Never this plan again, and one warning if there is a sentence."""
     put = quarantine.put_plan if attempt.name in OPS else quarantine.put_front_end
     put(attempt.key, why, sentence)
 

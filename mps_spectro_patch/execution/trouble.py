@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 import traceback
 import warnings
 from typing import NamedTuple
@@ -15,17 +14,18 @@ from ..reasons import Reason, UseOriginal
 from . import call_sites, counters
 from .shortage import is_shortage
 
-told: set[str] = set()  # what a warning was given of that is no plan's fault
-_lock = threading.Lock()
+told: dict[str, object] = {}  # what a warning was given of that is no plan's fault
 
 
 class Trouble(NamedTuple):
     """What is kept of an exception: not its frames, which hold tensors whose memory the original may need.
 
-    what: its class and its words. place: where it was raised. text: the traceback, for the log. reason: for which an
+    what: its kind and its words. place: where it was raised. text: the traceback, for the log. reason: for which an
     operator gave the call to the original, where it is no error.
     """
 
+    kind: type[Exception]
+    words: str
     what: str
     place: str
     is_shortage: bool
@@ -35,14 +35,15 @@ class Trouble(NamedTuple):
 
 def trouble_of(error: Exception) -> Trouble:
     reason = error.reason if isinstance(error, UseOriginal) else None
+    kind = type(error)
     try:
-        what = f"{type(error).__name__}: {error}"
+        words = str(error)
     except Exception:  # an exception may be unable to say what it is
-        what = type(error).__name__
+        words = ""
     frames = traceback.extract_tb(error.__traceback__)
     place = f"{os.path.basename(frames[-1].filename)}:{frames[-1].lineno} in {frames[-1].name}" if frames else "?"
     text = "".join(traceback.format_exception(error)) if reason is None and logger.isEnabledFor(logging.DEBUG) else ""
-    return Trouble(what, place, is_shortage(error), text, reason)
+    return Trouble(kind, words, f"{kind.__name__}: {words}", place, is_shortage(error), text, reason)
 
 
 def warn_of_step(name: str, trouble: Trouble) -> None:
@@ -54,10 +55,8 @@ def warn_of_step(name: str, trouble: Trouble) -> None:
 def warn_once(once: str, sentence: str) -> None:
     """To the program the first time, to the log every time."""
     logger.warning("%s", sentence)
-    with _lock:
-        first = once not in told
-        told.add(once)
-    if first:
+    this = object()
+    if told.setdefault(once, this) is this:  # of several threads one is the first
         text = f"mps_spectro_patch: {sentence}. The original's result was used."
         warnings.warn(text, RuntimeWarning, stacklevel=call_sites.caller()[1])
 
@@ -79,12 +78,3 @@ def tell_of_operator(name: str, error: Exception) -> None:
         raise error
     trouble = trouble_of(error)
     warn_once(trouble.place, f"the operator {name} raised {trouble.what} ({trouble.place})")
-
-
-def _renew_lock() -> None:
-    global _lock
-    _lock = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):  # another thread may hold the lock at the moment of a fork
-    os.register_at_fork(after_in_child=_renew_lock)

@@ -32,7 +32,7 @@ from ..execution import (
     trouble,
     verification,
 )  # fmt: skip
-from ..kernels import Ready, fft
+from ..kernels import Ready, TensorState, fft, gapless
 from ..options import Options
 from ..reasons import Reason
 from ..tensors import PLAIN, wants_gradient
@@ -263,7 +263,7 @@ def _fused(
     def fused(rows: Tensor, rows_per_item: int) -> tuple[Tensor, Ready | None, tuple]:
         """(the features, the launch that made them, what it read)."""
         if in_kernels:
-            readable = _readable(rows), _readable(window)
+            readable = gapless(rows.resolve_neg()), gapless(window.resolve_neg())
             launch = features.ready_features(*readable, basis, rows_per_item, *scale.finishing(), *arguments)
             if launch is not None:
                 return launch(*readable), launch, readable
@@ -278,6 +278,7 @@ def _fused(
         values, *known = fused(rows, one.rows_per_item)
         return values
 
+    state = None if basis is None or place is None else TensorState(basis)
     key = call, None if basis is None else basis.shape, rows.dtype, rows.device, needs
     original = partial(_composed, rows, window, basis, scale, one) if must else lambda: None
     compared = partial(_compared, rows, window, basis, scale, one, fused)
@@ -286,7 +287,7 @@ def _fused(
     is_as_given = launch is not None and readable[0] is rows and readable[1] is window
     if trusted and place is not None and is_as_given and not call.window_norm and not one.outer_pad:
         again = launch if x.dim() == 2 else _of_batches(launch, rows.shape, x.shape[:-1])
-        call_cache.remember(*place, call_cache.Known(name, again, None, keep=call, basis=basis))
+        call_cache.remember(*place, call_cache.Known(name, again, None, keep=call, basis=state))
     return result
 
 
@@ -308,12 +309,6 @@ def _compared(
         return wrong, told
     inner = slice(*parts.inner_frames(piece.shape[-1], one.arguments))
     return verification.judge_front_end(result[: len(piece), :, inner], theirs[..., inner], scale)
-
-
-def _readable(tensor: Tensor) -> Tensor:
-    """As the kernels read memory: without gaps in a row, and no signs left to change."""
-    tensor = tensor.resolve_neg()
-    return tensor if tensor.stride(-1) == 1 else tensor.contiguous()
 
 
 def _of_batches(launch: Ready, flat: torch.Size, batch: torch.Size) -> Ready:
