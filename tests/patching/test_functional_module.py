@@ -22,7 +22,7 @@ CALLS = {
     "imported in the call": "def call(*a, **k):\n    from torch.functional import OP\n    return OP(*a, **k)",
     "as a value": "import torch\ndef call(*a, **k):\n    f = torch.functional.OP\n    return f(*a, **k)",
     "bound before": "from torch.functional import OP\ndef call(*a, **k): return OP(*a, **k)",
-    "a method": "import torch\nclass C:\n  def back(self, *a, **k): return torch.functional.OP(*a, **k)\ncall = C().back",
+    "a method": "import torch as t\nclass C:\n  def back(_, *a, **k): return t.functional.OP(*a, **k)\ncall = C().back",
 }
 
 
@@ -160,8 +160,8 @@ def test_torch_function_sees_torchs_own(who, call, program, op, signal, on):
         with Mode():
             transform(module.call, op, signal)
     else:
-        wrapped = types.SimpleNamespace(x=signal.x.as_subclass(Subclass), spectrum=signal.spectrum.as_subclass(Subclass),
-                                        window=signal.window)  # fmt: skip
+        x, spectrum = signal.x.as_subclass(Subclass), signal.spectrum.as_subclass(Subclass)
+        wrapped = types.SimpleNamespace(x=x, spectrum=spectrum, window=signal.window)
         assert type(transform(module.call, op, wrapped)) is Subclass
     seen, Subclass.seen = Subclass.seen, []
     assert any(function is OWN[op] for function in seen) and not any(
