@@ -116,6 +116,7 @@ def _status(options: argparse.Namespace) -> int:
     from .. import autoload
     from ..diagnostics import status
 
+    _check_options()
     print(status())
     print(autoload.status())
     return 0

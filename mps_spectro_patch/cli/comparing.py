@@ -53,6 +53,8 @@ def compare_program(options: Namespace) -> int:
                     raise CommandError(f"the plain program ends with exit status {runs[name][-1].code}: see above")
         calls = json.loads(found.read_text(encoding="utf-8")) if found.exists() else {}
     print("\n".join(_table(runs, calls, options)))
+    for words in _own_words(first, *runs["accelerated"]):
+        print(words, file=sys.stderr)
     bad = next((run for run in (first, *runs["accelerated"]) if run.code), None)
     if bad is not None:
         _show_end(bad)
@@ -89,6 +91,14 @@ def _run(command: list[str]) -> Run:
 
 def _show_end(run: Run) -> None:
     sys.stderr.write("\n".join(run.errors.decode(errors="replace").splitlines()[-20:]) + "\n")
+
+
+def _own_words(*runs: Run) -> list[str]:
+    """What this package said of the program on stderr, each once."""
+    lines = (line for run in runs for line in run.errors.decode(errors="replace").splitlines())
+    return list(
+        dict.fromkeys(line for line in lines if "mps_spectro_patch: " in line or line.startswith("mps-spectro"))
+    )
 
 
 def _table(runs: dict[str, list[Run]], calls: dict[str, dict[str, Any]], options: Namespace) -> list[str]:

@@ -6,11 +6,13 @@ variables. They are accelerated where the .pth file is installed (autoload.py), 
 
 from __future__ import annotations
 
+import linecache
 import os
 import runpy
 import shutil
 import sys
 import sysconfig
+import textwrap
 import types
 from argparse import Namespace
 from collections.abc import Sequence
@@ -18,7 +20,7 @@ from importlib.machinery import BuiltinImporter, SourceFileLoader, SourcelessFil
 from pathlib import Path
 from types import CodeType, TracebackType
 
-from .. import startup
+from .. import autoload, startup
 from ..errors import CommandError
 
 
@@ -31,6 +33,7 @@ def run_program(options: Namespace) -> int:
     found = find_program(command[0]) if is_file else ""
     if options.trace:
         options.trace = options.trace.absolute()  # the program may change the folder
+        _check_writable(options.trace)
     _set_environment(options)
     if found and not is_ours_to_run(found):
         if options.stats or options.trace:
@@ -40,6 +43,8 @@ def run_program(options: Namespace) -> int:
             _say(f"{found} is {other}: it is accelerated only if this package is installed there")
         os.execv(found, command)
     startup.when_torch_is_imported(then=lambda: _begin(options))
+    if not autoload.installed():
+        sys.addaudithook(_tell_of_children)
     process = os.getpid()
     try:
         return _run_as_python_does(options, found)
@@ -55,7 +60,7 @@ def _run_as_python_does(options: Namespace, found: str) -> int:
         if options.is_module:
             _run_module(first, arguments)
         elif options.is_code:
-            _run_code(compile(first, "<string>", "exec", dont_inherit=True), "-c", arguments)
+            _run_code(_compiled(first), "-c", arguments)
         elif first == "-":
             _run_code(compile(sys.stdin.buffer.read(), "<stdin>", "exec", dont_inherit=True), "-", arguments)
         else:
@@ -73,6 +78,17 @@ def _without_ours(traceback: TracebackType | None) -> TracebackType | None:
     while traceback is not None and traceback.tb_frame.f_globals is globals():
         traceback = traceback.tb_next
     return traceback
+
+
+def _check_writable(file: Path) -> None:
+    """Before the program runs, which may take hours."""
+    try:
+        is_new = not file.exists()
+        file.open("ab").close()
+        if is_new:
+            file.unlink()
+    except OSError as error:
+        raise CommandError(f"cannot write {file}: {error.strerror}") from None
 
 
 def _set_environment(options: Namespace) -> None:
@@ -130,7 +146,12 @@ def _run_file(path: str, arguments: Sequence[str]) -> None:
     if os.path.isdir(path) or path.endswith(".pyz"):
         sys.argv = [path, *arguments]
         _put_first_on_path(None)  # runpy adds the folder
-        runpy.run_path(path, run_name="__main__")
+        try:
+            runpy.run_path(path, run_name="__main__")
+        except ImportError as error:
+            if str(error) == f"can't find '__main__' module in {path!r}":  # runpy's own, not the program's
+                raise CommandError(str(error)) from None
+            raise
         return
     file = os.path.abspath(path)
     loader: SourceFileLoader | SourcelessFileLoader
@@ -144,6 +165,15 @@ def _run_file(path: str, arguments: Sequence[str]) -> None:
     except OSError as error:
         raise CommandError(f"cannot read {path}: {error.strerror}") from None
     _run_code(code, path, arguments, loader)
+
+
+def _compiled(text: str) -> CodeType:
+    """Code behind -c, as this version of Python takes it."""
+    if sys.version_info >= (3, 14):
+        text = textwrap.dedent(text)
+    if sys.version_info >= (3, 13):  # tracebacks show its lines
+        linecache.cache["<string>"] = len(text), None, [f"{line}\n" for line in text.splitlines()], "<string>"
+    return compile(text, "<string>", "exec", dont_inherit=True)
 
 
 def _run_code(code: CodeType, name: str, arguments: Sequence[str], loader=None) -> None:
@@ -164,6 +194,24 @@ def _put_first_on_path(folder: str | None) -> None:
     """In place of what Python put there for us; with PYTHONSAFEPATH it puts nothing there."""
     if not getattr(sys.flags, "safe_path", False):
         sys.path[:1] = [] if folder is None else [folder]
+
+
+_SPAWNING = ("multiprocessing.popen_spawn_posix", "multiprocessing.popen_spawn_win32", "multiprocessing.forkserver")
+_told: list[bool] = []
+
+
+def _tell_of_children(event: str, args: tuple) -> None:
+    """Once, when the program starts another Python without the file that would enable the patch there."""
+    if event == "subprocess.Popen":
+        name = os.path.basename(os.fsdecode(args[0] or args[1][0]))
+        is_missed = name.startswith("python") and "_inductor" not in str(args[1])  # whose workers only compile
+    else:
+        is_missed = event == "import" and args[0] in _SPAWNING
+    if is_missed and not _told:
+        _told.append(True)
+        _say(
+            "Python processes that the program starts are not accelerated: `mps-spectro-patch autoload on` changes that"
+        )
 
 
 def _begin(options: Namespace) -> None:

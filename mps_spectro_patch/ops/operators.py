@@ -14,12 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .. import torch_library
 from ..arguments import ISTFT_SHARED, IstftArguments, StftArguments, schema
 from ..kernels import IstftGeometry, Ready, StftGeometry, transforms
 from ..reasons import Reason, UseOriginal
 from ..tensors import without_bits
-from . import composite
+from . import composite, torch_library
 
 NAMESPACE = "mps_spectro_patch"
 

@@ -13,9 +13,8 @@ from types import BuiltinFunctionType, FunctionType
 import torch
 from torch.jit._builtins import _get_builtin_table, _register_builtin
 
-from .. import pickled
 from ..options import OPS, logger
-from . import entry
+from . import entry, pickled
 
 
 class Layer:

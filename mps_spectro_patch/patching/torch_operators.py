@@ -16,10 +16,9 @@ import torch
 from torch._C import DispatchKey
 from torch._C._dynamo import eval_frame
 
-from .. import torch_library
 from ..active import options_here
 from ..execution import runner
-from ..ops import composite
+from ..ops import composite, torch_library
 from ..options import logger
 from ..tensors import PLAIN
 
@@ -54,7 +53,7 @@ def register(wanted: Iterable[tuple[str, str]]) -> None:
                 library.impl(_OPERATORS[op], _KERNELS[op], key)
                 if _get_kernel is not None:
                     _kept.append(_get_kernel(f"aten::{_OPERATORS[op]}", key))
-        except Exception as error:  # before torch 2.11: where somebody else has registered one
+        except Exception as error:  # up to torch 2.11 at least: where somebody else has registered one
             library._destroy()
             raise RuntimeError(f"reach='dispatcher' is not possible on {device_type}: {error}") from error
         _libraries[op, device_type] = library

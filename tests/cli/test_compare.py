@@ -81,6 +81,14 @@ def test_without_a_fast_call_there_are_no_times_of_calls(ran, capsys):
     assert "0 fast, 3 fell back (the input is not float32" in text and "calls of torch.stft" not in text
 
 
+def test_warnings_of_this_package_are_shown_once(ran, capsys):
+    errors = b"p.py:3: RuntimeWarning: mps_spectro_patch: no kernel can be compiled.\nits own words\n"
+    ran(Run(1, 0, b"", errors), Run(1, 0, b"", b"its own words"), Run(1, 0, b"", errors))
+    assert commands.main(["run", "--compare", "--turns", "1", "-c", "1"]) == 0
+    shown = capsys.readouterr().err
+    assert shown.count("no kernel can be compiled") == 1 and "its own words" not in shown
+
+
 @pytest.mark.parametrize(("plain", "accelerated", "words"), [
     ([b"a\nb\n"] * 2, [b"a\nb\n"] * 2, "printed: the same"),
     ([b"a\nb\n"] * 2, [b"a\nb\n", b"a\nc\n"], "line 2 on\n  plain: b\n  accelerated: c"),

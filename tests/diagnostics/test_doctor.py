@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 import sys
@@ -62,15 +63,27 @@ def test_json_is_all_of_it_and_nothing_else(run, only):
 
 
 @pytest.mark.thorough
+def test_how_far_it_is_can_be_seen(only, device_name, capsys):
+    only()
+    assert commands.main(["doctor", "--device", device_name, "--json"]) == 0
+    output, errors = capsys.readouterr()
+    told = [line.partition(": ")[2] for line in errors.splitlines()]
+    assert json.loads(output)["healthy"] and told == list(doctor.CHECKS)
+
+
 def test_a_kernel_that_does_not_compile_is_named(run, only, monkeypatch):
     only("compiles")
-    real = kernels.compile_shader
-    monkeypatch.setattr(kernels, "compile_shader", lambda source, device: real("no such text;\n" + source, device))
+    real, count = kernels.compile_shader, itertools.count()
+
+    def all_but_the_first_are_broken(source, device):
+        return real("no such text;\n" * (next(count) > 0) + source, device)
+
+    monkeypatch.setattr(kernels, "compile_shader", all_but_the_first_are_broken)
     code, output = run()
-    assert code == 1 and "0 of 22 kernels compile" in output and "real Kind(name='msp_stft'" in output
+    assert code == 1 and "1 of 22 kernels compile" in output and "real Kind(name='msp_stft'" in output
     assert "features n_fft=400 bands=40 gradient: SyntaxError" in output and "msp_decibels: SyntaxError" in output
     last = output.splitlines()[-1]
-    assert last.startswith("NOT healthy: kernels: 0 of") and "mps-spectro-patch doctor --json" in last
+    assert last.startswith("NOT healthy: kernels: 1 of") and "mps-spectro-patch doctor --json" in last
 
 
 def test_a_device_with_too_few_threads_is_named(run, only, monkeypatch):
@@ -180,7 +193,7 @@ def test_a_device_that_is_not_there_is_a_sentence_and_exit_status_2(tune, capsys
     assert not output and f"({missing_device()}) here" in errors and "bug report" not in errors
 
 
-@pytest.mark.parametrize("command", [["doctor"], ["doctor", "--tune"], ["demo"], ["bench", "--quick"]])
+@pytest.mark.parametrize("command", [["doctor"], ["doctor", "--tune"], ["demo"], ["bench", "--quick"], ["status"]])
 def test_a_wrong_value_in_the_environment_is_a_sentence_and_exit_status_2(command, capsys, monkeypatch):
     monkeypatch.setenv("MPS_SPECTRO_PATCH_DEVICES", "gpu")
     assert commands.main(command) == 2
@@ -243,12 +256,16 @@ def test_ctrl_c_is_one_word_and_exit_status_130(monkeypatch, device_name, capsys
     assert capsys.readouterr().err == "mps-spectro-patch: interrupted\n"
 
 
-def test_a_reader_that_stops_reading_is_no_error():
-    process = subprocess.Popen([sys.executable, "-m", "mps_spectro_patch", "bench", "--predict"],
+@pytest.mark.parametrize(("command", "code"), [
+    (["bench", "--predict"], 141), (["status"], 141), (["autoload", "status"], 141), (["--help"], 0),
+    (["--version"], 0), (["run", "--help"], 0),
+])  # fmt: skip
+def test_a_reader_that_stops_reading_is_no_error(command, code):
+    process = subprocess.Popen([sys.executable, "-m", "mps_spectro_patch", *command],
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
     process.stdout.close()
     errors = process.stderr.read()
-    assert (process.wait(), errors) == (141, b"")
+    assert (process.wait(), errors) == (code, b"")
 
 
 def test_a_plan_that_failed_in_this_process_is_told(run, only):

@@ -22,7 +22,7 @@ CALLS = {
     "imported in the call": "def call(*a, **k):\n    from torch.functional import OP\n    return OP(*a, **k)",
     "as a value": "import torch\ndef call(*a, **k):\n    f = torch.functional.OP\n    return f(*a, **k)",
     "bound before": "from torch.functional import OP\ndef call(*a, **k): return OP(*a, **k)",
-    "a method": "import torch as t\nclass C:\n  def back(_, *a, **k): return t.functional.OP(*a, **k)\ncall = C().back",
+    "a method": "import torch\nclass C:\n  def go(self, *a, **k): return torch.functional.OP(*a, **k)\ncall = C().go",
 }
 
 
@@ -87,7 +87,7 @@ def test_the_default_reach_leaves_them_alone_and_status_names_who_calls_them(pro
         program(CALLS["the module, bound before"]),
         program("import torch\ndef call(): torch.OP, torch.functional.norm"),
     )
-    named = {f"{whole.__name__}.call", f"{method.__name__}.C.back", f"{aliased.__name__}.call"}
+    named = {f"{whole.__name__}.call", f"{method.__name__}.C.go", f"{aliased.__name__}.call"}
     expected = {f"{name}: torch.functional.{op}" for name in named}
     assert expected <= set(msp.status().functional) and other.__name__ not in str(msp.status())
     msp.enable(**on)
@@ -160,8 +160,9 @@ def test_torch_function_sees_torchs_own(who, call, program, op, signal, on):
         with Mode():
             transform(module.call, op, signal)
     else:
-        x, spectrum = signal.x.as_subclass(Subclass), signal.spectrum.as_subclass(Subclass)
-        wrapped = types.SimpleNamespace(x=x, spectrum=spectrum, window=signal.window)
+        wrapped = types.SimpleNamespace(
+            x=signal.x.as_subclass(Subclass), spectrum=signal.spectrum.as_subclass(Subclass), window=signal.window
+        )  # fmt: skip
         assert type(transform(module.call, op, wrapped)) is Subclass
     seen, Subclass.seen = Subclass.seen, []
     assert any(function is OWN[op] for function in seen) and not any(
