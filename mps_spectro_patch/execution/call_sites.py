@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import torch
 
 from ..options import OPS, logger
+from ..reasons import Reason
 from ..routing import plain_size
 
 everything = False  # every call is remembered, also those on devices that are not accelerated
@@ -119,8 +120,19 @@ def tell(reason: str | None) -> None:
 
 def call(op: str, arguments: tuple, act: Callable[[], torch.Tensor]) -> torch.Tensor:
     """act(), remembered."""
-    weight = 1 if everything or _met.get(op, 0) <= FIRST else EVERY
-    outer, _here.outcome = _here.outcome, None
+    return _looked_at(op, arguments, act, None, 1 if everything or _met.get(op, 0) <= FIRST else EVERY)
+
+
+def call_elsewhere(op: str, count: int, arguments: tuple, act: Callable[[], torch.Tensor]) -> torch.Tensor:
+    """act(), remembered: the count-th call on a device that is not accelerated."""
+    return _looked_at(op, arguments, act, Reason.DEVICE, 1 if count <= FIRST else EVERY)
+
+
+def _looked_at(
+    op: str, arguments: tuple, act: Callable[[], torch.Tensor], outcome: str | None, weight: int
+) -> torch.Tensor:
+    """act(), remembered as so many calls. outcome: until act() tells another one."""
+    outer, _here.outcome = _here.outcome, outcome
     start = time.perf_counter_ns()
     raised = True
     try:
