@@ -257,8 +257,8 @@ def test_ctrl_c_is_one_word_and_exit_status_130(monkeypatch, device_name, capsys
 
 
 @pytest.mark.parametrize(("command", "code"), [
-    (["bench", "--predict"], 141), (["status"], 141), (["autoload", "status"], 141), (["--help"], 0), (["--version"], 0),
-    (["run", "--help"], 0),
+    (["bench", "--predict"], 141), (["status"], 141), (["autoload", "status"], 141),
+    (["--help"], 0), (["--version"], 0), (["run", "--help"], 0),
 ])  # fmt: skip
 def test_a_reader_that_stops_reading_is_no_error(command, code):
     process = subprocess.Popen([sys.executable, "-m", "mps_spectro_patch", *command],
