@@ -88,6 +88,9 @@ def _add_run(commands: argparse._SubParsersAction) -> None:
     run.add_argument("--devices", help="any of mps, cuda, simulator, with commas (default: mps)")
     run.add_argument("--reach", help="attribute, references or dispatcher (default: attribute)")
     run.add_argument("--verify", help="first, always or off (default: first)")
+    run.add_argument(
+        "--torchaudio", action="store_const", const="1", help="torchaudio's mel spectrograms are fused, too"
+    )
     run.add_argument("--stats", action="store_true", help="at the end, a table of all calls by line, on stderr")
     run.add_argument("--trace", type=Path, metavar="FILE", help="write every call to FILE, for chrome://tracing")
     run.add_argument("--compare", action="store_true", help="plain and accelerated in turns: times and differences")

@@ -97,7 +97,7 @@ def _check_writable(file: Path) -> None:
 
 def _set_environment(options: Namespace) -> None:
     os.environ[startup.VARIABLE] = "1"
-    for name in ("devices", "reach", "verify"):
+    for name in ("devices", "reach", "verify", "torchaudio"):
         value = getattr(options, name)
         if value is not None:
             os.environ[f"{startup.VARIABLE}_{name.upper()}"] = value

@@ -155,7 +155,7 @@ def remember(into: dict[Hashable, Known], key: Hashable, known: Known) -> None:
 
 def refuse(into: dict[Hashable, Known], key: Hashable, op: str, reason: Reason, arguments: tuple) -> None:
     """Remembers that such a call goes to the original, if that follows from its arguments."""
-    if reason in _SURROUNDINGS:
+    if reason in _SURROUNDINGS or any(isinstance(one, torch.Tensor) for one in (*arguments[1:4], *arguments[5:])):
         return
     input, n_fft = arguments[:2]
     if reason is Reason.DTYPE and input.dtype not in _SOMETIMES:

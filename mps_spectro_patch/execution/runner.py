@@ -142,6 +142,11 @@ def _answer(attempt: Attempt, arguments: tuple, caller: FrameType | None, cached
             if caller is not None:  # what no kernel does concerns no observer either
                 call_sites.introduce(caller)
             key, known = call_cache.find(options, arguments)
+            if known is None and key is not None:
+                plain = routing.with_plain_sizes(op, arguments)
+                if plain is not arguments:
+                    arguments = plain
+                    key, known = call_cache.find(options, arguments)
     if known is not None:
         if known.launch is None:
             known.tally.calls += 1

@@ -61,6 +61,7 @@ def stft(
         torch.Size([2, 513, 63])
     """
     x = _single(x)
+    n_fft, hop_length, win_length = map(_size, (n_fft, hop_length, win_length))
     win_length = n_fft if win_length is None else win_length
     window = _window(window, win_length, x)
     arguments = (x, n_fft, hop_length, win_length, window, center, pad_mode, normalized, onesided, True, None)
@@ -132,6 +133,7 @@ def istft(
     if not isinstance(spec, torch.Tensor) or not spec.is_complex() or spec.dim() not in (2, 3):
         raise ValueError("spec must be a complex tensor, [bins, frames] or [batch, bins, frames]")
     spec = spec.to(torch.complex64)
+    n_fft, hop_length, win_length, length = map(_size, (n_fft, hop_length, win_length, length))
     if n_fft is None:
         n_fft = 2 * (spec.shape[-2] - 1) if onesided else spec.shape[-2]
     hop_length = n_fft // 4 if hop_length is None else hop_length
@@ -189,6 +191,10 @@ def _forgiving(spec, n_fft, hop_length, win_length, window, center, normalized, 
     end = total - start if length is None else start + length
     signal = torch.nn.functional.pad(signal[:, start:end], (0, max(0, end - total)))
     return signal if spec.dim() == 3 else signal.squeeze(0)
+
+
+def _size(size):
+    return size if is_compiling() else routing.plain_size(size)
 
 
 def _single(x: torch.Tensor) -> torch.Tensor:

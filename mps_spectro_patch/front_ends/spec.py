@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache, wraps
 from typing import Any, Literal, get_args
 
+import torch
 from torch.compiler import is_compiling
 
 from ..arguments import FeatureArguments
@@ -31,7 +32,9 @@ def remembered(function: Callable) -> Callable:
 
     @wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
-        return function(*args, **kwargs) if is_compiling() else cached(*args, **kwargs)
+        if is_compiling() or torch.Tensor in map(type, (*args, *kwargs.values())):  # a size that may change in place
+            return function(*args, **kwargs)
+        return cached(*args, **kwargs)
 
     return call
 

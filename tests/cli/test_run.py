@@ -163,9 +163,17 @@ def test_torch_is_not_imported_for_it(run, tmp_path):
 
 def test_the_options_reach_the_program_and_its_children(run, tmp_path):
     text = "import os; print({k: v for k, v in sorted(os.environ.items()) if k.startswith('MPS_SPECTRO_PATCH')})"
-    result = run("--devices", "mps,cuda", "--reach", "references", "--verify", "off", write(tmp_path / "a.py", text))
-    expected = {"": "1", "_DEVICES": "mps,cuda", "_REACH": "references", "_VERIFY": "off"}
+    options = "--devices", "mps,cuda", "--reach", "references", "--verify", "off", "--torchaudio"
+    result = run(*options, write(tmp_path / "a.py", text))
+    expected = {"": "1", "_DEVICES": "mps,cuda", "_REACH": "references", "_TORCHAUDIO": "1", "_VERIFY": "off"}
     assert ast.literal_eval(result.stdout) == {f"MPS_SPECTRO_PATCH{name}": value for name, value in expected.items()}
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_torchaudios_front_ends_are_patched_where_that_is_asked_for(given, run, tmp_path):
+    program = "import torch, mps_spectro_patch as msp; print(bool(msp.status().options.torchaudio))"
+    result = run(*["--torchaudio"] * given, write(tmp_path / "a.py", program))
+    assert result.stdout == f"{given}\n", result
 
 
 def test_stats_and_trace_tell_every_call(run, tmp_path, device_name, torch_device):
