@@ -129,6 +129,7 @@ CHANGES = {
 PAST: list[torch.Tensor] = []
 
 
+@pytest.mark.thorough
 def test_a_collective_changes_a_window_in_secret_and_the_program_can_tell(run_python):
     """As README.md says. A process group of one process is enough for scatter() to write."""
     output = run_python("""
