@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch.compiler import is_compiling
 
-from ...execution import runner
+from ...ops import composite
 
 _supported: dict[torch.device, bool] = {}
 
@@ -32,7 +32,7 @@ def stays(device: torch.device) -> bool:
 
 def _can(device: torch.device) -> bool:
     try:
-        with torch.no_grad(), runner.busy():
+        with torch.no_grad(), composite.left_to_torch():
             _do_all(device)
     except Exception:  # whatever it raises: the project's own way over the CPU is right then
         return False

@@ -14,11 +14,16 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from multiprocessing import util
 from pathlib import Path
 from typing import Any, TypeVar
+
+try:
+    import fcntl
+except ImportError:  # on Windows
+    fcntl = None  # type: ignore[assignment]
 
 _T = TypeVar("_T")
 _logger = logging.getLogger(__name__)
@@ -46,6 +51,23 @@ def cache_directory() -> Path:
         if os.access(path, os.W_OK) and _is_ours_alone(path):
             return path
     return _temporary_directory()
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """One process at a time, of those that share the folder. All at once where it cannot be locked."""
+    if fcntl is None:
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # some file systems lock nothing
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_UN)  # closing is not enough: a child that was forked has it open, too
+        os.close(handle)
 
 
 def write_file(path: Path, data: bytes) -> None:

@@ -65,8 +65,8 @@ def recipe(compiled: Callable[..., None], args: list[Any], groups: int, threads:
 
 
 def gapless(signal: torch.Tensor) -> torch.Tensor:
-    """[rows, samples] whose samples follow each other in memory: the same, or a copy."""
-    return signal if signal.stride(1) == 1 else signal.contiguous()
+    """[..., samples] whose samples follow each other in memory: the same, or a copy."""
+    return signal if signal.stride(-1) == 1 else signal.contiguous()
 
 
 def empty_spectrum(rows: int, bins: int, frames: int, device: torch.device) -> torch.Tensor:

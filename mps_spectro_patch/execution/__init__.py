@@ -20,8 +20,8 @@ __getattr__, __dir__, __all__ = attach(
             "verification",
         ),
         "launches": ("load_operators",),
-        "torch_internals": ("STOPS",),
+        "torch_internals": ("stops",),
         "tuning": ("chip",),
-        "devices": ("best_device", "check_device", "require_device"),
+        "devices": ("best_device", "check_device", "compile_error", "require_device"),
     },
 )

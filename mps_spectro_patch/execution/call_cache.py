@@ -19,7 +19,7 @@ from ..options import OPS, Options
 from ..reasons import Reason
 from ..tensors import PLAIN
 from . import call_sites, counters
-from .torch_internals import STOPS
+from .torch_internals import stops
 
 if TYPE_CHECKING:
     from ..kernels import Ready, TensorState
@@ -135,7 +135,7 @@ def launched(key: Hashable, known: Known, input: torch.Tensor, window: torch.Ten
     """The result of a known call, launched again and counted; None where the full path must run."""
     try:
         result = known.launch(input, window)
-    except STOPS:
+    except stops():
         raise
     except Exception:  # the full path meets it again and handles it
         entries.pop(key, None)
@@ -155,7 +155,7 @@ def remember(into: dict[Hashable, Known], key: Hashable, known: Known) -> None:
 
 def refuse(into: dict[Hashable, Known], key: Hashable, op: str, reason: Reason, arguments: tuple) -> None:
     """Remembers that such a call goes to the original, if that follows from its arguments."""
-    if reason in _SURROUNDINGS:
+    if reason in _SURROUNDINGS or any(isinstance(one, torch.Tensor) for one in (*arguments[1:4], *arguments[5:])):
         return
     input, n_fft = arguments[:2]
     if reason is Reason.DTYPE and input.dtype not in _SOMETIMES:

@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 import traceback
 import warnings
-from collections.abc import Callable, Hashable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable
 from functools import partial
 from types import FrameType
 from typing import Any
@@ -20,18 +18,17 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensor
 
 from .. import pending, routing
+from ..errors import MissingCompiler
 from ..options import OPS, Options, logger
 from ..reasons import Call, FallbackError, Reason, UseOriginal
 from ..tensors import wants_gradient
 from . import call_cache, call_sites, counters, from_caller, launches, quarantine, torch_warnings, verification
 from .shortage import is_shortage
-from .torch_internals import STOPS
+from .torch_internals import stops
 
 _DEFAULTS = Options(devices=())  # of front ends where nothing is enabled
 _used: set[Hashable] = set()  # plans whose kernels are compiled and whose tables are on the device
-_troubled: set[str] = set()  # what a warning was given of that is no plan's fault
-_lock = threading.Lock()
-_here = threading.local()
+_troubled: dict[str, object] = {}  # what a warning was given of that is no plan's fault
 
 
 class Attempt:
@@ -125,20 +122,6 @@ def warn_of_step(name: str, error: Exception) -> None:
     _warn_once(where, f"{counters.title(name)}: a step before or behind the kernel raised {_what(error)} ({where})")
 
 
-@contextmanager
-def busy() -> Iterator[None]:
-    """While a kernel of ours runs beneath one of torch's operators: what it calls must not come back to it."""
-    before, _here.busy = is_busy(), True
-    try:
-        yield
-    finally:
-        _here.busy = before
-
-
-def is_busy() -> bool:
-    return getattr(_here, "busy", False)
-
-
 def _survived(attempt: Attempt, arguments: tuple, caller: FrameType | None, cached: bool) -> torch.Tensor:
     try:
         return _answer(attempt, arguments, caller, cached)
@@ -159,6 +142,11 @@ def _answer(attempt: Attempt, arguments: tuple, caller: FrameType | None, cached
             if caller is not None:  # what no kernel does concerns no observer either
                 call_sites.introduce(caller)
             key, known = call_cache.find(options, arguments)
+            if known is None and key is not None:
+                plain = routing.with_plain_sizes(op, arguments)
+                if plain is not arguments:
+                    arguments = plain
+                    key, known = call_cache.find(options, arguments)
     if known is not None:
         if known.launch is None:
             known.tally.calls += 1
@@ -268,7 +256,7 @@ def _fall_back(attempt: Attempt, reason: Reason) -> torch.Tensor | None:
 
 def _goes_on(attempt: Attempt, error: Exception) -> bool:
     """Whether an exception is for the program: the original's own, one by which torch or a person ends the call."""
-    if attempt.failed or isinstance(error, (Warning, FallbackError, *STOPS)):
+    if attempt.failed or isinstance(error, (Warning, FallbackError, *stops())):
         return True
     return attempt.options.on_error == "raise" and not isinstance(error, UseOriginal)
 
@@ -284,6 +272,9 @@ def _after_error(attempt: Attempt, error: Exception) -> torch.Tensor | None:
         _warn_once(attempt.name, sentence)
     elif attempt.key is None:
         warn_of_step(attempt.name, error)
+    elif isinstance(error, MissingCompiler):  # no plan's fault, and the same for all of them
+        _quarantine(attempt, _what(error), None)
+        _warn_once(str(error), f"no kernel can be compiled. {error}")
     else:
         _quarantine(attempt, _what(error), f"raised {_what(error)} ({_place(error)})")
     try:
@@ -306,16 +297,14 @@ def _place(error: Exception) -> str:
 
 def _warn_once(once: str, sentence: str) -> None:
     logger.warning("%s", sentence)
-    with _lock:
-        first = once not in _troubled
-        _troubled.add(once)
-    if first:
+    this = object()
+    if _troubled.setdefault(once, this) is this:  # of several threads one is the first
         text = f"mps_spectro_patch: {sentence}. The original's result was used."
         warnings.warn(text, RuntimeWarning, stacklevel=call_sites.caller()[1])
 
 
-def _quarantine(attempt: Attempt, why: str, sentence: str) -> None:
-    """Never this plan again, and one warning."""
+def _quarantine(attempt: Attempt, why: str, sentence: str | None) -> None:
+    """Never this plan again, and one warning if there is a sentence."""
     put = quarantine.put_plan if attempt.name in OPS else quarantine.put_front_end
     put(attempt.key, why, sentence)
 
@@ -329,13 +318,5 @@ def _can_compare(attempt: Attempt, input: torch.Tensor) -> bool:
 def _is_on_device(input: object, options: Options) -> bool:
     return isinstance(input, torch.Tensor) and options.concerns(input)
 
-
-def _renew_lock() -> None:
-    global _lock
-    _lock = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):  # another thread may hold the lock at the moment of a fork
-    os.register_at_fork(after_in_child=_renew_lock)
 
 pending.catch_up(__name__)

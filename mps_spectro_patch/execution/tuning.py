@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from ..kernels import cache_directory, read_json, wanted_directory, write_file
+from ..kernels import cache_directory, locked, read_json, wanted_directory, write_file
 from ..options import ENVIRONMENT, OPS
 from ..version import __version__
 from . import call_cache
@@ -55,10 +55,11 @@ def keep(device: torch.device, least_work: dict[str, int]) -> Path:
     """Writes the rule for a device in place of an earlier one; {} takes it out. Returns the file."""
     path = cache_directory() / _NAME
     here = _here(device_name(device))
-    entries = [entry for entry in _entries() if {name: entry.get(name) for name in here} != here]
-    if least_work:
-        entries.append({**here, "least_work": least_work})
-    write_file(path, json.dumps(entries, indent=1).encode())
+    with locked(path.parent):  # what other processes keep at the same time is not lost
+        entries = [entry for entry in _entries() if {name: entry.get(name) for name in here} != here]
+        if least_work:
+            entries.append({**here, "least_work": least_work})
+        write_file(path, json.dumps(entries, indent=1).encode())
     apply(again=True)
     return path
 

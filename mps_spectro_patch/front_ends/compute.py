@@ -19,8 +19,8 @@ from torch.compiler import is_compiling, is_dynamo_compiling
 
 from .. import active, routing
 from ..arguments import FeatureArguments
-from ..execution import STOPS, call_cache, call_sites, counters, launches, load_operators, quarantine, runner
-from ..kernels import Ready, TensorState, fft
+from ..execution import call_cache, call_sites, counters, launches, load_operators, quarantine, runner, stops
+from ..kernels import Ready, TensorState, fft, gapless
 from ..options import Options
 from ..reasons import Reason
 from ..tensors import PLAIN, wants_gradient
@@ -71,7 +71,7 @@ def _answer(x, window, basis, call: FrontEnd, must: bool, name: str, options: Op
         key, known = call_cache.find_front_end(name, options, x, window, basis, call)
         if known is not None and (result := call_cache.launched(key, known, x, window)) is not None:
             return result
-    except STOPS:
+    except stops():
         raise
     except Exception as error:  # a look of ours is no reason for a call to fail
         runner.warn_of_step(name, error)
@@ -246,7 +246,7 @@ def _fused(
     def run() -> Tensor:
         nonlocal launch, readable
         if in_kernels:
-            readable = _readable(rows), _readable(window)
+            readable = gapless(rows.resolve_neg()), gapless(window.resolve_neg())
             launch = features.ready_features(*readable, basis, one.rows_per_item, *scale.finishing(), *arguments)
         if launch is not None:
             return launch(*readable)
@@ -266,12 +266,6 @@ def _fused(
         again = launch if x.dim() == 2 else _of_batches(launch, rows.shape, x.shape[:-1])
         call_cache.remember(*place, call_cache.Known(name, again, None, keep=call, basis=state))
     return result
-
-
-def _readable(tensor: Tensor) -> Tensor:
-    """As the kernels read memory: without gaps in a row, and no signs left to change."""
-    tensor = tensor.resolve_neg()
-    return tensor if tensor.stride(-1) == 1 else tensor.contiguous()
 
 
 def _of_batches(launch: Ready, flat: torch.Size, batch: torch.Size) -> Ready:

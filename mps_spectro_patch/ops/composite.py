@@ -1,7 +1,7 @@
 """The operators made of torch's own functions: for calls without a kernel, and for second derivatives.
 
 Only functions that are never patched are used here. With reach="dispatcher" our kernels are registered on torch's own
-operators; is_running() tells them to leave the calls made here to torch.
+operators; they leave the calls made here to torch.
 """
 
 from __future__ import annotations
@@ -17,9 +17,18 @@ from torch import Tensor
 _here = threading.local()
 
 
-def is_running() -> bool:
-    """Whether this thread is inside one of the functions below."""
-    return getattr(_here, "depth", 0) > 0
+@contextmanager
+def left_to_torch() -> Iterator[None]:
+    """While it lasts, this thread's calls of torch's operators do not come to kernels of ours."""
+    before, _here.is_left = is_left_to_torch(), True
+    try:
+        yield
+    finally:
+        _here.is_left = before
+
+
+def is_left_to_torch() -> bool:
+    return getattr(_here, "is_left", False)
 
 
 def stft(input: Tensor, window: Tensor, *arguments: Any) -> Tensor:
@@ -27,21 +36,12 @@ def stft(input: Tensor, window: Tensor, *arguments: Any) -> Tensor:
     n_fft, hop_length, win_length, pad, pad_mode, normalized, onesided = arguments
     if pad:
         input = torch.nn.functional.pad(input.unsqueeze(0), (pad, pad), pad_mode).squeeze(0)
-    with _running():
+    with left_to_torch():
         return torch._VF.stft(input, n_fft, hop_length, win_length, window, normalized, onesided, True)
 
 
 def istft(input: Tensor, window: Tensor, *arguments: Any) -> Tensor:
     """[rows, bins, frames] to [rows, length], as operators.run_istft. Raises torch's error where that is impossible."""
     n_fft, hop_length, win_length, *rest = arguments
-    with _running():
+    with left_to_torch():
         return torch._VF.istft(input, n_fft, hop_length, win_length, window, *rest)
-
-
-@contextmanager
-def _running() -> Iterator[None]:
-    _here.depth = getattr(_here, "depth", 0) + 1
-    try:
-        yield
-    finally:
-        _here.depth -= 1

@@ -117,6 +117,9 @@ def _stft_window_gradient_backward(ctx, window):
 def _istft_setup(ctx, inputs, output) -> None:
     input, window, *arguments, length, return_complex = inputs
     ctx.arguments, ctx.frames = arguments, input.shape[2]
+    if ctx.needs_input_grad[1] and needs_operator(input):
+        # In a compiled graph: inductor (torch 2.11, on a GPU) fails where it has to keep a sum of complex numbers.
+        input = torch.view_as_real(input.resolve_conj() if input.is_conj() else input)
     ctx.save_for_backward(input if ctx.needs_input_grad[1] else None, window)
 
 
@@ -158,7 +161,7 @@ def _istft_window_gradient_backward(ctx, cotangent):
     length, is_complex = gradient.shape[1], gradient.is_complex()
 
     def window_gradient(gradient, input, window):
-        signal = partial(composite.istft, input)
+        signal = partial(composite.istft, operators.of_parts(input))
         _, pull = torch.func.vjp(lambda window: signal(window, *ctx.arguments, length, is_complex), window)
         return pull(gradient)[0]
 

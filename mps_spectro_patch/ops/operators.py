@@ -18,7 +18,7 @@ from ..arguments import ISTFT_SHARED, IstftArguments, StftArguments, schema
 from ..kernels import IstftGeometry, Ready, StftGeometry, transforms
 from ..reasons import Reason, UseOriginal
 from ..tensors import without_bits
-from . import composite
+from . import composite, torch_library
 
 NAMESPACE = "mps_spectro_patch"
 
@@ -90,11 +90,18 @@ def run_istft_adjoint(gradient: Tensor, window: Tensor, frames: int, *shared: An
 
 
 def run_istft_window_gradient(gradient: Tensor, input: Tensor, window: Tensor, *shared: Any) -> Tensor:
-    """The gradient [win_length] of istft's window, for that of its output. shared: of IstftArguments."""
+    """The gradient [win_length] of istft's window, for that of its output. input: the spectrum, or its parts
+    [rows, bins, frames, 2]. shared: of IstftArguments."""
+    input = of_parts(input)
     rows, _, frames = input.shape
     geometry = istft_geometry(rows, frames, *shared, gradient.shape[1])
     gradient, input, window = map(without_bits, (gradient, input, window))
     return _invertible(transforms.istft_window_gradient(gradient, input, window, geometry))
+
+
+def of_parts(input: Tensor) -> Tensor:
+    """The complex tensor that torch.view_as_real() made these parts of; a complex one is returned as it is."""
+    return input if input.is_complex() else torch.view_as_complex(input)
 
 
 def _invertible(result: Tensor | None) -> Tensor:
@@ -152,7 +159,7 @@ def _own_namespace() -> torch.library.Library:
     """The namespace of that name, or one with a number, if another copy of this package has defined it."""
     for number in itertools.count(1):
         try:
-            return torch.library.Library(NAMESPACE if number == 1 else f"{NAMESPACE}_{number}", "DEF")
+            return torch_library.make(NAMESPACE if number == 1 else f"{NAMESPACE}_{number}", "DEF")
         except RuntimeError as error:  # a namespace can be defined once
             if "Only a single TORCH_LIBRARY" not in str(error):
                 raise

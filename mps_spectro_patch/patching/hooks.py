@@ -19,9 +19,9 @@ from typing import Any, NamedTuple
 
 from torch.compiler import is_compiling
 
-from .. import active, pickled
+from .. import active
 from ..options import Options, logger
-from . import post_import, wrapper_chains
+from . import pickled, post_import, wrapper_chains
 
 Maker = Callable[[Callable, Callable[[], "Options | None"]], Callable]
 

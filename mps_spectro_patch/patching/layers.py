@@ -1,7 +1,7 @@
 """Our functions over torch.stft and torch.istft: put in their place, found again, taken out.
 
-Only those two attributes are touched: the Tensor methods and torchaudio arrive through them, and patching
-torch.functional would break __torch_function__ tables and pickling. What the functions do is in patching/entry.py.
+Only those two attributes are touched: the Tensor methods and torchaudio arrive through them. torch.functional is the
+business of patching/functional_module.py. What the functions do is in patching/entry.py.
 """
 
 from __future__ import annotations
@@ -13,9 +13,8 @@ from types import BuiltinFunctionType, FunctionType
 import torch
 from torch.jit._builtins import _get_builtin_table, _register_builtin
 
-from .. import pickled
 from ..options import OPS, logger
-from . import entry
+from . import entry, pickled
 
 
 class Layer:

@@ -18,7 +18,7 @@ from torch._C._dynamo import eval_frame
 
 from ..active import options_here
 from ..execution import runner
-from ..ops import composite
+from ..ops import composite, torch_library
 from ..options import logger
 from ..tensors import PLAIN
 
@@ -47,13 +47,13 @@ def register(wanted: Iterable[tuple[str, str]]) -> None:
         else:
             _libraries.pop(pair)._destroy()
     for op, device_type in sorted(_wanted - _libraries.keys()):
-        library = torch.library.Library("aten", "IMPL")
+        library = torch_library.make("aten", "IMPL")
         try:
             for key in KEYS[device_type]:
                 library.impl(_OPERATORS[op], _KERNELS[op], key)
                 if _get_kernel is not None:
                     _kept.append(_get_kernel(f"aten::{_OPERATORS[op]}", key))
-        except Exception as error:  # before torch 2.11: where somebody else has registered one
+        except Exception as error:  # up to torch 2.11 at least: where somebody else has registered one
             library._destroy()
             raise RuntimeError(f"reach='dispatcher' is not possible on {device_type}: {error}") from error
         _libraries[op, device_type] = library
@@ -84,14 +84,14 @@ def _kernel(op: str) -> Callable[..., torch.Tensor]:
         arguments = *given, *defaults[len(given) :]  # torch leaves out what is as the schema says
         options = options_here()
         if (
-            options is None or op not in options.dispatcher_ops or composite.is_running() or runner.is_busy()
+            options is None or op not in options.dispatcher_ops or composite.is_left_to_torch()
             or type(arguments[0]) not in PLAIN  # traced: fake and functional tensors
             or torch._C._are_functorch_transforms_active()
             or torch._C._get_tracing_state() is not None  # else jit.trace would record nothing of ours, and lose it
             or not options.concerns(arguments[0])
         ):  # fmt: skip
             return plain(*arguments)
-        with runner.busy():
+        with composite.left_to_torch():  # what the call makes must not come back here
             return runner.call(op, options, arguments, plain, arguments, {}, cached=False)
 
     # Beside a graph break torch.compile would compile our code. It shall skip this function and all that it calls.

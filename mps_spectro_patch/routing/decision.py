@@ -19,6 +19,7 @@ from ..reasons import Call, Reason, Route
 from ..tensors import wants_gradient
 from .checks import TENSORS, check_istft, check_stft
 from .context import active_transforms, copies_hidden_by_vmap, surroundings
+from .sizes import with_plain_sizes
 
 _CHECKS = {"stft": check_stft, "istft": check_istft}
 
@@ -49,6 +50,7 @@ def decide(
         return reason
     if forward_ad._current_level >= 0:
         return Reason.FORWARD_AD
+    arguments = with_plain_sizes(op, arguments)
     if transforms:
         return _CHECKS[op](arguments, copies_hidden_by_vmap(input, window))
     decision = _CHECKS[op](arguments)

@@ -87,9 +87,22 @@ def test_shrunk_is_the_same_call_with_little_work():
 
 def test_the_sound_is_real_and_the_same_every_time():
     recording, rate, _ = denoise.read_wav(str(denoise.__file__.replace("denoise.py", "audio/guitar_on_vinyl.wav")))
-    assert rate == 44_100 and torch.equal(audio.sound(), recording.float())
+    assert rate == audio.RATE and torch.equal(audio.sound(), recording.float())
     x = audio.signals(3, 500_000, "cpu", start=1)
     assert torch.equal(x, audio.signals(3, 500_000, "cpu", start=1)) and x.shape == (3, 500_000)
     assert not torch.equal(x, audio.signals(3, 500_000, "cpu")) and not torch.equal(x[0], x[2])
     length = recording.shape[1]
     assert torch.equal(x[0, :1000], x[0, length : length + 1000])  # it begins again
+
+
+def test_without_the_recording_it_is_made_up_and_no_silence(monkeypatch, tmp_path):
+    monkeypatch.setattr(denoise, "__file__", str(tmp_path / "denoise.py"))
+    audio.sound.cache_clear()
+    try:
+        made_up = audio.sound()
+    finally:
+        monkeypatch.undo()
+        audio.sound.cache_clear()
+    assert made_up.shape == (2, 5 * audio.RATE) and torch.equal(made_up, audio.made_up())
+    assert 0.02 < float(made_up.std()) < 0.5 and float(made_up.abs().max()) < 1.5
+    assert not torch.equal(made_up[0], made_up[1])

@@ -105,7 +105,7 @@ def test_a_forked_child_keeps_its_state_even_when_another_thread_held_every_lock
         """
         import os, threading, sys
         import mps_spectro_patch as msp
-        from mps_spectro_patch.execution import call_sites as watch, runner
+        from mps_spectro_patch.execution import call_sites as watch
         from mps_spectro_patch.patching import install as patching
         torch.set_num_threads(1)
         msp.enable(devices=devices, verify="off")
@@ -113,7 +113,7 @@ def test_a_forked_child_keeps_its_state_even_when_another_thread_held_every_lock
         held, go = threading.Event(), threading.Event()
 
         def hold():
-            with patching._lock, runner._lock, watch._lock:
+            with patching._lock, watch._lock:
                 held.set()
                 go.wait()
 

@@ -9,6 +9,7 @@ import sys
 import tempfile
 import threading
 import time
+import types
 from pathlib import Path
 
 import pytest
@@ -255,6 +256,45 @@ def test_a_file_is_left_as_it_was_when_writing_fails(folder, monkeypatch):
     with pytest.raises(OSError, match="full"):
         cache.write_file(folder / "file", b"after")
     assert [path.read_bytes() for path in folder.iterdir()] == [b"before"]
+
+
+@pytest.mark.parametrize("lock", [None, "refused"])
+def test_a_folder_that_cannot_be_locked_is_used_all_the_same(folder, monkeypatch, lock):
+    def refuse(*_):
+        raise OSError("not on this file system")
+
+    monkeypatch.setattr(cache, "fcntl", lock and types.SimpleNamespace(LOCK_EX=2, LOCK_UN=8, flock=refuse))
+    with cache.locked(folder):
+        cache.keep_library("key", b"code", None)
+    assert cache.find_library("key") is not None
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this system")
+def test_a_child_that_is_forked_meanwhile_does_not_keep_the_folder_locked(folder):
+    import fcntl
+
+    def is_free() -> bool:
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        finally:
+            os.close(handle)
+        return True
+
+    reading, writing = os.pipe()
+    with cache.locked(folder):
+        child = os.fork()
+        if not child:
+            os.close(writing)
+            os.read(reading, 1)  # until the parent is done
+            os._exit(0)
+        assert not is_free()
+    assert is_free()
+    os.close(writing)
+    assert os.waitpid(child, 0)[1] == 0
+    os.close(reading)
 
 
 def test_looking_at_a_library_takes_less_than_a_millisecond(folder):

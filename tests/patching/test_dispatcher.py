@@ -260,6 +260,10 @@ def test_what_composite_functions_call_is_torchs(signal, reach):
     assert msp.stats()["istft"].calls == 0
 
 
+def is_older_than(*version: int) -> bool:
+    return tuple(map(int, torch.__version__.split(".")[:2])) < version
+
+
 def test_somebody_elses_registration_is_back_after_ours(signal, on, torch_device):
     key = {"cpu": "AutogradCPU", "cuda": "AutogradCUDA", "mps": "AutogradMPS"}[torch_device.type]
     calls = []
@@ -273,12 +277,18 @@ def test_somebody_elses_registration_is_back_after_ours(signal, on, torch_device
         warnings.simplefilter("ignore")
         library.impl("istft", theirs, key)
         try:
-            msp.enable(**on, reach="dispatcher")
+            try:
+                msp.enable(**on, reach="dispatcher")
+            except RuntimeError as error:  # older versions allow one registration only: nothing is changed then
+                assert is_older_than(2, 13) and "already a kernel registered" in str(error)
+                assert not msp.is_enabled() and not torch_operators.registered()
+            else:
+                signal.istft()
+                assert not calls and fast() == (0, 1)
+                msp.disable()
+            before = fast()
             signal.istft()
-            assert not calls and fast() == (0, 1)
-            msp.disable()
-            signal.istft()
-            assert calls and fast() == (0, 1)
+            assert calls and fast() == before
         finally:
             library._destroy()
 
@@ -303,6 +313,9 @@ def test_threads_that_call_while_it_comes_and_goes_get_right_results(signal, on)
     stop.set()
     for thread in threads:
         thread.join()
+    if is_older_than(2, 9):  # the last ones stayed, as threads may have been inside them
+        msp.enable(**on, reach="dispatcher")
+        msp.disable()
     assert not errors and not torch_operators.registered()
 
 

@@ -70,7 +70,7 @@ def test_functions_that_were_kept_can_be_copied_whatever_is_patched_by_then(way,
 
 
 def test_repeated_scopes_leave_no_names_behind(on):
-    from mps_spectro_patch import pickled
+    from mps_spectro_patch.patching import pickled
 
     for _ in range(3):
         with msp.accelerated(**on):
