@@ -1,10 +1,10 @@
 """The operators: what the kernels do, as torch knows it, with derivatives and batching."""
 
-from . import composite, composite_features, features, operators, replay, torch_library
+from . import composite, composite_features, features, operators, replay, surviving, torch_library
 from .gradients import eager_istft, eager_stft
 from .operators import istft, stft
 
 __all__ = [
     "composite", "composite_features", "eager_istft", "eager_stft", "features", "istft", "operators", "replay",
-    "stft", "torch_library",
+    "stft", "surviving", "torch_library",
 ]  # fmt: skip

@@ -74,6 +74,7 @@ print(is_clean(), before.is_enabled())
     assert output == "False True False\n"
 
 
+@pytest.mark.thorough
 def test_functions_of_an_import_before_work_as_long_as_nobody_else_patches(run_python):
     output = run_python(f"""{BEGIN}
 before = msp
@@ -96,6 +97,7 @@ print(is_clean())
     assert output == "1 True 1 1 1 True 1 1 1 False\nTrue\n"
 
 
+@pytest.mark.thorough
 def test_a_scope_that_is_open_meanwhile_ends_as_it_should(run_python):
     output = run_python(f"""{BEGIN}
 with msp.accelerated(devices=devices):
