@@ -266,7 +266,11 @@ def _replacing_layers() -> list[layers.Layer]:
 
 def _loaded(name: str) -> ModuleType | None:
     """A module of this room, if anything has needed it so far."""
-    return None if pending.is_being_imported(f"{__package__}.{name}") else getattr(_room, name, None)
+    path = f"{__package__}.{name}"
+    if pending.is_being_imported(path):
+        return None
+    is_current = sys.modules.get(__package__) is _room  # else it is another copy that has its modules there
+    return sys.modules.get(path) if is_current else getattr(_room, name, None)
 
 
 def registered() -> list[str]:
