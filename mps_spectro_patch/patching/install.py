@@ -178,7 +178,7 @@ def early_references(ops: Iterable[str] = OPS, everywhere: bool = False) -> list
     below = [(op, layer.original) for layer in layers.layers() if (op := layer.op) in ops]
     functions = [*((op, _own(op)) for op in ops), *below]
     found = [str(reference) for reference in early_names.bound_to(*(function for _, function in functions))]
-    if everywhere and functions:
+    if everywhere:
         partials = early_names.partials_of(*(function for _, function in functions))
         for op in ops:
             count = sum(any(one.func is function for name, function in functions if name == op) for one in partials)
@@ -237,6 +237,7 @@ def _apply_patches(held: Collection[Options]) -> None:
     for layer in layers.layers():
         if layer.op in _replaced - wanted:
             early_names.rebind(layer.function, layer.original)
+            early_names.put_partials_back(layer.function)
     stuck = layers.install({op for options in held for op in options.layer_ops})
     if not held:
         for op in stuck:
@@ -244,6 +245,7 @@ def _apply_patches(held: Collection[Options]) -> None:
     _replaced = wanted
     for layer in _replacing_layers():
         early_names.rebind(layer.original, layer.function)
+    early_names.move_partials([(layer.original, layer.function) for layer in _replacing_layers()])
     seen = [layer for layer in _replacing_layers() if layer.original is _own(layer.op)]
     functional_module.show((layer.op, layer.function, layer.original) for layer in seen)
     operators = {(op, kind) for options in held for op in options.dispatcher_ops for kind in options.device_types}
@@ -287,7 +289,7 @@ def _patched(options: Options) -> Patched:
     for layer in _replacing_layers():
         patched += [f"torch.functional.{layer.op}"] * (layer.original is _own(layer.op))
         patched += [str(name) for name in early_names.bound_to(layer.function)]
-        count = len(early_names.partials_of(layer.function))
+        count = early_names.count_moved(layer.function)
         patched += [f"functools.partial of torch.{layer.op} ({count} of them)"] * bool(count)
     if options.reach != "dispatcher":
         why = "bound before enable(), keeps torch's own"
