@@ -24,7 +24,7 @@ def parts_of(front_end) -> dict[str, torch.nn.Module]:
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("what", TAMPERED)
+@pytest.mark.parametrize("what", ["its forward replaced", "a forward hook", "another class", "a global forward hook"])
 @pytest.mark.parametrize("project", [*FRONT_ENDS, "linkseg"])
 def test_a_front_end_that_was_changed_is_called_part_by_part(
     project, what, stand_in, options, torch_device, monkeypatch
