@@ -73,8 +73,9 @@ def in_turns(contestants: dict[str, Timed], accelerator: Accelerator, effort: Ef
 def summary(seconds: Sequence[float]) -> dict[str, float]:
     """Milliseconds: the median, and the spread as the distance of the quartiles."""
     measured = Measurement(number_per_run=1, raw_times=list(seconds), task_spec=TaskSpec("call()", ""))
-    spread = measured.iqr if len(seconds) > 1 else 0.0
-    return {"median": measured.median * 1e3, "spread": spread * 1e3, "count": len(seconds)}
+    with torch.device("cpu"):  # torch computes these by tensors on the default device
+        spread, median = measured.iqr if len(seconds) > 1 else 0.0, measured.median
+    return {"median": median * 1e3, "spread": spread * 1e3, "count": len(seconds)}
 
 
 def captured(calls: Sequence[Call], effort: Effort, per_graph: int = 8) -> list[float]:
