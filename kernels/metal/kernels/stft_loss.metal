@@ -31,9 +31,6 @@ kernel void msp_stft_loss(
   const device MSP_SAMPLE* input_row = input + row_index * params.input_stride;
   const device MSP_SAMPLE* target_row = target + row_index * params.target_stride;
 
-  float2 weight[MspFirst::COUNT];  // a lane's part of the window is the same for every frame
-  msp_load_weights(weight, window, lane, params.win_left, params.win_length, params.paired_window != 0);
-
   float4 sum = float4(0.0f, 0.0f, 0.0f, 0.0f);
   for (int step = 0; step < params.steps; ++step) {
     const int wanted_frame = first + step * MSP_FRAMES;
@@ -43,11 +40,14 @@ kernel void msp_stft_loss(
 
     float2 v[MSP_VALUES + 1];
     float wanted[MspRealBins::COUNT];
+    float2 weight[MspFirst::COUNT];  // read for every transform: held in registers meanwhile, it would spill
+    msp_load_weights(weight, window, lane, params.win_left, params.win_length, params.paired_window != 0);
     msp_frame_spectrum(v, weight, target_row, start, params.samples, params.pad_mode, params.paired_target != 0, shared,
                        twiddles, pair_twiddles, lane);
 #pragma unroll
     for (int q = 0; q < MspRealBins::COUNT; ++q) wanted[q] = magnitudes.of(v[q]);
 
+    msp_load_weights(weight, window, lane, params.win_left, params.win_length, params.paired_window != 0);
     msp_frame_spectrum(v, weight, input_row, start, params.samples, params.pad_mode, params.paired_input != 0, shared,
                        twiddles, pair_twiddles, lane);
 #pragma unroll
