@@ -90,11 +90,12 @@ def call_front_end(
     composed: Callable[[], torch.Tensor],
     signal: torch.Tensor,
     original: Callable[[], torch.Tensor | None],
-) -> tuple[torch.Tensor | None, bool]:
+    judge: Callable | None = None,
+) -> tuple[Any, bool]:
     """(the fused result, or original() where it is not to be trusted; whether such a call may be cached).
 
     key: (call, shape of the filterbank, dtype, device, whether gradients are wanted). composed: the same of torch's own
-    functions, to compare with.
+    functions, to compare with, by judge(fused, composed); None: as features on the call's scale.
     """
     attempt = Attempt(name, options or _DEFAULTS, original)
     attempt.key = key
@@ -104,7 +105,8 @@ def call_front_end(
         if obstacle is not None:
             return _fall_back(attempt, obstacle), False
         compares = verification.is_due(attempt.options.verify, key) and not attempt.passing
-        judge = partial(verification.judge_front_end, scale=key[0].scale)
+        if compares and judge is None:
+            judge = partial(verification.judge_front_end, scale=key[0].scale)
         return _tried(attempt, key, fused, composed, judge if compares else None)
     except Exception as error:
         if _goes_on(attempt, error):

@@ -5,11 +5,13 @@ from ..lazy import attach
 __getattr__, __dir__, __all__ = attach(
     __name__,
     {
-        "": ("compute", "functional", "filterbanks"),
+        "": ("compute", "filterbanks", "functional", "losses"),
         "direct": ("istft", "stft"),
         "filterbanks": ("melscale_fbanks",),
         "functional": ("amplitude_to_db", "dynamic_mel_spectrogram", "dynamic_spectrogram", "mel_spectrogram"),
         "modules.filterbank": ("FilterbankSpectrogramTransform",),
+        "losses": ("LossCall",),
+        "modules.losses": ("MultiResolutionSTFTLoss", "STFTLoss"),
         "modules.kaldi": ("KaldiFbankTransform",),
         "modules.mel": (
             *("CompatMelSpectrogramTransform", "DynamicMelSpectrogramTransform"),

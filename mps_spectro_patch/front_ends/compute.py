@@ -146,7 +146,9 @@ def _resolved(call: FrontEnd, shape: torch.Size, window: int, bands: int | None)
         rows_per_item = rows
     else:
         rows_per_item = 1 if call.scale.scope == "item" or not batch else batch[-1]
-    return _Resolved(arguments, rows_per_item, outer_pad, _obstacle(rows, samples, window, arguments))
+    # A backward pass has the bins in memory.
+    largest = max(arguments.width, call.n_fft // 2 + 1)
+    return _Resolved(arguments, rows_per_item, outer_pad, obstacle(rows, samples, window, largest, *arguments[:5]))
 
 
 def is_accelerated(x: Tensor) -> bool:
@@ -192,9 +194,11 @@ def why_composed(rows: Tensor, window: Tensor) -> Reason | None:
     return routing.surroundings(rows, window, routing.active_transforms())
 
 
-def _obstacle(rows: int, samples: int, window: int, call: FeatureArguments) -> Reason | None:
-    """Why torch would not compute this call, or the kernels cannot."""
-    n_fft, hop_length, win_length, pad, pad_mode, *_ = call
+def obstacle(
+    rows: int, samples: int, window: int, largest: int, n_fft: int, hop_length: int, win_length: int, pad: int,
+    pad_mode: str,
+) -> Reason | None:  # fmt: skip
+    """Why torch would not compute a call with this framing, or the kernels cannot. largest: numbers of a frame."""
     if n_fft < 2 or not _supports(n_fft):
         return Reason.N_FFT
     if hop_length < 1:
@@ -211,7 +215,6 @@ def _obstacle(rows: int, samples: int, window: int, call: FeatureArguments) -> R
     if (pad_mode == "reflect" and pad >= samples) or (pad_mode == "circular" and pad > samples):
         return Reason.PAD_LENGTH
     frames = 1 + (padded - n_fft) // hop_length
-    largest = max(call.width, n_fft // 2 + 1)  # a backward pass has the bins in memory
     if padded >= routing.SAMPLES_MAX or rows * padded >= routing.ELEMENTS_MAX:
         return Reason.TOO_LARGE
     return Reason.TOO_LARGE if rows * frames * largest >= routing.ELEMENTS_MAX else None

@@ -12,7 +12,8 @@ from torch import Tensor
 def rule(with_rows: int, function: Callable[..., Tensor]) -> Callable[..., tuple[Tensor, int]]:
     """The vmap rule of an operator, in terms of `function`, which is the operator one level below.
 
-    with_rows: so many tensors, the first ones, have rows as the result has. 0: the result is summed over them.
+    with_rows: so many tensors, the first ones, have rows as the result has. 0: the result, or each of several, is
+    summed over them.
     """
 
     def batched(info: Any, in_dims: tuple, *arguments: Any):
@@ -22,6 +23,8 @@ def rule(with_rows: int, function: Callable[..., Tensor]) -> Callable[..., tuple
                 function(*(one if dim is None else one.select(dim, index) for one, dim in pairs))
                 for index in range(info.batch_size)
             ]
+            if isinstance(results[0], tuple):
+                return tuple(torch.stack(parts) for parts in zip(*results, strict=True)), (0,) * len(results[0])
             return torch.stack(results), 0
         folded = []
         for tensor, dim in zip(arguments[:with_rows], in_dims[:with_rows], strict=True):
