@@ -8,7 +8,6 @@ that cannot give exactly torchaudio's result are passed to torchaudio.
 from __future__ import annotations
 
 import sys
-import weakref
 from typing import Any
 
 import torch
@@ -18,6 +17,7 @@ from torch.compiler import is_compiling
 from .. import active
 from ..execution import launches, load_operators, runner
 from ..front_ends import FrontEnd, Scale, compute, decibels, remembered, resolve
+from ..kernels import ByTensor, TensorState
 from .tools.modules import does_what_its_class_does, is_from
 from .tools.overrides import override
 from .tools.project import Hook, Project
@@ -152,19 +152,17 @@ def _is_plain_function(name: str) -> bool:
     return is_from(function, sys.modules.get(_FUNCTIONS))
 
 
-_turned: dict[int, tuple[weakref.ref, int, int, torch.Tensor]] = {}
+_turned: ByTensor[torch.Tensor] = ByTensor()
 
 
 def _transposed(basis: torch.Tensor) -> torch.Tensor:
     """The transpose, always the same tensor for a basis that has not changed: its bands are found once."""
-    version = -1 if basis.is_inference() else basis._version
-    key, address = id(basis), basis.data_ptr()
-    known = _turned.get(key)
-    if known is not None and known[0]() is basis and known[1:3] == (version, address):
-        return known[3]
-    turned = basis.detach().t().contiguous()
-    if version >= 0:
-        _turned[key] = weakref.ref(basis, lambda _: _turned.pop(key, None)), version, address, turned
+    turned = _turned.find(basis)
+    if turned is None:
+        state = None if basis.is_inference() else TensorState(basis)
+        turned = basis.detach().t().contiguous()
+        if state is not None:
+            _turned.keep(state, turned)
     return turned
 
 

@@ -8,6 +8,7 @@ from the quietest moments of the file.
 """
 
 import argparse
+import os
 import wave
 
 import torch
@@ -75,11 +76,12 @@ def noise_power(power, quiet_share=0.08):
 def read_wav(path):
     """Samples from -1 to 1 as (channels, samples), the sample rate, and the bits of a sample."""
     try:
-        with wave.open(path, "rb") as file:
+        with open(path, "rb") as opened, wave.open(opened) as file:
             channels, width, rate, frames = file.getparams()[:4]
             data = bytearray(file.readframes(frames))
     except (wave.Error, EOFError) as error:
-        raise ValueError(f"{path} is not a WAV file of PCM samples ({error or 'it ends too early'})") from None
+        why = str(error) or ("it ends too early" if os.path.getsize(path) else "it is empty")
+        raise ValueError(f"{path} is not a WAV file of PCM samples ({why})") from None
     data = data[: len(data) // (width * channels) * width * channels]
     if not data:
         raise ValueError(f"{path} holds no samples")
@@ -105,7 +107,7 @@ def write_wav(path, signal, rate, bits):
     low_bytes = samples.contiguous().view(torch.uint8).view(-1, 8)[:, : bits // 8]  # little-endian, as WAV is
     data = bytearray(low_bytes.numel())
     torch.frombuffer(data, dtype=torch.uint8).copy_(low_bytes.flatten())
-    with wave.open(path, "wb") as file:
+    with open(path, "wb") as opened, wave.open(opened, "wb") as file:
         file.setparams((signal.shape[0], bits // 8, rate, signal.shape[1], "NONE", None))
         file.writeframes(data)
 

@@ -64,18 +64,20 @@ __all__ = [
     "watch_calls",
 ]
 
-__getattr__, __dir__, _ = lazy.attach(
-    __name__,
-    {
-        "": ("kernels",),
-        "diagnostics": ("explain", "report", "reset_stats", "stats", "status", "watch_calls"),
-        "front_ends": (
-            *("amplitude_to_db", "dynamic_mel_spectrogram", "dynamic_spectrogram", "istft", "mel_spectrogram"),
-            *("melscale_fbanks", "stft"),
-            *(name for name in __all__ if name.endswith(("Transform", "STFTLoss"))),
-        ),
-        "patching": ("accelerated", "disable", "enable", "is_enabled"),
-    },
-)
+if not TYPE_CHECKING:  # a type checker would take any name from __getattr__
+    __getattr__, __dir__, _ = lazy.attach(
+        __name__,
+        {
+            "": ("kernels",),
+            "diagnostics": ("explain", "report", "reset_stats", "stats", "status", "watch_calls"),
+            "front_ends": (
+                *("amplitude_to_db", "dynamic_mel_spectrogram", "dynamic_spectrogram", "istft", "mel_spectrogram"),
+                *("melscale_fbanks", "stft"),
+                *(name for name in __all__ if name.endswith(("Transform", "STFTLoss"))),
+            ),
+            "patching": ("accelerated", "disable", "enable", "is_enabled"),
+            "cli": ("load_ipython_extension", "unload_ipython_extension"),  # %load_ext mps_spectro_patch
+        },
+    )
 
 startup.begin()

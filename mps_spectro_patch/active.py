@@ -7,7 +7,9 @@ from typing import NamedTuple
 
 from .options import Options
 
-process: Options | None = None  # enable()'s options: one immutable object, replaced whole, and what dynamo guards on
+process: Options | None = globals().get(
+    "process", None
+)  # enable()'s options: one immutable object, replaced whole, and what dynamo guards on
 
 
 class Scope(NamedTuple):
@@ -17,7 +19,7 @@ class Scope(NamedTuple):
     outer: Scope | None
 
 
-scope: ContextVar[Scope | None] = ContextVar("mps_spectro_patch_scope", default=None)
+scope: ContextVar[Scope | None] = globals().get("scope", ContextVar("mps_spectro_patch_scope", default=None))
 
 
 def options_here() -> Options | None:

@@ -12,19 +12,29 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from operator import attrgetter
+from typing import Literal, get_args
+
+Device = Literal["mps", "cuda", "simulator"]
+Op = Literal["stft", "istft"]
+Reach = Literal["attribute", "references", "dispatcher"]
+Verify = Literal["first", "always", "off"]
+OnError = Literal["fallback", "raise"]
+OnFallback = Literal["quiet", "raise"]
+# The modules of compat/ that hold a PROJECT; a test compares them with the files.
+Project = Literal[
+    "audio_separator", "demucs", "linkseg", "mamba_amt", "mps_spectro", "muq", "musicfm", "rmvpe", "torchfcpe"
+]
 
 ACCELERATORS = {"mps": "mps", "cuda": "cuda", "simulator": "cpu"}  # our name -> torch's device type
-OPS = ("stft", "istft")
-# The modules of compat/ that hold a PROJECT; a test compares them with the files.
-PROJECTS = ("audio_separator", "demucs", "linkseg", "mamba_amt", "mps_spectro", "muq", "musicfm", "rmvpe", "torchfcpe")
+OPS = get_args(Op)
+PROJECTS = get_args(Project)
 CHOICES = {
-    "reach": ("attribute", "references", "dispatcher"),
-    "verify": ("first", "always", "off"),
-    "on_error": ("fallback", "raise"),
-    "on_fallback": ("quiet", "raise"),
+    name: get_args(kind)
+    for name, kind in (("reach", Reach), ("verify", Verify), ("on_error", OnError), ("on_fallback", OnFallback))
 }
 ENVIRONMENT = "MPS_SPECTRO_PATCH"
-_FROM_ENVIRONMENT = ("devices", "compat", "reach", "verify", "on_error", "on_fallback")
+_FROM_ENVIRONMENT = ("devices", "torchaudio", "compat", "reach", "verify", "on_error", "on_fallback")
+_ON, _OFF = ("1", "true", "on", "yes"), ("0", "false", "off", "no")  # a switch in the environment
 
 logger = logging.getLogger("mps_spectro_patch")
 logger.addHandler(logging.NullHandler())  # otherwise logging's last resort would print warnings of ours to stderr
@@ -93,10 +103,10 @@ class Options:
             text = os.environ.get(variable, "").strip().lower()
             if name not in values and text:
                 try:
-                    cls(**{name: text})  # type: ignore[arg-type]
+                    values[name] = _switch(name, text) if name == "torchaudio" else text
+                    cls(**{name: values[name]})  # type: ignore[arg-type]
                 except ValueError as error:
                     raise ValueError(f"environment variable {variable}: {error}") from None
-                values[name] = text
         return cls(**values)  # type: ignore[arg-type]
 
 
@@ -104,13 +114,19 @@ def _any(flags: tuple[str, ...], tensor: object) -> bool:
     return any(getattr(tensor, flag) for flag in flags)
 
 
+def _switch(option: str, text: str) -> bool:
+    if text not in (*_ON, *_OFF):
+        raise ValueError(f"{option}={text!r}: expected 1 or 0")
+    return text in _ON
+
+
 def _compat(given: bool | str | Iterable[str] | None) -> bool | tuple[str, ...] | None:
     """None or True: every project; False: none; else the names of projects. Text is from the environment."""
     if given is None or isinstance(given, bool):
         return given
-    if isinstance(given, str) and given in ("1", "true", "on", "yes", "all"):
+    if isinstance(given, str) and given in (*_ON, "all"):
         return True
-    if isinstance(given, str) and given in ("0", "false", "off", "no", "none"):
+    if isinstance(given, str) and given in (*_OFF, "none"):
         return False
     return _names("compat", given, PROJECTS)
 

@@ -32,7 +32,10 @@ class Reason(str, Enum):
     TRANSFORM = "transform", "a functorch transform other than vmap and grad is active, or any in compiled code"
     FORWARD_AD = "forward_ad", "forward-mode differentiation is active"
     TRACING = "tracing", "the call is being recorded (torch.jit.trace, torch.export) to run without this package"
-    ARGUMENT = "argument", "an argument is missing or not a plain int or bool: torch decides what it means"
+    ARGUMENT = (
+        "argument",
+        "an argument is missing, a size no integer or a switch no plain bool: torch decides what it means",
+    )
     LAYOUT = "layout", "the input or window is sparse, nested or otherwise not strided"
     DTYPE = "dtype", "the input is not float32, float16, bfloat16 or complex64 (stft), or not complex64 (istft)"
     SHAPE = "shape", "the input has the wrong number of dimensions"
@@ -111,7 +114,7 @@ ADVICE = {
     Reason.TRANSFORM: "use torch.func.vmap or grad in eager code, or no transform",
     Reason.FORWARD_AD: "use reverse-mode differentiation: backward(), torch.func.grad or vjp",
     Reason.TRACING: "nothing: what is recorded has to run without this package; call the function in eager mode",
-    Reason.ARGUMENT: "give every size as a plain int and every switch as a plain bool",
+    Reason.ARGUMENT: "give every size as an integer and every switch as a plain bool",
     Reason.LAYOUT: "make input and window dense: x.to_dense()",
     Reason.DTYPE: "convert the input: x.float() for stft, x.to(torch.complex64) for istft",
     Reason.SHAPE: "reshape: stft takes [samples] or [rows, samples], istft [bins, frames] or [rows, bins, frames]",

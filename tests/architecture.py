@@ -10,6 +10,7 @@ import ast
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,8 @@ class Package:
     def _offers(self, module: Module) -> dict[str, str]:
         names: list[str] = []
         found: dict[str, str] = {}
-        for node in module.tree.body:
+        choices = [node for node in module.tree.body if isinstance(node, ast.If)]  # what type checkers see, and what is
+        for node in chain(module.tree.body, *(choice.body + choice.orelse for choice in choices)):
             if not isinstance(node, ast.Assign):
                 continue
             targets = {name.id for target in node.targets for name in ast.walk(target) if isinstance(name, ast.Name)}

@@ -11,9 +11,11 @@ from collections.abc import Callable
 
 import torch
 from torch.compiler import is_compiling
-from torch.utils.weak import WeakIdKeyDictionary
 
-_copies: WeakIdKeyDictionary = WeakIdKeyDictionary()  # window -> {device: (its version when it was copied, the copy)}
+from ...kernels import ByTensor, TensorState
+from ...tensors import PLAIN
+
+_copies: ByTensor[dict[torch.device, torch.Tensor]] = ByTensor()
 _hann_windows: dict[tuple, torch.Tensor] = {}
 
 
@@ -21,14 +23,17 @@ def copied(window: torch.Tensor, device: torch.device) -> torch.Tensor:
     """window.to(device)"""
     if window.device == device or is_compiling() or window.is_inference() or window.requires_grad:
         return window.to(device)
-    copies = _copies.setdefault(window, {})
-    version, copy = copies.get(device, (None, None))
-    if version == window._version:
-        return copy
-    with torch.inference_mode(False), torch.no_grad():  # it may be saved for a backward pass
-        copy = window.to(device)
-    if _may_be_kept(copy):
-        copies[device] = window._version, copy
+    if not _may_be_kept(window):
+        return window.to(device)
+    copies = _copies.find(window)
+    if copies is None:
+        _copies.keep(TensorState(window), copies := {})
+    copy = copies.get(device)
+    if copy is None:
+        with torch.inference_mode(False), torch.no_grad():  # it may be saved for a backward pass
+            copy = window.to(device)
+        if _may_be_kept(copy):
+            copies[device] = copy
     return copy
 
 
@@ -59,4 +64,4 @@ def _hann(length: int, device: torch.device, dtype: torch.dtype) -> torch.Tensor
 
 
 def _may_be_kept(window: torch.Tensor) -> bool:
-    return type(window) is torch.Tensor  # and not a fake one, whose mode ends
+    return type(window) in PLAIN  # and not a fake one, whose mode ends

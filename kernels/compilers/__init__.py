@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
+
+from ...errors import MissingCompiler
+
+_KERNELS = Path(__file__).parents[1]
 
 
-def compile_shader(source: str, device: str) -> Any:
+def check_files() -> None:
+    """Raises MissingCompiler where there is no text to compile, as in a zip archive."""
+    for name in ("metal", "compilers/cxx"):
+        if not (_KERNELS / name).is_dir():
+            raise MissingCompiler(
+                f"this package is not installed as files: there is no folder {_KERNELS / name}. It cannot run from a "
+                f"zip archive. A frozen program must bring its data files, as PyInstaller does by itself"
+            )
+
+
+def compile_shader(source: str, device: Literal["mps", "cuda", "simulator"]) -> Any:
     """Compiles Metal source for one device, as torch.mps.compile_shader does for Apple GPUs.
 
     Args:
@@ -18,7 +33,7 @@ def compile_shader(source: str, device: str) -> Any:
 
     Raises:
         ValueError: an unknown device.
-        RuntimeError: the device or its compiler is missing.
+        RuntimeError: the device is missing, or (MissingCompiler, which says what to install) its compiler.
         SyntaxError: the source does not compile.
 
     Example:
@@ -32,6 +47,7 @@ def compile_shader(source: str, device: str) -> Any:
         >>> x
         tensor([2., 2., 2., 2.])
     """
+    check_files()
     if device == "mps":
         from . import mps as compiler
     elif device == "cuda":

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from ...errors import MissingCompiler
 from . import arguments
 from .msl import entry_points, translate
 
@@ -32,7 +33,7 @@ _raw_stream = getattr(torch._C, "_cuda_getCurrentRawStream", None) or (
 
 
 def compile_shader(source: str) -> Library:
-    """Raises SyntaxError with NVRTC's log where the source is not Metal, RuntimeError without cuda-bindings."""
+    """Raises SyntaxError with NVRTC's log where the source is not Metal, MissingCompiler without cuda-bindings."""
     _bindings()
     if not torch.cuda.is_available():
         raise RuntimeError("CUDA is not available")
@@ -283,8 +284,8 @@ def translation(source: str) -> translate.Translation:
     if translate.needs_preprocessor(source):
         try:
             source = simulator.preprocess(source)
-        except RuntimeError as error:
-            raise RuntimeError(f"Macros write kernels in this source, which takes a preprocessor. {error}") from None
+        except MissingCompiler as error:
+            raise MissingCompiler(f"Macros write kernels in this source, which takes a preprocessor. {error}") from None
     return translate.translate(source, "cuda")
 
 
@@ -327,9 +328,13 @@ def _bindings() -> tuple[Any, Any]:
     try:
         from cuda.bindings import driver, nvrtc
     except ImportError as error:
-        raise RuntimeError(
+        raise MissingCompiler(
             f"Metal kernels on CUDA need NVIDIA's cuda-bindings: pip install mps-spectro-patch[cuda] ({error})"
         ) from None
+    try:
+        nvrtc.nvrtcVersion()
+    except RuntimeError as error:  # the bindings are not the compiler: torch's own builds for CUDA bring that
+        raise MissingCompiler(f"NVIDIA's compiler NVRTC, a part of CUDA, cannot be loaded: {error}") from None
     return driver, nvrtc
 
 

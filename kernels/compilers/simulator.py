@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import hashlib
+import logging
 import os
 import platform
 import re
@@ -22,16 +23,18 @@ from typing import Any
 
 from torch import Tensor
 
+from ...errors import MissingCompiler
 from . import arguments, cache_folder, guard_pages
 from .msl import entry_points, translate
 
 _CXX = entry_points.CXX
+_logger = logging.getLogger(__name__)
 _WIDTH = 32
 _MAX_THREADS = 1024
 
 
 def compile_shader(source: str) -> Library:
-    """Raises SyntaxError with the compiler's log where the source is not Metal, RuntimeError without a compiler."""
+    """Raises SyntaxError with the compiler's log where the source is not Metal, MissingCompiler without a compiler."""
     path, names = _build(source)
     return Library(path, names)
 
@@ -353,21 +356,50 @@ def _compiler_command() -> list[str]:
 
 
 def _compiler() -> tuple[str, str]:
-    """The compiler's command and what it says of its version."""
-    for candidate in (os.environ.get("CXX", ""), "c++", "g++", "clang++"):
-        if candidate.strip() and shutil.which(shlex.split(candidate)[0]):
-            version = _version(candidate)
-            if version is not None:
-                return candidate, version
-    install = (
-        "run: xcode-select --install"
-        if sys.platform == "darwin"
-        else "install g++ or clang (on Debian and Ubuntu: apt install g++)"
-    )
-    raise RuntimeError(f"The simulator needs a C++ compiler and none was found ($CXX, c++, g++, clang++): {install}")
+    """The command of a compiler that works, and what it says of its version: $CXX if that is one."""
+    chosen, troubles = os.environ.get("CXX", "").strip(), []
+    for candidate in filter(None, (chosen, "c++", "g++", "clang++")):
+        version, trouble = _tried(candidate)
+        if not trouble:
+            if chosen and troubles:
+                _warn(f"CXX={troubles[0]}; {candidate} is used")
+            return candidate, version
+        troubles.append(f"{candidate} {trouble}")
+    how = "install g++ or clang (on Debian and Ubuntu: apt install g++)"
+    if sys.platform == "darwin":
+        how = "run: xcode-select --install"
+    raise MissingCompiler(f"The simulator needs a C++ compiler, and none works here ({'; '.join(troubles)}): {how}")
+
+
+# A C compiler links this without C++'s library: what it makes cannot be loaded.
+_PROBE = "struct A { virtual ~A(); }; A::~A() {} struct B : A {}; A* probe() { return new B; }"
 
 
 @lru_cache
-def _version(command: str) -> str | None:
-    done = subprocess.run([*shlex.split(command), "--version"], capture_output=True, text=True)
-    return done.stdout if done.returncode == 0 else None
+def _tried(command: str) -> tuple[str, str]:
+    """(what a compiler says of its version, what is wrong with it). What works is kept: it is not tried again."""
+    try:
+        words = shlex.split(command)
+        if not shutil.which(words[0]):
+            return "", "is not found"
+        done = subprocess.run([*words, "--version"], capture_output=True, text=True)
+        version = done.stdout
+        key = f"compiler-{_digest(command, version)}"
+        if done.returncode == 0 and cache_folder.find_library(key) is None:
+            with tempfile.TemporaryDirectory() as folder:
+                output = Path(folder, "probe.so")
+                make = [*words, "-x", "c++", "-shared", *_common_flags(), "-o", str(output), "-"]
+                done = subprocess.run(make, input=_PROBE, capture_output=True, text=True)
+                if done.returncode == 0:
+                    ctypes.CDLL(str(output), mode=os.RTLD_LOCAL | os.RTLD_NOW)
+                    cache_folder.keep_library(key, output.read_bytes(), None)
+    except (OSError, ValueError) as error:  # ValueError: quotes without an end
+        return "", f"does not make C++ libraries ({str(error).rpartition(': ')[2]})"
+    said = next(iter(done.stderr.strip().splitlines()), f"exit status {done.returncode}")
+    return version, f"fails ({said})" if done.returncode else ""
+
+
+@lru_cache(maxsize=64)
+def _warn(text: str) -> None:
+    """Once."""
+    _logger.warning(text)

@@ -12,7 +12,7 @@ from functools import lru_cache
 import torch
 from torch.nn.functional import conv_transpose1d, pad
 
-from .host_copies import HostCopies
+from .by_tensor import HostCopies
 
 NOLA_MINIMUM = 1e-11  # torch.istft refuses an envelope below this
 SUM_MAXIMUM = 1e38  # beyond float32 an envelope is infinite to torch, and its output zero

@@ -7,7 +7,7 @@ from functools import lru_cache
 import torch
 from torch.nn.functional import pad
 
-from .host_copies import HostCopies
+from .by_tensor import HostCopies
 
 SPANS_MAX = 8  # times the bins: all bands together may span that much, else a dense product is no worse
 REACH_MAX = 16  # bands that one bin may lie under

@@ -16,6 +16,7 @@ from .accelerator import Accelerator, machine
 from .cases import TABLES, Case, cases, shrunk
 from .contestants import IMPORTED, OURS, contestants, why_not
 from .progress import Progress
+from .results_folder import results_folder
 
 
 def run_bench(options: argparse.Namespace) -> int:
@@ -29,10 +30,6 @@ def run_bench(options: argparse.Namespace) -> int:
     device = options.device or best_device()
     check_device(device)
     chosen = _chosen(options, device)
-    try:
-        options.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise CommandError(f"cannot make the folder {options.out}: {error.strerror}") from None
     disable()  # MPS_SPECTRO_PATCH=1 would accelerate torch's own side, too
     accelerator = Accelerator(device)
     effort = timing.TINY if device == "simulator" else timing.QUICK if options.quick else timing.FULL
@@ -41,11 +38,12 @@ def run_bench(options: argparse.Namespace) -> int:
         "format": 1, "machine": machine(accelerator), "missing": missing, "effort": vars(effort),
         "copy_rate": 0.0, "rows": [], "first_calls": [], "sweep": [], "dispatch": [], "errors": [],
     }  # fmt: skip
-    try:
-        with tuning.ignored():
-            _measure(options, chosen, accelerator, effort, data)
-    finally:  # of a run that is interrupted, too
-        code = write(data, options.out, print)
+    with results_folder(options.out, _files(data, options.out)):
+        try:
+            with tuning.ignored():
+                _measure(options, chosen, accelerator, effort, data)
+        finally:  # of a run that is interrupted, too
+            code = write(data, options.out, print)
     return code
 
 
@@ -104,16 +102,20 @@ def _measure(options: argparse.Namespace, chosen: list[Case], accelerator: Accel
 
 
 def write(data: dict[str, Any], out: Path, say: Callable[[str], object]) -> int:
-    """The files, the tables on the screen, and the exit status."""
-    stem = data["machine"]["name"].lower().replace(" ", "-")
+    """The tables on the screen, the files, and the exit status."""
     text = tables.markdown(data)
-    json_file, table_file, picture = (out / f"{stem}{ending}" for ending in (".json", ".md", ".png"))
+    say(text)
+    json_file, table_file, picture = _files(data, out)
     json_file.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
     table_file.write_text(text, encoding="utf-8")
-    say(text)
     say(f"written\n  {json_file}\n  {table_file}")
     say(f"  {picture}" if plot.draw(data, picture) else "  no picture: it needs matplotlib, and a case to draw")
     broken = len(data["errors"]) + sum(OURS in row["failed"] for row in data["rows"])
     if broken:
         say(f"{broken} failed here, see above. Please report this.")
     return 1 if broken else 0
+
+
+def _files(data: dict[str, Any], out: Path) -> list[Path]:
+    stem = data["machine"]["name"].lower().replace(" ", "-")
+    return [out / f"{stem}{ending}" for ending in (".json", ".md", ".png")]

@@ -26,15 +26,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"mps-spectro-patch: {error}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # as in `doctor | head`
-        if options.command is _run:
+        if _is_the_programs(options):
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it once more at its end
         return 128 + 13  # as a shell tells of SIGPIPE
     except KeyboardInterrupt:
-        if options.command is _run:
+        if _is_the_programs(options):
             raise
         print("mps-spectro-patch: interrupted", file=sys.stderr)
         return 128 + 2  # and of SIGINT
+
+
+def _is_the_programs(options: argparse.Namespace) -> bool:
+    """Whether what is raised comes from a program that runs in this process."""
+    return options.command is _run and not options.compare
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -83,17 +88,27 @@ def _add_run(commands: argparse._SubParsersAction) -> None:
     run.add_argument("--devices", help="any of mps, cuda, simulator, with commas (default: mps)")
     run.add_argument("--reach", help="attribute, references or dispatcher (default: attribute)")
     run.add_argument("--verify", help="first, always or off (default: first)")
+    run.add_argument(
+        "--torchaudio", action="store_const", const="1", help="torchaudio's mel spectrograms are fused, too"
+    )
     run.add_argument("--stats", action="store_true", help="at the end, a table of all calls by line, on stderr")
     run.add_argument("--trace", type=Path, metavar="FILE", help="write every call to FILE, for chrome://tracing")
+    run.add_argument("--compare", action="store_true", help="plain and accelerated in turns: times and differences")
+    run.add_argument("--turns", type=int, default=3, help="of --compare (default: %(default)s)")
+    run.add_argument("--both-ways", metavar="FILE", help=argparse.SUPPRESS)  # of --compare, for one of its processes
     run.add_argument("command_line", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
 
 
 def _run(options: argparse.Namespace) -> int:
     """Runs a Python program, unchanged, with torch.stft and torch.istft accelerated, as `python` would run it. Its
     child processes are accelerated too where autoload is on."""
+    _check_options(devices=options.devices, reach=options.reach, verify=options.verify)
+    if options.compare:
+        from .comparing import compare_program
+
+        return compare_program(options)
     from .running import run_program
 
-    _check_options(devices=options.devices, reach=options.reach, verify=options.verify)
     return run_program(options)
 
 
@@ -101,6 +116,7 @@ def _status(options: argparse.Namespace) -> int:
     from .. import autoload
     from ..diagnostics import status
 
+    _check_options()
     print(status())
     print(autoload.status())
     return 0

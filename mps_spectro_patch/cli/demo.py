@@ -12,17 +12,21 @@ import runpy
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 
 import torch
 
+from ..bench import Progress, results_folder
 from ..diagnostics import Stats, explain, reset_stats, stats, status
 from ..errors import CommandError
 from ..examples import denoise
 from ..execution import best_device, check_device
 from ..options import ACCELERATORS
 from ..patching import accelerated, disable
+from .sound import as_wav
 
 SCRIPT = Path(denoise.__file__)
 AUDIO = SCRIPT.parent / "audio" / "guitar_on_vinyl.wav"
@@ -31,8 +35,9 @@ REPEATS, PATIENCE = 3, 30.0  # later runs, and seconds after which no more of th
 
 EXPECTATION = {
     "simulator": (
-        "The simulator runs the Metal kernels on the CPU, thread by thread. It is slow: its times say nothing about a "
-        "GPU, its results do. No Apple GPU has been timed yet. Times on an NVIDIA GPU are in benchmarks/results/."
+        "The simulator runs the Metal kernels on the CPU, thread by thread. It is slow, and its times say nothing "
+        "about a GPU: they are left out here. No Apple GPU has been timed yet. Times on an NVIDIA GPU are in "
+        "benchmarks/results/."
     ),
     "cuda": (
         "These are the Metal kernels, compiled for this NVIDIA GPU. A few seconds of sound are little work for it: "
@@ -51,33 +56,37 @@ def run_demo(audio: Path | None, out: Path, device: str | None) -> int:
     device = device or best_device()
     check_device(device)
     disable()  # MPS_SPECTRO_PATCH=1 would accelerate the plain run too
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise CommandError(f"cannot make the folder {out}: {error.strerror}") from None
+    files = [out / f"{audio.stem}{ending}" for ending in ("_plain.wav", "_accelerated.wav", ".png")]
+    with tempfile.TemporaryDirectory() as folder:
+        wav, length = as_wav(audio, Path(folder))
+        with results_folder(out, files):
+            print(f"{SCRIPT.name}, a program that only knows torch, unmodified, on {audio}: {length}")
+            return _run_on(wav, files, device)
 
-    plain_file, fast_file = (out / f"{audio.stem}_{name}.wav" for name in ("plain", "accelerated"))
+
+def _run_on(audio: Path, files: list[Path], device: str) -> int:
+    plain_file, fast_file, picture = files
     place = ACCELERATORS[device]
-    print(f"{SCRIPT.name}, a program that only knows torch, unmodified, on {audio}")
     words = {"simulator": "the Metal kernels on the CPU (slow, for looking inside)", "mps": "the Apple GPU"}
     print(f"device: {device}, {words.get(device) or torch.cuda.get_device_name()}")
 
-    plain, _ = _measure(audio, plain_file, place, nullcontext())
-    fast, counts = _measure(audio, fast_file, place, accelerated(devices=(device,)))
+    with Progress(2 * (1 + REPEATS) + 1) as progress:
+        plain, _ = _measure(audio, plain_file, place, nullcontext(), partial(progress.step, "as it is"))
+        scope = accelerated(devices=(device,))
+        fast, counts = _measure(audio, fast_file, place, scope, partial(progress.step, "accelerated"))
+        progress.step("in float64, to compare with")
+        exact = _in_float64(audio)
     before, rate, _ = denoise.read_wav(str(audio))
-    signal = {"plain": _read(plain_file), "accelerated": _read(fast_file), "float64": _in_float64(audio)}
+    signal = {"plain": _read(plain_file), "accelerated": _read(fast_file), "float64": exact}
 
     _print_routes(counts, device)
-    print("\ntime of the whole script      first run    then, best of", REPEATS)
-    for name, (first, *later) in (("as it is", plain), ("accelerated", fast)):
-        print(f"  {name:<26}{first:>8.3f} s    {min(later or [first]):>8.3f} s")
-    print("  (the first accelerated run compiles the kernels or takes them from a cache, and compares each with torch)")
+    if device != "simulator":  # its times say nothing
+        _print_times(plain, fast)
     print("\ndifference between the outputs, relative to the output")
     for one, other in (("accelerated", "plain"), ("accelerated", "float64"), ("plain", "float64")):
         names = f"{one} - {other}".replace("float64", "the same script in float64 on the CPU")
         print(f"  {names:<52}{_decibels(signal[one], signal[other])}")
 
-    picture = out / f"{audio.stem}.png"
     print(f"\nwritten\n  {plain_file}\n  {fast_file}")
     if _draw(picture, before, signal["accelerated"], signal["plain"], rate):
         print(f"  {picture}  (before, after, and the difference that acceleration made)")
@@ -90,12 +99,15 @@ def run_demo(audio: Path | None, out: Path, device: str | None) -> int:
     return 0
 
 
-def _measure(audio: Path, output: Path, device: str, around: AbstractContextManager) -> tuple[list[float], Stats]:
-    """Seconds of each run, and how the calls of the last were routed."""
+def _measure(
+    audio: Path, output: Path, device: str, around: AbstractContextManager, tell: Callable[[], None]
+) -> tuple[list[float], Stats]:
+    """Seconds of each run, and how the calls of the last were routed. tell() before each."""
     seconds: list[float] = []
     with around:
         while len(seconds) <= REPEATS and (not seconds or sum(seconds) < PATIENCE):
             reset_stats()
+            tell()
             start = time.perf_counter()
             _run_script(audio, output, device)  # ends with the samples in a file, so nothing is left to wait for
             seconds.append(time.perf_counter() - start)
@@ -135,6 +147,13 @@ def _print_routes(counts: Stats, device: str) -> None:
             print(f"  torch.{op}: {calls} of {count.calls} went to torch's own: {reason.words}")
     for bad in status().quarantined:
         print(f"  not used any more: {bad.plan}: {bad.why.splitlines()[0]}")
+
+
+def _print_times(plain: list[float], fast: list[float]) -> None:
+    print("\ntime of the whole script      first run    then, best of", REPEATS)
+    for name, (first, *later) in (("as it is", plain), ("accelerated", fast)):
+        print(f"  {name:<26}{first:>8.3f} s    {min(later or [first]):>8.3f} s")
+    print("  (the first accelerated run compiles the kernels or takes them from a cache, and compares each with torch)")
 
 
 def _decibels(one: torch.Tensor, other: torch.Tensor) -> str:

@@ -6,11 +6,13 @@ variables. They are accelerated where the .pth file is installed (autoload.py), 
 
 from __future__ import annotations
 
+import linecache
 import os
 import runpy
 import shutil
 import sys
 import sysconfig
+import textwrap
 import types
 from argparse import Namespace
 from collections.abc import Sequence
@@ -18,7 +20,7 @@ from importlib.machinery import BuiltinImporter, SourceFileLoader, SourcelessFil
 from pathlib import Path
 from types import CodeType, TracebackType
 
-from .. import startup
+from .. import autoload, startup
 from ..errors import CommandError
 
 
@@ -28,11 +30,12 @@ def run_program(options: Namespace) -> int:
     if not command:
         raise CommandError("what shall be run? A script, -m and a module, or a program on PATH")
     is_file = not (options.is_module or options.is_code or command[0] == "-")
-    found = _find(command[0]) if is_file else ""
+    found = find_program(command[0]) if is_file else ""
     if options.trace:
         options.trace = options.trace.absolute()  # the program may change the folder
+        _check_writable(options.trace)
     _set_environment(options)
-    if found and not _is_ours_to_run(found):
+    if found and not is_ours_to_run(found):
         if options.stats or options.trace:
             _say(f"{found} is no program of this Python: --stats and --trace cannot look inside")
         elif "python" in os.path.basename(_interpreter(found)):
@@ -40,6 +43,8 @@ def run_program(options: Namespace) -> int:
             _say(f"{found} is {other}: it is accelerated only if this package is installed there")
         os.execv(found, command)
     startup.when_torch_is_imported(then=lambda: _begin(options))
+    if not autoload.installed():
+        sys.addaudithook(_tell_of_children)
     process = os.getpid()
     try:
         return _run_as_python_does(options, found)
@@ -55,7 +60,7 @@ def _run_as_python_does(options: Namespace, found: str) -> int:
         if options.is_module:
             _run_module(first, arguments)
         elif options.is_code:
-            _run_code(compile(first, "<string>", "exec", dont_inherit=True), "-c", arguments)
+            _run_code(_compiled(first), "-c", arguments)
         elif first == "-":
             _run_code(compile(sys.stdin.buffer.read(), "<stdin>", "exec", dont_inherit=True), "-", arguments)
         else:
@@ -75,15 +80,26 @@ def _without_ours(traceback: TracebackType | None) -> TracebackType | None:
     return traceback
 
 
+def _check_writable(file: Path) -> None:
+    """Before the program runs, which may take hours."""
+    try:
+        is_new = not file.exists()
+        file.open("ab").close()
+        if is_new:
+            file.unlink()
+    except OSError as error:
+        raise CommandError(f"cannot write {file}: {error.strerror}") from None
+
+
 def _set_environment(options: Namespace) -> None:
     os.environ[startup.VARIABLE] = "1"
-    for name in ("devices", "reach", "verify"):
+    for name in ("devices", "reach", "verify", "torchaudio"):
         value = getattr(options, name)
         if value is not None:
             os.environ[f"{startup.VARIABLE}_{name.upper()}"] = value
 
 
-def _find(name: str) -> str:
+def find_program(name: str) -> str:
     """The file of that name, or the program: one of this Python before those on PATH, which may be another's."""
     if os.path.exists(name):
         return name
@@ -94,7 +110,7 @@ def _find(name: str) -> str:
     return found
 
 
-def _is_ours_to_run(path: str) -> bool:
+def is_ours_to_run(path: str) -> bool:
     """Whether this very Python would run it: a script, or a program that was installed beside this interpreter."""
     if os.path.isdir(path) or path.endswith((".py", ".pyw", ".pyz", ".pyc")):
         return True
@@ -130,7 +146,12 @@ def _run_file(path: str, arguments: Sequence[str]) -> None:
     if os.path.isdir(path) or path.endswith(".pyz"):
         sys.argv = [path, *arguments]
         _put_first_on_path(None)  # runpy adds the folder
-        runpy.run_path(path, run_name="__main__")
+        try:
+            runpy.run_path(path, run_name="__main__")
+        except ImportError as error:
+            if str(error) == f"can't find '__main__' module in {path!r}":  # runpy's own, not the program's
+                raise CommandError(str(error)) from None
+            raise
         return
     file = os.path.abspath(path)
     loader: SourceFileLoader | SourcelessFileLoader
@@ -144,6 +165,15 @@ def _run_file(path: str, arguments: Sequence[str]) -> None:
     except OSError as error:
         raise CommandError(f"cannot read {path}: {error.strerror}") from None
     _run_code(code, path, arguments, loader)
+
+
+def _compiled(text: str) -> CodeType:
+    """Code behind -c, as this version of Python takes it."""
+    if sys.version_info >= (3, 14):
+        text = textwrap.dedent(text)
+    if sys.version_info >= (3, 13):  # tracebacks show its lines
+        linecache.cache["<string>"] = len(text), None, [f"{line}\n" for line in text.splitlines()], "<string>"
+    return compile(text, "<string>", "exec", dont_inherit=True)
 
 
 def _run_code(code: CodeType, name: str, arguments: Sequence[str], loader=None) -> None:
@@ -166,15 +196,41 @@ def _put_first_on_path(folder: str | None) -> None:
         sys.path[:1] = [] if folder is None else [folder]
 
 
+_SPAWNING = ("multiprocessing.popen_spawn_posix", "multiprocessing.popen_spawn_win32", "multiprocessing.forkserver")
+_told: list[bool] = []
+
+
+def _tell_of_children(event: str, args: tuple) -> None:
+    """Once, when the program starts another Python without the file that would enable the patch there."""
+    if event == "subprocess.Popen":
+        name = os.path.basename(os.fsdecode(args[0] or args[1][0]))
+        is_missed = name.startswith("python") and "_inductor" not in str(args[1])  # whose workers only compile
+    else:
+        is_missed = event == "import" and args[0] in _SPAWNING
+    if is_missed and not _told:
+        _told.append(True)
+        _say(
+            "Python processes that the program starts are not accelerated: `mps-spectro-patch autoload on` changes that"
+        )
+
+
 def _begin(options: Namespace) -> None:
     from ..diagnostics import watch_calls
 
     if options.stats or options.trace:
         watch_calls(trace=options.trace is not None)
+    if options.both_ways:
+        from . import both_ways
+
+        both_ways.start()
 
 
 def _end(options: Namespace) -> None:
     sys.stdout.flush()
+    if options.both_ways and "torch" in sys.modules:
+        from . import both_ways
+
+        both_ways.write(options.both_ways)
     if not (options.stats or options.trace):
         return
     if "torch" not in sys.modules:

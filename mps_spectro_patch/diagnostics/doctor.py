@@ -12,13 +12,13 @@ import platform
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Any
 
 import torch
 
 from .. import autoload, compat
-from ..execution import best_device, check_device, chip, require_device, tuning
+from ..bench import Progress
+from ..execution import best_device, check_device, chip, compile_error, require_device, tuning
 from ..patching import disable, enable
 from . import doctor_front_ends, doctor_kernels, doctor_tuning
 from .doctor_kernels import Finding
@@ -31,11 +31,12 @@ def run_doctor(device: str | None = None, as_json: bool = False, full: bool = Fa
     device = device or best_device()
     require_device(device)
     findings = []
-    with tuning.ignored():  # what is checked is the kernels, for small calls, too
-        for finding in examine(device, full or device != "simulator"):
+    # What is checked is the kernels, for small calls, too.
+    with tuning.ignored(), Progress(len(CHECKS)) as progress:
+        for finding in examine(device, full or device != "simulator", progress.step):
             findings.append(finding)
             if not as_json:
-                print(_line(finding))
+                print(_line(finding), flush=True)
     wrong = [finding for finding in findings if finding.ok is False]
     words = verdict(device, wrong)
     if as_json:
@@ -56,23 +57,12 @@ def run_tuning(device: str | None, forget: bool, as_json: bool = False) -> int:
     return 0
 
 
-def examine(device: str, full: bool) -> Iterator[Finding]:
-    """All checks, one after the other."""
-    sources = itertools.chain(doctor_kernels.sources(full), doctor_front_ends.sources(full))
-    checks: dict[str, Callable[[], Iterator[Finding]]] = {
-        "environment": environment,
-        "device": partial(has_device, device),
-        "patch": patches,
-        "kernels": partial(doctor_kernels.compiles, device, sources),
-        "results": partial(doctor_kernels.is_right, device, full),
-        "front ends": partial(doctor_front_ends.are_right, device, full),
-        "speed": partial(doctor_kernels.is_fast, device),
-        "projects": projects,
-        "plans": plans,
-    }
-    for name, check in checks.items():
+def examine(device: str, full: bool, tell: Callable[[str], None] = lambda name: None) -> Iterator[Finding]:
+    """All checks, one after the other. tell(name): called before each."""
+    for name, check in CHECKS.items():
+        tell(name)
         try:
-            for finding in check():
+            for finding in check(device, full):
                 yield finding
                 if name == "device" and finding.ok is False:
                     return  # everything after it would say the same
@@ -89,6 +79,10 @@ def verdict(device: str, wrong: list[Finding]) -> str:
     if device == "simulator":
         return "healthy: the kernels are right in the simulator (there is no GPU that they could run on here)"
     return f"healthy: {device} is accelerated"
+
+
+def sources(full: bool) -> Iterator[tuple[str, str, str, int]]:
+    return itertools.chain(doctor_kernels.sources(full), doctor_front_ends.sources(full))
 
 
 def environment() -> Iterator[Finding]:
@@ -117,7 +111,11 @@ def has_device(device: str) -> Iterator[Finding]:
         words = torch.cuda.get_device_name() if ok else "no CUDA device"
     else:
         ok, words = True, "the simulator, on the CPU: for checking, not for speed"
-    yield Finding("device", ok, words if ok else f"{device} cannot be used here", data)
+    error = compile_error(device) if ok else None
+    if error is not None:
+        yield Finding("device", False, f"{device} compiles no kernel: {type(error).__name__}: {error}", data)
+    else:
+        yield Finding("device", ok, words if ok else f"{device} cannot be used here", data)
 
 
 def patches() -> Iterator[Finding]:
@@ -177,3 +175,16 @@ def _asked(module: Any, name: str) -> Any:
         return getattr(module, name)()
     except (AttributeError, RuntimeError):  # newer than this torch, or not on this machine
         return None
+
+
+CHECKS: dict[str, Callable[[str, bool], Iterator[Finding]]] = {
+    "environment": lambda device, full: environment(),
+    "device": lambda device, full: has_device(device),
+    "patch": lambda device, full: patches(),
+    "kernels": lambda device, full: doctor_kernels.compiles(device, sources(full)),
+    "results": lambda device, full: doctor_kernels.is_right(device, full),
+    "front ends": lambda device, full: doctor_front_ends.are_right(device, full),
+    "speed": lambda device, full: doctor_kernels.is_fast(device),
+    "projects": lambda device, full: projects(),
+    "plans": lambda device, full: plans(),
+}

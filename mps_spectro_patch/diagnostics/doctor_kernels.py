@@ -43,12 +43,13 @@ def compiles(device: str, sources: Iterable[tuple[str, str, str, int]]) -> Itera
             kernel = getattr(kernels.compile_shader(source, device), name)
             limit = kernel.max_threads_per_threadgroup
             if limit < threads:
-                failed.append(f"{label}: {threads} threads are needed, the device allows {limit}")
+                failed.append((label, f"{threads} threads are needed, the device allows {limit}"))
         except Exception as error:
-            failed.append(f"{label}: {type(error).__name__}: {str(error)[:2000]}")
+            failed.append((label, f"{type(error).__name__}: {str(error)[:2000]}"))
     seconds = time.perf_counter() - start
     words = f"{count - len(failed)} of {count} kernels compile, {seconds:.1f} s"
-    yield Finding("kernels", not failed, words, {"failed": failed, "count": count, "seconds": seconds})
+    data = {"failed": _lines(failed, count), "count": count, "seconds": seconds}
+    yield Finding("kernels", not failed, words, data)
 
 
 def is_right(device: str, full: bool) -> Iterator[Finding]:
@@ -67,20 +68,31 @@ Errors = dict[str, float]  # relative L2, "forward" and perhaps "backward"
 
 def compared(check: str, what: str, cases: Iterable[tuple[str, Errors, Callable[[], Errors]]]) -> Finding:
     """What comes of cases: (label, the largest errors that are right, what measures the errors)."""
-    worst = {"forward": 0.0, "backward": 0.0}
+    worst: dict[str, float] = {}
     failed, count = [], 0
     for label, bounds, measure in cases:
         count += 1
         try:
             for name, error in measure().items():
-                worst[name] = max(worst[name], error)
+                worst[name] = max(worst.get(name, 0.0), error)
                 if not error <= bounds[name]:
-                    failed.append(f"{label}: {name} differs by {error:.1e} (relative L2)")
+                    failed.append((label, f"{name} differs by {error:.1e} (relative L2)"))
         except Exception as error:
-            failed.append(f"{label}: {type(error).__name__}: {error}")
-    errors = f"{worst['forward']:.1e} forward, {worst['backward']:.1e} backward"
-    words = f"{count} {what} against float64: largest relative error {errors}"
-    return Finding(check, not failed, words, {"failed": failed, "count": count, "worst": worst})
+            failed.append((label, f"{type(error).__name__}: {str(error)[:2000]}"))
+    errors = ", ".join(f"{error:.1e} {name}" for name, error in worst.items())
+    words = f"{count} {what} against float64: " + (
+        f"largest relative error {errors}" if worst else "none came to an end"
+    )
+    data = {"failed": _lines(failed, count), "count": count, "worst": worst}
+    return Finding(check, not failed, words, data)
+
+
+def _lines(failed: list[tuple[str, str]], count: int) -> list[str]:
+    """One line where all went wrong in the same way."""
+    (first, *others) = dict.fromkeys(words for _, words in failed) or [""]
+    if count == len(failed) > 1 and not others:
+        return [f"all of them: {first}"]
+    return [f"{label}: {words}" for label, words in failed]
 
 
 def _errors(device: str, n_fft: int, options: dict[str, Any]) -> Errors:
@@ -96,7 +108,9 @@ def is_fast(device: str) -> Iterator[Finding]:
     samples, effort = (1_320_000, timing.FULL) if is_real else (4000, timing.TINY)
     note = "" if is_real else " (the simulator is not an accelerator)"
     original, patched = contestants.contestants(device)
-    patched = replace(patched, scope=partial(accelerated, devices=(device,), verify="off"))
+    patched = replace(
+        patched, scope=partial(accelerated, devices=(device,), verify="off", on_error="raise", on_fallback="raise")
+    )
     for op in OPS:
         case = Case("doctor", op, 4, samples, 1024, 256)
         times = sweep.timed(case, [original, patched], Accelerator(device), effort)

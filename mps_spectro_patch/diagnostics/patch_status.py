@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import platform
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 
 from ..active import options_here
-from ..execution import quarantine
+from ..execution import counters, quarantine
 from ..options import OPS, Options
 from ..patching import hooks, install, layers
+from ..reasons import Reason
 from ..version import __version__
 from .versions import OLDEST_TORCH, is_too_old
 
@@ -29,6 +31,8 @@ class Status:
     quarantined: tuple[quarantine.Quarantined, ...]
     versions: dict[str, str]
     missing_devices: tuple[str, ...] = ()
+    functional: tuple[str, ...] = ()
+    elsewhere: int = 0
 
     def __str__(self) -> str:
         lines = [f"mps_spectro_patch {self.versions['mps_spectro_patch']}: {'on' if self.enabled else 'off'}"]
@@ -41,6 +45,11 @@ class Status:
         lines += [f"  {name}: {state}" for name, state in self.projects.items()]
         lines += [f"  registered: {what}" for what in self.registered]
         lines += [f"  missed: {name} was bound early and is torch's own" for name in self.early_references]
+        lines += [f"  missed: {what} stays torch's own" for what in self.functional]
+        if (self.early_references or self.functional) and (self.options is None or self.options.reach == "attribute"):
+            lines += ['  reach="references" or "dispatcher" reaches what is missed']
+        if self.elsewhere:
+            lines += [f"  {self.elsewhere} calls came with tensors on other devices: report() has their lines"]
         lines += [f"  not used any more: {bad.plan} on {bad.device}: {bad.why}" for bad in self.quarantined]
         lines += ["  " + ", ".join(f"{name} {version}" for name, version in self.versions.items())]
         return "\n".join(lines)
@@ -49,10 +58,12 @@ class Status:
 def status() -> Status:
     """What is patched here and now, with which options and versions.
 
-    Looks through all modules for names that were bound before enable(), which takes some milliseconds.
+    Looks for names that were bound before enable(), and for calls of torch.functional, in all modules, and for partials
+    among all objects. This takes up to some tenths of a second.
 
     Returns:
-        Status: `enabled`, `options`, `patched`, `projects`, `registered`, `early_references` (callers that are missed),
+        Status: `enabled`, `options`, `patched`, `projects`, `registered`, `early_references` and `functional` (callers
+        that are missed), `elsewhere` (how many calls came with tensors on other devices so far, see report()),
         `quarantined` (kernels that are not used any more, and why) and `versions`. Prints well.
 
     Example:
@@ -72,20 +83,32 @@ def status() -> Status:
         patched={**{op: _state(op) for op in OPS}, **hooks.states("torchaudio")},
         projects=install.project_states(),
         registered=tuple(install.registered()),
-        early_references=tuple(install.early_references()),
+        early_references=tuple(install.early_references(everywhere=True)),
         quarantined=quarantine.entries(),
         versions=versions,
         missing_devices=tuple(install.missing_devices(options)) if options else (),
+        functional=tuple(install.users_of_functional()),
+        elsewhere=sum(counters.counts().get((op, Reason.DEVICE), 0) for op in OPS) if options else 0,
     )
 
 
 def _state(op: str) -> str:
     here = [layer for layer in layers.layers() if layer.op == op and layer.position() != "absent"]
     if not here:
-        return "not patched"
+        return (
+            f"not patched: replaced by {_name(getattr(torch, op))} after enable()"
+            if install.is_held(op)
+            else "not patched"
+        )
     layer = next((layer for layer in here if not layer.retired), here[0])
     idle = "" if install.is_held(op) and not layer.retired else ", inert"
     if layer.position() == "installed":
         return f"patched{idle}"
-    top = getattr(torch, op)
-    return f"patched{idle}, below {getattr(top, '__module__', '')}.{getattr(top, '__qualname__', repr(top))}"
+    return f"patched{idle}, below {_name(getattr(torch, op))}"
+
+
+def _name(function: Callable) -> str:
+    where = getattr(function, "__module__", "")
+    name = f"{where}.{getattr(function, '__qualname__', repr(function))}"
+    code = getattr(function, "__code__", None)
+    return f"{name} ({code.co_filename}:{code.co_firstlineno})" if code and not where.startswith("torch.") else name

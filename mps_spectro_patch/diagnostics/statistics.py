@@ -48,7 +48,7 @@ class OpStats:
         return f", {self.seconds[str(outcome)]:.4f} s" if str(outcome) in self.seconds else ""
 
 
-class Stats(dict):
+class Stats(dict[str, OpStats]):
     """Name of a function -> OpStats: "stft" and "istft", then the front ends that were called."""
 
     def __str__(self) -> str:

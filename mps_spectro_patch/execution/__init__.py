@@ -6,12 +6,22 @@ __getattr__, __dir__, __all__ = attach(
     __name__,
     {
         "": (
-            *("call_cache", "call_sites", "counters", "launches", "quarantine", "runner", "selftest", "tuning"),
+            *(
+                "call_cache",
+                "call_sites",
+                "counters",
+                "from_caller",
+                "launches",
+                "quarantine",
+                "runner",
+                "selftest",
+                "tuning",
+            ),
             "verification",
         ),
         "launches": ("load_operators",),
-        "torch_internals": ("STOPS",),
+        "torch_internals": ("stops",),
         "tuning": ("chip",),
-        "devices": ("best_device", "check_device", "require_device"),
+        "devices": ("best_device", "check_device", "compile_error", "require_device"),
     },
 )

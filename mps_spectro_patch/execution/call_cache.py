@@ -2,8 +2,8 @@
 
 A key holds everything that decides about a call but the values of its tensors, so a cached answer is final. Where
 anything is going on around the call (a mode, a transform, a trace), there is no key, and routing looks at the call.
-Values that are part of a launch are looked at again: a filterbank by its memory and version here, the envelope of an
-istft window in kernels/tables/envelope.py. Nothing here keeps a tensor of the program, nor a weak reference to one.
+Values that are part of a launch are looked at again (see kernels/tables/by_tensor.py): a filterbank here, the window
+of an istft in kernels/tables/envelope.py. Nothing here keeps a tensor of the program, nor a weak reference to one.
 """
 
 from __future__ import annotations
@@ -13,17 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.autograd import forward_ad
-from torch.multiprocessing.reductions import StorageWeakRef
 
 from ..kernels import fft
 from ..options import OPS, Options
 from ..reasons import Reason
 from ..tensors import PLAIN
 from . import call_sites, counters
-from .torch_internals import STOPS
+from .torch_internals import stops
 
 if TYPE_CHECKING:
-    from ..kernels import Ready
+    from ..kernels import Ready, TensorState
 
 LIMIT = 1024
 # Reasons that are not the arguments' own.
@@ -38,15 +37,15 @@ _tracing_state = torch._C._get_tracing_state
 class Known:
     """What is known of one call: how it is launched, or (launch None) the reason for which the original does it."""
 
-    __slots__ = ("launch", "reason", "tally", "keep", "storage")
+    __slots__ = ("launch", "reason", "tally", "keep", "basis")
 
     def __init__(
         self, name: str, launch: Ready | None, reason: Reason | None, keep: Any = None,
-        basis: torch.Tensor | None = None,
+        basis: TensorState | None = None,
     ) -> None:  # fmt: skip
-        """keep: of which the key has the id only. basis: whose values are part of the launch."""
+        """keep: of which the key has the id only. basis: the filterbank whose values are part of the launch."""
         self.launch, self.reason, self.tally, self.keep = launch, reason, counters.tally(name, reason), keep
-        self.storage = None if basis is None else StorageWeakRef(basis.untyped_storage())
+        self.basis = basis
 
 
 # Replaced whole when answers may have changed: who began before that remembers its answer in the old one, for nobody.
@@ -116,7 +115,8 @@ def find_front_end(
         return None, None
     try:
         of_basis = None if basis is None else (
-            basis.data_ptr(), basis._version, basis.shape, basis.stride(), basis.dtype, basis.device,
+            id(basis.__dict__), basis._version, basis.data_ptr(), basis.shape, basis.stride(), basis.dtype,
+            basis.device,
         )  # fmt: skip
         key = (
             name, id(call), None if options is None else options.front_ends, x.shape, x.stride(), x.dtype, x.device,
@@ -126,7 +126,7 @@ def find_front_end(
         known = entries.get(key)
     except (RuntimeError, AttributeError):  # no strides, no memory; a filterbank of inference mode has no version
         return None, None
-    if known is not None and known.storage is not None and known.storage.expired():
+    if known is not None and known.basis is not None and known.basis.storage.expired():
         return key, None  # its memory has become another filterbank's
     return key, known
 
@@ -135,7 +135,7 @@ def launched(key: Hashable, known: Known, input: torch.Tensor, window: torch.Ten
     """The result of a known call, launched again and counted; None where the full path must run."""
     try:
         result = known.launch(input, window)
-    except STOPS:
+    except stops():
         raise
     except Exception:  # the full path meets it again and handles it
         entries.pop(key, None)
@@ -155,7 +155,7 @@ def remember(into: dict[Hashable, Known], key: Hashable, known: Known) -> None:
 
 def refuse(into: dict[Hashable, Known], key: Hashable, op: str, reason: Reason, arguments: tuple) -> None:
     """Remembers that such a call goes to the original, if that follows from its arguments."""
-    if reason in _SURROUNDINGS:
+    if reason in _SURROUNDINGS or any(isinstance(one, torch.Tensor) for one in (*arguments[1:4], *arguments[5:])):
         return
     input, n_fft = arguments[:2]
     if reason is Reason.DTYPE and input.dtype not in _SOMETIMES:

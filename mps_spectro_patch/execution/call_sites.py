@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import torch
 
 from ..options import OPS, logger
+from ..routing import plain_size
 
 everything = False  # every call is remembered, also those on devices that are not accelerated
 FIRST, EVERY = 50, 64  # of each op the first calls, then one in so many
@@ -152,12 +153,16 @@ def trace() -> dict[str, Any]:
         return {"traceEvents": list(_events or ()), "displayTimeUnit": "ms", "otherData": {"lost": _lost}}
 
 
+def is_between(file: str) -> bool:
+    """Whether code of this file is ours or torch's, between the program and what it calls."""
+    return file.startswith(_BETWEEN) and not file.startswith(_EXAMPLES)
+
+
 def caller() -> tuple[FrameType, int]:
     """(the frame that called torch, its depth as warnings.warn counts it for whoever called this function)."""
     frame, depth = sys._getframe(1), 1
     while frame.f_back is not None:
-        file = frame.f_code.co_filename
-        if not file.startswith(_BETWEEN) or file.startswith(_EXAMPLES):
+        if not is_between(frame.f_code.co_filename):
             break
         frame, depth = frame.f_back, depth + 1
     return frame, depth
@@ -201,6 +206,7 @@ def _summary(argument: Any) -> Any:
         if set(map(type, shape)) - {int}:
             shape = tuple(map(str, shape))
         return shape, str(argument.dtype).removeprefix("torch.")
+    argument = plain_size(argument)  # numpy's integers
     return argument if isinstance(argument, int | str | bool) else type(argument).__name__
 
 

@@ -21,8 +21,8 @@ class Tally:
         self.calls = 0
 
 
-_tallies: dict[tuple[str, Reason | None], Tally] = {}
-_agreed: Counter[str] = Counter()
+_tallies: dict[tuple[str, Reason | None], Tally] = globals().get("_tallies", {})
+_agreed: Counter[str] = globals().get("_agreed", Counter())
 
 
 def tally(name: str, reason: Reason | None) -> Tally:

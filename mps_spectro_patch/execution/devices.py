@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from ..errors import CommandError
+from ..errors import CommandError, MissingCompiler
 from ..kernels import compile_shader
 
 _PROBE = "kernel void probe(device float* x [[buffer(0)]], uint i [[thread_position_in_grid]]) { x[i] = 1; }"
@@ -17,17 +17,32 @@ def best_device() -> str:
 
 
 def require_device(device: str) -> None:
-    """Raises CommandError where torch does not find the device."""
+    """Raises CommandError where torch does not find the device, or a compiler for it has to be installed first."""
     if device == "mps" and not torch.backends.mps.is_available():
         raise CommandError("this torch finds no Apple GPU (mps) here; --device simulator runs the kernels on the CPU")
     if device == "cuda" and not torch.cuda.is_available():
         raise CommandError("this torch finds no NVIDIA GPU (cuda) here; --device simulator runs the kernels on the CPU")
+    error = compile_error(device)
+    if isinstance(error, (MissingCompiler, ImportError)):
+        raise CommandError(_words(device, error))
 
 
 def check_device(device: str) -> None:
-    """Raises CommandError where torch does not find the device, or no kernel can be compiled for it."""
+    """Raises CommandError where no kernel can be compiled for the device, whatever the reason."""
     require_device(device)
+    error = compile_error(device)
+    if error is not None:
+        raise CommandError(_words(device, error))
+
+
+def compile_error(device: str) -> Exception | None:
+    """What goes wrong when the smallest kernel is compiled."""
     try:
         compile_shader(_PROBE, device)
-    except (RuntimeError, ImportError) as error:  # no C++ compiler, or the extra [cuda] is not installed: it says which
-        raise CommandError(f"kernels cannot be compiled for {device}: {error}") from None
+    except (RuntimeError, SyntaxError, ImportError) as error:
+        return error
+    return None
+
+
+def _words(device: str, error: Exception) -> str:
+    return f"kernels cannot be compiled for {device}: {error}"

@@ -9,17 +9,20 @@ from typing import Any
 import torch
 from torch._subclasses.fake_tensor import FakeTensor
 
+from ..kernels import check_files
 from ..reasons import Call
 from ..tensors import has_bits, wants_gradient, without_bits
 from . import torch_warnings
 
-ops: Any = None  # mps_spectro_patch.ops once something is installed; importing the package must not register operators
+# mps_spectro_patch.ops once something is installed; importing the package must not register operators.
+ops: Any = globals().get("ops")  # behind a reload, too
 
 
 def load_operators() -> None:
     """Imports ops before the first layer is installed, so that torch.compile never meets the import."""
     global ops
     if ops is None:
+        check_files()
         from .. import ops as module
 
         ops = module

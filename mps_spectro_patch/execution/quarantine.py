@@ -22,13 +22,15 @@ class Quarantined(NamedTuple):
 
 
 # Apart, because compiled code cannot look a plan up: there, any entry stops the use of all.
-plans: dict[Hashable, Quarantined] = {}  # by (plan, device)
-front_ends: dict[Hashable, Quarantined] = {}  # by call, or by (n_fft, device, whether gradients are wanted)
+# Kept behind a reload of this module, too. By (plan, device):
+plans: dict[Hashable, Quarantined] = globals().get("plans", {})
+# By call, or by (n_fft, device, whether gradients are wanted):
+front_ends: dict[Hashable, Quarantined] = globals().get("front_ends", {})
 
 
-def put_plan(key: tuple, why: str, sentence: str) -> None:
-    """Never again this plan, and one warning; key: (plan, device)."""
-    if add_plan(key, why):
+def put_plan(key: tuple, why: str, sentence: str | None) -> None:
+    """Never again this plan, and one warning if there is a sentence; key: (plan, device)."""
+    if add_plan(key, why) and sentence is not None:
         entry = plans[key]
         _warn(
             f"the fast torch.{entry.op} {sentence} for plan '{entry.plan}' on {entry.device}, torch "
@@ -38,11 +40,11 @@ def put_plan(key: tuple, why: str, sentence: str) -> None:
         )
 
 
-def put_front_end(key: tuple, why: str, sentence: str) -> None:
+def put_front_end(key: tuple, why: str, sentence: str | None) -> None:
     """Likewise; key: (call, shape of the filterbank, dtype, device, whether gradients are wanted)."""
     call, device = key[0], key[3]
     words = call.describe()
-    if _add(front_ends, key, Quarantined("features", words, str(device), why)):
+    if _add(front_ends, key, Quarantined("features", words, str(device), why)) and sentence is not None:
         _warn(
             f"a fused front end ({words}) on {device} {sentence}, torch {torch.__version__}. torch's composition is "
             f"used from now on for these arguments. Please report this."

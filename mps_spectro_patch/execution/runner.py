@@ -18,12 +18,13 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensor
 
 from .. import pending, routing
+from ..errors import MissingCompiler
 from ..options import OPS, Options, logger
 from ..reasons import Call, FallbackError, Reason, UseOriginal
 from ..tensors import wants_gradient
-from . import call_cache, call_sites, counters, launches, quarantine, torch_warnings, verification
+from . import call_cache, call_sites, counters, from_caller, launches, quarantine, torch_warnings, verification
 from .shortage import is_shortage
-from .torch_internals import STOPS
+from .torch_internals import stops
 
 _DEFAULTS = Options(devices=())  # of front ends where nothing is enabled
 _used: set[Hashable] = set()  # plans whose kernels are compiled and whose tables are on the device
@@ -50,7 +51,10 @@ class Attempt:
         if self.reference is not None:
             return self.reference
         self.failed = True
-        result = self.function(*self.args, **self.kwargs)
+        if self.name == "istft":
+            result = from_caller.call(self.function, self.args, self.kwargs)
+        else:
+            result = self.function(*self.args, **self.kwargs)
         self.failed = False
         return result
 
@@ -140,6 +144,11 @@ def _answer(attempt: Attempt, arguments: tuple, caller: FrameType | None, cached
             if caller is not None:  # what no kernel does concerns no observer either
                 call_sites.introduce(caller)
             key, known = call_cache.find(options, arguments)
+            if known is None and key is not None:
+                plain = routing.with_plain_sizes(op, arguments)
+                if plain is not arguments:
+                    arguments = plain
+                    key, known = call_cache.find(options, arguments)
     if known is not None:
         if known.launch is None:
             known.tally.calls += 1
@@ -249,7 +258,7 @@ def _fall_back(attempt: Attempt, reason: Reason) -> torch.Tensor | None:
 
 def _goes_on(attempt: Attempt, error: Exception) -> bool:
     """Whether an exception is for the program: the original's own, one by which torch or a person ends the call."""
-    if attempt.failed or isinstance(error, (Warning, FallbackError, *STOPS)):
+    if attempt.failed or isinstance(error, (Warning, FallbackError, *stops())):
         return True
     return attempt.options.on_error == "raise" and not isinstance(error, UseOriginal)
 
@@ -265,6 +274,9 @@ def _after_error(attempt: Attempt, error: Exception) -> torch.Tensor | None:
         _warn_once(attempt.name, sentence)
     elif attempt.key is None:
         warn_of_step(attempt.name, error)
+    elif isinstance(error, MissingCompiler):  # no plan's fault, and the same for all of them
+        _quarantine(attempt, _what(error), None)
+        _warn_once(str(error), f"no kernel can be compiled. {error}")
     else:
         _quarantine(attempt, _what(error), f"raised {_what(error)} ({_place(error)})")
     try:
@@ -293,8 +305,8 @@ def _warn_once(once: str, sentence: str) -> None:
         warnings.warn(text, RuntimeWarning, stacklevel=call_sites.caller()[1])
 
 
-def _quarantine(attempt: Attempt, why: str, sentence: str) -> None:
-    """Never this plan again, and one warning."""
+def _quarantine(attempt: Attempt, why: str, sentence: str | None) -> None:
+    """Never this plan again, and one warning if there is a sentence."""
     put = quarantine.put_plan if attempt.name in OPS else quarantine.put_front_end
     put(attempt.key, why, sentence)
 

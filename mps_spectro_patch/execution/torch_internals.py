@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-import torch.utils.checkpoint
+import sys
 
-# From ctx.save_for_backward(), when a checkpointed region is computed again and its last tensor has been seen.
-_stop: type[BaseException] | None = getattr(torch.utils.checkpoint, "_StopRecomputationError", None)
-STOPS: tuple[type[BaseException], ...] = () if _stop is None else (_stop,)
+
+def stops() -> tuple[type[BaseException], ...]:
+    """For `except stops():`, which is asked only when something was raised.
+
+    There is one: ctx.save_for_backward() raises it when a checkpointed region is computed again and its last tensor has
+    been seen. Its module is not imported here, as that takes 300 ms with torch before 2.9.
+    """
+    stop = getattr(sys.modules.get("torch.utils.checkpoint"), "_StopRecomputationError", None)
+    return () if stop is None else (stop,)

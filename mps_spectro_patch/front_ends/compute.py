@@ -19,8 +19,8 @@ from torch.compiler import is_compiling, is_dynamo_compiling
 
 from .. import active, routing
 from ..arguments import FeatureArguments
-from ..execution import STOPS, call_cache, call_sites, counters, launches, load_operators, quarantine, runner
-from ..kernels import Ready, fft, gapless
+from ..execution import call_cache, call_sites, counters, launches, load_operators, quarantine, runner, stops
+from ..kernels import Ready, TensorState, fft, gapless
 from ..options import Options
 from ..reasons import Reason
 from ..tensors import PLAIN, wants_gradient
@@ -71,7 +71,7 @@ def _answer(x, window, basis, call: FrontEnd, must: bool, name: str, options: Op
         key, known = call_cache.find_front_end(name, options, x, window, basis, call)
         if known is not None and (result := call_cache.launched(key, known, x, window)) is not None:
             return result
-    except STOPS:
+    except stops():
         raise
     except Exception as error:  # a look of ours is no reason for a call to fail
         runner.warn_of_step(name, error)
@@ -259,6 +259,7 @@ def _fused(
             return values
         return finished(values, one.rows_per_item, *scale.finishing())
 
+    state = None if basis is None or place is None else TensorState(basis)
     key = call, None if basis is None else basis.shape, rows.dtype, rows.device, needs
     composed = partial(_composed, rows, window, basis, scale, one)
     original = composed if must else lambda: None
@@ -266,7 +267,7 @@ def _fused(
     is_as_given = readable[0] is rows and readable[1] is window and not call.window_norm and not one.outer_pad
     if trusted and launch is not None and place is not None and is_as_given:
         again = launch if x.dim() == 2 else _of_batches(launch, rows.shape, x.shape[:-1])
-        call_cache.remember(*place, call_cache.Known(name, again, None, keep=call, basis=basis))
+        call_cache.remember(*place, call_cache.Known(name, again, None, keep=call, basis=state))
     return result
 
 

@@ -6,6 +6,8 @@ and istft accepts windows whose envelope is zero somewhere unless `torch_like`.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch.compiler import is_compiling
 
@@ -14,6 +16,7 @@ from ..execution import call_cache, launches, runner
 from ..options import Options
 from ..reasons import Reason
 from .functional import make_window, window_of
+from .spec import PadMode
 
 _NOLA_MINIMUM = 1e-11  # torch.istft refuses an envelope below this
 _DEFAULTS = Options()
@@ -29,7 +32,7 @@ def stft(
     center: bool = True,
     normalized: bool = False,
     onesided: bool = True,
-    pad_mode: str = "reflect",
+    pad_mode: PadMode = "reflect",
 ) -> torch.Tensor:
     """Short-time Fourier transform with mps-spectro's arguments: torch.stft, with a periodic Hann window by default.
 
@@ -58,6 +61,7 @@ def stft(
         torch.Size([2, 513, 63])
     """
     x = _single(x)
+    n_fft, hop_length, win_length = map(_size, (n_fft, hop_length, win_length))
     win_length = n_fft if win_length is None else win_length
     window = _window(window, win_length, x)
     arguments = (x, n_fft, hop_length, win_length, window, center, pad_mode, normalized, onesided, True, None)
@@ -78,11 +82,11 @@ def istft(
     onesided: bool = True,
     length: int | None = None,
     torch_like: bool = False,
-    safety: str = "auto",
+    safety: Literal["auto", "always", "off"] = "auto",
     allow_fused: bool = True,
-    long_mode_strategy: str = "custom",
-    kernel_dtype: str = "float32",
-    kernel_layout: str = "auto",
+    long_mode_strategy: Literal["custom", "torch_fallback"] = "custom",
+    kernel_dtype: Literal["float32", "float16", "mixed"] = "float32",
+    kernel_layout: Literal["auto", "native", "transposed"] = "auto",
 ) -> torch.Tensor:
     """Inverse of stft, with mps-spectro's arguments.
 
@@ -129,6 +133,7 @@ def istft(
     if not isinstance(spec, torch.Tensor) or not spec.is_complex() or spec.dim() not in (2, 3):
         raise ValueError("spec must be a complex tensor, [bins, frames] or [batch, bins, frames]")
     spec = spec.to(torch.complex64)
+    n_fft, hop_length, win_length, length = map(_size, (n_fft, hop_length, win_length, length))
     if n_fft is None:
         n_fft = 2 * (spec.shape[-2] - 1) if onesided else spec.shape[-2]
     hop_length = n_fft // 4 if hop_length is None else hop_length
@@ -186,6 +191,10 @@ def _forgiving(spec, n_fft, hop_length, win_length, window, center, normalized, 
     end = total - start if length is None else start + length
     signal = torch.nn.functional.pad(signal[:, start:end], (0, max(0, end - total)))
     return signal if spec.dim() == 3 else signal.squeeze(0)
+
+
+def _size(size):
+    return size if is_compiling() else routing.plain_size(size)
 
 
 def _single(x: torch.Tensor) -> torch.Tensor:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 import warnings
+from typing import Literal, get_args
 
 import torch
 
 NORMS = (None, "slaney")
-MEL_SCALES = ("htk", "slaney")
+MelScale = Literal["htk", "slaney"]
+Norm = Literal["slaney"]
+MEL_SCALES = get_args(MelScale)
 _SLANEY_HZ_PER_MEL = 200.0 / 3.0
 _SLANEY_BREAK_HZ = 1000.0
 _SLANEY_BREAK_MEL = _SLANEY_BREAK_HZ / _SLANEY_HZ_PER_MEL
@@ -22,8 +25,8 @@ def melscale_fbanks(
     f_max: float,
     n_mels: int,
     sample_rate: int,
-    norm: str | None = None,
-    mel_scale: str = "htk",
+    norm: Norm | None = None,
+    mel_scale: MelScale = "htk",
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> torch.Tensor:

@@ -8,16 +8,34 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from . import compute, filterbanks
-from .spec import FrontEnd, check_top_db, dynamic, resolve, resolve_scale
+from .filterbanks import MelScale, Norm
+from .spec import (
+    FrontEnd,
+    LogMode,
+    Normalized,
+    OutputScale,
+    PadMode,
+    Scope,
+    check_top_db,
+    dynamic,
+    resolve,
+    resolve_scale,
+)
 
 
 def amplitude_to_db(
-    x: Tensor, *, stype: str = "power", top_db: float | None = 80.0, amin: float = 1e-10, top_db_scope: str = "batch"
+    x: Tensor,
+    *,
+    stype: Literal["power", "magnitude"] = "power",
+    top_db: float | None = 80.0,
+    amin: float = 1e-10,
+    top_db_scope: Scope = "batch",
 ) -> Tensor:
     """Decibels: 10 log10(max(x, amin)) of powers, 20 log10(max(x, amin)) of magnitudes.
 
@@ -63,21 +81,21 @@ def mel_spectrogram(
     window: Tensor | None = None,
     pad: int = 0,
     center: bool = True,
-    pad_mode: str = "constant",
+    pad_mode: PadMode = "constant",
     power: float = 2.0,
-    normalized: bool | str = False,
+    normalized: Normalized = False,
     n_mels: int = 128,
     f_min: float = 0.0,
     f_max: float | None = None,
-    norm: str | None = None,
-    mel_scale: str = "htk",
-    output_scale: str = "db",
+    norm: Norm | None = None,
+    mel_scale: MelScale = "htk",
+    output_scale: OutputScale = "db",
     log_amin: float = 1e-5,
-    log_mode: str = "clamp",
+    log_mode: LogMode = "clamp",
     top_db: float | None = 80.0,
     window_fn: Callable[..., Tensor] = torch.hann_window,
     use_mps_kernels: bool = True,
-    top_db_scope: str = "batch",
+    top_db_scope: Scope = "batch",
 ) -> Tensor:
     """Mel spectrogram, linear, logarithmic or in decibels: scale(filterbank @ |stft(x)|^power).
 
@@ -139,9 +157,9 @@ def dynamic_spectrogram(
     win_length: int | None = None,
     window: Tensor | None = None,
     center: bool = True,
-    pad_mode: str = "constant",
+    pad_mode: PadMode = "constant",
     power: float = 1.0,
-    normalized: bool | str = False,
+    normalized: Normalized = False,
     keyshift: float = 0.0,
     speed: float = 1.0,
     target_n_freqs: int | None = None,
@@ -203,17 +221,17 @@ def dynamic_mel_spectrogram(
     hop_length: int,
     win_length: int | None = None,
     center: bool = True,
-    pad_mode: str = "constant",
+    pad_mode: PadMode = "constant",
     power: float = 1.0,
-    normalized: bool | str = False,
+    normalized: Normalized = False,
     n_mels: int = 128,
     f_min: float = 0.0,
     f_max: float | None = None,
-    norm: str | None = None,
-    mel_scale: str = "htk",
-    output_scale: str = "linear",
+    norm: Norm | None = None,
+    mel_scale: MelScale = "htk",
+    output_scale: OutputScale = "linear",
     log_amin: float = 1e-5,
-    log_mode: str = "clamp",
+    log_mode: LogMode = "clamp",
     top_db: float | None = 80.0,
     keyshift: float = 0.0,
     speed: float = 1.0,
@@ -222,7 +240,7 @@ def dynamic_mel_spectrogram(
     use_public_stft: bool = False,
     window_fn: Callable[..., Tensor] = torch.hann_window,
     use_mps_kernels: bool = True,
-    top_db_scope: str = "batch",
+    top_db_scope: Scope = "batch",
 ) -> Tensor:
     """Mel spectrogram of a shifted pitch: a filterbank over the n_fft // 2 + 1 bins of dynamic_spectrogram.
 

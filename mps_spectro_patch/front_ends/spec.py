@@ -9,17 +9,20 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, wraps
-from typing import Any
+from typing import Any, Literal, get_args
 
+import torch
 from torch.compiler import is_compiling
 
 from ..arguments import FeatureArguments
 from ..kernels import hashed_once
 
-OUTPUT_SCALES = ("linear", "log", "db")
-LOG_MODES = ("clamp", "add", "log1p")
-PAD_MODES = ("constant", "reflect", "replicate", "circular")
-SCOPES = ("batch", "item")
+OutputScale = Literal["linear", "log", "db"]
+LogMode = Literal["clamp", "add", "log1p"]
+PadMode = Literal["constant", "reflect", "replicate", "circular"]
+Scope = Literal["batch", "item"]
+Normalized = bool | Literal["frame_length", "window"]
+OUTPUT_SCALES, LOG_MODES, PAD_MODES, SCOPES = map(get_args, (OutputScale, LogMode, PadMode, Scope))
 DB_AMIN = 1e-10
 
 
@@ -29,7 +32,9 @@ def remembered(function: Callable) -> Callable:
 
     @wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
-        return function(*args, **kwargs) if is_compiling() else cached(*args, **kwargs)
+        if is_compiling() or torch.Tensor in map(type, (*args, *kwargs.values())):  # a size that may change in place
+            return function(*args, **kwargs)
+        return cached(*args, **kwargs)
 
     return call
 

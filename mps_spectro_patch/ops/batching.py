@@ -9,11 +9,14 @@ import torch
 from torch import Tensor
 
 
-def rule(with_rows: int, function: Callable[..., Tensor]) -> Callable[..., tuple[Tensor, int]]:
+def rule(
+    with_rows: int, function: Callable[..., Tensor], contiguous: bool = False
+) -> Callable[..., tuple[Tensor, int]]:
     """The vmap rule of an operator, in terms of `function`, which is the operator one level below.
 
     with_rows: so many tensors, the first ones, have rows as the result has. 0: the result, or each of several, is
-    summed over them.
+    summed over them. contiguous: the result is. torch has no rules for its functions, and stacks their results: those
+    strides are the ones that a program sees.
     """
 
     def batched(info: Any, in_dims: tuple, *arguments: Any):
@@ -31,6 +34,7 @@ def rule(with_rows: int, function: Callable[..., Tensor]) -> Callable[..., tuple
             batch = tensor.expand(info.batch_size, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
             folded.append(batch.flatten(0, 1))
         result = function(*folded, *arguments[with_rows:])
-        return result.unflatten(0, (info.batch_size, -1)), 0
+        result = result.unflatten(0, (info.batch_size, -1))
+        return result.contiguous() if contiguous else result, 0
 
     return batched

@@ -29,8 +29,9 @@ class Ways:
 
     def __init__(self, name: str, body: Callable, setup: Callable, backward: Callable, with_rows: int) -> None:
         self.body, self.operator = body, getattr(getattr(torch.ops, NAMESPACE), name).default
-        self.functional, self.eager = _functional(self, setup, backward, with_rows), _eager(self, setup, backward)
-        path, rule = f"{NAMESPACE}::{name}", batching.rule(with_rows, self.operator)
+        self.functional = _functional(self, setup, backward, with_rows, name == "stft")
+        self.eager = _eager(self, setup, backward)
+        path, rule = f"{NAMESPACE}::{name}", batching.rule(with_rows, self.operator, name == "stft")
         torch.library.register_autograd(path, backward, setup_context=setup, lib=namespace)
         torch.library.register_vmap(path, rule, lib=namespace)
 
@@ -61,12 +62,19 @@ def needs_operator(gradient: Any) -> bool:
     return type(gradient) is not Tensor or torch._C._functorch.is_legacy_batchedtensor(gradient)
 
 
+def kept(window: Tensor, n_fft: int) -> Tensor:
+    """As it is kept for the backward pass. Of a short window torch keeps a copy, which the program cannot change."""
+    return window if window.shape[0] == n_fft else window.clone()
+
+
 def is_transformed() -> bool:
     """Whether a transform of functorch, or forward-mode differentiation, is active."""
     return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
 
 
-def _functional(ways: Ways, setup: Callable, backward: Callable, with_rows: int) -> type[torch.autograd.Function]:
+def _functional(
+    ways: Ways, setup: Callable, backward: Callable, with_rows: int, contiguous: bool
+) -> type[torch.autograd.Function]:
     """The body is looked up in `ways` when it is called, so that tests can replace it."""
 
     class Function(torch.autograd.Function):
@@ -79,7 +87,7 @@ def _functional(ways: Ways, setup: Callable, backward: Callable, with_rows: int)
             return rule(info, in_dims, *arguments)
 
     Function.setup_context, Function.backward = staticmethod(setup), staticmethod(backward)
-    rule = batching.rule(with_rows, Function.apply)
+    rule = batching.rule(with_rows, Function.apply, contiguous)
     return Function
 
 

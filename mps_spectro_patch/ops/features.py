@@ -18,8 +18,9 @@ from torch import Tensor
 from ..arguments import FeatureArguments, schema
 from ..kernels import Bands, StftGeometry, bands_of, feature_passes
 from ..kernels import features as kernels
+from ..tensors import wants_gradient
 from . import composite_features, gradients
-from .eager import Ways
+from .eager import Ways, is_transformed, kept
 from .operators import define
 
 _FIELDS = tuple(field.name for field in fields(kernels.Features))
@@ -175,4 +176,11 @@ WAYS = {
     "features": Ways("features", run_features, _setup, _backward, 1),
     "features_gradient": Ways("features_gradient", run_features_gradient, _setup_gradient, _backward_gradient, 2),
 }
-features, eager_features = WAYS["features"].operator, WAYS["features"].forward
+features = WAYS["features"].operator
+
+
+def eager_features(input: Tensor, window: Tensor, basis: Tensor | None, *arguments: Any) -> Tensor:
+    """features of plain tensors or functorch's, while nothing is traced or compiled."""
+    if wants_gradient(input, window, basis) and not is_transformed():
+        window = kept(window, arguments[0])
+    return WAYS["features"].forward(input, window, basis, *arguments)

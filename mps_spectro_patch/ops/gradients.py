@@ -17,7 +17,7 @@ from torch import Tensor
 from ..arguments import StftArguments
 from ..tensors import wants_gradient
 from . import composite, operators
-from .eager import Ways, is_transformed, needs_operator
+from .eager import Ways, is_transformed, kept, needs_operator
 
 
 def run(name: str, *arguments: Any) -> Tensor:
@@ -31,6 +31,29 @@ def _save(ctx: Any, first: Tensor, second: Tensor) -> None:
     ctx.save_for_backward(first if needs_second else None, second if needs_first else None)
 
 
+def is_looked_at_again(call: StftArguments) -> bool:
+    """Whether torch's backward pass looks at the signal: its derivatives of these paddings do. So a change of the
+    signal in place in the meantime is an error, and a gradient can be differentiated by the signal: it is zero."""
+    return call.pad_mode in ("reflect", "replicate")
+
+
+def tied(gradient: Tensor, input: Tensor | None, call: StftArguments) -> Tensor:
+    """The gradient of a signal, as a function of the signal where it is one to torch."""
+    if input is None or not is_looked_at_again(call) or not wants_gradient(input):
+        return gradient
+    return gradient if needs_operator(gradient) or is_transformed() else _Tied.apply(gradient, input)
+
+
+class _Tied(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, gradient, input):
+        return gradient.view_as(gradient)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient, torch.zeros_like(gradient)
+
+
 def _like_window(ctx: Any, window: Tensor | None, gradient: Tensor) -> Tensor:
     """The window, or zeros of its type and length where its values do not matter."""
     return gradient.new_zeros(ctx.win_length, dtype=ctx.window_dtype) if window is None else window
@@ -40,7 +63,9 @@ def _stft_setup(ctx, inputs, output) -> None:
     input, window, *arguments = inputs
     ctx.arguments, ctx.samples, ctx.dtype = arguments, input.shape[1], input.dtype
     ctx.win_length, ctx.window_dtype = window.shape[0], window.dtype
-    _save(ctx, input, window)
+    needs_input, needs_window = ctx.needs_input_grad[:2]
+    is_kept = needs_window or is_looked_at_again(StftArguments(*arguments))
+    ctx.save_for_backward(input if is_kept else None, window if needs_input else None)
 
 
 def _stft_backward(ctx, gradient):
@@ -48,7 +73,7 @@ def _stft_backward(ctx, gradient):
     results = [None, None]
     if ctx.needs_input_grad[0]:
         results[0] = run("stft_adjoint", gradient, window, ctx.samples, *ctx.arguments, ctx.dtype.is_complex)
-        results[0] = results[0].to(ctx.dtype)
+        results[0] = tied(results[0].to(ctx.dtype), input, StftArguments(*ctx.arguments))
     if ctx.needs_input_grad[1]:
         window = _like_window(ctx, window, gradient)
         results[1] = run("stft_window_gradient", gradient, input, window, *ctx.arguments)
@@ -156,13 +181,18 @@ WAYS = {
 
 def eager_stft(input: Tensor, window: Tensor, *arguments: Any) -> Tensor:
     """stft of plain tensors or functorch's, while nothing is traced or compiled. arguments: StftArguments."""
-    if wants_gradient(window) and not is_transformed() and StftArguments(*arguments).pad:
-        input = input.clone()  # torch keeps the padded signal, so the program may change its own in place
+    if wants_gradient(input, window) and not is_transformed():
+        call = StftArguments(*arguments)
+        if wants_gradient(window) and call.pad and not (input.requires_grad and is_looked_at_again(call)):
+            input = input.clone()  # torch keeps the padded signal, so the program may change its own in place
+        window = kept(window, call.n_fft)
     return WAYS["stft"].forward(input, window, *arguments)
 
 
 def eager_istft(input: Tensor, window: Tensor, *arguments: Any) -> Tensor:
     """istft likewise. arguments: IstftArguments. Raises UseOriginal if torch must decide whether it can be inverted."""
-    if wants_gradient(window) and not is_transformed():
-        input = input.clone()  # torch keeps what it made of the spectrum
+    if wants_gradient(input, window) and not is_transformed():
+        if wants_gradient(window):
+            input = input.clone()  # torch keeps what it made of the spectrum
+        window = kept(window, arguments[0])
     return WAYS["istft"].forward(input, window, *arguments)

@@ -16,8 +16,9 @@ from torch import Tensor
 from ..arguments import LossArguments, schema
 from ..kernels import StftGeometry
 from ..kernels import stft_loss as kernels
+from ..tensors import wants_gradient
 from . import composite_losses
-from .eager import Ways
+from .eager import Ways, is_transformed, kept
 from .operators import define
 
 TERMS = kernels.TERMS
@@ -126,4 +127,11 @@ WAYS = {
     "stft_loss": Ways("stft_loss", run_stft_loss, _setup, _backward, 0),
     "stft_loss_gradient": Ways("stft_loss_gradient", run_stft_loss_gradient, _setup_gradient, _backward_gradient, 0),
 }
-stft_loss, eager_stft_loss = WAYS["stft_loss"].operator, WAYS["stft_loss"].forward
+stft_loss = WAYS["stft_loss"].operator
+
+
+def eager_stft_loss(input: Tensor, target: Tensor, window: Tensor, *arguments: Any) -> tuple[Tensor, Tensor]:
+    """stft_loss of plain tensors or functorch's, while nothing is traced or compiled."""
+    if wants_gradient(input, target, window) and not is_transformed():
+        window = kept(window, arguments[0])
+    return WAYS["stft_loss"].forward(input, target, window, *arguments)

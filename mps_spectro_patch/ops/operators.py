@@ -6,6 +6,7 @@ spectra [rows, bins, frames]. Gradients follow torch's convention for complex nu
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import Any
@@ -17,7 +18,7 @@ from ..arguments import ISTFT_SHARED, IstftArguments, StftArguments, schema
 from ..kernels import IstftGeometry, Ready, StftGeometry, transforms
 from ..reasons import Reason, UseOriginal
 from ..tensors import without_bits
-from . import composite
+from . import composite, torch_library
 
 NAMESPACE = "mps_spectro_patch"
 
@@ -154,14 +155,14 @@ _BODIES = {
 }
 
 
-def _own_namespace(attempts: int = 9) -> torch.library.Library:
+def _own_namespace() -> torch.library.Library:
     """The namespace of that name, or one with a number, if another copy of this package has defined it."""
-    for number in range(1, attempts):
+    for number in itertools.count(1):
         try:
-            return torch.library.Library(NAMESPACE if number == 1 else f"{NAMESPACE}_{number}", "DEF")
-        except RuntimeError:  # a namespace can be defined once
-            continue
-    return torch.library.Library(NAMESPACE, "DEF")
+            return torch_library.make(NAMESPACE if number == 1 else f"{NAMESPACE}_{number}", "DEF")
+        except RuntimeError as error:  # a namespace can be defined once
+            if "Only a single TORCH_LIBRARY" not in str(error):
+                raise
 
 
 namespace = _own_namespace()
@@ -171,6 +172,8 @@ NAMESPACE = namespace.ns
 def define(name: str, inputs: str, body: Callable, fake: Callable, returns: str = "Tensor") -> torch._ops.OpOverload:
     """An operator of ours. Every one takes tensors of any strides and says so: else inductor copies them to the strides
     of eager mode, by a kernel of its own, and on a GPU those know no complex numbers."""
+    if hasattr(getattr(torch.ops, NAMESPACE), name):  # the module that defines it is loaded again
+        return getattr(getattr(torch.ops, NAMESPACE), name).default
     namespace.define(f"{name}({inputs}) -> {returns}", tags=torch.Tag.flexible_layout)
     # One registration for all backends: the kernels choose their compiler by the tensor's device.
     namespace.impl(name, body, "CompositeExplicitAutograd")

@@ -12,20 +12,24 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..arguments import StftArguments
 from ..kernels import Ready, transforms
 from ..tensors import has_bits
 from . import gradients, operators
-from .eager import is_transformed, needs_operator
+from .eager import is_transformed, kept, needs_operator
 
 
 class Known:
     """The cached launches of one call. run: the forward pass. adjoint: the operator of the backward pass, with its
     arguments after gradient and window. make: finds the launch of that for one layout of gradients."""
 
-    __slots__ = ("run", "adjoint", "arguments", "make", "last")
+    __slots__ = ("run", "adjoint", "arguments", "make", "last", "n_fft", "keeps_input")
 
     def __init__(self, run: Ready, adjoint: str, arguments: tuple, make: Callable[..., Ready | None]) -> None:
         self.run, self.adjoint, self.arguments, self.make = run, adjoint, arguments, make
+        self.n_fft = arguments[1]
+        is_stft = adjoint == "stft_adjoint"
+        self.keeps_input = is_stft and gradients.is_looked_at_again(StftArguments(*arguments[1:-1]))
         self.last: tuple[tuple | None, Ready | None] = None, None  # the last layout of gradients, and its launch
 
     def __call__(self, input: Tensor, window: Tensor) -> Tensor | None:
@@ -51,14 +55,17 @@ class _Recorded(torch.autograd.Function):
     @staticmethod
     def forward(ctx, input, window, known):
         ctx.known, ctx.dtype = known, input.dtype
-        ctx.save_for_backward(window)
+        ctx.save_for_backward(input if known.keeps_input else None, kept(window, known.n_fft))
         return known.run(input, window)
 
     @staticmethod
     def backward(ctx, gradient):
-        (window,) = ctx.saved_tensors
+        input, window = ctx.saved_tensors
         result = ctx.known.backward(gradient, window)
-        return result if result.dtype is ctx.dtype else result.to(ctx.dtype), None, None
+        result = result if result.dtype is ctx.dtype else result.to(ctx.dtype)
+        if input is not None and torch.is_grad_enabled():
+            result = gradients.tied(result, input, StftArguments(*ctx.known.arguments[1:-1]))
+        return result, None, None
 
 
 def known(op: str, input: Tensor, window: Tensor, arguments: tuple) -> Known | None:

@@ -13,7 +13,7 @@ from types import ModuleType
 from ..options import logger
 from . import post_import
 
-_pairs: dict[int, tuple[Callable, Callable]] = {}
+_pairs: dict[int, tuple[Callable, Callable]] = globals().get("_pairs", {})
 
 
 def teach(layers: Iterable[tuple[Callable, Callable]]) -> None:

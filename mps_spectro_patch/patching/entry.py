@@ -6,6 +6,7 @@ and by hand. `original` is what stood there before; patching/layers.py finds it 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +14,7 @@ import torch
 from torch.compiler import is_compiling
 
 from .. import active, routing
-from ..execution import call_sites, counters, launches, quarantine, runner
+from ..execution import call_sites, counters, from_caller, launches, quarantine, runner
 from ..reasons import Reason
 from ..tensors import PLAIN
 
@@ -70,16 +71,20 @@ def make_istft(layer: Any, original: Callable) -> Callable:
             return _compiled("istft", layer, None, original, args, kwargs)
         here = scope_here()
         options = active.process if here is None else here.options
-        if options is None or layer.retired or "istft" not in options.layer_ops:
-            return original(*args, **kwargs)
-        if args and type(args[0]) in PLAIN and not options.concerns(args[0]) and not call_sites.everything:
-            untouched.calls += 1
-            return original(*args, **kwargs)
-        try:
-            arguments = istft_arguments(*args, **kwargs)
-        except TypeError:
-            return original(*args, **kwargs)
-        return runner.call("istft", options, arguments, original, args, kwargs)
+        concerned = options is not None and not layer.retired and "istft" in options.layer_ops
+        if concerned and args and type(args[0]) in PLAIN and not options.concerns(args[0]):
+            if not call_sites.everything:
+                untouched.calls += 1
+                concerned = False
+        if concerned:
+            try:
+                arguments = istft_arguments(*args, **kwargs)
+            except TypeError:
+                return original(*args, **kwargs)
+            return runner.call("istft", options, arguments, original, args, kwargs)
+        if "length" in kwargs or len(args) > 8 or (len(args) < 5 and "window" not in kwargs):  # torch may warn
+            return from_caller.call(original, args, kwargs, sys._getframe(1))
+        return original(*args, **kwargs)
 
     return istft
 

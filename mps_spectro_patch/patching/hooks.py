@@ -14,14 +14,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable
 from functools import reduce
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any, NamedTuple
 
 from torch.compiler import is_compiling
 
 from .. import active
 from ..options import Options, logger
-from . import post_import, wrapper_chains
+from . import pickled, post_import, wrapper_chains
 
 Maker = Callable[[Callable, Callable[[], "Options | None"]], Callable]
 
@@ -51,12 +51,12 @@ class _Applied(NamedTuple):
     ours: Callable
 
 
-_declared: dict[tuple[str, str, type | None], Patch] = {}
-_groups: dict[Patch, tuple[str, ...]] = {}
-_applied: dict[Patch, _Applied] = {}
-_problems: dict[Patch, str] = {}
-_skipped: set[Patch] = set()
-_wanted: frozenset[str] = frozenset()
+_declared: dict[tuple[str, str, type | None], Patch] = globals().get("_declared", {})
+_groups: dict[Patch, tuple[str, ...]] = globals().get("_groups", {})
+_applied: dict[Patch, _Applied] = globals().get("_applied", {})
+_problems: dict[Patch, str] = globals().get("_problems", {})
+_skipped: set[Patch] = globals().get("_skipped", set())
+_wanted: frozenset[str] = globals().get("_wanted", frozenset())
 
 
 def declare(group: str, *what: Any, **more: Any) -> Patch:
@@ -65,7 +65,9 @@ def declare(group: str, *what: Any, **more: Any) -> Patch:
     patch = Patch(*what, **more)
     known = _declared.setdefault((patch.module, patch.attribute, patch.owner), patch)
     if known != patch:
-        raise ValueError(f"{patch} is declared already, for {', '.join(_groups[known])}")
+        if group not in _groups[known] or _maker(known) != _maker(patch):
+            raise ValueError(f"{patch} is declared already, for {', '.join(_groups[known])}")
+        _replace(known, patch)  # its project was loaded again
     if group not in _groups.get(patch, ()):
         _groups[patch] = (*_groups.get(patch, ()), group)
     return patch
@@ -173,9 +175,25 @@ def _under_another_name(patch: Patch, found: Callable) -> _Applied | None:
     return next((applied for applied in same if found is applied.original or found is applied.ours), None)
 
 
+def _maker(patch: Patch) -> tuple[str, str]:
+    return patch.make.__module__, patch.make.__qualname__
+
+
+def _replace(old: Patch, new: Patch) -> None:
+    if old in _applied:
+        _remove(old)
+    _applied.pop(old, None)
+    _problems.pop(old, None)
+    _skipped.discard(old)
+    _groups[new] = _groups.pop(old)
+    _declared[new.module, new.attribute, new.owner] = new
+
+
 def _remove(patch: Patch) -> None:
     applied = _applied[patch]
     top = getattr(applied.owner, applied.name, None)
+    if applied.ours is not applied.original and isinstance(applied.ours, FunctionType):
+        pickled.take_out(applied.ours)
     if top is applied.ours:
         setattr(applied.owner, applied.name, applied.original)
     else:

@@ -10,7 +10,7 @@ import os
 import sys
 import threading
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from types import ModuleType
 from typing import NamedTuple
 
@@ -18,8 +18,8 @@ import torch
 
 from .. import active, execution, pending
 from ..execution import launches
-from ..options import OPS, Options, logger
-from . import early_names, hooks, layers
+from ..options import OPS, Device, OnError, OnFallback, Op, Options, Project, Reach, Verify, logger
+from . import copies, early_names, functional_module, hooks, layers
 
 
 class Patched(NamedTuple):
@@ -37,19 +37,20 @@ class Patched(NamedTuple):
 
 
 def enable(
-    devices: Iterable[str] | None = None,
-    ops: Iterable[str] | None = None,
+    devices: Device | Iterable[Device] | None = None,
+    ops: Op | Iterable[Op] | None = None,
     torchaudio: bool | None = None,
-    compat: bool | Iterable[str] | None = None,
-    reach: str | None = None,
-    verify: str | None = None,
-    on_error: str | None = None,
-    on_fallback: str | None = None,
+    compat: bool | Project | Iterable[Project] | None = None,
+    reach: Reach | None = None,
+    verify: Verify | None = None,
+    on_error: OnError | None = None,
+    on_fallback: OnFallback | None = None,
 ) -> Patched:
     """Accelerates torch.stft and torch.istft in the whole process, until disable().
 
     A second call replaces the options of the first. Options that are not given (None) come from the environment
-    variables MPS_SPECTRO_PATCH_DEVICES, _COMPAT, _REACH, _VERIFY, _ON_ERROR and _ON_FALLBACK, else from the defaults.
+    variables MPS_SPECTRO_PATCH_DEVICES, _TORCHAUDIO, _COMPAT, _REACH, _VERIFY, _ON_ERROR and _ON_FALLBACK, else from
+    the defaults.
 
     Args:
         devices: any of "mps" (Apple GPUs), "cuda" (NVIDIA GPUs) and "simulator" (the kernels on the CPU, slow: for
@@ -86,6 +87,7 @@ def enable(
         if "mps" in options.devices:
             execution.selftest.first(options)
         execution.tuning.apply(again=True)
+        copies.take_over(_end)
         _add(options, _holders)
         active.process = options
         return _patched(options)
@@ -106,6 +108,7 @@ def disable() -> None:
         True
     """
     with _lock:
+        copies.end_others(_end)
         active.process = None
         _apply_patches(_held())
 
@@ -132,7 +135,9 @@ def hold(options: Options) -> None:
     with _lock:
         launches.load_operators()  # before anything changes: this may fail
         execution.tuning.apply()
-        _add(options, _held())
+        if _is_current() or copies.is_alone(_end):
+            copies.take_over(_end)
+            _add(options, _held())
         _holders[options] += 1
 
 
@@ -140,7 +145,21 @@ def let_go(options: Options) -> None:
     global _holders
     with _lock:
         _holders -= Counter([options])
-        _apply_patches(_held())
+        if copies.is_alone(_end):
+            _apply_patches(_held())
+
+
+def _end() -> None:
+    """Takes out every patch of this copy of the package, for another one."""
+    with _lock:
+        active.process = None
+        _holders.clear()
+        _apply_patches(())
+
+
+def _is_current() -> bool:
+    """Whether this is the copy that a program gets by importing the package now."""
+    return vars(sys.modules.get(__name__, copies)) is globals()
 
 
 def is_held(op: str) -> bool:
@@ -149,21 +168,45 @@ def is_held(op: str) -> bool:
         return any(op in options.layer_ops for options in _held())
 
 
-def early_references(ops: Iterable[str] = OPS) -> list[str]:
+def early_references(ops: Iterable[str] = OPS, everywhere: bool = False) -> list[str]:
     """Module-level names outside of torch that are bound to torch's own functions, or to what stood there before us.
 
-    Such calls are missed, but for ops that are patched at the dispatcher: none of those is in the list.
+    Such calls are missed, but for ops that are patched at the dispatcher: none of those is in the list. everywhere:
+    functools.partial objects, too, which takes longer.
     """
+    ops = _not_at_the_dispatcher(ops)
+    below = [(op, layer.original) for layer in layers.layers() if (op := layer.op) in ops]
+    functions = [*((op, _own(op)) for op in ops), *below]
+    found = [str(reference) for reference in early_names.bound_to(*(function for _, function in functions))]
+    if everywhere and functions:
+        partials = early_names.partials_of(*(function for _, function in functions))
+        for op in ops:
+            count = sum(any(one.func is function for name, function in functions if name == op) for one in partials)
+            found += [f"functools.partial of torch.{op} ({count} of them)"] * bool(count)
+    return found
+
+
+def users_of_functional() -> list[str]:
+    """Functions of loaded modules that call torch.functional.stft or istft, which stay torch's own."""
+    return functional_module.users(op for op in _not_at_the_dispatcher(OPS) if op not in _replaced)
+
+
+def _not_at_the_dispatcher(ops: Iterable[str]) -> list[str]:
     with _lock:
-        ops = [op for op in ops if not any(op in options.dispatcher_ops for options in _held())]
-    below = [layer.original for layer in layers.layers() if layer.op in ops]
-    own = [{"stft": torch.functional.stft, "istft": torch._VF.istft}[op] for op in ops]
-    return [str(reference) for reference in early_names.bound_to(*own, *below)]
+        return [op for op in ops if not any(op in options.dispatcher_ops for options in _held())]
 
 
-_holders: Counter[Options] = Counter()  # the options of the open accelerated(); those of enable() are active.process
-_replaced: set[str] = set()  # ops whose early references are ours now
-_lock = threading.RLock()
+def _own(op: str) -> Callable:
+    return vars(torch.functional)["stft"] if op == "stft" else torch._VF.istft
+
+
+# What is patched must be known behind importlib.reload(), too: here and in the other modules of this room.
+_holders: Counter[Options] = globals().get(
+    "_holders", Counter()
+)  # of the open accelerated(); enable()'s are active.process
+_replaced: set[str] = globals().get("_replaced", set())  # ops whose early references are ours now
+_lock = globals().get("_lock", threading.RLock())
+_room = sys.modules[__package__]  # of this copy of the package
 
 
 def _held() -> set[Options]:
@@ -201,14 +244,19 @@ def _apply_patches(held: Collection[Options]) -> None:
     _replaced = wanted
     for layer in _replacing_layers():
         early_names.rebind(layer.original, layer.function)
+    seen = [layer for layer in _replacing_layers() if layer.original is _own(layer.op)]
+    functional_module.show((layer.op, layer.function, layer.original) for layer in seen)
     operators = {(op, kind) for options in held for op in options.dispatcher_ops for kind in options.device_types}
-    if operators or _loaded("torch_operators"):  # most programs never need it
+    torch_operators = _loaded("torch_operators")
+    if torch_operators is None and operators:  # most programs never need it
         from . import torch_operators
-
+    if torch_operators is not None:
         torch_operators.register(operators)
     hooks.apply_groups({group for options in held for group in options.groups})
     for module in filter(None, map(_loaded, ("class_hooks", "module_aliases"))):
         module.apply_groups()
+    if not held:
+        copies.give_up(_end)
 
 
 def _replacing_layers() -> list[layers.Layer]:
@@ -218,9 +266,7 @@ def _replacing_layers() -> list[layers.Layer]:
 
 def _loaded(name: str) -> ModuleType | None:
     """A module of this room, if anything has needed it so far."""
-    path = f"{__package__}.{name}"
-    module = sys.modules.get(path)
-    return None if pending.is_being_imported(path) else module
+    return None if pending.is_being_imported(f"{__package__}.{name}") else getattr(_room, name, None)
 
 
 def registered() -> list[str]:
@@ -238,7 +284,11 @@ def project_states() -> dict[str, str]:
 def _patched(options: Options) -> Patched:
     patched = [f"torch.{op}" for op in options.layer_ops] + registered()
     skipped = [(f"torch.{op}", "not among the ops") for op in OPS if op not in options.ops]
-    patched += [str(name) for layer in _replacing_layers() for name in early_names.bound_to(layer.function)]
+    for layer in _replacing_layers():
+        patched += [f"torch.functional.{layer.op}"] * (layer.original is _own(layer.op))
+        patched += [str(name) for name in early_names.bound_to(layer.function)]
+        count = len(early_names.partials_of(layer.function))
+        patched += [f"functools.partial of torch.{layer.op} ({count} of them)"] * bool(count)
     if options.reach != "dispatcher":
         why = "bound before enable(), keeps torch's own"
         if options.reach == "attribute":

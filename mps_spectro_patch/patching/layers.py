@@ -1,7 +1,7 @@
 """Our functions over torch.stft and torch.istft: put in their place, found again, taken out.
 
-Only those two attributes are touched: the Tensor methods and torchaudio arrive through them, and patching
-torch.functional would break __torch_function__ tables and pickling. What the functions do is in patching/entry.py.
+Only those two attributes are touched: the Tensor methods and torchaudio arrive through them. torch.functional is the
+business of patching/functional_module.py. What the functions do is in patching/entry.py.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 from torch.jit._builtins import _get_builtin_table, _register_builtin
 
 from ..options import OPS, logger
-from . import entry
+from . import entry, pickled
 
 
 class Layer:
@@ -30,6 +30,13 @@ class Layer:
         """What the layer stands in for. Kept where other libraries' layers below it can still be taken out: in the cell
         that the function calls. (`__wrapped__` says the same, but is anybody's to change.)"""
         return _below(self.function)
+
+    def name(self) -> None:
+        """Gives the function the name by which pickle finds it."""
+        if getattr(torch, self.op) is self.function:
+            self.function.__module__, self.function.__qualname__ = "torch", self.op
+        else:
+            pickled.take_out(self.function)
 
     def position(self) -> str:
         """Where we are: "installed", "covered" by somebody else's wrapper, or "absent", for all we can see."""
@@ -65,16 +72,19 @@ def layers() -> list[Layer]:
 
 def install(wanted: Collection[str]) -> list[str]:
     """A layer over each of the wanted ops, none over the others. Returns the ops whose layer could not be taken out."""
-    return [op for op in OPS if not (_install(op) if op in wanted else _remove(op))]
+    stuck = [op for op in OPS if not (_install(op) if op in wanted else _remove(op))]
+    for layer in _layers:
+        layer.name()
+    return stuck
 
 
-_layers: list[Layer] = []
+_layers: list[Layer] = globals().get("_layers", [])
 
 
 def _dress(function: Callable, op: str, original: Callable) -> Callable:
     """Makes `function` look like torch's to pickle, inspect, help() and TorchScript."""
     functools.update_wrapper(function, original)
-    function.__module__, function.__name__, function.__qualname__ = "torch", op, op  # pickles as torch.stft, everywhere
+    function.__module__, function.__name__, function.__qualname__ = "torch", op, op  # pickles as torch.stft everywhere
     if isinstance(original, FunctionType):
         function.__prepare_scriptable__ = _Scriptable(function)
     elif isinstance(original, BuiltinFunctionType):

@@ -21,8 +21,8 @@ class _Alias(NamedTuple):
     names: dict[str, str]  # what is in it -> "package.module:name"
 
 
-_declared: dict[str, _Alias] = {}
-_given: dict[str, ModuleType] = {}
+_declared: dict[str, _Alias] = globals().get("_declared", {})
+_given: dict[str, ModuleType] = globals().get("_given", {})
 
 
 def declare(group: str, name: str, names: dict[str, str]) -> None:

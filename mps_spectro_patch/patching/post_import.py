@@ -12,7 +12,8 @@ from types import ModuleType
 from ..options import logger
 from ..pending import is_being_imported
 
-_awaited: set[tuple[str, Hashable]] = set()  # wrapt cannot take a hook back, so none is given twice
+# wrapt cannot take a hook back, so none is given twice.
+_awaited: set[tuple[str, Hashable]] = globals().get("_awaited", set())
 
 
 def when_imported(name: str, action: Callable[[ModuleType], object], key: Hashable) -> None:

@@ -6,19 +6,28 @@ from collections.abc import Iterable
 
 from .. import compat
 from ..compat import Alias, Hook, Project
+from ..options import logger
 from . import class_hooks, hooks, module_aliases
 
 _declared: dict[str, Project] = {}
+_left_out: dict[str, str] = {}  # whose modules cannot be imported, as in a frozen program that lacks them
 
 
 def declare(names: Iterable[str]) -> None:
     """Declaring a project twice has no further effect."""
     for name in names:
-        project = _declared[name] = compat.load(name)
+        try:
+            project = _declared[name] = compat.load(name)
+        except ImportError as error:
+            if name not in _left_out:
+                logger.warning("compat.%s cannot be imported and is left out: %s", name, error)
+            _left_out[name] = f"left out, its module cannot be imported: {error}"
+            continue
         for hook in project.hooks:
-            if isinstance(hook, Hook):
+            kind = type(hook).__name__  # by name: a module that is loaded again has another class of it
+            if kind == Hook.__name__:
                 hooks.declare(project.group, *hook)
-            elif isinstance(hook, Alias):
+            elif kind == Alias.__name__:
                 module_aliases.declare(project.group, *hook)
             else:
                 class_hooks.declare(project.group, hook)
@@ -29,11 +38,12 @@ def states() -> dict[str, str]:
 
     Only those that the option `compat` asks for: the functions of the others are told one by one, by hooks.states().
     """
-    return {
+    states = {
         name: _state(project)
         for name, project in sorted(_declared.items())
         if not project.has_own_option and hooks.is_wanted(project.group)
     }
+    return states | {name: why for name, why in _left_out.items() if hooks.is_wanted(f"compat.{name}")}
 
 
 def _state(project: Project) -> str:

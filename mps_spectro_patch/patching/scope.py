@@ -5,13 +5,15 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from torch.compiler import is_compiling
 
 from .. import active
-from ..options import Options
+from ..options import Device, OnError, OnFallback, Op, Options, Project, Reach, Verify
 from . import install
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 class accelerated:
@@ -48,14 +50,14 @@ class accelerated:
 
     def __init__(
         self,
-        devices: Iterable[str] | None = None,
-        ops: Iterable[str] | None = None,
+        devices: Device | Iterable[Device] | None = None,
+        ops: Op | Iterable[Op] | None = None,
         torchaudio: bool | None = None,
-        compat: bool | Iterable[str] | None = None,
-        reach: str | None = None,
-        verify: str | None = None,
-        on_error: str | None = None,
-        on_fallback: str | None = None,
+        compat: bool | Project | Iterable[Project] | None = None,
+        reach: Reach | None = None,
+        verify: Verify | None = None,
+        on_error: OnError | None = None,
+        on_fallback: OnFallback | None = None,
     ) -> None:
         self.options = Options.resolve(devices, ops, torchaudio, compat, reach, verify, on_error, on_fallback)
 
@@ -70,7 +72,7 @@ class accelerated:
             active.leave(self.options)
             install.let_go(self.options)
 
-    def __call__(self, function: Callable) -> Callable:
+    def __call__(self, function: _Function) -> _Function:
         """`function` with every call of it inside the scope; generators only while they run, not while they wait."""
         if isinstance(function, type) or not callable(function):
             raise TypeError(f"accelerated() decorates functions, not {function!r}")
@@ -92,7 +94,7 @@ class accelerated:
                 with self:
                     return function(*args, **kwargs)
 
-        return functools.wraps(function)(in_scope)
+        return cast(_Function, functools.wraps(function)(in_scope))
 
     def _around_generator(self, function: Callable) -> Callable:
         def in_scope(*args: Any, **kwargs: Any) -> Any:

@@ -9,14 +9,16 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import torch
 from torch._C import DispatchKey
+from torch._C._dynamo import eval_frame
 
 from ..active import options_here
 from ..execution import runner
-from ..ops import composite
+from ..ops import composite, torch_library
 from ..options import logger
 from ..tensors import PLAIN
 
@@ -24,12 +26,12 @@ from ..tensors import PLAIN
 KEYS = {"mps": ("MPS", "AutogradMPS"), "cuda": ("CUDA", "AutogradCUDA"), "cpu": ("CPU", "AutogradCPU")}
 _OPERATORS = {"stft": "stft.center", "istft": "istft"}  # aten::stft without center calls the one with it
 
-_libraries: dict[tuple[str, str], torch.library.Library] = {}  # by op and device type
-_wanted: set[tuple[str, str]] = set()
+_libraries: dict[tuple[str, str], torch.library.Library] = globals().get("_libraries", {})  # by op and device type
+_wanted: set[tuple[str, str]] = globals().get("_wanted", set())
 # torch frees a kernel when it is removed, even while a thread that is about to enter it waits for the interpreter. So
 # they are kept until no thread can have waited that long. Before torch 2.9 there was no way to do that.
 _get_kernel = getattr(torch.library, "get_kernel", None)
-_kept: deque[object] = deque(maxlen=4096)
+_kept: deque[object] = globals().get("_kept", deque(maxlen=4096))
 
 
 def register(wanted: Iterable[tuple[str, str]]) -> None:
@@ -45,13 +47,13 @@ def register(wanted: Iterable[tuple[str, str]]) -> None:
         else:
             _libraries.pop(pair)._destroy()
     for op, device_type in sorted(_wanted - _libraries.keys()):
-        library = torch.library.Library("aten", "IMPL")
+        library = torch_library.make("aten", "IMPL")
         try:
             for key in KEYS[device_type]:
                 library.impl(_OPERATORS[op], _KERNELS[op], key)
                 if _get_kernel is not None:
                     _kept.append(_get_kernel(f"aten::{_OPERATORS[op]}", key))
-        except Exception as error:  # before torch 2.11: where somebody else has registered one
+        except Exception as error:  # up to torch 2.11 at least: where somebody else has registered one
             library._destroy()
             raise RuntimeError(f"reach='dispatcher' is not possible on {device_type}: {error}") from error
         _libraries[op, device_type] = library
@@ -68,7 +70,7 @@ def registered() -> list[str]:
 def original(op: str) -> Callable:
     """The operator as it is without a kernel of ours."""
     overload = _overload(op)
-    return lambda *arguments: overload._op_dk(DispatchKey.CompositeImplicitAutograd, *arguments)
+    return partial(overload._op_dk, DispatchKey.CompositeImplicitAutograd)
 
 
 def _overload(op: str) -> torch._ops.OpOverload:
@@ -92,6 +94,9 @@ def _kernel(op: str) -> Callable[..., torch.Tensor]:
         with composite.left_to_torch():  # what the call makes must not come back here
             return runner.call(op, options, arguments, plain, arguments, {}, cached=False)
 
+    # Beside a graph break torch.compile would compile our code. It shall skip this function and all that it calls.
+    skip = eval_frame._FrameAction.SKIP
+    eval_frame.set_code_exec_strategy(kernel.__code__, eval_frame._FrameExecStrategy(skip, skip))
     return kernel
 
 

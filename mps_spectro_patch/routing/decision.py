@@ -6,6 +6,7 @@ the original, so that errors and warnings are torch's own.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 
 import torch
@@ -18,6 +19,7 @@ from ..reasons import Call, Reason, Route
 from ..tensors import wants_gradient
 from .checks import TENSORS, check_istft, check_stft
 from .context import active_transforms, copies_hidden_by_vmap, surroundings
+from .sizes import with_plain_sizes
 
 _CHECKS = {"stft": check_stft, "istft": check_istft}
 
@@ -48,6 +50,7 @@ def decide(
         return reason
     if forward_ad._current_level >= 0:
         return Reason.FORWARD_AD
+    arguments = with_plain_sizes(op, arguments)
     if transforms:
         return _CHECKS[op](arguments, copies_hidden_by_vmap(input, window))
     decision = _CHECKS[op](arguments)
@@ -73,4 +76,11 @@ def decide_compiled(op: str, devices: tuple[str, ...], arguments: tuple) -> Call
         return Reason.TRANSFORM
     if forward_ad._current_level >= 0:
         return Reason.FORWARD_AD
-    return _CHECKS[op](arguments)
+    input, n_fft, hop_length, win_length, *others = arguments
+    return _CHECKS[op]((input, _known(n_fft), _known(hop_length), _known(win_length), *others))
+
+
+def _known(size):
+    """torch.compile may take a size that varies for a symbol. Kernels are made for numbers, as torch's own are; another
+    number is then compiled anew."""
+    return operator.index(size) if type(size) is int else size

@@ -114,6 +114,14 @@ def test_an_interrupted_run_leaves_what_it_has(bench, tmp_path, monkeypatch):
     assert len(json.loads(kept(tmp_path, "json").read_text())["rows"]) == 1
 
 
+def test_results_that_cannot_be_written_are_found_before_the_work(bench, tmp_path, monkeypatch):
+    name = command._files({"machine": command.machine(command.Accelerator("simulator"))}, tmp_path / "out")[0]
+    name.mkdir(parents=True)
+    monkeypatch.setattr(command, "_measure", None)
+    code, output, errors = bench("--tables", "stft")
+    assert (code, output) == (2, "") and errors == f"mps-spectro-patch: cannot write {name}: Is a directory\n"
+
+
 def test_a_peer_that_cannot_be_imported_is_named_once(bench, monkeypatch):
     monkeypatch.setattr(command, "why_not", lambda name: f"no {name} here")
     monkeypatch.setattr(contestants, "why_not", lambda name: f"no {name} here")

@@ -96,7 +96,10 @@ def test_compare_tells_what_is_beyond_the_spread(tmp_path, capsys):
     assert "1 times faster, 1 times slower, in 2 cases" in text and "only in b: another" in text
 
 
-@pytest.mark.parametrize("text", ["[]", "nothing", '{"format": 2, "rows": []}'])
+@pytest.mark.parametrize("text", [
+    *("[]", "nothing", "null", '{"format": 2, "rows": []}', '{"format": 1}', '{"format": 1, "rows": [{"x": 1}]}'),
+    *('{"format": 1, "rows": 1}', '{"format": 1, "rows": [1]}', '{"format": 1, "rows": [{"key": []}]}'),
+])  # fmt: skip
 def test_compare_refuses_what_is_no_result(text, tmp_path, capsys):
     (tmp_path / "a.json").write_text(text)
     assert commands.main(["bench", "--compare", str(tmp_path / "a.json"), str(tmp_path / "a.json")]) == 2

@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,17 +13,27 @@ ROOT = Path(__file__).parents[2]
 PARTS = ("mps_spectro_patch", "kernels", "compat", "examples")
 
 
-def build_wheel(folder: Path) -> Path:
-    """Built from a copy, so that no build folder appears in the checkout. Needs no network, as pip would."""
+def build_wheel(folder: Path, **variables: str) -> Path:
+    return _build("wheel", PARTS, folder, variables)
+
+
+def build_sdist(folder: Path) -> Path:
+    others = ("benchmarks", "docs", "integration_tests", "tests", ".ci", ".github")
+    return _build("sdist", (*PARTS, *others), folder, {})
+
+
+def _build(kind: str, parts: tuple[str, ...], folder: Path, variables: dict[str, str]) -> Path:
+    """From a copy, so that no build folder appears in the checkout. Needs no network, as pip would."""
     copy = folder / "checkout"
-    for part in PARTS:
+    for part in parts:
         shutil.copytree(ROOT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
-    for file in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
+    for file in ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "CHANGELOG.md", "LICENSE", ".gitignore"):
         shutil.copy(ROOT / file, copy)
-    command = [sys.executable, "-c", "from setuptools import build_meta; build_meta.build_wheel('dist')"]
-    result = subprocess.run(command, cwd=copy, capture_output=True, text=True)
+    command = [sys.executable, "-c", f"from setuptools import build_meta; print(build_meta.build_{kind}('dist'))"]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GITHUB_")}
+    result = subprocess.run(command, cwd=copy, capture_output=True, text=True, env={**environment, **variables})
     assert result.returncode == 0, result.stdout + result.stderr
-    (path,) = (copy / "dist").glob("*.whl")
+    (path,) = (copy / "dist").iterdir()
     return path
 
 
@@ -61,5 +70,6 @@ def make_environment(folder: Path, wheel: Path) -> Environment:
     environment = Environment(folder)
     environment.pip("install", "--quiet", "--no-deps", "--no-index", wheel)
     # An entry in a .pth file goes behind the wheel, and brings nothing that is installed there in editable form.
-    (environment.packages / "torch_of_the_tests.pth").write_text(sysconfig.get_path("purelib"))
+    folders = (path for path in sys.path if path.endswith("site-packages"))
+    (environment.packages / "torch_of_the_tests.pth").write_text("\n".join(folders))
     return environment

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import io
 import re
+import struct
 import subprocess
 import sys
+import types
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,7 +53,8 @@ def decibels(text, line):
 def test_the_demo_writes_both_results_and_they_hold_the_same_sound(finished):
     plain, rate, bits = denoise.read_wav(str(finished.folder / "second_plain.wav"))
     fast, fast_rate, _ = denoise.read_wav(str(finished.folder / "second_accelerated.wav"))
-    assert (finished.code, finished.complaint) == (0, "")
+    assert finished.code == 0
+    assert all(re.match(r"\d/9, \d+ s: [a-z]", line) for line in finished.complaint.splitlines()), finished.complaint
     assert plain.shape == fast.shape == (2, 44100) and rate == fast_rate == 44100 and bits == 32
     assert float((plain - fast).norm() / plain.norm()) < 1e-5
 
@@ -72,9 +75,19 @@ def test_the_differences_are_those_of_float32(finished):
     assert decibels(finished.text, f"accelerated - {exact}") < decibels(finished.text, f"plain - {exact}") + 6
 
 
-def test_the_first_run_is_told_apart_from_the_later_ones(finished):
-    rows = re.findall(r"^  (as it is|accelerated) +\d+\.\d{3} s +\d+\.\d{3} s$", finished.text, re.MULTILINE)
-    assert rows == ["as it is", "accelerated"]
+def test_the_first_run_is_told_apart_from_the_later_ones(capsys):
+    demo._print_times([3.0, 1.0, 2.0], [4.0])
+    rows = re.findall(r"^  (as it is|accelerated) +(\S+) s +(\S+) s$", capsys.readouterr().out, re.MULTILINE)
+    assert rows == [("as it is", "3.000", "1.000"), ("accelerated", "4.000", "4.000")]
+
+
+def test_only_a_real_device_has_times(finished, device_name):
+    assert ("time of the whole script" in finished.text) == (device_name != "simulator")
+
+
+def test_how_far_it_is_can_be_seen(finished):
+    told = [line.partition(": ")[2] for line in finished.complaint.splitlines()]
+    assert list(dict.fromkeys(told)) == ["as it is", "accelerated", "in float64, to compare with"]
 
 
 def test_the_simulator_says_that_it_is_slow_and_that_no_apple_gpu_was_timed(finished, device_name):
@@ -134,11 +147,68 @@ def test_a_missing_file_ends_with_code_2_and_its_name(run_demo, tmp_path):
     assert code == 2 and "nothing.wav" in complaint and "Traceback" not in complaint
 
 
-def test_a_file_that_is_no_wav_ends_with_code_2(run_demo, tmp_path):
-    path = tmp_path / "song.wav"
-    path.write_bytes(b"ID3" + bytes(1000))
-    code, _, complaint = run_demo(path)
-    assert code == 2 and "song.wav is not a WAV file of PCM samples" in complaint
+def wav(encoding: int = 1, channels: int = 2, bits: int = 16, samples: int = 9000) -> bytes:
+    """A WAV file of silence, with what the header says of it."""
+    data = bytes(samples * channels * bits // 8)
+    frame = channels * bits // 8
+    header = struct.pack("<4sI4s4sIHHIIHH", b"RIFF", 36 + len(data), b"WAVE", b"fmt ", 16, encoding, channels, 44100,
+                         44100 * frame, frame, bits)  # fmt: skip
+    return header + struct.pack("<4sI", b"data", len(data)) + data
+
+
+NOT_TO_BE_READ = {
+    "empty.wav": (b"", "is not a WAV file of PCM samples (it is empty)"),
+    "no samples.wav": (wav(samples=0), "holds no samples"),
+    "cut in the header.wav": (wav()[:30], "(it ends too early); `pip install soundfile`"),
+    "cut behind it.wav": (wav()[:44], "holds no samples"),
+    "too short.wav": (wav()[:4000], "is shorter than one window"),
+    "float.wav": (wav(encoding=3, bits=32), "(unknown format: 3); `pip install soundfile`"),
+    "64 bits.wav": (wav(bits=64), "64 bits; 8, 16, 24 and 32 can be read; `pip install soundfile`"),
+    "song.mp3": (b"ID3" + bytes(1000), "song.mp3 is not a WAV file of PCM samples"),
+    "no channels.wav": (wav(channels=2)[:22] + bytes(2) + wav()[24:], "is not a WAV file of PCM samples"),
+}
+
+
+@pytest.mark.parametrize("name", NOT_TO_BE_READ)
+def test_a_file_that_cannot_be_read_is_one_sentence_and_no_folder(name, run_demo, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "soundfile", None)
+    content, words = NOT_TO_BE_READ[name]
+    (tmp_path / name).write_bytes(content)
+    code, _, complaint = run_demo(tmp_path / name)
+    assert code == 2 and words in complaint and "Traceback" not in complaint
+    assert complaint.splitlines()[-1].startswith("mps-spectro-patch: ") and not (tmp_path / "out").exists()
+
+
+def test_a_folder_and_a_file_that_may_not_be_read_are_one_sentence(run_demo, tmp_path, monkeypatch):
+    code, _, complaint = run_demo(tmp_path)
+    assert code == 2 and "Is a directory" in complaint and "Traceback" not in complaint
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_soundfile_reads_other_formats_where_it_is_installed(fails, run_demo, tmp_path, monkeypatch):
+    def read(file, **options):
+        if fails:
+            raise RuntimeError("no frames in it")
+        assert file == str(tmp_path / "song.mp3") and options == {"dtype": "float32", "always_2d": True}
+        return 0.1 * torch.randn(9000, 1).numpy(), 22050
+
+    monkeypatch.setitem(sys.modules, "soundfile", types.SimpleNamespace(read=read))
+    (tmp_path / "song.mp3").write_bytes(b"ID3" + bytes(1000))
+    code, text, complaint = run_demo(tmp_path / "song.mp3")
+    if fails:
+        assert code == 2 and "soundfile cannot read it either: no frames in it" in complaint
+        return
+    assert code == 0 and "song.mp3: 0.4 s, 1 channel, 22050 Hz" in text
+    result, rate, bits = denoise.read_wav(str(tmp_path / "out" / "song_accelerated.wav"))
+    assert result.shape == (1, 9000) and (rate, bits) == (22050, 32)
+
+
+def test_results_that_cannot_be_written_are_found_before_the_work(run_demo, second_of_music, tmp_path, monkeypatch):
+    monkeypatch.setattr(demo, "_run_script", None)
+    (tmp_path / "out" / "second_accelerated.wav").mkdir(parents=True)
+    code, _, complaint = run_demo(second_of_music)
+    assert code == 2 and "cannot write" in complaint and "second_accelerated.wav: Is a directory" in complaint
+    assert len(list((tmp_path / "out").iterdir())) == 1
 
 
 def test_a_device_that_is_not_there_ends_with_code_2(run_demo, second_of_music):

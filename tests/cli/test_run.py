@@ -143,7 +143,7 @@ def test_a_program_of_this_python_comes_before_anothers(tmp_path, monkeypatch):
         write(tmp_path / folder / "tool", f"#!/opt/{folder}/bin/python\n").chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(tmp_path / "this" / "python"))
     monkeypatch.setenv("PATH", str(tmp_path / "other"))
-    assert running._find("tool") == str(tmp_path / "this" / "tool")
+    assert running.find_program("tool") == str(tmp_path / "this" / "tool")
 
 
 def test_a_program_of_another_python_says_so(run, tmp_path):
@@ -162,9 +162,17 @@ def test_torch_is_not_imported_for_it(run, tmp_path):
 
 def test_the_options_reach_the_program_and_its_children(run, tmp_path):
     text = "import os; print({k: v for k, v in sorted(os.environ.items()) if k.startswith('MPS_SPECTRO_PATCH')})"
-    result = run("--devices", "mps,cuda", "--reach", "references", "--verify", "off", write(tmp_path / "a.py", text))
-    expected = {"": "1", "_DEVICES": "mps,cuda", "_REACH": "references", "_VERIFY": "off"}
+    options = "--devices", "mps,cuda", "--reach", "references", "--verify", "off", "--torchaudio"
+    result = run(*options, write(tmp_path / "a.py", text))
+    expected = {"": "1", "_DEVICES": "mps,cuda", "_REACH": "references", "_TORCHAUDIO": "1", "_VERIFY": "off"}
     assert ast.literal_eval(result.stdout) == {f"MPS_SPECTRO_PATCH{name}": value for name, value in expected.items()}
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_torchaudios_front_ends_are_patched_where_that_is_asked_for(given, run, tmp_path):
+    program = "import torch, mps_spectro_patch as msp; print(bool(msp.status().options.torchaudio))"
+    result = run(*["--torchaudio"] * given, write(tmp_path / "a.py", program))
+    assert result.stdout == f"{given}\n", result
 
 
 def test_stats_and_trace_tell_every_call(run, tmp_path, device_name, torch_device):
@@ -183,6 +191,36 @@ def test_stats_and_trace_tell_every_call(run, tmp_path, device_name, torch_devic
         assert event["args"]["from"].endswith("program.py:9") and {"ts", "pid", "tid"} <= event.keys()
 
 
+POOL = "import multiprocessing as m\nif __name__ == '__main__': m.get_context('{}').Pool(1).map(abs, [1])"
+CHILD = "import subprocess, sys, pathlib\nfor _ in range(2): subprocess.run({}, stdin=subprocess.DEVNULL)"
+STARTS = {
+    "spawn": POOL.format("spawn"),
+    "forkserver": POOL.format("forkserver"),
+    "list": CHILD.format("[sys.executable, '-c', '']"),
+    "path": CHILD.format("pathlib.Path(sys.executable).resolve()"),
+    "fork": POOL.format("fork"),
+    "another program": CHILD.format("['true']"),
+    "a worker of inductor's": CHILD.format("[sys.executable, '-c', '# torch/_inductor']"),
+}
+NOT_MISSED = ("fork", "another program", "a worker of inductor's")
+
+
+@pytest.mark.parametrize("starts", STARTS)
+@pytest.mark.parametrize("is_installed", [False, True])
+def test_python_processes_that_are_not_reached_are_told_once(starts, is_installed, run, tmp_path):
+    program = write(tmp_path / "program.py", STARTS[starts])
+    main = f"""
+import sys
+from mps_spectro_patch import autoload
+from mps_spectro_patch.cli import main
+autoload.installed = lambda: [1] * {is_installed}
+sys.exit(main(["run", {str(program)!r}]))
+"""
+    done = subprocess.run([sys.executable, "-c", main], capture_output=True, text=True, cwd=tmp_path)
+    told = done.stderr.count("`mps-spectro-patch autoload on` changes that")
+    assert (done.returncode, told) == (0, int(not is_installed and starts not in NOT_MISSED)), done.stderr
+
+
 def test_a_program_of_another_kind_runs_with_the_variables_set(run):
     result = run("--stats", "env")
     assert "MPS_SPECTRO_PATCH=1" in result.stdout and "cannot look inside" in result.stderr
@@ -197,9 +235,13 @@ def test_a_program_of_another_kind_runs_with_the_variables_set(run):
         (["--devices", "cpu", "x.py"], "'cpu' is refused"),
         (["--verify", "maybe", "x.py"], "verify='maybe'"),
         (["--reach", "far", "x.py"], "reach='far'"),
+        (["--trace", "no/folder/trace.json", "-c", "1"], "folder/trace.json: No such file"),
+        (["tests"], "can't find '__main__' module in 'tests'"),
     ],
 )
-def test_what_a_person_can_put_right_is_a_sentence_and_exit_status_2(arguments, words, capsys, monkeypatch):
+def test_what_a_person_can_put_right_is_a_sentence_and_exit_status_2(arguments, words, capsys, monkeypatch, tmp_path):
+    (tmp_path / "tests").mkdir()
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", list(sys.argv)), monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setattr("mps_spectro_patch.startup.when_torch_is_imported", lambda then: None)
     monkeypatch.setenv("MPS_SPECTRO_PATCH", "0")
@@ -208,7 +250,9 @@ def test_what_a_person_can_put_right_is_a_sentence_and_exit_status_2(arguments, 
 
 
 def test_a_trace_that_cannot_be_written_does_not_hide_the_programs_end(run, tmp_path):
-    result = run("--trace", tmp_path / "no" / "folder", write(tmp_path / "a.py", "import torch; raise SystemExit(5)"))
+    (tmp_path / "folder").mkdir()
+    program = write(tmp_path / "a.py", "import os, torch; os.rmdir('folder'); raise SystemExit(5)")
+    result = run("--trace", "folder/trace.json", program)
     assert result.returncode == 5 and "cannot write" in result.stderr
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 import sys
@@ -16,7 +17,8 @@ from mps_spectro_patch.bench.contestants import OURS, TORCH
 from mps_spectro_patch.bench.timing import Timed
 from mps_spectro_patch.cli import commands
 from mps_spectro_patch.diagnostics import doctor, doctor_front_ends, doctor_kernels
-from mps_spectro_patch.execution import quarantine
+from mps_spectro_patch.errors import MissingCompiler
+from mps_spectro_patch.execution import call_cache, devices, launches, quarantine
 from mps_spectro_patch.kernels.launch import feature_passes, features, transforms
 
 
@@ -61,15 +63,27 @@ def test_json_is_all_of_it_and_nothing_else(run, only):
 
 
 @pytest.mark.thorough
+def test_how_far_it_is_can_be_seen(only, device_name, capsys):
+    only()
+    assert commands.main(["doctor", "--device", device_name, "--json"]) == 0
+    output, errors = capsys.readouterr()
+    told = [line.partition(": ")[2] for line in errors.splitlines()]
+    assert json.loads(output)["healthy"] and told == list(doctor.CHECKS)
+
+
 def test_a_kernel_that_does_not_compile_is_named(run, only, monkeypatch):
     only("compiles")
-    real = kernels.compile_shader
-    monkeypatch.setattr(kernels, "compile_shader", lambda source, device: real("no such text;\n" + source, device))
+    real, count = kernels.compile_shader, itertools.count()
+
+    def all_but_the_first_are_broken(source, device):
+        return real("no such text;\n" * (next(count) > 0) + source, device)
+
+    monkeypatch.setattr(kernels, "compile_shader", all_but_the_first_are_broken)
     code, output = run()
-    assert code == 1 and "0 of 22 kernels compile" in output and "real Kind(name='msp_stft'" in output
+    assert code == 1 and "1 of 22 kernels compile" in output and "real Kind(name='msp_stft'" in output
     assert "features n_fft=400 bands=40 gradient: SyntaxError" in output and "msp_decibels: SyntaxError" in output
     last = output.splitlines()[-1]
-    assert last.startswith("NOT healthy: kernels: 0 of") and "mps-spectro-patch doctor --json" in last
+    assert last.startswith("NOT healthy: kernels: 1 of") and "mps-spectro-patch doctor --json" in last
 
 
 def test_a_device_with_too_few_threads_is_named(run, only, monkeypatch):
@@ -101,8 +115,12 @@ def test_wrong_numbers_are_named_by_size_and_mode(broken, words, run, only, monk
 def test_an_error_in_a_kernel_is_named(run, only, monkeypatch):
     only("is_right")
 
-    def breaks(*_):
-        raise RuntimeError("command buffer exited with error status")
+    right = transforms.istft
+
+    def breaks(spectrum, window, geometry, *more):
+        if geometry.n_fft == 400:
+            raise RuntimeError("command buffer exited with error status")
+        return right(spectrum, window, geometry, *more)
 
     monkeypatch.setattr(transforms, "istft", breaks)
     code, output = run()
@@ -175,12 +193,51 @@ def test_a_device_that_is_not_there_is_a_sentence_and_exit_status_2(tune, capsys
     assert not output and f"({missing_device()}) here" in errors and "bug report" not in errors
 
 
-@pytest.mark.parametrize("command", [["doctor"], ["doctor", "--tune"], ["demo"], ["bench", "--quick"]])
+@pytest.mark.parametrize("command", [["doctor"], ["doctor", "--tune"], ["demo"], ["bench", "--quick"], ["status"]])
 def test_a_wrong_value_in_the_environment_is_a_sentence_and_exit_status_2(command, capsys, monkeypatch):
     monkeypatch.setenv("MPS_SPECTRO_PATCH_DEVICES", "gpu")
     assert commands.main(command) == 2
     output, errors = capsys.readouterr()
     assert not output and "MPS_SPECTRO_PATCH_DEVICES: devices: 'gpu' is not one of" in errors
+
+
+def test_what_has_to_be_installed_first_is_a_sentence_and_exit_status_2(device_name, capsys, monkeypatch):
+    def missing(*_: object):
+        raise MissingCompiler("install a compiler")
+
+    monkeypatch.setattr(devices, "compile_shader", missing)
+    assert commands.main(["doctor", "--device", device_name]) == 2
+    output, errors = capsys.readouterr()
+    assert not output and errors.endswith("install a compiler\n") and errors.count("\n") == 1
+
+
+def test_one_error_of_all_kernels_is_told_once(run, monkeypatch):
+    def fail(*_: object):
+        raise RuntimeError("no pipeline")
+
+    monkeypatch.setattr(devices, "compile_shader", fail)
+    code, output = run()
+    assert code == 1 and output.splitlines()[-1].startswith("NOT healthy: device: ")
+
+
+def test_one_error_of_all_is_told_once_and_without_figures():
+    def fail():
+        raise RuntimeError("no pipeline")
+
+    cases = [(f"n_fft={n_fft}", {"forward": 1e-6}, fail) for n_fft in (400, 512)]
+    finding = doctor_kernels.compared("results", "calls", cases)
+    assert finding.data["failed"] == ["all of them: RuntimeError: no pipeline"] and not finding.ok
+    assert "none came to an end" in finding.words and "e+00" not in finding.words
+
+
+def test_calls_that_fall_back_have_no_speed(device_name, monkeypatch):
+    def fail(*_: object):
+        raise RuntimeError("no pipeline")
+
+    monkeypatch.setattr(launches, "prepare", fail)
+    call_cache.clear()
+    with pytest.raises(RuntimeError, match="no pipeline"):
+        list(doctor_kernels.is_fast(device_name))
 
 
 def test_a_device_that_cannot_compile_ends_it(run, only, monkeypatch):
@@ -199,12 +256,16 @@ def test_ctrl_c_is_one_word_and_exit_status_130(monkeypatch, device_name, capsys
     assert capsys.readouterr().err == "mps-spectro-patch: interrupted\n"
 
 
-def test_a_reader_that_stops_reading_is_no_error():
-    process = subprocess.Popen([sys.executable, "-m", "mps_spectro_patch", "bench", "--predict"],
+@pytest.mark.parametrize(("command", "code"), [
+    (["bench", "--predict"], 141), (["status"], 141), (["autoload", "status"], 141), (["--help"], 0),
+    (["--version"], 0), (["run", "--help"], 0),
+])  # fmt: skip
+def test_a_reader_that_stops_reading_is_no_error(command, code):
+    process = subprocess.Popen([sys.executable, "-m", "mps_spectro_patch", *command],
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
     process.stdout.close()
     errors = process.stderr.read()
-    assert (process.wait(), errors) == (141, b"")
+    assert (process.wait(), errors) == (code, b"")
 
 
 def test_a_plan_that_failed_in_this_process_is_told(run, only):

@@ -4,6 +4,7 @@ real one."""
 from __future__ import annotations
 
 import copy
+import functools
 import pickle
 import sys
 from pathlib import Path
@@ -125,6 +126,13 @@ def test_functions_and_classes_are_restored_by_identity(torchaudio, options):
     assert F.spectrogram is covering and F.functional.spectrogram is before[1]
 
 
+def test_a_function_of_torchaudio_that_was_kept_can_be_pickled_behind_it(torchaudio, options):
+    with msp.accelerated(**options):
+        kept = functools.partial(torchaudio.functional.spectrogram, n_fft=400)
+        assert pickle.loads(pickle.dumps(kept)).func is kept.func
+    assert pickle.loads(pickle.dumps(kept)).func is kept.func
+
+
 def test_it_waits_for_torchaudio_to_be_imported(run_python):
     stand_in = Path(__file__).parent / "stand_in"
     print(
@@ -223,6 +231,21 @@ def test_a_changed_buffer_counts(torchaudio, options, x):
         torch.testing.assert_close(module(x), 2 * before)
         module.load_state_dict({**module.state_dict(), "mel_scale.fb": FB})
         torch.testing.assert_close(module(x), before)
+
+
+@pytest.mark.parametrize("name", ["MelSpectrogram", "MFCC"])
+def test_the_buffers_of_modules_that_were_used_can_be_swapped(name, torchaudio, options, x):
+    """As load_state_dict() and Module.to() do in swap mode; torch refuses it for tensors with a weak reference."""
+    module = modules(torchaudio.transforms)[name].to(x.device)
+    with msp.accelerated(**options):
+        for _ in range(3):
+            result = module(x)
+            for buffer in module.buffers():
+                torch.utils.swap_tensors(buffer, 2 * buffer)
+    with msp.accelerated(devices=()):
+        for buffer in module.buffers():
+            buffer.div_(2)
+        torch.testing.assert_close(result, module(x), rtol=1e-3, atol=1e-3)
 
 
 def test_compiled_modules(torchaudio, options, x):

@@ -85,6 +85,25 @@ def test_writing_a_swizzle_changes_only_its_components(run):
     assert out.tolist() == [7, 5, 6, 5, 5, 6, 6, 5]
 
 
+def test_a_swizzle_of_a_swizzle_is_read_and_written_as_one(run):
+    body = """
+      float4 v = float4(1, 2, 3, 4); thread float4* w = &v;
+      float2 u = v.wzyx.yz; a[0] = u.x; a[1] = u.y; a[2] = v.zw.y; a[3] = v.zwx.zyx.x; a[4] = w->wz.x;
+      a[5] = v.gbar.rb.y; a[6] = v.wzyx[1] + 0.5f;
+      v.wzyx.zw = float2(7, 8); a[7] = v.x; a[8] = v.y; v.yzw.x += 1; a[9] = v.y;
+    """
+    (out,) = run(body, torch.zeros(10), threads=1)
+    assert out.tolist() == [3, 2, 4, 1, 4, 4, 3.5, 8, 7, 8]
+
+
+def test_a_member_named_as_a_swizzle_stays_one(run):
+    body = (
+        "struct P { float2 xy; float x; } p; p.xy = float2(20, 30); p.x = 40; a[0] = p.xy.y; a[1] = p.xy.x; a[2] = p.x;"
+    )
+    (out,) = run(body, torch.zeros(2), threads=1)
+    assert out.tolist() == [30, 20]
+
+
 def test_a_view_kept_in_a_variable_is_a_copy(run):
     (out,) = run(
         "float4 v = float4(1, 2, 3, 4); auto s = v.wz; v = 0; float2 t = s; a[0] = t.x; a[1] = t.y;",

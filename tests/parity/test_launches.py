@@ -147,7 +147,9 @@ def test_a_forward_is_one_launch_and_nothing_else(mode, launched, torch_device):
 def test_a_forward_with_a_graph_is_one_launch_and_nothing_else(mode, launched, torch_device):
     mode = ONE_LAUNCH[mode]
     input, window = leaves(mode.inputs(torch_device), (True, False))
-    assert work(lambda: mode(input, window), launched) == (1, set(), 0)
+    # Of a short window a copy is kept, as torch keeps its padded one: the program may change its own in the meantime.
+    copied = {"aten::clone", "aten::copy_"} if mode.win_length < mode.options["n_fft"] else set()
+    assert work(lambda: mode(input, window), launched) == (1, copied, 0)
 
 
 # torch copies the gradient of view_as_real() by itself, patched or not.

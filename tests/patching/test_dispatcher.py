@@ -171,6 +171,19 @@ def test_compiled_code_is_right_and_its_cache_on_disk_is_not_poisoned(run_compil
         )
 
 
+def test_what_runs_beside_a_graph_break_is_not_compiled_itself(run_compiled):
+    run_compiled(
+        """
+        msp.enable(devices=devices, reach="dispatcher")
+        spectrum = torch.stft(x, 400, 160, window=window, return_complex=True)
+        with warnings.catch_warnings(record=True) as told:
+            signal = torch.compile(lambda s: torch.istft(s, 400, 160, window=window), backend="eager")(spectrum)
+        torch.testing.assert_close(signal, x[:, : signal.shape[1]], rtol=1e-4, atol=1e-4)
+        assert not told and msp.stats()["istft"].fast == 1, (told, msp.stats())
+        """
+    )
+
+
 def test_errors_and_fallbacks_are_torchs(signal, reach):
     with pytest.raises(RuntimeError, match="return_complex"):
         torch.stft(signal.x, 400, window=signal.window)
@@ -247,6 +260,10 @@ def test_what_composite_functions_call_is_torchs(signal, reach):
     assert msp.stats()["istft"].calls == 0
 
 
+def is_older_than(*version: int) -> bool:
+    return tuple(map(int, torch.__version__.split(".")[:2])) < version
+
+
 def test_somebody_elses_registration_is_back_after_ours(signal, on, torch_device):
     key = {"cpu": "AutogradCPU", "cuda": "AutogradCUDA", "mps": "AutogradMPS"}[torch_device.type]
     calls = []
@@ -260,12 +277,18 @@ def test_somebody_elses_registration_is_back_after_ours(signal, on, torch_device
         warnings.simplefilter("ignore")
         library.impl("istft", theirs, key)
         try:
-            msp.enable(**on, reach="dispatcher")
+            try:
+                msp.enable(**on, reach="dispatcher")
+            except RuntimeError as error:  # older versions allow one registration only: nothing is changed then
+                assert is_older_than(2, 13) and "already a kernel registered" in str(error)
+                assert not msp.is_enabled() and not torch_operators.registered()
+            else:
+                signal.istft()
+                assert not calls and fast() == (0, 1)
+                msp.disable()
+            before = fast()
             signal.istft()
-            assert not calls and fast() == (0, 1)
-            msp.disable()
-            signal.istft()
-            assert calls and fast() == (0, 1)
+            assert calls and fast() == before
         finally:
             library._destroy()
 
@@ -290,6 +313,9 @@ def test_threads_that_call_while_it_comes_and_goes_get_right_results(signal, on)
     stop.set()
     for thread in threads:
         thread.join()
+    if is_older_than(2, 9):  # the last ones stayed, as threads may have been inside them
+        msp.enable(**on, reach="dispatcher")
+        msp.disable()
     assert not errors and not torch_operators.registered()
 
 

@@ -273,10 +273,10 @@ def test_traced_modules_do_not_need_this_package(signal, enabled):
 
 def test_vmap_grad_and_jvp_give_the_originals_results(signal, enabled):
     def f(x):
-        return torch.stft(x, 400, 160, 400, signal.window, return_complex=True).abs().sum()
+        return torch.stft(x, 400, 160, 400, signal.window, return_complex=True).abs().square().sum()
 
     def g(x):
-        return STFT(x, 400, 160, 400, signal.window, return_complex=True).abs().sum()
+        return STFT(x, 400, 160, 400, signal.window, return_complex=True).abs().square().sum()
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -302,7 +302,8 @@ def test_gradients_are_the_originals(signal, enabled):
         (torch.stft, signal.x.clone(), signal.window),
         (STFT, signal.x.cpu().double(), signal.window.cpu().double()),
     ):
-        stft(x.requires_grad_(), 400, 160, 400, window, return_complex=True).abs().sum().backward()
+        # Squares: the gradient of a magnitude that is nearly zero is lost in float32, with torch's own function, too.
+        stft(x.requires_grad_(), 400, 160, 400, window, return_complex=True).abs().square().sum().backward()
         gradients.append(x.grad)
     assert_gradient_accurate(*gradients)
     assert msp.stats()["stft"].fast == 1

@@ -78,6 +78,13 @@ def test_compat_from_the_environment(projects, monkeypatch, text, wanted):
     assert Options.resolve().projects == wanted
 
 
+@pytest.mark.parametrize(("text", "wanted"), [("1", True), ("Yes", True), ("0", False), ("off", False), ("", None)])
+def test_torchaudio_from_the_environment(monkeypatch, text, wanted):
+    monkeypatch.setenv("MPS_SPECTRO_PATCH_TORCHAUDIO", text)
+    assert Options.resolve().torchaudio is wanted and ("torchaudio" in Options.resolve().groups) is bool(wanted)
+    assert Options.resolve(torchaudio=not wanted).torchaudio is (not wanted)
+
+
 def test_an_unknown_project_is_a_value_error_that_names_those_that_are_known(projects):
     with pytest.raises(ValueError, match="compat: 'third' is not one of 'first', 'second'"):
         msp.enable(compat=("third",))
@@ -102,4 +109,10 @@ def test_the_environment_sets_what_is_not_given(monkeypatch):
 def test_a_wrong_value_in_the_environment_names_the_variable(monkeypatch):
     monkeypatch.setenv("MPS_SPECTRO_PATCH_VERIFY", "maybe")
     with pytest.raises(ValueError, match="MPS_SPECTRO_PATCH_VERIFY: verify='maybe'"):
+        msp.enable()
+
+
+def test_a_switch_in_the_environment_is_on_or_off(monkeypatch):
+    monkeypatch.setenv("MPS_SPECTRO_PATCH_TORCHAUDIO", "maybe")
+    with pytest.raises(ValueError, match="MPS_SPECTRO_PATCH_TORCHAUDIO: torchaudio='maybe': expected 1 or 0"):
         msp.enable()

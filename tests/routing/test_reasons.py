@@ -188,7 +188,7 @@ def test_istft_lengths_that_torch_refuses_go_to_the_original(length):
     assert istft(input=one_frame).reason is Reason.LENGTH  # nothing is left after trimming
 
 
-@pytest.mark.parametrize("wrong", [True, 400.0, "400", None, torch.tensor(400)])
+@pytest.mark.parametrize("wrong", [True, 400.0, "400", None, torch.tensor(400.0), torch.tensor([400])])
 def test_sizes_that_are_not_plain_integers_go_to_the_original(wrong):
     assert stft(n_fft=wrong).reason is Reason.ARGUMENT
     if wrong is not None:

@@ -6,10 +6,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from .tokens import OPENING, Token, after_angles
+from .tokens import OPENING, SWIZZLE, Token, after_angles
 
 _CLASSES = re.compile(r"\b(?:half|bfloat)[234]?\b|\bpacked_\w+|\bHALF_\w+|\bM_\w+_H\b|\b\d[\d.eE+-]*(?:h|H|bf|BF)\b")
-_SWIZZLE = re.compile(r"[xyzw]{2,4}|[rgba]{2,4}")
 _DEFINE = re.compile(r"\s*#\s*define\b")
 _COMMENT = re.compile(r"//.*|/\*.*?\*/", re.DOTALL)
 _BRANCH = re.compile(r"\s*#\s*(?:if|el|endif)")
@@ -164,7 +163,7 @@ class Conditionals:
 
     def _swizzle(self, i: int) -> bool:
         named = self.code[i].kind == "word" and self._is(i - 1, ".")
-        return named and _SWIZZLE.fullmatch(self.code[i].text) is not None
+        return named and SWIZZLE.fullmatch(self.code[i].text) is not None
 
     def _touch(self, i: int, j: int) -> bool:
         return self.place[self.code[j]] - self.place[self.code[i]] == 1

@@ -19,6 +19,8 @@ _TOKEN = re.compile(
     re.VERBOSE | re.DOTALL | re.MULTILINE,
 )
 _LINE_MARKER = re.compile(r"[ \t]*#[ \t]*(?:line[ \t]+)?(\d+)")
+LETTERS = "xyzwrgba"
+SWIZZLE = re.compile(r"[xyzw]{2,4}|[rgba]{2,4}")
 OPENING = {"(": ")", "{": "}", "[": "]"}
 
 
@@ -61,6 +63,30 @@ def take_attributes(tokens: list[Token]) -> list[Token]:
         code.append(token)
         i = j
     return code
+
+
+def join_swizzles(tokens: list[Token]) -> list[Token]:
+    """The tokens with v.wzyx.xy as v.wz. Names that the text declares may be members: struct { float2 xy; }."""
+    words = [i for i, token in enumerate(tokens) if token.kind == "word"]
+    declared = {tokens[i].text for i in words if i and tokens[i - 1].text not in (".", "->")}
+    code: list[Token] = []
+    for token in tokens:
+        code.append(token)
+        while len(code) >= 4 and code[-4].text in (".", "->") and code[-2].text == ".":
+            first, dot, second = code[-3:]
+            joined = None if first.text in declared else _joined(first.text, second.text)
+            if joined is None:
+                break
+            first.text, dot.text, second.text = joined, "", ""
+            del code[-2:]
+    return code
+
+
+def _joined(first: str, second: str) -> str | None:
+    if not SWIZZLE.fullmatch(first) or not re.fullmatch("[xyzw]{1,4}|[rgba]{1,4}", second):
+        return None
+    places = [LETTERS.index(letter) % 4 for letter in second]
+    return "".join(first[place] for place in places) if max(places) < len(first) else None
 
 
 def match_brackets(tokens: list[Token]) -> dict[int, int]:

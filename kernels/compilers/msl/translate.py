@@ -8,7 +8,17 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from .conditionals import Conditionals, names_classes
-from .tokens import OPENING, Token, after_angles, error, literal, match_brackets, take_attributes, tokenize
+from .tokens import (
+    OPENING,
+    Token,
+    after_angles,
+    error,
+    join_swizzles,
+    literal,
+    match_brackets,
+    take_attributes,
+    tokenize,
+)
 
 Target = Literal["host", "cuda"]
 METAL_MACROS = "-D__METAL_VERSION__=310 -D__METAL__ -D__METAL_MACOS__ -D__HAVE_BFLOAT__".split()  # Apple's compiler's
@@ -143,7 +153,7 @@ class _Translator:
         self.variables = 0
 
     def run(self) -> Translation:
-        self.code = take_attributes(self.code)
+        self.code = join_swizzles(take_attributes(self.code))
         self.closing = match_brackets(self.code)
         self._walk(0, len(self.code), ())
         for declaration in self.declarations:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Literal
 
 import torch
 
 from .. import functional
-from ..spec import resolve, resolve_scale
+from ..spec import LogMode, Normalized, OutputScale, PadMode, Scope, resolve, resolve_scale
 from .base import FrontEndModule
 
 
@@ -63,16 +64,16 @@ class FilterbankSpectrogramTransform(FrontEndModule):
         win_length: int | None = None,
         pad: int = 0,
         center: bool = True,
-        pad_mode: str = "constant",
+        pad_mode: PadMode = "constant",
         power: float = 2.0,
-        normalized: bool | str = False,
+        normalized: Normalized = False,
         magnitude_eps: float = 0.0,
-        output_scale: str = "linear",
+        output_scale: OutputScale = "linear",
         log_amin: float = 1e-5,
-        log_mode: str = "clamp",
+        log_mode: LogMode = "clamp",
         top_db: float | None = 80.0,
-        top_db_scope: str = "batch",
-        normalize: str | None = None,
+        top_db_scope: Scope = "batch",
+        normalize: Literal["per_feature"] | None = None,
         window_fn: Callable[..., torch.Tensor] = torch.hann_window,
         use_mps_kernels: bool = True,
         persistent: bool = False,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 
 from .. import compute, filterbanks
@@ -57,7 +59,7 @@ class KaldiFbankTransform(FrontEndModule):
         low_freq: float = 20.0,
         high_freq: float = 0.0,
         preemphasis_coefficient: float = 0.97,
-        window_type: str = "povey",
+        window_type: Literal["povey", "hanning"] = "povey",
         use_power: bool = True,
         use_log_fbank: bool = True,
         use_mps_kernels: bool = True,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -11,6 +11,11 @@ from torch import Tensor
 from .. import compute, filterbanks
 from ..losses import LossCall, try_fused
 from .base import ExactBuffers
+
+Output = Literal["loss", "full"]
+Reduction = Literal["none", "mean", "sum"]
+MagnitudeDistance = Literal["L1", "L2"]
+Window = Literal["hann_window", "bartlett_window", "blackman_window", "hamming_window", "kaiser_window"]
 
 _DISTANCES = {"L1": torch.nn.functional.l1_loss, "L2": torch.nn.functional.mse_loss}
 _TAPS = 101  # of the A-weighting filter
@@ -71,28 +76,28 @@ class STFTLoss(ExactBuffers):
         fft_size: int = 1024,
         hop_size: int = 256,
         win_length: int = 1024,
-        window: str = "hann_window",
+        window: Window = "hann_window",
         w_sc: float = 1.0,
         w_log_mag: float = 1.0,
         w_lin_mag: float = 0.0,
         w_phs: float = 0.0,
         sample_rate: float | None = None,
-        scale: str | None = None,
+        scale: Literal["mel"] | None = None,
         n_bins: int | None = None,
         perceptual_weighting: bool = False,
         scale_invariance: bool = False,
         eps: float = 1e-8,
-        output: str = "loss",
-        reduction: str = "mean",
-        mag_distance: str = "L1",
+        output: Output = "loss",
+        reduction: Reduction = "mean",
+        mag_distance: MagnitudeDistance = "L1",
         device: Any = None,
     ) -> None:
         super().__init__()
         for name, value, allowed in (
             ("scale", scale, (None, "mel")),
-            ("output", output, ("loss", "full")),
-            ("reduction", reduction, ("none", "mean", "sum")),
-            ("mag_distance", mag_distance, tuple(_DISTANCES)),
+            ("output", output, get_args(Output)),
+            ("reduction", reduction, get_args(Reduction)),
+            ("mag_distance", mag_distance, get_args(MagnitudeDistance)),
         ):
             if value not in allowed:
                 raise ValueError(f"{name}={value!r}: expected one of {', '.join(map(repr, allowed))}")
@@ -213,13 +218,13 @@ class MultiResolutionSTFTLoss(torch.nn.Module):
         fft_sizes: Sequence[int] = (1024, 2048, 512),
         hop_sizes: Sequence[int] = (120, 240, 50),
         win_lengths: Sequence[int] = (600, 1200, 240),
-        window: str = "hann_window",
+        window: Window = "hann_window",
         w_sc: float = 1.0,
         w_log_mag: float = 1.0,
         w_lin_mag: float = 0.0,
         w_phs: float = 0.0,
         sample_rate: float | None = None,
-        scale: str | None = None,
+        scale: Literal["mel"] | None = None,
         n_bins: int | None = None,
         perceptual_weighting: bool = False,
         scale_invariance: bool = False,

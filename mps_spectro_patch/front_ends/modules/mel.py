@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from .. import compute, filterbanks, functional
-from ..spec import dynamic, resolve, resolve_scale
+from ..filterbanks import MelScale, Norm
+from ..spec import LogMode, Normalized, OutputScale, PadMode, Scope, dynamic, resolve, resolve_scale
 from .base import ExactBuffers, FrontEndModule
+
+if TYPE_CHECKING:
+    from typing_extensions import TypedDict, Unpack
+
+    class _More(TypedDict, total=False):
+        """Of CompatMelSpectrogramTransform; accepted by all."""
+
+        pad: int
+        normalized: Normalized
+        eps: float
 
 
 class MelSpectrogramTransform(FrontEndModule):
@@ -64,19 +76,19 @@ class MelSpectrogramTransform(FrontEndModule):
         f_min: float = 0.0,
         f_max: float | None = None,
         center: bool = True,
-        pad_mode: str = "constant",
+        pad_mode: PadMode = "constant",
         power: float = 2.0,
-        norm: str | None = None,
-        mel_scale: str = "htk",
-        output_scale: str = "db",
+        norm: Norm | None = None,
+        mel_scale: MelScale = "htk",
+        output_scale: OutputScale = "db",
         log_amin: float = 1e-5,
-        log_mode: str = "clamp",
+        log_mode: LogMode = "clamp",
         top_db: float | None = 80.0,
         window_fn: Callable[..., torch.Tensor] = torch.hann_window,
         use_mps_kernels: bool = True,
-        top_db_scope: str = "batch",
+        top_db_scope: Scope = "batch",
         persistent: bool = False,
-        **more,
+        **more: Unpack[_More],
     ) -> None:
         unknown = set(more) - {"pad", "normalized", "eps"}
         if unknown:
@@ -90,7 +102,7 @@ class MelSpectrogramTransform(FrontEndModule):
         super().__init__(call, window, basis, use_mps_kernels, persistent)
 
     @classmethod
-    def compat(cls, **kwargs) -> CompatMelSpectrogramTransform:
+    def compat(cls, **kwargs: Any) -> CompatMelSpectrogramTransform:
         """The transform with torchaudio's arguments and defaults."""
         return CompatMelSpectrogramTransform(**kwargs)
 
@@ -142,12 +154,12 @@ class LogMelSpectrogramTransform(MelSpectrogramTransform):
         f_min: float = 0.0,
         f_max: float | None = None,
         center: bool = True,
-        pad_mode: str = "constant",
+        pad_mode: PadMode = "constant",
         power: float = 1.0,
-        norm: str | None = None,
-        mel_scale: str = "htk",
+        norm: Norm | None = None,
+        mel_scale: MelScale = "htk",
         log_amin: float = 1e-5,
-        log_mode: str = "clamp",
+        log_mode: LogMode = "clamp",
         window_fn: Callable[..., torch.Tensor] = torch.hann_window,
         use_mps_kernels: bool = True,
         persistent: bool = False,
@@ -214,17 +226,17 @@ class CompatMelSpectrogramTransform(MelSpectrogramTransform):
         n_mels: int = 128,
         window_fn: Callable[..., torch.Tensor] = torch.hann_window,
         power: float = 2.0,
-        normalized: bool | str = False,
+        normalized: Normalized = False,
         center: bool = True,
-        pad_mode: str = "reflect",
-        norm: str | None = None,
-        mel_scale: str = "htk",
-        output_scale: str = "linear",
+        pad_mode: PadMode = "reflect",
+        norm: Norm | None = None,
+        mel_scale: MelScale = "htk",
+        output_scale: OutputScale = "linear",
         log_amin: float = 1e-5,
-        log_mode: str = "clamp",
+        log_mode: LogMode = "clamp",
         top_db: float | None = None,
         use_mps_kernels: bool = True,
-        top_db_scope: str = "batch",
+        top_db_scope: Scope = "batch",
         persistent: bool = False,
     ) -> None:
         super().__init__(
@@ -295,21 +307,21 @@ class DynamicMelSpectrogramTransform(ExactBuffers):
         f_min: float = 0.0,
         f_max: float | None = None,
         center: bool = True,
-        pad_mode: str = "constant",
+        pad_mode: PadMode = "constant",
         power: float = 1.0,
-        norm: str | None = None,
-        mel_scale: str = "htk",
-        output_scale: str = "linear",
+        norm: Norm | None = None,
+        mel_scale: MelScale = "htk",
+        output_scale: OutputScale = "linear",
         log_amin: float = 1e-5,
-        log_mode: str = "clamp",
+        log_mode: LogMode = "clamp",
         top_db: float | None = 80.0,
         mel_basis: torch.Tensor | None = None,
         magnitude_eps: float = 0.0,
-        normalized: bool | str = False,
+        normalized: Normalized = False,
         use_public_stft: bool = False,
         window_fn: Callable[..., torch.Tensor] = torch.hann_window,
         use_mps_kernels: bool = True,
-        top_db_scope: str = "batch",
+        top_db_scope: Scope = "batch",
         persistent: bool = False,
     ) -> None:
         super().__init__()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Literal
 
 import torch
 
@@ -45,7 +46,7 @@ class MFCCTransform(torch.nn.Module):
         sample_rate: int = 16000,
         n_mfcc: int = 40,
         dct_type: int = 2,
-        norm: str | None = "ortho",
+        norm: Literal["ortho"] | None = "ortho",
         log_mels: bool = False,
         melkwargs: dict | None = None,
         *,
