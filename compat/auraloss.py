@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from types import ModuleType
+from typing import NamedTuple
 
 from torch import Tensor
 
@@ -11,10 +12,11 @@ from ..front_ends import LossCall, losses
 from .tools.modules import does_what_its_class_does, is_from
 from .tools.overrides import override
 from .tools.project import Hook, Project
-from .tools.structure import structure_in, structure_of
+from .tools.structure import structure_in
 
 _TORCHS = sys.modules["torch.nn.modules.loss"]
 _DISTANCES = {"L1Loss": False, "MSELoss": True}  # whether it is squared
+_CONVERGENCE = "SpectralConvergenceLoss.forward"
 # Of each method: the names that it has, those that it may have, keywords of calls, constants.
 _STFT = {"torch", "stft", "fft_size", "hop_size", "win_length", "window", "sqrt", "clamp", "real", "imag", "eps"}
 _FORWARD = {
@@ -22,15 +24,26 @@ _FORWARD = {
     "stft", "to", "view", "w_lin_mag", "w_log_mag", "w_sc", "window", "device",
 }  # fmt: skip
 _MAY_HAVE = {
-    "fb", "functional", "matmul", "mse_loss", "nn", "perceptual_weighting", "phs_loss", "phs_used", "prefilter", "sum",
-    "torch", "unsqueeze", "w_phs",
+    "fb", "functional", "matmul", "mse_loss", "nn", "normalized_complex_distance_loss", "perceptual_weighting",
+    "phs_loss", "phs_used", "prefilter", "retain_batch_dim", "sum", "torch", "unsqueeze", "w_phs",
 }  # fmt: skip
 _METHODS = {
-    "STFTLoss.forward": (_FORWARD, _MAY_HAVE, {"reduction"}, {0.0, 1, 2, -1, -2, "loss", "full"}),
+    "STFTLoss.forward": (_FORWARD, _MAY_HAVE, {"reduction", "retain_batch_dim"}, {0.0, 1, 2, -1, -2, "loss", "full"}),
     "STFTLoss.stft": (_STFT, {"angle", "phs_used"}, {"return_complex", "min"}, {2}),
     "STFTMagnitudeLoss.forward": ({"torch", "log", "distance"}, {"log_fac", "log_eps"}, set(), set()),
-    "SpectralConvergenceLoss.forward": ({"torch", "norm"}, {"mean"}, {"p", "dim"}, {"fro", -1, -2}),
+    _CONVERGENCE: ({"torch", "norm"}, {"mean", "unsqueeze"}, {"p", "dim"}, {"fro", -1, -2}),
 }
+
+
+class _Version(NamedTuple):
+    """What distinguishes the versions."""
+
+    per_row: bool  # convergence has its norms over each row,
+    is_mean: bool  # whose mean is its result
+    has_full: bool  # 0.2.1 has no output="full": it looks for a variable that is not there
+
+
+_versions: dict[str, _Version] = {}  # by module
 
 
 def _lacks(module: ModuleType) -> str | None:
@@ -43,9 +56,11 @@ def _lacks(module: ModuleType) -> str | None:
         other = {*(set(found.names) - needed - known), *(found.keywords - keywords), *(found.constants - constants)}
         if other:
             return f"{attribute} uses {min(map(str, other))}"
-    convergence = structure_in(module, "SpectralConvergenceLoss.forward")
-    if ("mean" in convergence.names) != ("dim" in convergence.keywords):
-        return "SpectralConvergenceLoss.forward has a result for each row"
+    forward, convergence = structure_in(module, "STFTLoss.forward"), structure_in(module, _CONVERGENCE)
+    per_row, is_mean = "dim" in convergence.keywords, "mean" in convergence.names
+    if not per_row and len(convergence.names) > 2:
+        return f"{_CONVERGENCE} is of another shape"
+    _versions[module.__name__] = _Version(per_row, is_mean, "phs_loss" not in forward.names)
     return None
 
 
@@ -56,9 +71,6 @@ def _loss(module, input, target) -> Tensor | tuple | None:
     call = _call(module, home)
     if call is None or (hasattr(module, "perceptual_weighting") and input.dim() != 3):
         return None
-    is_full = module.output == "full"
-    if is_full and "phs_loss" in structure_of(type(module).forward).names:
-        return None  # 0.2.1 looks for a variable of that name, which is not there
     try:
         if getattr(module, "perceptual_weighting", False):
             rows = input.shape[0] * input.shape[1]
@@ -69,7 +81,7 @@ def _loss(module, input, target) -> Tensor | tuple | None:
         return None
     module.window = module.window.to(input.device)
     found = losses.try_fused(input, target, module.window, call, f"{home.__name__.partition('.')[0]}.STFTLoss")
-    if found is None or not is_full:
+    if found is None or module.output == "loss":
         return None if found is None else found[0]
     weights = call.convergence, call.log, call.linear
     return found[0], *(found[1][i] if weight else 0.0 for i, weight in enumerate(weights)), 0.0
@@ -101,8 +113,10 @@ def _call(module, home: ModuleType) -> LossCall | None:
         return None
     if any(type(one) not in (int, float) for one in numbers):
         return None
-    per_row = "mean" in home.SpectralConvergenceLoss.forward.__code__.co_names
-    return LossCall(*sizes, *numbers, squared=_DISTANCES[name], per_row=per_row, mean=module.reduction == "mean")
+    version, is_full, is_mean = _versions[home.__name__], module.output == "full", module.reduction == "mean"
+    if (is_full and not version.has_full) or (version.per_row and not version.is_mean and (is_full or not is_mean)):
+        return None
+    return LossCall(*sizes, *numbers, squared=_DISTANCES[name], per_row=version.per_row, mean=is_mean)
 
 
 def _is_plain_function(home: ModuleType, name: str) -> bool:
