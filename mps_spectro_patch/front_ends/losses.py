@@ -126,11 +126,18 @@ def _why_composed(x: Tensor, y: Tensor, window: Tensor, call: LossCall) -> Reaso
         return Reason.WINDOW if y.device == x.device else Reason.DEVICE
     if y.shape != x.shape:
         return Reason.SHAPE
+    if max(map(_span, (x, y))) >= routing.ELEMENTS_MAX:
+        return Reason.TOO_LARGE
     if not is_compiling():
         if type(y) not in routing.TENSORS or type(window) not in routing.TENSORS:
             return Reason.TYPE
         reason = routing.surroundings(y, window, routing.active_transforms())
     return reason or _obstacle(call, prod(x.shape[:-1]), x.shape[-1], window.shape[0])
+
+
+def _span(signal: Tensor) -> int:
+    """How far its last element is from its first in memory."""
+    return sum((size - 1) * stride for size, stride in zip(signal.shape, signal.stride(), strict=True))
 
 
 @remembered

@@ -10,6 +10,7 @@ import torch
 
 import mps_spectro_patch as msp
 from mps_spectro_patch.execution import call_cache, quarantine, verification
+from mps_spectro_patch.front_ends import losses
 from mps_spectro_patch.front_ends.losses import LossCall, try_fused
 from mps_spectro_patch.kernels import stft_loss as kernels
 from mps_spectro_patch.kernels.launch import dispatch
@@ -272,6 +273,21 @@ def test_other_signals_are_what_the_composition_makes_of_them(other, signals, sc
         assert got == expected
     else:
         torch.testing.assert_close(got, expected)
+
+
+def test_rows_too_far_apart_for_32_bits_are_not_for_the_kernels(scope, torch_device, launches, monkeypatch):
+    wide = torch.randn(2, 9000, device=torch_device)
+    x, y = wide[:, :500], wide[:, 600:1100]
+    module = msp.STFTLoss(**SIZES)
+    expected = module(x, y)
+    assert launches
+    launches.clear()
+    monkeypatch.setattr(losses.routing, "ELEMENTS_MAX", 9000)
+    for one, other in ((x, y.contiguous()), (x.contiguous(), y)):
+        assert_near(module(one, other), expected.cpu().double(), 1e-5)
+    assert not launches
+    monkeypatch.setattr(losses.routing, "ELEMENTS_MAX", 36_000)
+    assert torch.equal(module(x, y), expected) and launches
 
 
 def test_a_signal_too_short_for_its_padding_gets_torchs_error(scope, torch_device):
