@@ -134,4 +134,5 @@ def eager_stft_loss(input: Tensor, target: Tensor, window: Tensor, *arguments: A
     """stft_loss of plain tensors or functorch's, while nothing is traced or compiled."""
     if wants_gradient(input, target, window) and not is_transformed():
         window = kept(window, arguments[0])
+        target = target.clone()  # torch keeps its magnitudes, so the program may change its own in place
     return WAYS["stft_loss"].forward(input, target, window, *arguments)

@@ -349,6 +349,26 @@ def test_the_first_call_is_compared_and_a_wrong_kernel_is_not_used_again(signals
     call_cache.clear()
 
 
+@pytest.mark.parametrize("changed", ["input", "target", "window"])
+def test_what_may_be_changed_between_the_passes_is_what_torch_allows(changed, signals, options):
+    given, target = signals
+    found = []
+    for devices in ((), options["devices"]):
+        module, leaf = msp.STFTLoss(**dict(SIZES, win_length=48)).to(given.device), given.clone().requires_grad_()
+        x, y = leaf * 1, target.clone()
+        with msp.accelerated(**dict(options, devices=devices)):
+            loss = module(x, y)
+            with torch.no_grad():
+                {"input": x, "target": y, "window": module.window}[changed].mul_(2)
+            try:
+                loss.backward()
+                found.append(leaf.grad.cpu().double())
+            except RuntimeError as error:
+                assert "modified by an inplace operation" in str(error)
+    assert len(found) == (0 if changed == "input" else 2)
+    assert not found or relative(found[1], found[0]) < 1e-2
+
+
 def test_calls_are_counted(signals, scope):
     x, y = signals
     msp.reset_stats()
