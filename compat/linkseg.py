@@ -42,23 +42,21 @@ class _StandIn:
         setattr(self._encoder, name, value)
 
 
-def _make(original: Callable, active_options: Callable) -> Callable:
-    def encode(encoder, x) -> torch.Tensor | None:
-        if is_compiling():  # dynamo would have to look through the stand-in
-            return None
-        name = f"linkseg.{type(encoder).__name__}"
-        decibels = torchaudio.mel_decibels(encoder.spec, encoder.amplitude_to_db, x, name)
-        if decibels is None:
-            return None
-        stand_in = _StandIn(encoder, x, decibels)
-        try:
-            return original(stand_in, x)
-        except Exception:
-            if vars(stand_in)["_used"]:  # the error is the network's own
-                raise
-            return None
+def _encoded(encoder, x) -> _StandIn | None:
+    if is_compiling():  # dynamo would have to look through the stand-in
+        return None
+    name = f"linkseg.{type(encoder).__name__}"
+    decibels = torchaudio.mel_decibels(encoder.spec, encoder.amplitude_to_db, x, name)
+    return None if decibels is None else _StandIn(encoder, x, decibels)
 
-    return override(encode)(original, active_options)
+
+def _network(original: Callable, stand_in: _StandIn, encoder, x) -> torch.Tensor:
+    try:
+        return original(stand_in, x)
+    except Exception:
+        if vars(stand_in)["_used"]:  # the error is the network's own
+            raise
+    return original(encoder, x)
 
 
 def _is_linkseg(module: ModuleType) -> bool:
@@ -68,7 +66,11 @@ def _is_linkseg(module: ModuleType) -> bool:
     return structure.names[:2] == ("spec", "amplitude_to_db") and len(structure.parameters) == 2
 
 
+_REPLACE = override(_encoded, _network)
+
 PROJECT = Project(
     "linkseg",
-    hooks=tuple(Hook(name, "FrameEncoder.forward", _make, applies_to=_is_linkseg) for name in ("models", "src.models")),
+    hooks=tuple(
+        Hook(name, "FrameEncoder.forward", _REPLACE, applies_to=_is_linkseg) for name in ("models", "src.models")
+    ),
 )

@@ -15,8 +15,8 @@ from torch._subclasses.fake_tensor import FakeTensor
 from torch.compiler import is_compiling
 
 from .. import active
-from ..execution import launches, load_operators, runner
-from ..front_ends import FrontEnd, Scale, compute, decibels, remembered, resolve
+from ..execution import launches, load_operators, parts, runner, verification
+from ..front_ends import FrontEnd, Scale, compute, decibels, resolve
 from ..kernels import ByTensor, TensorState
 from .tools.modules import does_what_its_class_does, is_from
 from .tools.overrides import override
@@ -49,7 +49,9 @@ def _mfcc(module, waveform) -> torch.Tensor | None:
 
 def _amplitude_to_db(x, multiplier, amin, db_multiplier, top_db=None) -> torch.Tensor | None:
     """One launch, two with top_db, where torchaudio's has five to nine."""
-    if not _is_plain(x) or is_compiling() or not x.numel() or x.dim() < 2 or not amin > 0:
+    if not _is_plain(x) or is_compiling() or not x.numel() or x.dim() < 2:
+        return None
+    if not _are_numbers(multiplier, amin, db_multiplier, 0 if top_db is None else top_db) or not amin > 0:
         return None
     if x.requires_grad and torch.is_grad_enabled():
         return None
@@ -62,17 +64,22 @@ def _amplitude_to_db(x, multiplier, amin, db_multiplier, top_db=None) -> torch.T
     scale = decibels(multiplier, top_db, amin=amin, offset=-multiplier * db_multiplier)
     load_operators()
 
-    def fused() -> torch.Tensor:
+    def fused(x: torch.Tensor = x, items: int = items) -> torch.Tensor:
         passes = launches.ops.features.feature_passes
         return passes.decibels(x, items, scale.amin, scale.factor, scale.offset, scale.below)
 
-    def composed() -> torch.Tensor:
-        db = torch.log(x.clamp(min=amin)) * scale.factor + scale.offset
-        return compute.finished(db.reshape(-1, *x.shape[-2:]), packed, *scale.finishing()).reshape(x.shape)
+    def compared(result: torch.Tensor) -> tuple[str, bool]:
+        values, of_one = x, packed
+        if x.numel() > parts.LIMIT:  # a comparison of so many would need much memory
+            values, of_one = x.as_strided((1, parts.LIMIT), (parts.LIMIT, 1)), 1
+            result = fused(values, 1)
+        db = torch.log(values.clamp(min=amin)) * scale.factor + scale.offset
+        composed = compute.finished(db.reshape(-1, *values.shape[-2:]), of_one, *scale.finishing())
+        return verification.judge_front_end(result, composed.reshape(values.shape), scale)
 
     key = FrontEnd(1, 1, 1, scale=scale), None, x.dtype, x.device, False
     options = active.options_here()
-    return runner.call_front_end("torchaudio.amplitude_to_DB", options, key, fused, composed, x, lambda: None)[0]
+    return runner.call_front_end("torchaudio.amplitude_to_DB", options, key, fused, compared, x, lambda: None)[0]
 
 
 def mel(module, waveform, scale: Scale, name: str) -> torch.Tensor | None:
@@ -88,7 +95,11 @@ def mel_decibels(module, db, waveform, name: str) -> torch.Tensor | None:
 
 
 def _scale_of(db) -> Scale | None:
-    if not _is_plain_module(db, "AmplitudeToDB") or not _is_plain_function("amplitude_to_DB") or not db.amin > 0:
+    if not _is_plain_module(db, "AmplitudeToDB") or not _is_plain_function("amplitude_to_DB"):
+        return None
+    if not _are_numbers(db.multiplier, db.amin, db.db_multiplier, 0 if db.top_db is None else db.top_db):
+        return None
+    if not db.amin > 0:
         return None
     return decibels(db.multiplier, db.top_db, amin=db.amin, offset=-db.multiplier * db.db_multiplier)
 
@@ -116,13 +127,19 @@ def _scaled_mel(module, waveform, scale: Scale, name: str) -> torch.Tensor | Non
     return compute.try_fused(waveform, spectrogram.window, turned, call, name)
 
 
-@remembered
+def _are_numbers(*values: Any) -> bool:
+    """Whether torchaudio can compute with all of these as we do: not strings, arrays, tensors, ..."""
+    return all(type(value) in (int, float) for value in values)
+
+
 def _call(
     pad, n_fft, hop_length, win_length, power, normalized, center, pad_mode, scale: Scale | None = None
 ) -> FrontEnd | None:
     """The call of torchaudio's arguments, or None where torchaudio had better look at them."""
-    of_known_types = type(center) is bool and type(power) in (int, float) and type(normalized) in (bool, str)
+    of_known_types = type(center) is bool and _are_numbers(power) and type(normalized) in (bool, str)
     if not of_known_types or any(type(size) is not int for size in (pad, n_fft, hop_length, win_length)):
+        return None
+    if type(pad_mode) is not str:
         return None
     try:
         return resolve(

@@ -22,6 +22,7 @@ else:
             "plans.geometry": ("IstftGeometry", "StftGeometry"),
             "plans.plan": ("Plan",),
             "tables.by_tensor": ("ByTensor", "TensorState"),
+            "tables.envelope": ("inverse_envelope",),
             "tables.filterbank": ("Bands", "bands_of"),
         },
     )

@@ -116,7 +116,7 @@ ADVICE = {
     Reason.TRACING: "nothing: what is recorded has to run without this package; call the function in eager mode",
     Reason.ARGUMENT: "give every size as an integer and every switch as a plain bool",
     Reason.LAYOUT: "make input and window dense: x.to_dense()",
-    Reason.DTYPE: "convert the input: x.float() for stft, x.to(torch.complex64) for istft",
+    Reason.DTYPE: "convert the input, and its window too: x.float() for stft, x.to(torch.complex64) for istft",
     Reason.SHAPE: "reshape: stft takes [samples] or [rows, samples], istft [bins, frames] or [rows, bins, frames]",
     Reason.EMPTY: "nothing: there is nothing to compute",
     Reason.TOO_LARGE: "split the batch or the signal into parts",

@@ -22,7 +22,7 @@ import torch
 
 import mps_spectro_patch as msp
 from mps_spectro_patch import active
-from mps_spectro_patch.execution import call_cache, call_sites, launches, quarantine, runner, verification
+from mps_spectro_patch.execution import call_cache, call_sites, launches, quarantine, runner, trouble, verification
 from mps_spectro_patch.kernels.compilers import cuda
 from mps_spectro_patch.patching import install
 from tests import forked
@@ -108,7 +108,7 @@ def _logger_speaks():
 
 def forget() -> None:
     """What calls have shown so far."""
-    for known in (quarantine.plans, quarantine.front_ends, verification.verified, runner._used, runner._troubled):
+    for known in (quarantine.plans, quarantine.front_ends, verification.verified, runner._used, trouble.told):
         known.clear()
     for refused in call_cache.never.values():
         refused.clear()

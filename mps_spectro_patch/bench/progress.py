@@ -23,7 +23,7 @@ class Progress:
                 from rich.progress import Progress as Bar
             except ImportError:
                 return
-            self._bar = Bar(console=Console(file=self.file), transient=True)
+            self._bar = Bar(console=Console(file=self.file), transient=True, redirect_stdout=False)
             self._task = self._bar.add_task("", total=total)
 
     def __enter__(self) -> Progress:
@@ -41,7 +41,17 @@ class Progress:
         elif self.done == 1 or self.done * LINES // self.total > (self.done - 1) * LINES // self.total:
             print(words, file=self.file, flush=True)
 
+    def say(self, line: str) -> None:
+        """A line on stdout, which may be another file."""
+        self._clear()
+        print(line, flush=True)
+        if self._bar:
+            self._bar.start()
+
     def __exit__(self, *_: object) -> None:
+        self._clear()
+
+    def _clear(self) -> None:
         if self._bar:
             self._bar.stop()
         elif self.file.isatty():

@@ -6,6 +6,8 @@ variables. They are accelerated where the .pth file is installed (autoload.py), 
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import linecache
 import os
 import runpy
@@ -16,6 +18,7 @@ import textwrap
 import types
 from argparse import Namespace
 from collections.abc import Sequence
+from functools import partial
 from importlib.machinery import BuiltinImporter, SourceFileLoader, SourcelessFileLoader
 from pathlib import Path
 from types import CodeType, TracebackType
@@ -45,12 +48,13 @@ def run_program(options: Namespace) -> int:
     startup.when_torch_is_imported(then=lambda: _begin(options))
     if not autoload.installed():
         sys.addaudithook(_tell_of_children)
-    process = os.getpid()
+    end = partial(_end, options, os.getpid())
+    atexit.register(end)  # after the program's threads and its own exit handlers
     try:
         return _run_as_python_does(options, found)
-    finally:
-        if os.getpid() == process:  # a fork of the program may come by here, too
-            _end(options)
+    except CommandError:
+        atexit.unregister(end)
+        raise
 
 
 def _run_as_python_does(options: Namespace, found: str) -> int:
@@ -225,8 +229,11 @@ def _begin(options: Namespace) -> None:
         both_ways.start()
 
 
-def _end(options: Namespace) -> None:
-    sys.stdout.flush()
+def _end(options: Namespace, process: int) -> None:
+    if os.getpid() != process:  # a fork of the program comes by here, too
+        return
+    with contextlib.suppress(OSError):  # nobody reads it any more: Python says so, or does not
+        sys.stdout.flush()
     if options.both_ways and "torch" in sys.modules:
         from . import both_ways
 

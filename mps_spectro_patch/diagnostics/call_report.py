@@ -12,8 +12,8 @@ from .call_table import Row, Table
 def watch_calls(on: bool = True, trace: bool = False) -> None:
     """Records every call from now on, with its time, instead of a sample: report() is exact then.
 
-    Calls on other devices are recorded, too. This costs some microseconds for each call. Times are those of the calling
-    thread: what a GPU does after the call returned is not included.
+    This costs some microseconds for each call. Times are those of the calling thread: what a GPU does after the call
+    returned is not included.
 
     Args:
         on: False: back to a sample.
@@ -39,8 +39,8 @@ def watch_calls(on: bool = True, trace: bool = False) -> None:
 def report() -> Table:
     """Calls by the line that made them, with arguments, device and outcome, the most frequent first.
 
-    By default the calls on accelerated devices are sampled, and counts with ~ are estimates. After watch_calls() every
-    call is in the table.
+    Calls on devices that are not accelerated are in it, too: a program whose tensors are on the CPU gets no faster. By
+    default the calls are sampled, and counts with ~ are estimates. After watch_calls() every call is in the table.
 
     Returns:
         Table of rows, each with `place`, `function`, `op`, `arguments`, `device`, `outcome` ("fast" or the reason for

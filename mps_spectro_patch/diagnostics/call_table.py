@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from typing import NamedTuple, TextIO
 
-from ..reasons import Reason
+from ..reasons import ADVICE, Reason
 
 _WIDTH = 200  # of files and pipes
 _TABLE_WIDTH = 120  # of a terminal, below which the columns would be too narrow to read
@@ -95,7 +95,7 @@ class Table:
 
     def _notes(self) -> list[str]:
         reasons = sorted({row.outcome for row in self.rows} & set(map(str, Reason)))
-        notes = [f"{reason}: {Reason(reason).words}" for reason in reasons]
+        notes = [f"{reason}: {Reason(reason).words}; to make it fast: {ADVICE[Reason(reason)]}" for reason in reasons]
         if any(row.estimated for row in self.rows):
             notes.append("~ estimated from a sample; watch_calls() counts every call")
         if self.left_out:

@@ -36,7 +36,7 @@ def run_doctor(device: str | None = None, as_json: bool = False, full: bool = Fa
         for finding in examine(device, full or device != "simulator", progress.step):
             findings.append(finding)
             if not as_json:
-                print(_line(finding), flush=True)
+                progress.say(_line(finding))
     wrong = [finding for finding in findings if finding.ok is False]
     words = verdict(device, wrong)
     if as_json:

@@ -12,10 +12,11 @@ import torch
 from .. import routing
 from ..active import options_here
 from ..execution import call_cache, quarantine
-from ..kernels import IstftGeometry, StftGeometry, fft
+from ..kernels import IstftGeometry, StftGeometry, fft, inverse_envelope
 from ..options import Options
 from ..patching import entry, layers
 from ..reasons import ADVICE, Call, Reason, Route
+from ..tensors import PLAIN
 
 
 class Work(NamedTuple):
@@ -62,6 +63,7 @@ class Explanation(Route):
 def explain(function: Callable, *args: Any, **kwargs: Any) -> Explanation:
     """What would happen to one call of torch.stft or torch.istft, with the options that hold here. Runs nothing.
 
+    Of torch.istft it reads the window, on which depends whether a signal can be made.
     If nothing is enabled, the options are those that enable() would take, and the note says so.
 
     Args:
@@ -109,9 +111,23 @@ def explain(function: Callable, *args: Any, **kwargs: Any) -> Explanation:
         reason = Reason.OP
     elif isinstance(decision, Call) and (decision.plan, arguments[0].device) in quarantine.plans:
         reason = Reason.QUARANTINED
+    elif isinstance(decision, Call) and op == "istft" and not _is_invertible(arguments[0], arguments[4], decision):
+        reason = Reason.NOLA
     if reason is not None:
         return Explanation(op, reason, None, route.device, route.plan, note, None, ADVICE[reason])
     return Explanation(op, None, route.arguments, route.device, route.plan, note, _work(arguments[0], decision))
+
+
+def _is_invertible(input: torch.Tensor, window: torch.Tensor | None, call: Call) -> bool:
+    """Whether the windows' envelope is zero nowhere. Reads the window, where it has values."""
+    if window is None:
+        window = torch.ones(call.arguments.win_length, device="cpu", dtype=torch.float32)
+    if type(input) not in PLAIN or type(window) not in PLAIN or window.is_meta or not call_cache.is_plain_eager():
+        return True
+    *arguments, _ = call.arguments
+    geometry = IstftGeometry(1 if input.dim() == 2 else input.shape[0], input.shape[-1], *arguments)
+    window = window if window.is_complex() else window.to(torch.float32)
+    return inverse_envelope(window, *geometry.of_envelope) is not None
 
 
 def _work(input: torch.Tensor, call: Call) -> Work:

@@ -6,21 +6,10 @@ __getattr__, __dir__, __all__ = attach(
     __name__,
     {
         "": (
-            *(
-                "call_cache",
-                "call_sites",
-                "counters",
-                "from_caller",
-                "launches",
-                "quarantine",
-                "runner",
-                "selftest",
-                "tuning",
-            ),
-            "verification",
+            *("call_cache", "call_sites", "counters", "from_caller", "launches", "parts", "quarantine", "runner"),
+            *("selftest", "trouble", "tuning", "verification"),
         ),
         "launches": ("load_operators",),
-        "torch_internals": ("stops",),
         "tuning": ("chip",),
         "devices": ("best_device", "check_device", "compile_error", "require_device"),
     },

@@ -17,9 +17,9 @@ from torch.autograd import forward_ad
 from ..kernels import fft
 from ..options import OPS, Options
 from ..reasons import Reason
+from ..stops import stops
 from ..tensors import PLAIN
 from . import call_sites, counters
-from .torch_internals import stops
 
 if TYPE_CHECKING:
     from ..kernels import Ready, TensorState

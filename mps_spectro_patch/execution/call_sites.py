@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import torch
 
 from ..options import OPS, logger
+from ..reasons import Reason
 from ..routing import plain_size
 
 everything = False  # every call is remembered, also those on devices that are not accelerated
@@ -119,8 +120,19 @@ def tell(reason: str | None) -> None:
 
 def call(op: str, arguments: tuple, act: Callable[[], torch.Tensor]) -> torch.Tensor:
     """act(), remembered."""
-    weight = 1 if everything or _met.get(op, 0) <= FIRST else EVERY
-    outer, _here.outcome = _here.outcome, None
+    return _looked_at(op, arguments, act, None, 1 if everything or _met.get(op, 0) <= FIRST else EVERY)
+
+
+def call_elsewhere(op: str, count: int, arguments: tuple, act: Callable[[], torch.Tensor]) -> torch.Tensor:
+    """act(), remembered: the count-th call on a device that is not accelerated."""
+    return _looked_at(op, arguments, act, Reason.DEVICE, 1 if count <= FIRST else EVERY)
+
+
+def _looked_at(
+    op: str, arguments: tuple, act: Callable[[], torch.Tensor], outcome: str | None, weight: int
+) -> torch.Tensor:
+    """act(), remembered as so many calls. outcome: until act() tells another one."""
+    outer, _here.outcome = _here.outcome, outcome
     start = time.perf_counter_ns()
     raised = True
     try:
@@ -129,9 +141,9 @@ def call(op: str, arguments: tuple, act: Callable[[], torch.Tensor]) -> torch.Te
         return result
     finally:
         nanoseconds = time.perf_counter_ns() - start
-        outcome = str(_here.outcome) if _here.outcome and not raised else "raised"
-        _here.outcome = outer
+        found, _here.outcome = _here.outcome, outer
         try:
+            outcome = str(found) if found and not raised else "raised"
             _remember(op, arguments, outcome, start, nanoseconds, weight)
         except Exception as error:  # nobody's call may fail because somebody looks
             logger.warning("a call of %s is missing in the report: %r", op, error)

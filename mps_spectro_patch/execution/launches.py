@@ -13,6 +13,7 @@ from ..kernels import check_files
 from ..reasons import Call
 from ..tensors import has_bits, wants_gradient, without_bits
 from . import torch_warnings
+from .trouble import tell_of_operator
 
 # mps_spectro_patch.ops once something is installed; importing the package must not register operators.
 ops: Any = globals().get("ops")  # behind a reload, too
@@ -25,6 +26,7 @@ def load_operators() -> None:
         check_files()
         from .. import ops as module
 
+        module.surviving.tell = tell_of_operator
         ops = module
 
 

@@ -5,10 +5,7 @@ Survives whatever goes wrong on the way: the original's result is the answer the
 
 from __future__ import annotations
 
-import os
 import sys
-import traceback
-import warnings
 from collections.abc import Callable, Hashable
 from functools import partial
 from types import FrameType
@@ -17,18 +14,18 @@ from typing import Any
 import torch
 from torch._subclasses.fake_tensor import FakeTensor
 
-from .. import pending, routing
+from .. import active, pending, routing
 from ..errors import MissingCompiler
 from ..options import OPS, Options, logger
 from ..reasons import Call, FallbackError, Reason, UseOriginal
+from ..stops import stops
 from ..tensors import wants_gradient
-from . import call_cache, call_sites, counters, from_caller, launches, quarantine, torch_warnings, verification
+from . import call_cache, call_sites, counters, from_caller, launches, parts, quarantine, torch_warnings, verification
 from .shortage import is_shortage
-from .torch_internals import stops
+from .trouble import Trouble, trouble_of, warn_of_step, warn_once
 
-_DEFAULTS = Options(devices=())  # of front ends where nothing is enabled
+_DEFAULTS = Options()  # of front ends and direct calls where nothing is enabled
 _used: set[Hashable] = set()  # plans whose kernels are compiled and whose tables are on the device
-_troubled: dict[str, object] = {}  # what a warning was given of that is no plan's fault
 
 
 class Attempt:
@@ -67,23 +64,35 @@ def call(
     cached: such calls may be answered from the cache. To be called by the function that stands at torch's name.
     """
     attempt = Attempt(op, options, original, args, kwargs)
-    caller = None if call_sites.observer is None or not cached else sys._getframe(2)
-    if call_sites.is_due(op):
-        return call_sites.call(op, arguments, partial(_survived, attempt, arguments, caller, cached))
-    return _survived(attempt, arguments, caller, cached)
-
-
-def call_routed(
-    op: str, options: Options, arguments: tuple, decision: Call, original: Callable[[], torch.Tensor]
-) -> torch.Tensor:
-    """A call that routing has let pass, without the cache."""
-    attempt = Attempt(op, options, original)
     try:
+        caller = None if call_sites.observer is None or not cached else sys._getframe(2)
+        if call_sites.is_due(op):
+            return call_sites.call(op, arguments, partial(_survived, attempt, arguments, caller, cached))
+        return _answer(attempt, arguments, caller, cached)
+    except Exception as error:  # whatever broke in our code must not break the program that called torch
+        if _goes_on(attempt, error):
+            raise
+        trouble = trouble_of(error)
+    return _after_error(attempt, trouble)
+
+
+def call_direct(op: str, arguments: tuple, original: Callable) -> torch.Tensor:
+    """msp.stft or msp.istft of `arguments`, which original(*arguments) answers too, without the cache: on the kernels
+    on Apple GPUs, and where enable() or accelerated() name the device."""
+    attempt = Attempt(op, _DEFAULTS, original, arguments)
+    try:
+        attempt.options = options = active.options_here() or _DEFAULTS
+        flags = options.flags if "is_mps" in options.flags else (*options.flags, "is_mps")
+        launches.load_operators()
+        decision = routing.decide(op, flags, arguments, call_cache.least_work)
+        if isinstance(decision, Reason):
+            return attempt.original()
         return _launched(attempt, arguments, decision, {}, None)
     except Exception as error:
         if _goes_on(attempt, error):
             raise
-        return _after_error(attempt, error)
+        trouble = trouble_of(error)
+    return _after_error(attempt, trouble)
 
 
 def call_front_end(
@@ -91,15 +100,14 @@ def call_front_end(
     options: Options | None,
     key: tuple,
     fused: Callable[[], torch.Tensor],
-    composed: Callable[[], torch.Tensor],
+    compared: Callable[[Any], tuple[str, bool]],
     signal: torch.Tensor,
     original: Callable[[], torch.Tensor | None],
-    judge: Callable | None = None,
 ) -> tuple[Any, bool]:
     """(the fused result, or original() where it is not to be trusted; whether such a call may be cached).
 
-    key: (call, shape of the filterbank, dtype, device, whether gradients are wanted). composed: the same of torch's own
-    functions, to compare with, by judge(fused, composed); None: as features on the call's scale.
+    key: (call, shape of the filterbank, dtype, device, whether gradients are wanted). compared: judges the fused result
+    by one of torch's own functions, as verification.judge_front_end does.
     """
     attempt = Attempt(name, options or _DEFAULTS, original)
     attempt.key = key
@@ -109,28 +117,29 @@ def call_front_end(
         if obstacle is not None:
             return _fall_back(attempt, obstacle), False
         compares = verification.is_due(attempt.options.verify, key) and not attempt.passing
-        if compares and judge is None:
-            judge = partial(verification.judge_front_end, scale=key[0].scale)
-        return _tried(attempt, key, fused, composed, judge if compares else None)
+        return _tried(attempt, key, fused, compared if compares else None)
     except Exception as error:
         if _goes_on(attempt, error):
             raise
-        return _after_error(attempt, error), False
+        trouble = trouble_of(error)
+    return _after_error(attempt, trouble), False
 
 
-def warn_of_step(name: str, error: Exception) -> None:
-    """Of an error in a step of ours that is no kernel's: to the program once, to the log every time."""
-    where = _place(error)
-    _warn_once(where, f"{counters.title(name)}: a step before or behind the kernel raised {_what(error)} ({where})")
+def goes_on(options: Options | None, error: Exception) -> bool:
+    """Whether an exception is for the program: one by which torch or a person ends the call."""
+    if isinstance(error, (Warning, FallbackError, *stops())):
+        return True
+    return (options or _DEFAULTS).on_error == "raise" and not isinstance(error, UseOriginal)
 
 
 def _survived(attempt: Attempt, arguments: tuple, caller: FrameType | None, cached: bool) -> torch.Tensor:
     try:
         return _answer(attempt, arguments, caller, cached)
-    except Exception as error:  # whatever broke in our code must not break the program that called torch
+    except Exception as error:
         if _goes_on(attempt, error):
             raise
-        return _after_error(attempt, error)
+        trouble = trouble_of(error)
+    return _after_error(attempt, trouble)
 
 
 def _answer(attempt: Attempt, arguments: tuple, caller: FrameType | None, cached: bool) -> torch.Tensor:
@@ -185,7 +194,8 @@ def _launched(attempt: Attempt, arguments: tuple, decision: Call, entries: dict,
     recorded = wants_gradient(input, window) and (input.requires_grad, window is not None and window.requires_grad)
     way = plan, decision.way, recorded
     compares = verification.is_due(attempt.options.verify, way) and _can_compare(attempt, input)
-    notices = () if compares else decision.notices  # the original gives its own
+    pieces = parts.of(op, arguments, decision) if compares else ()
+    notices = () if len(pieces) == 1 else decision.notices  # the original gives its own
 
     def fused() -> torch.Tensor:
         if op == "stft":  # torch warns before the work, and of istft behind it, if it can be inverted
@@ -197,8 +207,8 @@ def _launched(attempt: Attempt, arguments: tuple, decision: Call, entries: dict,
             torch_warnings.give(notices)
         return result
 
-    judge = partial(verification.judge, op, input, window, decision, launch) if compares else None
-    result, trusted = _tried(attempt, way, fused, None, judge)
+    compared = partial(_compared, attempt, pieces, window, decision, launch) if compares else None
+    result, trusted = _tried(attempt, way, fused, compared)
     if trusted and key is not None and not decision.notices:
         call_cache.remember(entries, key, call_cache.Known(op, launch, None))
     return result
@@ -213,22 +223,19 @@ def _obstacle(attempt: Attempt, is_quarantined: bool, input: torch.Tensor) -> Re
 
 
 def _tried(
-    attempt: Attempt, way: Hashable, fused: Callable, theirs: Callable | None, judge: Callable | None
+    attempt: Attempt, way: Hashable, fused: Callable, compared: Callable[[torch.Tensor], tuple[str, bool]] | None
 ) -> tuple[torch.Tensor | None, bool]:
-    """(the fast result, or the original's if judge(result, theirs()) finds it wrong; whether to trust such calls).
+    """(the fast result, or the original's if compared(the fast one) finds it wrong; whether to trust such calls).
 
-    judge: None where nothing is to be compared. theirs: None for the original.
+    compared: None where nothing is to be compared.
     """
     result = fused()
     _used.add(attempt.key)
     name, verify = attempt.name, attempt.options.verify
-    if judge is not None:
+    if compared is not None:
         try:
             with torch.no_grad():  # else the hooks for saved tensors would see this one, too
-                reference = (theirs or attempt.original)()
-            if theirs is None and not result.requires_grad:
-                attempt.reference = reference
-            wrong, told = judge(result, reference)
+                wrong, told = compared(result)
         except Exception as error:
             if not is_shortage(error):
                 raise
@@ -237,6 +244,7 @@ def _tried(
             wrong, told = "", False
             logger.warning("no memory to compare %s: %s", counters.title(name), error)
         if wrong:
+            del result  # the original may need its memory
             right = "the original" if name in OPS else "torch's composition"
             _quarantine(attempt, wrong, f"differs from {right} ({wrong})")
             return _fall_back(attempt, Reason.VERIFICATION), False
@@ -248,6 +256,30 @@ def _tried(
     return result, verify != "always" and not verification.is_due(verify, way)
 
 
+def _compared(
+    attempt: Attempt, pieces: tuple[parts.Part, ...], window: torch.Tensor | None, decision: Call, launch: Callable,
+    result: torch.Tensor,
+) -> tuple[str, bool]:  # fmt: skip
+    """(what is wrong with the result, or nothing; whether there was anything to compare)."""
+    told = False
+    for part in pieces:
+        if part.arguments is None:
+            reference = attempt.original()
+            if not result.requires_grad:
+                attempt.reference = reference
+        else:
+            try:
+                reference = attempt.function(*part.arguments)
+            except Exception as error:
+                logger.warning("a part of %s cannot be compared: %s", counters.title(attempt.name), error)
+                continue
+        wrong, tells = verification.judge(attempt.name, part, window, decision, launch, result, reference)
+        if wrong:
+            return wrong, True
+        told |= tells
+    return "", told
+
+
 def _fall_back(attempt: Attempt, reason: Reason) -> torch.Tensor | None:
     """Counts and calls the original, or raises where a strict person asked for that."""
     counters.count(attempt.name, reason)
@@ -257,52 +289,36 @@ def _fall_back(attempt: Attempt, reason: Reason) -> torch.Tensor | None:
 
 
 def _goes_on(attempt: Attempt, error: Exception) -> bool:
-    """Whether an exception is for the program: the original's own, one by which torch or a person ends the call."""
-    if attempt.failed or isinstance(error, (Warning, FallbackError, *stops())):
-        return True
-    return attempt.options.on_error == "raise" and not isinstance(error, UseOriginal)
+    return attempt.failed or goes_on(attempt.options, error)  # failed: the original's own
 
 
-def _after_error(attempt: Attempt, error: Exception) -> torch.Tensor | None:
+def _after_error(attempt: Attempt, trouble: Trouble) -> torch.Tensor | None:
     """The original's result instead of ours. (Where the original fails too, the call was wrong, and not the plan.)"""
-    if isinstance(error, UseOriginal):
-        return _fall_back(attempt, error.reason)
+    if trouble.reason is not None:
+        return _fall_back(attempt, trouble.reason)
     attempt.reference = attempt.original()
-    logger.debug("fast path of %s", counters.title(attempt.name), exc_info=error)
-    if attempt.passing or is_shortage(error):  # no reason for a quarantine
-        sentence = f"{counters.title(attempt.name)}: the fast path could not be taken now: {error}"
-        _warn_once(attempt.name, sentence)
-    elif attempt.key is None:
-        warn_of_step(attempt.name, error)
-    elif isinstance(error, MissingCompiler):  # no plan's fault, and the same for all of them
-        _quarantine(attempt, _what(error), None)
-        _warn_once(str(error), f"no kernel can be compiled. {error}")
-    else:
-        _quarantine(attempt, _what(error), f"raised {_what(error)} ({_place(error)})")
     try:
+        _tell(attempt, trouble)
         return _fall_back(attempt, Reason.ERROR)
-    except FallbackError:
+    except (Warning, FallbackError):
         raise
-    except Exception as counting:  # may have been the error in the first place
-        logger.debug("counting a call", exc_info=counting)
+    except Exception as telling:  # may have been the error in the first place
+        logger.debug("telling of an error", exc_info=telling)
         return attempt.reference
 
 
-def _what(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"
-
-
-def _place(error: Exception) -> str:
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{os.path.basename(frame.filename)}:{frame.lineno} in {frame.name}"
-
-
-def _warn_once(once: str, sentence: str) -> None:
-    logger.warning("%s", sentence)
-    this = object()
-    if _troubled.setdefault(once, this) is this:  # of several threads one is the first
-        text = f"mps_spectro_patch: {sentence}. The original's result was used."
-        warnings.warn(text, RuntimeWarning, stacklevel=call_sites.caller()[1])
+def _tell(attempt: Attempt, trouble: Trouble) -> None:
+    title = counters.title(attempt.name)
+    logger.debug("fast path of %s:\n%s", title, trouble.text)
+    if attempt.passing or trouble.is_shortage:  # no reason for a quarantine
+        warn_once(attempt.name, f"{title}: the fast path could not be taken now: {trouble.what}")
+    elif attempt.key is None:
+        warn_of_step(attempt.name, trouble)
+    elif issubclass(trouble.kind, MissingCompiler):  # no plan's fault, and the same for all of them
+        _quarantine(attempt, trouble.what, None)
+        warn_once(trouble.words, f"no kernel can be compiled. {trouble.words}")
+    else:
+        _quarantine(attempt, trouble.what, f"raised {trouble.what} ({trouble.place})")
 
 
 def _quarantine(attempt: Attempt, why: str, sentence: str | None) -> None:

@@ -17,6 +17,7 @@ from torch import Tensor
 from ..options import logger
 from ..reasons import Call
 from . import comparison, launches
+from .parts import Part, complex_result
 
 Launch = Callable[[Tensor, "Tensor | None"], Tensor]
 verified: set[Hashable] = set()
@@ -29,22 +30,33 @@ def is_due(verify: str, way: Hashable) -> bool:
 
 
 def judge(
-    op: str, input: Tensor, window: Tensor | None, call: Call, launch: Launch, result: Tensor, theirs: Tensor
+    op: str, part: Part, window: Tensor | None, call: Call, launch: Launch, result: Tensor, theirs: Tensor
 ) -> tuple[str, bool]:
-    """(what is wrong with launch(input, window), or nothing; whether there was anything to compare)."""
+    """(what is wrong with a part of the result, or nothing; whether there was anything to compare).
+
+    result: of launch(input, window) for the whole call. theirs: the original's for the part.
+    """
+    input, wanted = part.input, part.call.arguments
+    needs_gradient = result.requires_grad
+    if part.arguments is not None:
+        result = complex_result(result, call)
+        if result.shape[-1] != part.size:
+            return f"shape {tuple(result.shape)} where the last should be {part.size}", True
+        result, theirs = result[part.mine], theirs[part.theirs]
     finite = comparison.is_finite(input)
-    used = launches.ones(call.arguments.win_length, input.device) if window is None else window
-    weight = comparison.envelope(used, call.arguments, input.shape[-1]) if op == "istft" else None
+    used = launches.ones(wanted.win_length, input.device) if window is None else window
+    everywhere = comparison.envelope(used, wanted, input.shape[-1]) if op == "istft" else None
+    weight = None if everywhere is None else everywhere[part.theirs]
     wrong = comparison.difference(result, theirs, weight, everywhere=finite)
-    if wrong and op == "istft" and _ends_leak(result, theirs, weight, finite, input, used, call):
+    if wrong and op == "istft" and _ends_leak(result, theirs, weight, finite, part, used):
         wrong = ""
     if wrong or not finite:
         return wrong, bool(wrong)
-    if result.requires_grad:
-        if call.as_real:
-            launch = partial(launches.again, op, call._replace(as_real=False))
-        reference = partial(launches.composite, op, call)
-        wrong = comparison.gradient_difference(launch, reference, input, used, weight)
+    if needs_gradient:
+        if part.arguments is not None or call.as_real:
+            launch = partial(launches.again, op, part.call._replace(as_real=False))
+        reference = partial(launches.composite, op, part.call)
+        wrong = comparison.gradient_difference(launch, reference, input, used, everywhere)
     return wrong or "", True
 
 
@@ -79,16 +91,14 @@ def judge_loss(result: Tensor, theirs: Tensor, loudest: float, squared: bool) ->
     return "", any(map(math.isfinite, theirs))
 
 
-def _ends_leak(
-    result: Tensor, theirs: Tensor, weight: Tensor, finite: bool, input: Tensor, window: Tensor, call: Call
-) -> bool:
+def _ends_leak(result: Tensor, theirs: Tensor, weight: Tensor, finite: bool, part: Part, window: Tensor) -> bool:
     """Whether all that is wrong is what torch's irfft makes of imaginary parts that it documents as ignored: those of
     bin 0 and of half an even n_fft. cuFFT lets them through at some sizes (pytorch issue 154496)."""
-    n_fft, onesided = call.arguments.n_fft, call.arguments.onesided
+    input, n_fft, onesided = part.input, part.call.arguments.n_fft, part.call.arguments.onesided
     if not onesided or result.is_complex():
         return False
     with torch.no_grad():
-        right = launches.composite("istft", call, comparison.with_real_ends(input, n_fft), window)
+        right = launches.composite("istft", part.call, comparison.with_real_ends(input, n_fft), window)[part.theirs]
         if right.shape != theirs.shape:
             return False
         right = torch.empty_like(theirs).copy_(right)  # in the original's memory order

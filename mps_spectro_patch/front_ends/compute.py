@@ -7,6 +7,7 @@ call is, is described in spec.py.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from math import prod
 from typing import NamedTuple
@@ -19,7 +20,18 @@ from torch.compiler import is_compiling, is_dynamo_compiling
 
 from .. import active, routing
 from ..arguments import FeatureArguments
-from ..execution import call_cache, call_sites, counters, launches, load_operators, quarantine, runner, stops
+from ..execution import (
+    call_cache,
+    call_sites,
+    counters,
+    launches,
+    load_operators,
+    parts,
+    quarantine,
+    runner,
+    trouble,
+    verification,
+)  # fmt: skip
 from ..kernels import Ready, TensorState, fft, gapless
 from ..options import Options
 from ..reasons import Reason
@@ -55,26 +67,31 @@ def _run(x, window, basis, call: FrontEnd, use_kernels: bool, must: bool, name: 
     """must: by torch's functions where there is no kernel, else None."""
     if is_dynamo_compiling() or not use_kernels:
         return _full_path(x, window, basis, call, use_kernels, must, name)
-    here = active.scope.get()  # active.options_here(), which would be half of what is done here
-    options = active.process if here is None else here.options
-    answer = partial(_answer, x, window, basis, call, must, name, options)
-    if type(x) in PLAIN and (x.is_mps or call_sites.everything or (options is not None and options.concerns(x))):
-        if call_sites.is_due(name):
-            return call_sites.call(name, (x, call.n_fft, call.hop_length, call.win_length, basis), answer)
-    return answer()
+    options = None
+    try:
+        here = active.scope.get()  # active.options_here(), which would be half of what is done here
+        options = active.process if here is None else here.options
+        answer = partial(_answer, x, window, basis, call, must, name, options)
+        if type(x) in PLAIN and (x.is_mps or call_sites.everything or (options is not None and options.concerns(x))):
+            if call_sites.is_due(name):
+                return call_sites.call(name, (x, call.n_fft, call.hop_length, call.win_length, basis), answer)
+        return answer()
+    except Exception as error:
+        if runner.goes_on(options, error):
+            raise
+        found = trouble.trouble_of(error)
+    # Where the error was the call's own, it is raised again here.
+    result = _full_path(x, window, basis, call, False, must, name) if must else None
+    trouble.give_up(name, found)
+    return result
 
 
 def _answer(x, window, basis, call: FrontEnd, must: bool, name: str, options: Options | None) -> Tensor | None:
     """A cached launch, or the full path."""
-    entries, key = call_cache.entries, None
-    try:
-        key, known = call_cache.find_front_end(name, options, x, window, basis, call)
-        if known is not None and (result := call_cache.launched(key, known, x, window)) is not None:
-            return result
-    except stops():
-        raise
-    except Exception as error:  # a look of ours is no reason for a call to fail
-        runner.warn_of_step(name, error)
+    entries = call_cache.entries
+    key, known = call_cache.find_front_end(name, options, x, window, basis, call)
+    if known is not None and (result := call_cache.launched(key, known, x, window)) is not None:
+        return result
     return _full_path(x, window, basis, call, True, must, name, None if key is None else (entries, key))
 
 
@@ -94,9 +111,10 @@ def _full_path(
     if call.window_norm:
         window = window / window.square().sum().sqrt()
     shape = x.shape
-    one = _resolved(call, shape, window.shape[0], None if basis is None else basis.shape[0])
+    one = _resolved(call, shape, None if basis is None else basis.shape[0])
+    obstacle = _obstacle(shape, window.shape[0], one) if use_kernels else None
     rows = x if len(shape) == 2 else x.reshape(prod(shape[:-1]), shape[-1])
-    if one.outer_pad and (must or one.obstacle is None):
+    if one.outer_pad and (must or obstacle is None):
         rows = torch.nn.functional.pad(rows, (one.outer_pad, one.outer_pad))
     if not rows.shape[0]:
         n_fft, hop_length, _, pad, _, width, dropped, *_ = one.arguments
@@ -106,7 +124,7 @@ def _full_path(
 
     result = None
     if use_kernels:
-        reason = one.obstacle or why_composed(rows, window)
+        reason = obstacle or why_composed(rows, window)
         if reason is None:
             result = _fused(x, rows, window, basis, call, one, must, name, place)
         elif not is_compiling():
@@ -129,26 +147,21 @@ class _Resolved(NamedTuple):
     arguments: FeatureArguments  # of the operator, behind its tensors
     rows_per_item: int
     outer_pad: int  # zeros that a copy of the waveform gets first
-    obstacle: Reason | None  # why no kernel does it
 
 
 @remembered
-def _resolved(call: FrontEnd, shape: torch.Size, window: int, bands: int | None) -> _Resolved:
-    batch, samples = shape[:-1], shape[-1]
-    rows = prod(batch)
+def _resolved(call: FrontEnd, shape: torch.Size, bands: int | None) -> _Resolved:
+    batch = shape[:-1]
     pad = call.n_fft // 2 if call.center else 0
     pad_mode = call.pad_mode if call.center else "constant"
     outer_pad = 0 if pad_mode == "constant" else call.pad
     pad += call.pad - outer_pad  # zeros beside zeros
-    samples += 2 * outer_pad
     arguments = call.arguments(bands, pad, pad_mode)
     if call.scale.scope == "all":
-        rows_per_item = rows
+        rows_per_item = prod(batch)
     else:
         rows_per_item = 1 if call.scale.scope == "item" or not batch else batch[-1]
-    # A backward pass has the bins in memory.
-    largest = max(arguments.width, call.n_fft // 2 + 1)
-    return _Resolved(arguments, rows_per_item, outer_pad, obstacle(rows, samples, window, largest, *arguments[:5]))
+    return _Resolved(arguments, rows_per_item, outer_pad)
 
 
 def is_accelerated(x: Tensor) -> bool:
@@ -192,6 +205,13 @@ def why_composed(rows: Tensor, window: Tensor) -> Reason | None:
     if type(rows) not in routing.TENSORS:
         return Reason.TYPE
     return routing.surroundings(rows, window, routing.active_transforms())
+
+
+@remembered
+def _obstacle(shape: torch.Size, window: int, one: _Resolved) -> Reason | None:
+    call = one.arguments
+    largest = max(call.width, call.n_fft // 2 + 1)  # a backward pass has the bins in memory
+    return obstacle(prod(shape[:-1]), shape[-1] + 2 * one.outer_pad, window, largest, *call[:5])
 
 
 def obstacle(
@@ -244,31 +264,57 @@ def _fused(
     needs = wants_gradient(rows, window, basis)
     # Only the launch of a floor does more than the logarithm, and standardising is in place.
     in_kernels = not needs and (scale.below is not None or (scale.after_factor == 1 and not scale.after_offset))
-    readable, launch = (rows, window), None
+    known: tuple = None, ()
 
-    def run() -> Tensor:
-        nonlocal launch, readable
+    def fused(rows: Tensor, rows_per_item: int) -> tuple[Tensor, Ready | None, tuple]:
+        """(the features, the launch that made them, what it read)."""
         if in_kernels:
             readable = gapless(rows.resolve_neg()), gapless(window.resolve_neg())
-            launch = features.ready_features(*readable, basis, one.rows_per_item, *scale.finishing(), *arguments)
-        if launch is not None:
-            return launch(*readable)
+            launch = features.ready_features(*readable, basis, rows_per_item, *scale.finishing(), *arguments)
+            if launch is not None:
+                return launch(*readable), launch, readable
         values = features.eager_features(rows, window, basis, *arguments)
         if in_kernels and scale.below is None and scale.deviation_eps is not None:
             features.feature_passes.standardise(values, scale.deviation_eps)
-            return values
-        return finished(values, one.rows_per_item, *scale.finishing())
+            return values, None, ()
+        return finished(values, rows_per_item, *scale.finishing()), None, ()
+
+    def run() -> Tensor:
+        nonlocal known
+        values, *known = fused(rows, one.rows_per_item)
+        return values
 
     state = None if basis is None or place is None else TensorState(basis)
     key = call, None if basis is None else basis.shape, rows.dtype, rows.device, needs
-    composed = partial(_composed, rows, window, basis, scale, one)
-    original = composed if must else lambda: None
-    result, trusted = runner.call_front_end(name, active.options_here(), key, run, composed, rows, original)
-    is_as_given = readable[0] is rows and readable[1] is window and not call.window_norm and not one.outer_pad
-    if trusted and launch is not None and place is not None and is_as_given:
+    original = partial(_composed, rows, window, basis, scale, one) if must else lambda: None
+    compared = partial(_compared, rows, window, basis, scale, one, fused)
+    result, trusted = runner.call_front_end(name, active.options_here(), key, run, compared, rows, original)
+    launch, readable = known
+    is_as_given = launch is not None and readable[0] is rows and readable[1] is window
+    if trusted and place is not None and is_as_given and not call.window_norm and not one.outer_pad:
         again = launch if x.dim() == 2 else _of_batches(launch, rows.shape, x.shape[:-1])
         call_cache.remember(*place, call_cache.Known(name, again, None, keep=call, basis=state))
     return result
+
+
+def _compared(
+    rows: Tensor, window: Tensor, basis: Tensor | None, scale: Scale, one: _Resolved, fused: Callable, result: Tensor
+) -> tuple[str, bool]:
+    """(what is wrong with the fused result, or nothing; whether there was anything to compare).
+
+    Of a call whose comparison would need much memory, the first rows and frames.
+    """
+    piece = parts.beginning(rows, one.arguments)
+    if piece is rows:
+        return verification.judge_front_end(result, _composed(rows, window, basis, scale, one), scale)
+    one = one._replace(rows_per_item=len(piece))
+    theirs = _composed(piece, window, basis, scale, one)
+    mine = fused(piece, one.rows_per_item)[0]
+    wrong, told = verification.judge_front_end(mine, theirs, scale)
+    if wrong or scale.below is not None or scale.deviation_eps is not None:  # those depend on what comes later
+        return wrong, told
+    inner = slice(*parts.inner_frames(piece.shape[-1], one.arguments))
+    return verification.judge_front_end(result[: len(piece), :, inner], theirs[..., inner], scale)
 
 
 def _of_batches(launch: Ready, flat: torch.Size, batch: torch.Size) -> Ready:

@@ -11,15 +11,12 @@ from typing import Literal
 import torch
 from torch.compiler import is_compiling
 
-from .. import active, routing
-from ..execution import call_cache, launches, runner
-from ..options import Options
-from ..reasons import Reason
+from .. import routing
+from ..execution import runner
 from .functional import make_window, window_of
 from .spec import PadMode
 
 _NOLA_MINIMUM = 1e-11  # torch.istft refuses an envelope below this
-_DEFAULTS = Options()
 
 
 def stft(
@@ -67,7 +64,7 @@ def stft(
     arguments = (x, n_fft, hop_length, win_length, window, center, pad_mode, normalized, onesided, True, None)
     if is_compiling():
         return torch.stft(*arguments[:-1])
-    return _run("stft", arguments, lambda: torch.functional.stft(*arguments[:-1]))
+    return runner.call_direct("stft", arguments, lambda *given: torch.functional.stft(*given[:-1]))
 
 
 def istft(
@@ -143,30 +140,19 @@ def istft(
     if is_compiling():
         return torch.istft(*arguments)
 
-    def original() -> torch.Tensor:
+    def original(*given) -> torch.Tensor:
         try:
-            return torch._VF.istft(*arguments)
+            return torch._VF.istft(*given)
         except RuntimeError as error:
             if (torch_like and safety != "off") or "window overlap add min" not in str(error):
                 raise
-            return _forgiving(*arguments)
+            return _forgiving(*given)
 
     reach = n_fft + hop_length * (spec.shape[-1] - 1) - (n_fft // 2 if center else 0)
     beyond = type(length) is int and length > reach
     if not allow_fused or (beyond and long_mode_strategy == "torch_fallback"):
-        return original()
-    return _run("istft", arguments, original)
-
-
-def _run(op: str, arguments: tuple, original) -> torch.Tensor:
-    """On the kernels on Apple GPUs, and where enable() or accelerated() name the device."""
-    options = active.options_here() or _DEFAULTS
-    flags = options.flags if "is_mps" in options.flags else (*options.flags, "is_mps")
-    launches.load_operators()
-    decision = routing.decide(op, flags, arguments, call_cache.least_work)
-    if isinstance(decision, Reason):
-        return original()
-    return runner.call_routed(op, options, arguments, decision, original)
+        return original(*arguments)
+    return runner.call_direct("istft", arguments, original)
 
 
 def _forgiving(spec, n_fft, hop_length, win_length, window, center, normalized, onesided, length, _) -> torch.Tensor:

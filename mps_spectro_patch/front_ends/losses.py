@@ -4,7 +4,6 @@ devices as front_ends/compute.py has it, for float32 signals of one shape.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from math import isfinite, prod
@@ -16,7 +15,7 @@ from torch.compiler import is_compiling, is_dynamo_compiling
 
 from .. import active, routing
 from ..arguments import LossArguments
-from ..execution import call_sites, counters, launches, load_operators, runner, verification
+from ..execution import call_sites, counters, launches, load_operators, parts, runner, verification
 from ..kernels import hashed_once, stft_loss
 from ..reasons import Reason
 from ..tensors import PLAIN, wants_gradient
@@ -101,16 +100,20 @@ def _answer(x: Tensor, y: Tensor, window: Tensor, call: LossCall, name: str) -> 
         operator = losses.eager_stft_loss if transformed else losses.stft_loss
         return operator(*rows, window, *arguments)
 
-    def judge(result: tuple, theirs: tuple) -> tuple[str, bool]:
-        loudest = float(y.detach().abs().max() * window.detach().abs().sum())
+    fused = partial(losses.eager_stft_loss, *rows, window, *arguments)
+
+    def compared(result: tuple[Tensor, Tensor]) -> tuple[str, bool]:
+        """Of signals whose comparison would need much memory, the first rows and samples."""
+        signals, piece = rows, parts.beginning(rows[0], arguments)
+        if piece is not rows[0]:
+            signals = tuple(one[: piece.shape[0], : piece.shape[1]] for one in rows)
+            result = losses.run_stft_loss(*signals, window, *arguments)
+        theirs = composite.stft_loss(*signals, window, *arguments)
+        loudest = float(signals[1].abs().max() * window.abs().sum())
         return verification.judge_loss(result[1], theirs[1], loudest, call.squared)
 
-    fused, composed = (
-        partial(function, *rows, window, *arguments) for function in (losses.eager_stft_loss, composite.stft_loss)
-    )
     key = call, None, x.dtype, x.device, wants_gradient(x, y, window)
-    original: Callable[[], None] = lambda: None  # noqa: E731
-    return runner.call_front_end(name, active.options_here(), key, fused, composed, rows[0], original, judge)[0]
+    return runner.call_front_end(name, active.options_here(), key, fused, compared, rows[0], lambda: None)[0]
 
 
 def _why_composed(x: Tensor, y: Tensor, window: Tensor, call: LossCall) -> Reason | None:

@@ -16,7 +16,38 @@ from . import composite
 def stft_loss(input: Tensor, target: Tensor, window: Tensor, *arguments: Any) -> tuple[Tensor, Tensor]:
     """(the loss, its three terms) as ops.losses. arguments: LossArguments."""
     call = LossArguments(*arguments)
+    return _of_magnitudes(*_magnitudes(input, target, window, call), call)
+
+
+def gradients(
+    loss_gradient: Tensor | None, terms_gradient: Tensor | None, input: Tensor, target: Tensor, window: Tensor,
+    *arguments: Any,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    """Of input, target and window, for those of the loss and its terms. By torch.func, so that transforms and further
+    derivatives work."""
+    (loss, terms), pull = torch.func.vjp(lambda *tensors: stft_loss(*tensors, *arguments), input, target, window)
+    of_loss = torch.zeros_like(loss) if loss_gradient is None else loss_gradient
+    of_terms = torch.zeros_like(terms) if terms_gradient is None else terms_gradient[: terms.shape[0]]
+    return pull((of_loss, of_terms))
+
+
+def with_worth(input: Tensor, target: Tensor, window: Tensor, *arguments: Any) -> tuple[Tensor, Tensor]:
+    """stft_loss() with what the operator's gradient needs behind the terms: see kernels/stft_loss_finish.metal."""
+    call = LossArguments(*arguments)
+    x, y = _magnitudes(input, target, window, call)
+    loss, terms = _of_magnitudes(x, y, call)
+    dims = (-1, -2) if call.per_row else None
+    apart, size = (torch.norm(one, p="fro", dim=dims).reshape(-1) for one in (y - x, y))
+    worth = torch.where(apart == 0, 0.0, 0.5 / (apart * size)) / len(apart)
+    return loss, torch.cat([terms, worth])
+
+
+def _magnitudes(input: Tensor, target: Tensor, window: Tensor, call: LossArguments) -> tuple[Tensor, Tensor]:
     x, y = (magnitudes(composite.stft(signal, window, *call.stft()), call.eps) for signal in (input, target))
+    return x, y
+
+
+def _of_magnitudes(x: Tensor, y: Tensor, call: LossArguments) -> tuple[Tensor, Tensor]:
     terms = [
         convergence(x, y, call.per_row) if call.convergence else x.new_zeros(()),
         distance(logarithm(x, call), logarithm(y, call), call) if call.log else x.new_zeros(()),

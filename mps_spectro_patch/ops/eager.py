@@ -14,9 +14,11 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
+from ..stops import stops
 from ..tensors import wants_gradient
 from . import batching
 from .operators import NAMESPACE, namespace
+from .surviving import survived
 
 
 class Ways:
@@ -28,7 +30,7 @@ class Ways:
     """
 
     def __init__(self, name: str, body: Callable, setup: Callable, backward: Callable, with_rows: int) -> None:
-        self.body, self.operator = body, getattr(getattr(torch.ops, NAMESPACE), name).default
+        self.name, self.body, self.operator = name, body, getattr(getattr(torch.ops, NAMESPACE), name).default
         self.functional = _functional(self, setup, backward, with_rows, name == "stft")
         self.eager = _eager(self, setup, backward)
         path, rule = f"{NAMESPACE}::{name}", batching.rule(with_rows, self.operator, name == "stft")
@@ -45,6 +47,16 @@ class Ways:
 
     def backward(self, *arguments: Any) -> Tensor:
         """In a backward pass, which may itself be compiled, batched, transformed, recorded or seen by a mode."""
+        if torch.compiler.is_compiling():
+            return self.operator(*arguments)
+        try:
+            return self._backward(*arguments)
+        except stops():
+            raise
+        except Exception as error:
+            return survived(self.name, error, *arguments)
+
+    def _backward(self, *arguments: Any) -> Tensor:
         if needs_operator(next(one for one in arguments if one is not None)):
             return self.operator(*arguments)
         if is_transformed():

@@ -80,23 +80,13 @@ def _backward(ctx, loss_gradient, terms_gradient):
             given = loss_gradient, terms_gradient, terms, input, target, window
             results[0] = WAYS["stft_loss_gradient"].backward(*given, *ctx.arguments)
         if any(ctx.needs_input_grad[1:3]):
-            others = _pulled(loss_gradient, terms_gradient, input, target, window, ctx.arguments)[1:]
+            others = composite_losses.gradients(loss_gradient, terms_gradient, input, target, window, *ctx.arguments)[
+                1:
+            ]
             results[1:] = [
                 one if needed else None for one, needed in zip(others, ctx.needs_input_grad[1:3], strict=True)
             ]
     return *results, *[None] * len(ctx.arguments)
-
-
-def _pulled(loss_gradient, terms_gradient, input, target, window, arguments) -> tuple[Tensor, Tensor, Tensor]:
-    """The gradients of input, target and window by torch's own functions and torch.func, so that transforms and further
-    derivatives work."""
-    outputs, pull = torch.func.vjp(
-        lambda *tensors: composite_losses.stft_loss(*tensors, *arguments), input, target, window
-    )
-    loss, terms = outputs
-    of_loss = torch.zeros_like(loss) if loss_gradient is None else loss_gradient
-    of_terms = torch.zeros_like(terms) if terms_gradient is None else terms_gradient[:TERMS]
-    return pull((of_loss, of_terms))
 
 
 def _setup_gradient(ctx, inputs, output) -> None:
@@ -106,7 +96,8 @@ def _setup_gradient(ctx, inputs, output) -> None:
 
 
 def _backward_gradient(ctx, cotangent):
-    """As _pulled(): of the upstream gradients, of input, target and window. The terms are no variable of their own."""
+    """By torch's own functions: of the upstream gradients, of input, target and window. The terms are no variable of
+    their own."""
     loss_gradient, terms_gradient, *signals = ctx.saved_tensors
     given = [one for one in (loss_gradient, terms_gradient) if one is not None]
 
@@ -114,7 +105,7 @@ def _backward_gradient(ctx, cotangent):
         upstream = list(tensors[: len(given)])
         of_loss = None if loss_gradient is None else upstream.pop(0)
         of_terms = None if terms_gradient is None else upstream.pop(0)
-        return _pulled(of_loss, of_terms, *tensors[len(given) :], ctx.arguments)[0]
+        return composite_losses.gradients(of_loss, of_terms, *tensors[len(given) :], *ctx.arguments)[0]
 
     _, pull = torch.func.vjp(input_gradient, *given, *signals)
     found = list(pull(cotangent))

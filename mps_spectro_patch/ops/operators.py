@@ -19,6 +19,7 @@ from ..kernels import IstftGeometry, Ready, StftGeometry, transforms
 from ..reasons import Reason, UseOriginal
 from ..tensors import without_bits
 from . import composite, torch_library
+from .surviving import surviving
 
 NAMESPACE = "mps_spectro_patch"
 
@@ -176,7 +177,7 @@ def define(name: str, inputs: str, body: Callable, fake: Callable, returns: str 
         return getattr(getattr(torch.ops, NAMESPACE), name).default
     namespace.define(f"{name}({inputs}) -> {returns}", tags=torch.Tag.flexible_layout)
     # One registration for all backends: the kernels choose their compiler by the tensor's device.
-    namespace.impl(name, body, "CompositeExplicitAutograd")
+    namespace.impl(name, surviving(name, body), "CompositeExplicitAutograd")
     torch.library.register_fake(f"{NAMESPACE}::{name}", fake, lib=namespace)
     return getattr(getattr(torch.ops, NAMESPACE), name).default
 

@@ -35,7 +35,8 @@ class Known:
     def __call__(self, input: Tensor, window: Tensor) -> Tensor | None:
         return _Recorded.apply(input, window, self)
 
-    def backward(self, gradient: Tensor, window: Tensor) -> Tensor:
+    def backward(self, gradient: Tensor, window: Tensor) -> Tensor | None:
+        """The gradient of the input, launched again; None where the operator must find it."""
         if _is_plain(gradient):
             if self.adjoint == "istft_adjoint" and gradient.stride(1) != 1:  # of a sum() all strides are 0
                 gradient = gradient.contiguous()
@@ -45,10 +46,8 @@ class Known:
             if known != layout:
                 launch = None if has_bits(gradient) else self.make(gradient, window)
                 self.last = layout, launch
-            result = None if launch is None else launch(gradient, window)
-            if result is not None:
-                return result
-        return gradients.run(self.adjoint, gradient, window, *self.arguments)
+            return None if launch is None else launch(gradient, window)
+        return None
 
 
 class _Recorded(torch.autograd.Function):
@@ -61,10 +60,16 @@ class _Recorded(torch.autograd.Function):
     @staticmethod
     def backward(ctx, gradient):
         input, window = ctx.saved_tensors
-        result = ctx.known.backward(gradient, window)
+        known = ctx.known
+        try:
+            result = known.backward(gradient, window)
+        except Exception:  # the operator meets it again and handles it
+            result = None
+        if result is None:
+            result = gradients.run(known.adjoint, gradient, window, *known.arguments)
         result = result if result.dtype is ctx.dtype else result.to(ctx.dtype)
         if input is not None and torch.is_grad_enabled():
-            result = gradients.tied(result, input, StftArguments(*ctx.known.arguments[1:-1]))
+            result = gradients.tied(result, input, StftArguments(*known.arguments[1:-1]))
         return result, None, None
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import functools
 import gc
 import sys
-from collections.abc import Callable, Iterator
+import weakref
+from collections.abc import Callable, Collection, Iterator
 from types import ModuleType
 from typing import NamedTuple
 
@@ -35,23 +36,56 @@ def bound_to(*functions: Callable) -> list[Reference]:
 
 
 def rebind(before: Callable, after: Callable) -> None:
-    """Binds every name and every partial that is bound to `before` to `after`. By identity: others are left alone."""
+    """Binds every name that is bound to `before` to `after`. By identity: other names are left alone."""
     for reference in bound_to(before):
         namespace = _namespace(sys.modules.get(reference.module))
         if namespace.get(reference.name) is before:
             namespace[reference.name] = after
-    for one in partials_of(before):
-        _, _, (_, args, keywords, attributes) = functools.partial.__reduce__(one)
-        functools.partial.__setstate__(one, (after, args, keywords, attributes))
+
+
+# Partials that call another function than they were made with: that, and the other one.
+_moved: list[tuple[weakref.ref[functools.partial], Callable, Callable]] = globals().get("_moved", [])
+
+
+def move_partials(ways: Collection[tuple[Callable, Callable]]) -> None:
+    """Each partial of `before` calls `after` from now on, for each (before, after)."""
+    for one in partials_of(*(before for before, _ in ways)):
+        before, after = next(way for way in ways if way[0] is one.func)
+        _set_function(one, after)
+        _moved.append((weakref.ref(one), before, after))
+
+
+def put_partials_back(after: Callable) -> None:
+    """Those that were moved to `after` call what they called before."""
+    for ref, before, now in _moved:
+        one = ref()
+        if now is after and one is not None and one.func is after:
+            _set_function(one, before)
+    _moved[:] = [moved for moved in _moved if moved[2] is not after and moved[0]() is not None]
+
+
+def count_moved(after: Callable) -> int:
+    """How many partials were moved to `after`, and are still there."""
+    return sum(now is after and ref() is not None for ref, _, now in _moved)
+
+
+def _set_function(one: functools.partial, function: Callable) -> None:
+    _, _, (_, args, keywords, attributes) = functools.partial.__reduce__(one)
+    functools.partial.__setstate__(one, (function, args, keywords, attributes))
 
 
 def partials_of(*functions: Callable) -> list[functools.partial]:
-    """The functools.partial objects of the functions, as far as the garbage collector knows them."""
-    return [
-        one
-        for one in gc.get_referrers(*functions)
-        if issubclass(type(one), functools.partial) and any(one.func is function for function in functions)
-    ]
+    """The functools.partial objects of the functions, as far as the garbage collector knows them. It looks at all
+    objects of the process, which takes longer than all modules."""
+    return (
+        []
+        if not functions
+        else [
+            one
+            for one in gc.get_referrers(*functions)
+            if issubclass(type(one), functools.partial) and any(one.func is function for function in functions)
+        ]
+    )
 
 
 def namespaces() -> Iterator[tuple[str, dict]]:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import partial
+from types import FrameType
 from typing import Any
 
 import torch
@@ -17,6 +19,8 @@ from .. import active, routing
 from ..execution import call_sites, counters, from_caller, launches, quarantine, runner
 from ..reasons import Reason
 from ..tensors import PLAIN
+
+FIRST, EVERY = call_sites.FIRST, call_sites.EVERY
 
 
 def make_stft(layer: Any, original: Callable) -> Callable:
@@ -55,8 +59,10 @@ def make_stft(layer: Any, original: Callable) -> Callable:
         if options is None or layer.retired or "stft" not in options.layer_ops:
             return original(*arguments)
         if type(input) in PLAIN and not options.concerns(input) and not call_sites.everything:
-            untouched.calls += 1
-            return original(*arguments)
+            count = untouched.calls = untouched.calls + 1
+            if count > FIRST and count % EVERY:
+                return original(*arguments)
+            return call_sites.call_elsewhere("stft", count, arguments, partial(original, *arguments))
         return runner.call("stft", options, arguments, original, arguments, {})
 
     return stft
@@ -74,12 +80,15 @@ def make_istft(layer: Any, original: Callable) -> Callable:
         concerned = options is not None and not layer.retired and "istft" in options.layer_ops
         if concerned and args and type(args[0]) in PLAIN and not options.concerns(args[0]):
             if not call_sites.everything:
-                untouched.calls += 1
-                concerned = False
+                count = untouched.calls = untouched.calls + 1
+                if count > FIRST and count % EVERY:
+                    concerned = False
+                else:
+                    return _elsewhere(count, original, args, kwargs, sys._getframe(1))
         if concerned:
             try:
                 arguments = istft_arguments(*args, **kwargs)
-            except TypeError:
+            except Exception:  # wrong arguments: the original says so in its own words
                 return original(*args, **kwargs)
             return runner.call("istft", options, arguments, original, args, kwargs)
         if "length" in kwargs or len(args) > 8 or (len(args) < 5 and "window" not in kwargs):  # torch may warn
@@ -87,6 +96,16 @@ def make_istft(layer: Any, original: Callable) -> Callable:
         return original(*args, **kwargs)
 
     return istft
+
+
+def _elsewhere(count: int, original: Callable, args: tuple, kwargs: dict, frame: FrameType) -> torch.Tensor:
+    """A call of istft on another device that is looked at, from this frame."""
+    act = partial(from_caller.call, original, args, kwargs, frame)
+    try:
+        arguments = istft_arguments(*args, **kwargs)
+    except TypeError:
+        return act()
+    return call_sites.call_elsewhere("istft", count, arguments, act)
 
 
 def istft_arguments(

@@ -11,7 +11,7 @@ from __future__ import annotations
 import dis
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from types import FrameType, FunctionType, ModuleType
+from types import CodeType, FrameType, FunctionType, ModuleType
 from typing import Any
 
 import torch
@@ -25,6 +25,10 @@ _IN_CODE = {
     for name in ("LOAD_ATTR", "LOAD_METHOD", "IMPORT_FROM", "IMPORT_STAR", "CALL_INTRINSIC_1")  # the last: import *
     if name in dis.opmap
 }
+_LIMIT = 256
+_places: dict[
+    tuple[int, int], tuple[CodeType, bool]
+] = {}  # by code (its id; kept, so that it stays that) and place in it
 _class: type | None = globals().get("_class")  # that we gave the module
 _shown: list[tuple[str, Callable, Callable]] = globals().get("_shown", [])
 
@@ -54,7 +58,10 @@ def _attribute(name: str, ours: Callable, own: Callable) -> property:
             raise AttributeError(
                 f"module 'torch.functional' has no attribute {name!r}", name=name, obj=module
             ) from None
-        return ours if here is own and _is_in_a_programs_code(sys._getframe(1)) else here
+        frame = sys._getframe(1)
+        known = _places.get((id(frame.f_code), frame.f_lasti))  # which is looked up in every call
+        is_code = _is_in_a_programs_code(frame) if known is None else known[1]
+        return ours if is_code and here is own else here
 
     def put(module: ModuleType, value: Any) -> None:
         vars(module)[name] = value
@@ -68,11 +75,15 @@ def _attribute(name: str, ours: Callable, own: Callable) -> property:
 def _is_in_a_programs_code(frame: FrameType) -> bool:
     """Whether the frame looks an attribute up at this moment, and does not call somebody in C who does."""
     code, at = frame.f_code, frame.f_lasti
-    if at < 0 or code.co_code[at] not in _IN_CODE:
-        return False
-    if code.co_filename.startswith("<") and frame.f_back is not None:  # torch.compile evaluates text, such as guards
-        code = frame.f_back.f_code
-    return not call_sites.is_between(code.co_filename)
+    file = code.co_filename
+    looks_up = at >= 0 and code.co_code[at] in _IN_CODE
+    if file.startswith("<") and frame.f_back is not None:  # torch.compile evaluates text, such as guards
+        return looks_up and not call_sites.is_between(frame.f_back.f_code.co_filename)
+    answer = looks_up and not call_sites.is_between(file)
+    if len(_places) >= _LIMIT:
+        _places.clear()
+    _places[id(code), at] = code, answer
+    return answer
 
 
 def users(ops: Iterable[str]) -> list[str]:

@@ -21,7 +21,7 @@ from torch.compiler import is_compiling
 
 from .. import active
 from ..options import Options, logger
-from . import pickled, post_import, wrapper_chains
+from . import copies, pickled, post_import, wrapper_chains
 
 Maker = Callable[[Callable, Callable[[], "Options | None"]], Callable]
 
@@ -53,7 +53,7 @@ class _Applied(NamedTuple):
 
 _declared: dict[tuple[str, str, type | None], Patch] = globals().get("_declared", {})
 _groups: dict[Patch, tuple[str, ...]] = globals().get("_groups", {})
-_applied: dict[Patch, _Applied] = globals().get("_applied", {})
+_applied: dict[Patch, _Applied] = copies.kept(__name__, "applied", {})
 _problems: dict[Patch, str] = globals().get("_problems", {})
 _skipped: set[Patch] = globals().get("_skipped", set())
 _wanted: frozenset[str] = globals().get("_wanted", frozenset())
@@ -103,7 +103,7 @@ def states(group: str | None = None) -> dict[str, str]:
         str(patch): _state(patch)
         for patch in _declared.values()
         if (_is_patch_wanted(patch) and patch not in _skipped) or patch in _applied
-        if group is None or group in _groups[patch]
+        if group is None or group in _groups.get(patch, ())
     }
 
 
@@ -121,7 +121,7 @@ def _state(patch: Patch) -> str:
 
 
 def _is_patch_wanted(patch: Patch) -> bool:
-    return not _wanted.isdisjoint(_groups[patch])
+    return not _wanted.isdisjoint(_groups.get(patch, ()))  # none of one from before a reload
 
 
 def _apply(patch: Patch, module: ModuleType) -> None:

@@ -58,8 +58,9 @@ def enable(
         ops: any of "stft" and "istft". Default: both.
         torchaudio: True: torchaudio's spectrograms and mel spectrograms are fused, too.
         compat: which projects' own front ends are patched: True or None (all), False (none), or names.
-        reach: "attribute": callers that look up torch.stft. "references": names that modules bound before, too.
-            "dispatcher": torch's operators, which everything calls. Default: "attribute".
+        reach: "attribute": callers that look up torch.stft. "references": names and partials bound
+            before, and torch.functional.stft, too. "dispatcher": torch's operators, which everything calls. Default:
+            "attribute".
         verify: "first": compare the first call of each kind with torch. "always": each call. "off": none. Default:
             "first".
         on_error: "fallback": an error of the fast path is a warning, and torch does the call. "raise": raise it.
@@ -178,7 +179,7 @@ def early_references(ops: Iterable[str] = OPS, everywhere: bool = False) -> list
     below = [(op, layer.original) for layer in layers.layers() if (op := layer.op) in ops]
     functions = [*((op, _own(op)) for op in ops), *below]
     found = [str(reference) for reference in early_names.bound_to(*(function for _, function in functions))]
-    if everywhere and functions:
+    if everywhere:
         partials = early_names.partials_of(*(function for _, function in functions))
         for op in ops:
             count = sum(any(one.func is function for name, function in functions if name == op) for one in partials)
@@ -237,6 +238,7 @@ def _apply_patches(held: Collection[Options]) -> None:
     for layer in layers.layers():
         if layer.op in _replaced - wanted:
             early_names.rebind(layer.function, layer.original)
+            early_names.put_partials_back(layer.function)
     stuck = layers.install({op for options in held for op in options.layer_ops})
     if not held:
         for op in stuck:
@@ -244,6 +246,7 @@ def _apply_patches(held: Collection[Options]) -> None:
     _replaced = wanted
     for layer in _replacing_layers():
         early_names.rebind(layer.original, layer.function)
+    early_names.move_partials([(layer.original, layer.function) for layer in _replacing_layers()])
     seen = [layer for layer in _replacing_layers() if layer.original is _own(layer.op)]
     functional_module.show((layer.op, layer.function, layer.original) for layer in seen)
     operators = {(op, kind) for options in held for op in options.dispatcher_ops for kind in options.device_types}
@@ -266,7 +269,11 @@ def _replacing_layers() -> list[layers.Layer]:
 
 def _loaded(name: str) -> ModuleType | None:
     """A module of this room, if anything has needed it so far."""
-    return None if pending.is_being_imported(f"{__package__}.{name}") else getattr(_room, name, None)
+    path = f"{__package__}.{name}"
+    if pending.is_being_imported(path):
+        return None
+    is_current = sys.modules.get(__package__) is _room  # else it is another copy that has its modules there
+    return sys.modules.get(path) if is_current else getattr(_room, name, None)
 
 
 def registered() -> list[str]:
@@ -287,7 +294,7 @@ def _patched(options: Options) -> Patched:
     for layer in _replacing_layers():
         patched += [f"torch.functional.{layer.op}"] * (layer.original is _own(layer.op))
         patched += [str(name) for name in early_names.bound_to(layer.function)]
-        count = len(early_names.partials_of(layer.function))
+        count = early_names.count_moved(layer.function)
         patched += [f"functools.partial of torch.{layer.op} ({count} of them)"] * bool(count)
     if options.reach != "dispatcher":
         why = "bound before enable(), keeps torch's own"

@@ -14,7 +14,7 @@ import torch
 from torch.jit._builtins import _get_builtin_table, _register_builtin
 
 from ..options import OPS, logger
-from . import entry, pickled
+from . import copies, entry, pickled
 
 
 class Layer:
@@ -78,7 +78,7 @@ def install(wanted: Collection[str]) -> list[str]:
     return stuck
 
 
-_layers: list[Layer] = globals().get("_layers", [])
+_layers: list[Layer] = copies.kept(__name__, "layers", [])
 
 
 def _dress(function: Callable, op: str, original: Callable) -> Callable:

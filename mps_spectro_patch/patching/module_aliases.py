@@ -13,7 +13,7 @@ import sys
 from types import ModuleType
 from typing import NamedTuple
 
-from . import hooks
+from . import copies, hooks
 
 
 class _Alias(NamedTuple):
@@ -22,7 +22,7 @@ class _Alias(NamedTuple):
 
 
 _declared: dict[str, _Alias] = globals().get("_declared", {})
-_given: dict[str, ModuleType] = globals().get("_given", {})
+_given: dict[str, ModuleType] = copies.kept(__name__, "given", {})
 
 
 def declare(group: str, name: str, names: dict[str, str]) -> None:

@@ -29,8 +29,9 @@ class accelerated:
         ops: any of "stft" and "istft". Default: both.
         torchaudio: True: torchaudio's spectrograms and mel spectrograms are fused, too.
         compat: which projects' own front ends are patched: True or None (all), False (none), or names.
-        reach: "attribute": callers that look up torch.stft. "references": names that modules bound before, too.
-            "dispatcher": torch's operators, which everything calls. Default: "attribute".
+        reach: "attribute": callers that look up torch.stft. "references": names and partials bound
+            before, and torch.functional.stft, too. "dispatcher": torch's operators, which everything calls. Default:
+            "attribute".
         verify: "first": compare the first call of each kind with torch. "always": each call. "off": none. Default:
             "first".
         on_error: "fallback": an error of the fast path is a warning, and torch does the call. "raise": raise it.

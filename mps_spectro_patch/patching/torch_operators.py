@@ -21,17 +21,19 @@ from ..execution import runner
 from ..ops import composite, torch_library
 from ..options import logger
 from ..tensors import PLAIN
+from . import copies
 
 # A device's own key alone would lose gradients without a word; its autograd key alone is not asked in inference mode.
 KEYS = {"mps": ("MPS", "AutogradMPS"), "cuda": ("CUDA", "AutogradCUDA"), "cpu": ("CPU", "AutogradCPU")}
 _OPERATORS = {"stft": "stft.center", "istft": "istft"}  # aten::stft without center calls the one with it
 
-_libraries: dict[tuple[str, str], torch.library.Library] = globals().get("_libraries", {})  # by op and device type
+# By op and device type.
+_libraries: dict[tuple[str, str], torch.library.Library] = copies.kept(__name__, "libraries", {})
 _wanted: set[tuple[str, str]] = globals().get("_wanted", set())
 # torch frees a kernel when it is removed, even while a thread that is about to enter it waits for the interpreter. So
 # they are kept until no thread can have waited that long. Before torch 2.9 there was no way to do that.
 _get_kernel = getattr(torch.library, "get_kernel", None)
-_kept: deque[object] = globals().get("_kept", deque(maxlen=4096))
+_kept: deque[object] = copies.kept(__name__, "kept", deque(maxlen=4096))
 
 
 def register(wanted: Iterable[tuple[str, str]]) -> None:

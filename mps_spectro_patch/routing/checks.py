@@ -35,7 +35,7 @@ def check_stft(arguments: tuple, copies: int = 1) -> Call | Reason:
         return Reason.DTYPE
     complex_valued = complex_input or (window is not None and window.dtype is torch.complex64)
     if input.dtype in _HALF and (window is None or window.dtype is not torch.float32):
-        return Reason.DTYPE  # half the precision, or half of something complex
+        return Reason.WINDOW  # half the precision, or half of something complex
     if window is not None and window.dtype not in (torch.float32, torch.complex64) and window.dtype not in _PROMOTED:
         return Reason.WINDOW
     if return_complex is None and not complex_valued:

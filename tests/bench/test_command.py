@@ -184,3 +184,18 @@ def test_progress_is_richs_bar_where_there_is_rich():
     rich = pytest.importorskip("rich.progress")
     assert isinstance(Progress(3, Terminal())._bar, rich.Progress)
     assert "case" in steps(Terminal(), 3)
+
+
+@pytest.mark.parametrize("has_rich", [True, False])
+def test_what_is_said_in_between_goes_to_stdout_and_the_progress_does_not(has_rich, monkeypatch, capsys):
+    if has_rich:
+        pytest.importorskip("rich")
+    else:
+        monkeypatch.setitem(sys.modules, "rich.console", None)
+    with Progress(2, Terminal()) as progress:
+        for what in ("one", "two"):
+            progress.step(what)
+            progress.say(f"done: {what}")
+            print("said by others")
+    assert capsys.readouterr().out == "done: one\nsaid by others\ndone: two\nsaid by others\n"
+    assert "two" in progress.file.getvalue() and "done" not in progress.file.getvalue()

@@ -23,6 +23,7 @@ print(msp.stats()["stft"].fast, len(str(msp.status())) > 100)
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere paths are UTF-8 whatever the locale")
 @pytest.mark.parametrize("variables", [{"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}], ids=["C"])
 def test_the_path_of_the_installation_may_be_unknown_to_the_locale(variables, tmp_path, device_name):

@@ -68,9 +68,9 @@ def fake_mps(monkeypatch) -> CountingFakeMode:
     mps_guard.register()
     monkeypatch.setattr(complex_support, "_supported", {torch.device("mps:0"): True})
     monkeypatch.setattr(windows, "_may_be_kept", lambda window: True)
-    yield CountingFakeMode()
-    windows._copies.clear()
-    windows._hann_windows.clear()
+    monkeypatch.setattr(windows, "_copies", type(windows._copies)())
+    monkeypatch.setattr(windows, "_hann_windows", {})
+    return CountingFakeMode()
 
 
 @pytest.fixture

@@ -129,6 +129,30 @@ CHANGES = {
 PAST: list[torch.Tensor] = []
 
 
+@pytest.mark.thorough
+def test_a_collective_changes_a_window_in_secret_and_the_program_can_tell(run_python):
+    """As README.md says. A process group of one process is enough for scatter() to write."""
+    output = run_python("""
+    import mps_spectro_patch as msp
+    import torch.distributed as dist
+
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    spectrum, other = torch.stft(x, 400, 160, window=window, return_complex=True), torch.hamming_window(400) + 1
+    right = torch.istft(spectrum, 400, 160, window=other)
+    with msp.accelerated(devices=devices):
+        for _ in range(2):
+            torch.istft(spectrum, 400, 160, window=window)
+        before = window._version
+        dist.scatter(window, [other.clone()])
+        print(torch.equal(window, other), window._version == before)
+        print(torch.allclose(torch.istft(spectrum, 400, 160, window=window), right, atol=1e-3))
+        torch.autograd.graph.increment_version(window)
+        print(torch.allclose(torch.istft(spectrum, 400, 160, window=window), right, atol=1e-3))
+    dist.destroy_process_group()
+    """)
+    assert output == "True True\nFalse\nTrue\n", "if collectives are recorded now, README.md should no longer say so"
+
+
 def wide(tensor):
     """As large, and at the same place as the memory before it, perhaps."""
     both = torch.rand(2, *tensor.shape, device=tensor.device) + 0.5

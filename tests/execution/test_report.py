@@ -97,6 +97,46 @@ def test_explain_gives_the_reason_and_runs_nothing(signal, on, monkeypatch):
     msp.disable()
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.complex64])
+def test_explain_tells_of_windows_that_leave_gaps(dtype, signal, on, monkeypatch):
+    from mps_spectro_patch.kernels.launch import dispatch
+
+    sided = dict(return_complex=True, onesided=False) if dtype is torch.complex64 else {}
+    spectrum = signal.spectrum if not sided else torch.randn(2, 400, 26, dtype=dtype, device=signal.x.device)
+    hann, ones = signal.window.to(dtype), torch.ones(400, dtype=dtype, device=signal.x.device)
+    gaps = torch.cat([ones[:100], 0 * ones[:300]])
+    calls = {
+        "no centre": (dict(window=hann, center=False), False), "constant": (dict(window=ones, center=False), True),
+        "a hop as long as the window": (dict(window=hann, hop_length=400), False), "gaps": (dict(window=gaps), False),
+        "centre": (dict(window=hann), True), "too long": (dict(window=hann, length=9000), True),
+    }  # fmt: skip
+    if not sided:
+        calls["none"] = dict(window=None, center=False), True
+    for name, (given, fine) in calls.items():
+        given = {"hop_length": 160, **given, **sided}
+        with msp.accelerated(**on):
+            with monkeypatch.context() as nothing:
+                nothing.setattr(dispatch, "recipe", None)
+                route = msp.explain(torch.istft, spectrum, 400, **given)
+            msp.reset_stats()
+            try:
+                torch.istft(spectrum, 400, **given)
+            except RuntimeError as error:
+                assert "window overlap add min" in str(error)
+            assert route.fast is bool(msp.stats()["istft"].fast) is fine, (name, route)
+            if not fine:
+                assert route.reason is Reason.NOLA and "zero nowhere" in str(route) and route.work is None
+                assert msp.stats()["istft"].fallback == {"nola": 1}
+
+
+def test_explain_of_tensors_without_values_says_what_their_kind_allows(on):
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    with FakeTensorMode(), msp.accelerated(**on):
+        spectrum = torch.zeros(2, 201, 26, dtype=torch.complex64)
+        assert msp.explain(torch.istft, spectrum, 400, 160, window=torch.zeros(400)).fast
+
+
 def test_explain_uses_the_options_that_hold_here(signal, on):
     call = (torch.stft, signal.x, 400, 160, 400, signal.window, True, "reflect", False, None, True)
     if not signal.x.is_mps:

@@ -9,12 +9,13 @@ import pytest
 import torch
 
 import mps_spectro_patch as msp
-from mps_spectro_patch.execution import call_cache, quarantine, verification
+from mps_spectro_patch.execution import call_cache, parts, quarantine, verification
 from mps_spectro_patch.front_ends import losses
 from mps_spectro_patch.front_ends.losses import LossCall, try_fused
 from mps_spectro_patch.kernels import stft_loss as kernels
 from mps_spectro_patch.kernels.launch import dispatch
 from mps_spectro_patch.ops import composite_losses
+from mps_spectro_patch.ops import losses as losses_of_ops
 
 SIZES = dict(fft_size=64, hop_size=16, win_length=48)
 FULL = dict(w_sc=0.7, w_log_mag=0.9, w_lin_mag=0.5, output="full", **SIZES)
@@ -394,3 +395,31 @@ def test_state_and_copies(signals):
     ]
     assert torch.equal(copy.deepcopy(module)(x, y), module(x, y))
     assert module.half().window.dtype is torch.float32
+
+
+def test_where_a_kernel_fails_below_everybody_torchs_functions_answer(small, options, monkeypatch):
+    """In compiled code and in backward passes nobody above could fall back."""
+    x, y, window = small
+    for call in (CALL, LossCall(16, 4, 16, 1e-3)):
+        found = []
+        for broken in ((), ("stft_loss",), ("stft_loss_gradient",), ("stft_loss", "stft_loss_gradient")):
+            with monkeypatch.context() as patch, msp.accelerated(**dict(options, on_error="fallback")):
+                for name in broken:
+                    patch.setattr(kernels, name, lambda *a: 1 / 0)
+                leaf = x.clone().requires_grad_()
+                loss, terms = losses_of_ops.stft_loss(leaf, y, window, *call.arguments())
+                found.append((loss, terms, *torch.autograd.grad(loss + terms[1], leaf)))
+        for other in found[1:]:
+            for one, right in zip(other, found[0], strict=True):
+                torch.testing.assert_close(one, right, rtol=1e-4, atol=1e-6)
+
+
+def test_large_signals_are_compared_in_part(device_name, torch_device, monkeypatch):
+    monkeypatch.setattr(parts, "LIMIT", 64 * 40)
+    x, y = torch.randn(2, 3, 2000, device=torch_device)
+    seen = []
+    right = composite_losses.stft_loss
+    monkeypatch.setattr(composite_losses, "stft_loss", lambda x, *rest: seen.append(x.shape) or right(x, *rest))
+    with msp.accelerated(devices=(device_name,), verify="always", on_error="raise"):
+        loss = msp.STFTLoss(**SIZES)(x.requires_grad_(), y)
+    assert loss.requires_grad and len(seen) == 1 and seen[0].numel() < x.numel() / 2

@@ -106,14 +106,14 @@ WAYS = {
     "vmap of a flat view": (lambda call, tensors: batched(lambda *given: call(*given).view(-1), 2)(*tensors), 1),
     "vmap of a gradient": (lambda call, tensors: batched(gradient(call), 2)(*tensors), 1),
     "make_fx": (lambda call, tensors: make_fx(call)(*tensors)(*tensors), 1),
-    "make_fx with symbols": (lambda call, tensors: make_fx(call, tracing_mode="symbolic")(*tensors)(*tensors), 4),
+    "make_fx with symbols": (lambda call, tensors: make_fx(call, tracing_mode="symbolic")(*tensors)(*tensors), 7),
     "make_fx of a gradient with symbols": (
-        lambda call, tensors: make_fx(gradient(call), tracing_mode="symbolic")(*tensors)(*tensors), 6
+        lambda call, tensors: make_fx(gradient(call), tracing_mode="symbolic")(*tensors)(*tensors), 10
     ),
     "fake tensors": (fake, 1),
-    "aot_function": (ahead_of_time, 6),
-    "compile": (compiled, 5),
-    "compile with symbols": (lambda call, tensors: compiled(call, tensors, dynamic=True), 3),
+    "aot_function": (ahead_of_time, 10),
+    "compile": (compiled, 9),
+    "compile with symbols": (lambda call, tensors: compiled(call, tensors, dynamic=True), 6),
 }  # fmt: skip
 
 

@@ -138,6 +138,31 @@ def test_vmap_over_python_code_around_the_call(mode, torch_device):
     check(random, mode, (inputs, windows[0]))
 
 
+@few
+@pytest.mark.parametrize("nested", [False, True])
+def test_strides_under_vmap_are_torchs(mode, nested, torch_device):
+    """Inside, where a program may take a view, and outside."""
+    mode, seen = MODES[mode], []
+    input, window = mode.inputs(torch_device)
+
+    def one(input):
+        result = mode(input, window)
+        seen.append(result.stride())
+        return result, result.view(-1)
+
+    call, many = vmap(one), torch.stack([input, 2 * input, input + 1])
+    if nested:
+        call, many = vmap(call, in_dims=1, out_dims=1), torch.stack([many, many / 2], 1)
+
+    def strides():
+        seen.clear()
+        return [result.stride() for result in call(many)], list(seen)
+
+    ours = strides()
+    with unpatched():
+        assert ours == strides()
+
+
 @some
 @pytest.mark.parametrize("argument", [0, 1, (0, 1)])
 def test_grad_and_vjp(mode, argument, torch_device):

@@ -125,6 +125,24 @@ def test_transforms_gradients_and_new_lengths_are_right_in_compiled_code(run_com
     )
 
 
+def test_transform_sizes_may_be_symbols(run_compiled):
+    """torch compiles such calls: its own sizes are numbers, too, and another one is compiled anew."""
+    run_compiled(
+        """
+        msp.enable(devices=devices)
+        def there_and_back(signal, n_fft):
+            spectrum = torch.stft(signal, n_fft, n_fft // 4, window=torch.hann_window(n_fft), return_complex=True)
+            return torch.istft(spectrum, n_fft, n_fft // 4, window=torch.hann_window(n_fft))
+
+        compiled = torch.compile(there_and_back, backend="eager", fullgraph=True)
+        for n_fft in (64, 80):  # the second is a symbol
+            signal = compiled(x, n_fft)
+            torch.testing.assert_close(signal, x[:, : signal.shape[1]], rtol=1e-4, atol=1e-4)
+            assert runs_ours(lambda: compiled(x, n_fft))
+        """
+    )
+
+
 def test_quarantined_plans_are_not_compiled_in(run_compiled):
     run_compiled(
         """

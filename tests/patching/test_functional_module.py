@@ -87,7 +87,7 @@ def test_the_default_reach_leaves_them_alone_and_status_names_who_calls_them(pro
         program(CALLS["the module, bound before"]),
         program("import torch\ndef call(): torch.OP, torch.functional.norm"),
     )
-    named = {f"{whole.__name__}.call", f"{method.__name__}.C.back", f"{aliased.__name__}.call"}
+    named = {f"{whole.__name__}.call", f"{method.__name__}.C.go", f"{aliased.__name__}.call"}
     expected = {f"{name}: torch.functional.{op}" for name in named}
     assert expected <= set(msp.status().functional) and other.__name__ not in str(msp.status())
     msp.enable(**on)

@@ -10,7 +10,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 import mps_spectro_patch as msp
-from mps_spectro_patch.reasons import Reason, Route
+from mps_spectro_patch.reasons import ADVICE, Reason, Route
 
 from ..routes import route_istft, route_stft
 
@@ -79,7 +79,7 @@ SLOW_STFT = {
     Reason.TYPE: dict(input=[1.0]),
     Reason.DEVICE: dict(input=torch.zeros(2, 4000), window=torch.zeros(400)),
     Reason.ARGUMENT: dict(n_fft=400.0),
-    Reason.DTYPE: dict(input=mps(2, 4000, dtype=torch.float16), window=mps(400, dtype=torch.float16)),
+    Reason.DTYPE: dict(input=mps(2, 4000, dtype=torch.float64), window=mps(400, dtype=torch.float64)),
     Reason.SHAPE: dict(input=mps(1, 2, 4000)),
     Reason.EMPTY: dict(input=mps(0, 4000)),
     Reason.TOO_LARGE: dict(input=mps(2**17, 2**14)),
@@ -193,6 +193,13 @@ def test_sizes_that_are_not_plain_integers_go_to_the_original(wrong):
     assert stft(n_fft=wrong).reason is Reason.ARGUMENT
     if wrong is not None:
         assert stft(hop_length=wrong).reason is Reason.ARGUMENT and stft(win_length=wrong).reason is Reason.ARGUMENT
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_half_signal_falls_back_for_its_window_and_is_told_so(dtype):
+    for window in (mps(400, dtype=dtype), None, mps(400, dtype=torch.complex64)):
+        route = stft(input=mps(2, 4000, dtype=dtype), window=window)
+        assert route.reason is Reason.WINDOW and "float32 window" in ADVICE[route.reason]
 
 
 @pytest.mark.parametrize(
