@@ -19,6 +19,8 @@ if TYPE_CHECKING:
         LogMelSpectrogramTransform,
         MelSpectrogramTransform,
         MFCCTransform,
+        MultiResolutionSTFTLoss,
+        STFTLoss,
         WhisperLogMelTransform,
         amplitude_to_db,
         dynamic_mel_spectrogram,
@@ -39,6 +41,8 @@ __all__ = [
     "LogMelSpectrogramTransform",
     "MelSpectrogramTransform",
     "MFCCTransform",
+    "MultiResolutionSTFTLoss",
+    "STFTLoss",
     "WhisperLogMelTransform",
     "accelerated",
     "amplitude_to_db",
@@ -69,7 +73,7 @@ if not TYPE_CHECKING:  # a type checker would take any name from __getattr__
             "front_ends": (
                 *("amplitude_to_db", "dynamic_mel_spectrogram", "dynamic_spectrogram", "istft", "mel_spectrogram"),
                 *("melscale_fbanks", "stft"),
-                *(name for name in __all__ if name.endswith("Transform")),
+                *(name for name in __all__ if name.endswith(("Transform", "STFTLoss"))),
             ),
             "patching": ("accelerated", "disable", "enable", "is_enabled"),
             "cli": ("load_ipython_extension", "unload_ipython_extension"),  # %load_ext mps_spectro_patch

@@ -74,6 +74,29 @@ class FeatureArguments(NamedTuple):
         return self._replace(width=width, scale="linear", amin=1.0, factor=1.0, offset=0.0)
 
 
+class LossArguments(NamedTuple):
+    """Of an STFT loss and its gradients: framing, then what is compared, see kernels' Terms."""
+
+    n_fft: int
+    hop_length: int
+    win_length: int
+    pad: int
+    pad_mode: str
+    convergence: float
+    log: float
+    linear: float
+    eps: float
+    factor: float
+    added: float
+    squared: bool
+    per_row: bool
+    mean: bool
+
+    def stft(self) -> StftArguments:
+        """Of both spectra."""
+        return StftArguments(*self[:5], False, True)
+
+
 def schema(arguments: type, count: int | None = None) -> str:
     """The first `count` fields (None: all) as an operator's schema has them: "SymInt n_fft, SymInt hop_length, ..."."""
     fields = list(arguments.__annotations__.items())[:count]

@@ -22,7 +22,16 @@ OnError = Literal["fallback", "raise"]
 OnFallback = Literal["quiet", "raise"]
 # The modules of compat/ that hold a PROJECT; a test compares them with the files.
 Project = Literal[
-    "audio_separator", "demucs", "linkseg", "mamba_amt", "mps_spectro", "muq", "musicfm", "rmvpe", "torchfcpe"
+    "audio_separator",
+    "auraloss",
+    "demucs",
+    "linkseg",
+    "mamba_amt",
+    "mps_spectro",
+    "muq",
+    "musicfm",
+    "rmvpe",
+    "torchfcpe",
 ]
 
 ACCELERATORS = {"mps": "mps", "cuda": "cuda", "simulator": "cpu"}  # our name -> torch's device type

@@ -68,7 +68,7 @@ class StftParams(Params):
 
 @dataclass(frozen=True, kw_only=True)
 class IstftParams(Params):
-    """kernels/istft.metal, istft_registers.metal and features_gradient.metal"""
+    """kernels/istft.metal, istft_registers.metal, features_gradient.metal and stft_loss_gradient.metal"""
 
     row_stride: int
     bin_stride: int
@@ -173,6 +173,71 @@ class FeatureScale(Params):
     amin: float
     factor: float
     offset: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class StftLossParams(Params):
+    """kernels/stft_loss.metal"""
+
+    samples: int  # of a row
+    input_stride: int  # from row to row
+    target_stride: int
+    frames: int  # per row
+    hop_length: int
+    pad: int
+    pad_mode: int
+    win_left: int
+    win_length: int
+    groups: int  # threadgroups per row
+    steps: int  # frames that a slot takes, one after the other
+    paired_input: bool  # every frame starts at an 8-byte boundary
+    paired_target: bool
+    paired_window: bool
+    squared: bool  # these three: see MspMagnitudes
+    has_log: bool
+    has_linear: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class StftLossGradientParams(Params):
+    """kernels/stft_loss_gradient.metal, beside IstftParams"""
+
+    input_stride: int  # from row to row
+    target_stride: int
+    paired_input: bool
+    paired_target: bool
+    squared: bool  # these three: see MspMagnitudes
+    has_log: bool
+    has_linear: bool
+    per_row: bool
+    has_loss: bool  # whether there is a gradient of the loss, and of its terms
+    has_terms: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class StftLossFinishParams(Params):
+    """kernels/stft_loss_finish.metal"""
+
+    rows: int
+    groups: int  # sums of a row
+    per_row: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class StftLossScale(Params):
+    """The numbers of MspMagnitudes."""
+
+    eps: float
+    factor: float
+    added: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class StftLossWeights(Params):
+    convergence: float
+    log: float
+    linear: float
+    count: float  # what sums of log and linear are divided by
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""`mps-spectro-patch doctor`: the environment, and what doctor_kernels.py and doctor_front_ends.py find on the device.
+"""`mps-spectro-patch doctor`: the environment, and what doctor_kernels.py and its likes find on the device.
 
 Ends in one line: healthy, or exactly what is wrong. The JSON is for bug reports.
 """
@@ -20,7 +20,7 @@ from .. import autoload, compat
 from ..bench import Progress
 from ..execution import best_device, check_device, chip, compile_error, require_device, tuning
 from ..patching import disable, enable
-from . import doctor_front_ends, doctor_kernels, doctor_tuning
+from . import doctor_front_ends, doctor_kernels, doctor_losses, doctor_tuning
 from .doctor_kernels import Finding
 from .patch_status import status
 from .versions import OLDEST_TORCH, is_too_old, numbers
@@ -82,7 +82,7 @@ def verdict(device: str, wrong: list[Finding]) -> str:
 
 
 def sources(full: bool) -> Iterator[tuple[str, str, str, int]]:
-    return itertools.chain(doctor_kernels.sources(full), doctor_front_ends.sources(full))
+    return itertools.chain(doctor_kernels.sources(full), doctor_front_ends.sources(full), doctor_losses.sources(full))
 
 
 def environment() -> Iterator[Finding]:
@@ -184,6 +184,7 @@ CHECKS: dict[str, Callable[[str, bool], Iterator[Finding]]] = {
     "kernels": lambda device, full: doctor_kernels.compiles(device, sources(full)),
     "results": lambda device, full: doctor_kernels.is_right(device, full),
     "front ends": lambda device, full: doctor_front_ends.are_right(device, full),
+    "losses": lambda device, full: doctor_losses.are_right(device, full),
     "speed": lambda device, full: doctor_kernels.is_fast(device),
     "projects": lambda device, full: projects(),
     "plans": lambda device, full: plans(),

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..arguments import FeatureArguments, StftArguments
+from ..arguments import FeatureArguments, LossArguments, StftArguments
 from ..reasons import Call
 from . import launches
 
@@ -63,7 +63,7 @@ def of(op: str, arguments: tuple, call: Call) -> tuple[Part, ...]:
     return tuple(found)
 
 
-def beginning(rows: Tensor, wanted: FeatureArguments) -> Tensor:
+def beginning(rows: Tensor, wanted: FeatureArguments | LossArguments) -> Tensor:
     """So much of rows [rows, samples] of a front end as is compared: all, or the first rows or samples."""
     of_a_row = _frames(rows.shape[1], wanted) * wanted.n_fft
     if rows.shape[0] * of_a_row <= LIMIT:
@@ -83,7 +83,7 @@ def complex_result(result: Tensor, call: Call) -> Tensor:
     return torch.view_as_complex(result) if call.as_real else result
 
 
-def _frames(samples: int, wanted: StftArguments | FeatureArguments) -> int:
+def _frames(samples: int, wanted: StftArguments | FeatureArguments | LossArguments) -> int:
     return 1 + (samples + 2 * wanted.pad - wanted.n_fft) // wanted.hop_length
 
 

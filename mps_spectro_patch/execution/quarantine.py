@@ -43,7 +43,7 @@ def put_plan(key: tuple, why: str, sentence: str | None) -> None:
 def put_front_end(key: tuple, why: str, sentence: str | None) -> None:
     """Likewise; key: (call, shape of the filterbank, dtype, device, whether gradients are wanted)."""
     call, device = key[0], key[3]
-    words = f"n_fft={call.n_fft}, hop_length={call.hop_length}, power={call.power}, {call.scale.scale}"
+    words = call.describe()
     if _add(front_ends, key, Quarantined("features", words, str(device), why)) and sentence is not None:
         _warn(
             f"a fused front end ({words}) on {device} {sentence}, torch {torch.__version__}. torch's composition is "

@@ -100,10 +100,10 @@ def call_front_end(
     options: Options | None,
     key: tuple,
     fused: Callable[[], torch.Tensor],
-    compared: Callable[[torch.Tensor], tuple[str, bool]],
+    compared: Callable[[Any], tuple[str, bool]],
     signal: torch.Tensor,
     original: Callable[[], torch.Tensor | None],
-) -> tuple[torch.Tensor | None, bool]:
+) -> tuple[Any, bool]:
     """(the fused result, or original() where it is not to be trusted; whether such a call may be cached).
 
     key: (call, shape of the filterbank, dtype, device, whether gradients are wanted). compared: judges the fused result

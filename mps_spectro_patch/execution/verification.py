@@ -6,6 +6,7 @@ verify="first". One kernel holds several ways through, so an odd hop is not vouc
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable
 from functools import partial
 from typing import Any
@@ -75,6 +76,19 @@ def judge_front_end(result: Tensor, theirs: Tensor, scale: Any) -> tuple[str, bo
         unit = abs(scale.factor * scale.after_factor) if scale.deviation_eps is None else 1.0
         error = float(apart.mean()) / unit
     return ("" if error <= RELATIVE else f"error {error:.1e}"), True
+
+
+def judge_loss(result: Tensor, theirs: Tensor, loudest: float, squared: bool) -> tuple[str, bool]:
+    """judge() of an STFT loss: its terms convergence, log and linear. loudest: no magnitude is above that.
+
+    What rounding makes of equal signals is allowed: of logarithms as in judge_front_end(), of others 1e-5 of the whole.
+    """
+    result, theirs = result.detach()[:3].tolist(), theirs.detach().tolist()
+    allowed = 1e-5, RELATIVE, 1e-5 * loudest**2 if squared else 1e-5 * loudest
+    for name, ours, right, noise in zip(("convergence", "log", "linear"), result, theirs, allowed, strict=True):
+        if math.isfinite(right) != math.isfinite(ours) or abs(ours - right) > RELATIVE * abs(right) + noise:
+            return f"{name} {ours:.6g} instead of {right:.6g}", True
+    return "", any(map(math.isfinite, theirs))
 
 
 def _ends_leak(result: Tensor, theirs: Tensor, weight: Tensor, finite: bool, part: Part, window: Tensor) -> bool:

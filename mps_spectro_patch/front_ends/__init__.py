@@ -14,6 +14,8 @@ if TYPE_CHECKING:  # the public names; a type checker would take any name from _
     from .functional import mel_spectrogram as mel_spectrogram
     from .modules.filterbank import FilterbankSpectrogramTransform as FilterbankSpectrogramTransform
     from .modules.kaldi import KaldiFbankTransform as KaldiFbankTransform
+    from .modules.losses import MultiResolutionSTFTLoss as MultiResolutionSTFTLoss
+    from .modules.losses import STFTLoss as STFTLoss
     from .modules.mel import CompatMelSpectrogramTransform as CompatMelSpectrogramTransform
     from .modules.mel import DynamicMelSpectrogramTransform as DynamicMelSpectrogramTransform
     from .modules.mel import LogMelSpectrogramTransform as LogMelSpectrogramTransform
@@ -24,12 +26,14 @@ else:
     __getattr__, __dir__, __all__ = attach(
         __name__,
         {
-            "": ("compute", "functional", "filterbanks"),
+            "": ("compute", "filterbanks", "functional", "losses"),
             "direct": ("istft", "stft"),
             "filterbanks": ("melscale_fbanks",),
             "functional": ("amplitude_to_db", "dynamic_mel_spectrogram", "dynamic_spectrogram", "mel_spectrogram"),
             "modules.filterbank": ("FilterbankSpectrogramTransform",),
+            "losses": ("LossCall",),
             "modules.kaldi": ("KaldiFbankTransform",),
+            "modules.losses": ("MultiResolutionSTFTLoss", "STFTLoss"),
             "modules.mel": (
                 *("CompatMelSpectrogramTransform", "DynamicMelSpectrogramTransform"),
                 *("LogMelSpectrogramTransform", "MelSpectrogramTransform"),

@@ -209,9 +209,16 @@ def why_composed(rows: Tensor, window: Tensor) -> Reason | None:
 
 @remembered
 def _obstacle(shape: torch.Size, window: int, one: _Resolved) -> Reason | None:
-    """Why torch would not compute this call, or the kernels cannot."""
-    call, rows, samples = one.arguments, prod(shape[:-1]), shape[-1] + 2 * one.outer_pad
-    n_fft, hop_length, win_length, pad, pad_mode, *_ = call
+    call = one.arguments
+    largest = max(call.width, call.n_fft // 2 + 1)  # a backward pass has the bins in memory
+    return obstacle(prod(shape[:-1]), shape[-1] + 2 * one.outer_pad, window, largest, *call[:5])
+
+
+def obstacle(
+    rows: int, samples: int, window: int, largest: int, n_fft: int, hop_length: int, win_length: int, pad: int,
+    pad_mode: str,
+) -> Reason | None:  # fmt: skip
+    """Why torch would not compute a call with this framing, or the kernels cannot. largest: numbers of a frame."""
     if n_fft < 2 or not _supports(n_fft):
         return Reason.N_FFT
     if hop_length < 1:
@@ -228,7 +235,6 @@ def _obstacle(shape: torch.Size, window: int, one: _Resolved) -> Reason | None:
     if (pad_mode == "reflect" and pad >= samples) or (pad_mode == "circular" and pad > samples):
         return Reason.PAD_LENGTH
     frames = 1 + (padded - n_fft) // hop_length
-    largest = max(call.width, n_fft // 2 + 1)  # a backward pass has the bins in memory
     if padded >= routing.SAMPLES_MAX or rows * padded >= routing.ELEMENTS_MAX:
         return Reason.TOO_LARGE
     return Reason.TOO_LARGE if rows * frames * largest >= routing.ELEMENTS_MAX else None

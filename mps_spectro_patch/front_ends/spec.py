@@ -93,6 +93,9 @@ class FrontEnd:
     dropped: int = 0
     scale: Scale = Scale()
 
+    def describe(self) -> str:
+        return f"n_fft={self.n_fft}, hop_length={self.hop_length}, power={self.power}, {self.scale.scale}"
+
     def arguments(self, bands: int | None, pad: int, pad_mode: str) -> FeatureArguments:
         """The arguments of the operator. bands: of the filterbank, None if there is none; pad: samples, at each end."""
         bins = self.n_fft // 2 + 1 if self.width is None else self.width

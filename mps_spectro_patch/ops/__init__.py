@@ -1,10 +1,20 @@
 """The operators: what the kernels do, as torch knows it, with derivatives and batching."""
 
-from . import composite, composite_features, features, operators, replay, surviving, torch_library
+from . import (
+    composite,
+    composite_features,
+    composite_losses,
+    features,
+    losses,
+    operators,
+    replay,
+    surviving,
+    torch_library,
+)
 from .gradients import eager_istft, eager_stft
 from .operators import istft, stft
 
 __all__ = [
-    "composite", "composite_features", "eager_istft", "eager_stft", "features", "istft", "operators", "replay",
-    "stft", "surviving", "torch_library",
+    "composite", "composite_features", "composite_losses", "eager_istft", "eager_stft", "features", "istft", "losses",
+    "operators", "replay", "stft", "surviving", "torch_library",
 ]  # fmt: skip

@@ -14,9 +14,9 @@ def rule(
 ) -> Callable[..., tuple[Tensor, int]]:
     """The vmap rule of an operator, in terms of `function`, which is the operator one level below.
 
-    with_rows: so many tensors, the first ones, have rows as the result has. 0: the result is summed over them.
-    contiguous: the result is. torch has no rules for its functions, and stacks their results: those strides are the
-    ones that a program sees.
+    with_rows: so many tensors, the first ones, have rows as the result has. 0: the result, or each of several, is
+    summed over them. contiguous: the result is. torch has no rules for its functions, and stacks their results: those
+    strides are the ones that a program sees.
     """
 
     def batched(info: Any, in_dims: tuple, *arguments: Any):
@@ -26,6 +26,8 @@ def rule(
                 function(*(one if dim is None else one.select(dim, index) for one, dim in pairs))
                 for index in range(info.batch_size)
             ]
+            if isinstance(results[0], tuple):
+                return tuple(torch.stack(parts) for parts in zip(*results, strict=True)), (0,) * len(results[0])
             return torch.stack(results), 0
         folded = []
         for tensor, dim in zip(arguments[:with_rows], in_dims[:with_rows], strict=True):

@@ -24,8 +24,9 @@ from .surviving import survived
 class Ways:
     """How one operator is called: forward() in a forward pass, backward() in a backward pass.
 
-    body: the same as a Python function; the first arguments are tensors, at most three. setup, backward: setup_context
-    and backward of autograd.Function. with_rows: see batching.rule(). The operator gets these derivatives, too.
+    body: the same as a Python function; of forward() its first three arguments may be tensors that ask for gradients.
+    setup, backward: setup_context and backward of autograd.Function. with_rows: see batching.rule(). The operator gets
+    these derivatives, too.
     """
 
     def __init__(self, name: str, body: Callable, setup: Callable, backward: Callable, with_rows: int) -> None:
@@ -56,7 +57,7 @@ class Ways:
             return survived(self.name, error, *arguments)
 
     def _backward(self, *arguments: Any) -> Tensor:
-        if needs_operator(arguments[0]):
+        if needs_operator(next(one for one in arguments if one is not None)):
             return self.operator(*arguments)
         if is_transformed():
             return self.functional.apply(*arguments)

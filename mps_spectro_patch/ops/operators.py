@@ -170,12 +170,12 @@ namespace = _own_namespace()
 NAMESPACE = namespace.ns
 
 
-def define(name: str, inputs: str, body: Callable, fake: Callable) -> torch._ops.OpOverload:
+def define(name: str, inputs: str, body: Callable, fake: Callable, returns: str = "Tensor") -> torch._ops.OpOverload:
     """An operator of ours. Every one takes tensors of any strides and says so: else inductor copies them to the strides
     of eager mode, by a kernel of its own, and on a GPU those know no complex numbers."""
     if hasattr(getattr(torch.ops, NAMESPACE), name):  # the module that defines it is loaded again
         return getattr(getattr(torch.ops, NAMESPACE), name).default
-    namespace.define(f"{name}({inputs}) -> Tensor", tags=torch.Tag.flexible_layout)
+    namespace.define(f"{name}({inputs}) -> {returns}", tags=torch.Tag.flexible_layout)
     # One registration for all backends: the kernels choose their compiler by the tensor's device.
     namespace.impl(name, surviving(name, body), "CompositeExplicitAutograd")
     torch.library.register_fake(f"{NAMESPACE}::{name}", surviving(name, fake), lib=namespace)

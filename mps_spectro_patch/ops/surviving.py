@@ -11,12 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import composite, composite_features
+from . import composite, composite_features, composite_losses
 
 tell: Callable[[str, Exception], None] | None = None  # told of every failure; execution, which may warn, is above us
 
 
-def survived(name: str, error: Exception, *arguments: Any) -> Tensor:
+def survived(name: str, error: Exception, *arguments: Any) -> Any:
     """What the operator would have given. Raises torch's error where torch fails as well."""
     result = COMPOSITES[name](*arguments)
     tell_of(name, error)
@@ -83,11 +83,17 @@ def _features_gradient(gradient: Tensor, input: Tensor, *rest: Any) -> Tensor:
     return _pulled(lambda input: _features(input, *rest), _single(input), gradient)
 
 
+def _stft_loss_gradient(
+    loss_gradient: Tensor | None, terms_gradient: Tensor | None, terms: Tensor, *rest: Any
+) -> Tensor:
+    return composite_losses.gradients(loss_gradient, terms_gradient, *rest)[0]
+
+
 def _single(input: Tensor) -> Tensor:
     return input if input.is_complex() else input.to(torch.float32)
 
 
-COMPOSITES: dict[str, Callable[..., Tensor]] = {
+COMPOSITES: dict[str, Callable[..., Any]] = {
     "stft": _stft,
     "stft_adjoint": _stft_adjoint,
     "stft_window_gradient": _stft_window_gradient,
@@ -96,4 +102,6 @@ COMPOSITES: dict[str, Callable[..., Tensor]] = {
     "istft_window_gradient": _istft_window_gradient,
     "features": _features,
     "features_gradient": _features_gradient,
+    "stft_loss": composite_losses.with_worth,
+    "stft_loss_gradient": _stft_loss_gradient,
 }

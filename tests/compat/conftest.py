@@ -19,7 +19,17 @@ from tests.parity import mps_guard
 from .transfers import CountingFakeMode
 
 HERE = Path(__file__).parent
-STAND_INS = ("torchfcpe", "rmvpe_of_somebody", "musicfm", "muq", "mamba_amt", "models", "torchaudio", "mps_spectro")
+STAND_INS = (
+    "auraloss",
+    "torchfcpe",
+    "rmvpe_of_somebody",
+    "musicfm",
+    "muq",
+    "mamba_amt",
+    "models",
+    "torchaudio",
+    "mps_spectro",
+)
 WRITTEN = ("audio_separator", "demucs", "demucs_infer")
 
 

@@ -252,6 +252,15 @@ def _of_features(family: ModuleType) -> Iterator[Generated]:
             yield Generated(f"n_fft={n_fft} {kind} {also}", defines, name, which, kind, which.threads, also)
 
 
+def _of_stft_loss(family: ModuleType) -> Iterator[Generated]:
+    """By plan; and one kernel that has none."""
+    for gradient, n_fft in itertools.product((False, True), fft.supported_sizes()):
+        name, defines, which = family.launched(n_fft, gradient)
+        yield Generated(f"n_fft={n_fft} {name}", defines, name, which, (name,), which.threads)
+    finish = "msp_stft_loss_finish"
+    yield Generated(finish, "", finish, None, (finish,), family.FINISH_THREADS)
+
+
 def _of_feature_passes(family: ModuleType) -> Iterator[Generated]:
     """Several kernels in one text, and no plan."""
     for name in family.KERNELS:

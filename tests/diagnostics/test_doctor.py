@@ -16,10 +16,10 @@ from mps_spectro_patch.bench import sweep
 from mps_spectro_patch.bench.contestants import OURS, TORCH
 from mps_spectro_patch.bench.timing import Timed
 from mps_spectro_patch.cli import commands
-from mps_spectro_patch.diagnostics import doctor, doctor_front_ends, doctor_kernels
+from mps_spectro_patch.diagnostics import doctor, doctor_front_ends, doctor_kernels, doctor_losses
 from mps_spectro_patch.errors import MissingCompiler
 from mps_spectro_patch.execution import call_cache, devices, launches, quarantine
-from mps_spectro_patch.kernels.launch import feature_passes, features, transforms
+from mps_spectro_patch.kernels.launch import feature_passes, features, stft_loss, transforms
 
 from ..tiers import some
 
@@ -41,7 +41,8 @@ def only(monkeypatch):
         for name in {"compiles", "is_right", "is_fast"} - set(names):
             monkeypatch.setattr(doctor_kernels, name, lambda *_: iter(()))
         if "are_right" not in names:
-            monkeypatch.setattr(doctor_front_ends, "are_right", lambda *_: iter(()))
+            for module in (doctor_front_ends, doctor_losses):
+                monkeypatch.setattr(module, "are_right", lambda *_: iter(()))
 
     return only
 
@@ -88,7 +89,7 @@ def test_a_kernel_that_does_not_compile_is_named(run, only, monkeypatch):
 
     monkeypatch.setattr(kernels, "compile_shader", all_but_the_first_are_broken)
     code, output = run()
-    assert code == 1 and "1 of 22 kernels compile" in output and "real Kind(name='msp_stft'" in output
+    assert code == 1 and "1 of 25 kernels compile" in output and "real Kind(name='msp_stft'" in output
     assert "features n_fft=400 bands=40 gradient: SyntaxError" in output and "msp_decibels: SyntaxError" in output
     last = output.splitlines()[-1]
     assert last.startswith("NOT healthy: kernels: 1 of") and "mps-spectro-patch doctor --json" in last
@@ -103,7 +104,7 @@ def test_a_device_with_too_few_threads_is_named(run, only, monkeypatch):
 
     monkeypatch.setattr(kernels, "compile_shader", lambda source, device: Library())
     code, output = run()
-    assert code == 1 and "0 of 22" in output and "the device allows 64" in output
+    assert code == 1 and "0 of 25" in output and "the device allows 64" in output
 
 
 @pytest.mark.parametrize(("broken", "words"), [("stft", "forward differs"), ("stft_adjoint", "backward differs")])
@@ -133,6 +134,19 @@ def test_an_error_in_a_kernel_is_named(run, only, monkeypatch):
     monkeypatch.setattr(transforms, "istft", breaks)
     code, output = run()
     assert code == 1 and "n_fft=400, plain: RuntimeError: command buffer exited" in output
+
+
+@pytest.mark.parametrize(("broken", "words"), [
+    ("stft_loss", "forward differs by 1.0e-04"),
+    ("stft_loss_gradient", "backward differs by 1.0e-04"),
+])  # fmt: skip
+def test_wrong_numbers_of_a_loss_are_found(broken, words, run, only, monkeypatch):
+    only("are_right")
+    right = getattr(stft_loss, broken)
+    louder = lambda found: tuple(map(louder, found)) if isinstance(found, tuple) else found * 1.0001  # noqa: E731
+    monkeypatch.setattr(stft_loss, broken, lambda *args: louder(right(*args)))
+    code, output = run()
+    assert code == 1 and words in output and "BAD  losses: 3 calls against float64" in output
 
 
 @pytest.mark.parametrize(

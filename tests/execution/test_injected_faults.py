@@ -25,7 +25,7 @@ import torch
 
 import mps_spectro_patch as msp
 from mps_spectro_patch import compat, kernels
-from mps_spectro_patch.execution import quarantine
+from mps_spectro_patch.execution import from_caller, quarantine
 from tests.conftest import forget
 
 FOLDERS = tuple(str(Path(module.__file__).parent) + "/" for module in (msp, kernels, compat))
@@ -115,6 +115,7 @@ def fresh(own_caches):
     def forget_all(kernels_too: bool = True) -> None:
         forget()
         msp.reset_stats()
+        from_caller._known.clear()
         for cached in own_caches if kernels_too else ():
             cached.cache_clear()
 

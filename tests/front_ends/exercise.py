@@ -1,4 +1,4 @@
-"""Runs the feature kernels once on small inputs, for tools that watch memory and races (not a test: checks no numbers).
+"""Runs the kernels of features and losses once on small inputs, for tools that watch memory and races (not a test).
 
     compute-sanitizer --tool memcheck  python -m tests.front_ends.exercise --device cuda
     compute-sanitizer --tool racecheck python -m tests.front_ends.exercise --device cuda --sizes 400 2048 1218
@@ -38,6 +38,11 @@ def exercise(n_fft: int, device: torch.device) -> None:
                         compute.compute(x, window, None if bank is None else bank[:, : bins // 4], call)
                         compute.compute(x, window, None, replace(call, width=max(1, bins // 4)))
                 compute.compute(x.requires_grad_(), window, bank, call).sum().backward()
+    if n_fft % 2 == 0:
+        for kind in (dict(output="full", w_lin_mag=1.0), dict(mag_distance="L2")):
+            loss = msp.STFTLoss(n_fft, n_fft // 3 | 1, n_fft, **kind)
+            result = loss(torch.randn(3, 5 * n_fft + 3, device=device, requires_grad=True), x.detach())
+            (sum(result[:4]) if isinstance(result, tuple) else result).backward()
 
 
 def main() -> None:

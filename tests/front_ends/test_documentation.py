@@ -1,4 +1,4 @@
-"""docs/mel.md says what is true: its Python runs."""
+"""docs/mel.md and docs/losses.md say what is true: their Python runs."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-TEXT = (Path(__file__).parents[2] / "docs" / "mel.md").read_text(encoding="utf-8")
+DOCS = Path(__file__).parents[2] / "docs"
+TEXT = "".join((DOCS / page).read_text(encoding="utf-8") for page in ("mel.md", "losses.md"))
 SNIPPETS = re.findall(r"^```python\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
 
 
 @pytest.mark.parametrize("snippet", SNIPPETS, ids=range(len(SNIPPETS)))
 def test_a_snippet_runs(snippet):
-    exec(compile(snippet, "docs/mel.md", "exec"), {})
+    exec(compile(snippet, "docs", "exec"), {})
 
 
 def test_every_public_front_end_is_named():
@@ -21,4 +22,4 @@ def test_every_public_front_end_is_named():
     from mps_spectro_patch import front_ends
 
     names = set(msp.__all__) & set(front_ends.__all__)
-    assert len(names) == 15 and all(name in TEXT for name in names)
+    assert len(names) == 17 and all(name in TEXT for name in names)

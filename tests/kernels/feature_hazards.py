@@ -1,4 +1,4 @@
-"""The operations of the feature kernels for test_hazards.py."""
+"""The operations of the feature kernels and of the STFT losses for test_hazards.py."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from mps_spectro_patch.kernels.launch import feature_passes, features
+from mps_spectro_patch.kernels.launch import feature_passes, features, stft_loss
 from mps_spectro_patch.kernels.tables.filterbank import Bands
 
 
@@ -52,6 +52,18 @@ def _standardised(case: Any) -> torch.Tensor:
     return values
 
 
+def _loss(case: Any, gradient: bool, per_row: bool = False) -> torch.Tensor:
+    """The loss and its terms, or the gradient of all of them."""
+    if not stft_loss.supports_stft_loss(case.forward.n_fft):
+        return torch.zeros(1)
+    wanted = stft_loss.Terms(1.0, 0.5, 2.0, 1e-8, squared=per_row, per_row=per_row)
+    given = case.signal, case.signal.flip(1), case.window, case.forward, wanted
+    loss, terms = stft_loss.stft_loss(*given)
+    if not gradient:
+        return torch.cat([loss.reshape(1), terms])
+    return stft_loss.stft_loss_gradient(loss * 0 + 1, terms * 0 + 1, terms, *given)
+
+
 OPERATIONS: dict[str, Any] = {
     "spectrogram": lambda case: _forward(case, False),
     "bands": lambda case: _forward(case, True),
@@ -59,6 +71,10 @@ OPERATIONS: dict[str, Any] = {
     "few bands": lambda case: _forward(case, True, case.forward.bins // 3),
     "spectrogram_gradient": lambda case: _gradient(case, False),
     "bands_gradient": lambda case: _gradient(case, True),
+    "loss": lambda case: _loss(case, False),
+    "loss per row": lambda case: _loss(case, False, True),
+    "loss_gradient": lambda case: _loss(case, True),
+    "loss_gradient per row": lambda case: _loss(case, True, True),
     "limited": _limited,
     "decibels": lambda case: feature_passes.decibels(case.spectrum.abs().contiguous(), 2, 1e-10, 10.0, 0.0, 30.0),
     "standardised": _standardised,
@@ -67,5 +83,7 @@ CASES: list[tuple[str, int, dict]] = []
 for operation in ("spectrogram", "bands", "spectrogram_gradient", "bands_gradient"):
     CASES += [(operation, n_fft, {}) for n_fft in (18, 400, 2048, 7, 1085)]
 CASES += [(operation, n_fft, {}) for operation in ("few bins", "few bands") for n_fft in (7, 1085, 1933, 4093)]
+CASES += [(operation, n_fft, {}) for operation in ("loss", "loss_gradient per row") for n_fft in (18, 400, 4096)]
+CASES += [(operation, n_fft, {}) for operation in ("loss per row", "loss_gradient") for n_fft in (64, 2048, 8192)]
 CASES += [("bands", 6480, {}), ("bands", 512, {"dtype": torch.float16}), ("bands", 512, {"dtype": torch.bfloat16})]
 CASES += [(operation, 400, {}) for operation in ("limited", "decibels", "standardised")]

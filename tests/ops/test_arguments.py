@@ -8,8 +8,15 @@ import pytest
 import torch
 
 from mps_spectro_patch import ops, routing
-from mps_spectro_patch.arguments import ISTFT_SHARED, FeatureArguments, IstftArguments, StftArguments, schema
-from mps_spectro_patch.kernels import IstftGeometry, StftGeometry, features
+from mps_spectro_patch.arguments import (
+    ISTFT_SHARED,
+    FeatureArguments,
+    IstftArguments,
+    LossArguments,
+    StftArguments,
+    schema,
+)
+from mps_spectro_patch.kernels import IstftGeometry, StftGeometry, features, stft_loss
 
 CALL = FeatureArguments(400, 160, 320, 200, "reflect", 80, 1, 2.0, 0.0, 1.0, "clamp", 1e-5, 20.0, 3.0)
 OPERATORS = {
@@ -21,6 +28,8 @@ OPERATORS = {
     "istft_window_gradient": (3, IstftArguments._fields[:ISTFT_SHARED]),
     "features": (3, FeatureArguments._fields),
     "features_gradient": (4, FeatureArguments._fields),
+    "stft_loss": (3, LossArguments._fields),
+    "stft_loss_gradient": (6, LossArguments._fields),
 }
 
 
@@ -48,6 +57,12 @@ def test_geometry_has_the_same_order():
 
 def test_the_kernels_features_are_among_the_arguments():
     assert set(names(features.Features)) <= set(FeatureArguments._fields)
+
+
+def test_the_kernels_terms_are_what_follows_the_framing_of_a_loss():
+    assert names(stft_loss.Terms) == LossArguments._fields[5:]
+    call = LossArguments(400, 160, 320, 200, "reflect", *LossArguments._fields[5:])
+    assert call.stft() == StftArguments(400, 160, 320, 200, "reflect", False, True)
 
 
 def test_the_spectrum_of_features_has_their_framing():

@@ -14,7 +14,7 @@
 //   g_X = g_power * (derivative of power at X)        # complex, by torch's convention
 //
 // Of each band only the bins from its first to its last are multiplied: see msp_band(). MSP_POWER: 1, 2, or 0 for any
-// other power, which is an argument then. MSP_FEATURES: g_X stays in registers. MSP_SLOT_PAIRS: float2 of threadgroup
+// other power, which is an argument then. MSP_RECOMPUTE: g_X stays in registers. MSP_SLOT_PAIRS: float2 of threadgroup
 // memory per frame.
 
 #include "fft/stockham.metal"
@@ -25,7 +25,7 @@
 #define MSP_FEATURE float
 #endif
 
-#if MSP_FEATURES
+#if MSP_RECOMPUTE
 #define MSP_STORE_GRADIENT(value) v[q] = value
 #else
 #define MSP_STORE_GRADIENT(value) if (live) output[k] = value

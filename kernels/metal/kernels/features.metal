@@ -1,9 +1,8 @@
 // Spectrogram, filterbank and scale of real frames in one launch: from samples to features in the order (batch, frame,
 // feature). A threadgroup belongs to one row and has MSP_FRAMES frames in flight, for several steps.
 
-#include "features/bins.metal"
 #include "features/features.metal"
-#include "frames/real.metal"
+#include "features/spectrum.metal"
 
 [[max_total_threads_per_threadgroup(MSP_LANES * MSP_FRAMES)]]
 kernel void msp_features(
@@ -49,17 +48,10 @@ kernel void msp_features(
     const int wanted = first + step * MSP_FRAMES;
     const bool live = wanted < params.frames;
     const int frame = live ? wanted : params.frames - 1;  // idle lanes repeat the last frame and store nothing
-    const int start = frame * params.hop_length - params.pad;
 
     float2 v[MSP_VALUES + 1];
-    if (start >= 0 && start + MSP_N_FFT <= params.samples) {
-      msp_load_inside(v, weight, row, start, params.paired_loads != 0, lane);
-    } else {
-      msp_load_across(v, weight, row, start, params.samples, params.pad_mode, lane);
-    }
-    msp_fft(v, shared, twiddles, lane);
-    msp_to_pairs(v, shared, lane);
-    msp_split_pairs(v, pair_twiddles, lane);
+    msp_frame_spectrum(v, weight, row, frame * params.hop_length - params.pad, params.samples, params.pad_mode,
+                       params.paired_loads != 0, shared, twiddles, pair_twiddles, lane);
 
     const device float* given = gradient + row_index * params.gradient_row + frame * params.gradient_frame;
     msp_finish_frame(v, MspRealBins(), (threadgroup float*)own, features, bands, given, params.gradient_feature,

@@ -1,7 +1,7 @@
 // The gradient of the features with respect to the signal: the adjoint of stft as in kernels/istft.metal (MSP_ADJOINT),
 // but its spectra are not read: they are made again, frame by frame (features/recompute.metal).
 
-#define MSP_FEATURES 1
+#define MSP_RECOMPUTE 1
 #define MSP_GRADIENT 1
 
 #include "features/recompute.metal"
@@ -9,6 +9,16 @@
 #include "overlap/envelope.metal"
 #include "overlap/gather.metal"
 #include "overlap/padding_adjoint.metal"
+
+// Where overlap/walk.metal takes its frames from.
+#define MSP_SOURCE() \
+  const MspFeatureSource source = { \
+      signal + row_index * feature_params.signal_stride, window, twiddles, pair_twiddles, \
+      gradient + row_index * feature_params.gradient_row, feature_params.gradient_frames, \
+      feature_params.gradient_feature, feature_params.gradient_frame, params.length, params.first, params.pad_mode, \
+      params.hop_length, params.win_left, params.win_length, feature_params.paired_loads != 0, \
+      params.paired_window != 0, msp_wanted_features(MSP_BINS, feature_params, scaling), \
+      {band_layout, band_weights, bin_first, bin_shares}}
 
 [[max_total_threads_per_threadgroup(MSP_LANES * MSP_FRAMES)]]
 kernel void msp_features_gradient(

@@ -11,7 +11,7 @@
 // MSP_ADJOINT: the adjoint of stft with respect to its signal. There is no envelope, and the ends of the signal belong
 // to threadgroups of their own (overlap/padding_adjoint.metal).
 
-#define MSP_FEATURES 0
+#define MSP_RECOMPUTE 0
 
 #include "frames/bins.metal"
 #include "overlap/envelope.metal"

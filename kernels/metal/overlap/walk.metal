@@ -1,5 +1,5 @@
-// The body of the kernels that overlap frames in memory: kernels/istft.metal and kernels/features_gradient.metal, which
-// differ in their arguments only.
+// The body of the kernels that overlap frames in memory: kernels/istft.metal, which reads spectra, and those that make
+// spectra again (MSP_RECOMPUTE): kernels/features_gradient.metal and kernels/stft_loss_gradient.metal.
 
   threadgroup MSP_EXCHANGE_TYPE exchange[MSP_FRAMES * MSP_EXCHANGE_SIZE];
 #if MSP_OVERLAP == MSP_GATHER
@@ -49,18 +49,12 @@
   const int reach = params.halo + 1;  // hops that a frame covers, the last perhaps in part
   int base = 0;                // where the current step begins in the ring: a block (GATHER) or a sample (RING)
 
-  float2 v[MSP_VALUES + MSP_FEATURES];
+  float2 v[MSP_VALUES + MSP_RECOMPUTE];
   float2 middle;
-#if MSP_FEATURES
+#if MSP_RECOMPUTE
   // A frame is transformed when its turn comes.
 #define MSP_LOAD_AHEAD(BINS)
-  const MspFeatureSource source = {
-      signal + row_index * feature_params.signal_stride, window, twiddles, pair_twiddles,
-      gradient + row_index * feature_params.gradient_row, feature_params.gradient_frames,
-      feature_params.gradient_feature, feature_params.gradient_frame, params.length, params.first, params.pad_mode,
-      params.hop_length, params.win_left, params.win_length, feature_params.paired_loads != 0,
-      params.paired_window != 0, msp_wanted_features(MSP_BINS, feature_params, scaling),
-      {band_layout, band_weights, bin_first, bin_shares}};
+  MSP_SOURCE();
 #else
   // A step's spectrum is loaded while the step before it is added up.
 #define MSP_LOAD_AHEAD(BINS) msp_load_pairs(v, &middle, BINS, params.bin_stride, lane)
@@ -75,7 +69,7 @@
 #endif
     const device float2* next_bins = row + min(next_frame + slot, params.frames - 1) * params.frame_stride;
 
-#if MSP_FEATURES
+#if MSP_RECOMPUTE
     source.load(v, &middle, shared, min(step_frame + slot, params.frames - 1), lane);
 #endif
     msp_pack_pairs(v, middle, pair_twiddles, lane);

@@ -1,0 +1,137 @@
+"""auraloss: each of its STFT losses in two launches, and its gradient in one. stable-audio-tools has a changed copy."""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType
+from typing import NamedTuple
+
+from torch import Tensor
+
+from ..front_ends import LossCall, losses
+from .tools.modules import does_what_its_class_does, is_from
+from .tools.overrides import override
+from .tools.project import Hook, Project
+from .tools.structure import structure_in
+
+_TORCHS = sys.modules["torch.nn.modules.loss"]
+_DISTANCES = {"L1Loss": False, "MSELoss": True}  # whether it is squared
+_CONVERGENCE = "SpectralConvergenceLoss.forward"
+# Of each method: the names that it has, those that it may have, keywords of calls, constants.
+_STFT = {"torch", "stft", "fft_size", "hop_size", "win_length", "window", "sqrt", "clamp", "real", "imag", "eps"}
+_FORWARD = {
+    "apply_reduction", "linstft", "logstft", "output", "reduction", "scale", "scale_invariance", "size", "spectralconv",
+    "stft", "to", "view", "w_lin_mag", "w_log_mag", "w_sc", "window", "device",
+}  # fmt: skip
+_MAY_HAVE = {
+    "fb", "functional", "matmul", "mse_loss", "nn", "normalized_complex_distance_loss", "perceptual_weighting",
+    "phs_loss", "phs_used", "prefilter", "retain_batch_dim", "sum", "torch", "unsqueeze", "w_phs",
+}  # fmt: skip
+_METHODS = {
+    "STFTLoss.forward": (_FORWARD, _MAY_HAVE, {"reduction", "retain_batch_dim"}, {0.0, 1, 2, -1, -2, "loss", "full"}),
+    "STFTLoss.stft": (_STFT, {"angle", "phs_used"}, {"return_complex", "min"}, {2}),
+    "STFTMagnitudeLoss.forward": ({"torch", "log", "distance"}, {"log_fac", "log_eps"}, set(), set()),
+    _CONVERGENCE: ({"torch", "norm"}, {"mean", "unsqueeze"}, {"p", "dim"}, {"fro", -1, -2}),
+}
+
+
+class _Version(NamedTuple):
+    """What distinguishes the versions."""
+
+    per_row: bool  # convergence has its norms over each row,
+    is_mean: bool  # whose mean is its result
+    has_full: bool  # 0.2.1 has no output="full": it looks for a variable that is not there
+
+
+_versions: dict[str, _Version] = {}  # by module
+
+
+def _lacks(module: ModuleType) -> str | None:
+    for attribute, (needed, known, keywords, constants) in _METHODS.items():
+        found = structure_in(module, attribute)
+        if found is None:
+            return f"it has no {attribute}"
+        if missing := needed - set(found.names):
+            return f"{attribute} has no {min(missing)}"
+        other = {*(set(found.names) - needed - known), *(found.keywords - keywords), *(found.constants - constants)}
+        if other:
+            return f"{attribute} uses {min(map(str, other))}"
+    forward, convergence = structure_in(module, "STFTLoss.forward"), structure_in(module, _CONVERGENCE)
+    per_row, is_mean = "dim" in convergence.keywords, "mean" in convergence.names
+    if not per_row and len(convergence.names) > 2:
+        return f"{_CONVERGENCE} is of another shape"
+    _versions[module.__name__] = _Version(per_row, is_mean, "phs_loss" not in forward.names)
+    return None
+
+
+def _loss(module, input, target) -> Tensor | tuple | None:
+    home = sys.modules.get(type(module).__module__)
+    if home is None or not (isinstance(input, Tensor) and isinstance(target, Tensor)):
+        return None
+    call = _call(module, home)
+    if call is None or (hasattr(module, "perceptual_weighting") and input.dim() != 3):
+        return None
+    try:
+        if getattr(module, "perceptual_weighting", False):
+            rows = input.shape[0] * input.shape[1]
+            module.prefilter.to(input.device)
+            input, target = module.prefilter(input.view(rows, 1, -1), target.view(rows, 1, -1))
+        input, target = input.view(-1, input.size(-1)), target.view(-1, target.size(-1))
+    except RuntimeError:  # no such view: the original says so
+        return None
+    module.window = module.window.to(input.device)
+    found = losses.try_fused(input, target, module.window, call, f"{home.__name__.partition('.')[0]}.STFTLoss")
+    if found is None or module.output == "loss":
+        return None if found is None else found[0]
+    weights = call.convergence, call.log, call.linear
+    return found[0], *(found[1][i] if weight else 0.0 for i, weight in enumerate(weights)), 0.0
+
+
+def _call(module, home: ModuleType) -> LossCall | None:
+    """What the module computes, if it consists of what its project makes it of, and nobody listens in between."""
+    if not does_what_its_class_does(module, "STFTLoss", home) or not is_from(type(module).stft, home):
+        return None
+    if "stft" in vars(module) or not _is_plain_function(home, "apply_reduction"):
+        return None
+    parts = {"spectralconv": "SpectralConvergenceLoss", "logstft": "STFTMagnitudeLoss", "linstft": "STFTMagnitudeLoss"}
+    if not all(does_what_its_class_does(getattr(module, part), name, home) for part, name in parts.items()):
+        return None
+    log, linear = module.logstft, module.linstft
+    name = type(log.distance).__name__
+    for part in (log, linear):
+        if not does_what_its_class_does(part.distance, name, _TORCHS) or part.distance.reduction != module.reduction:
+            return None
+    if name not in _DISTANCES or log.log is not True or linear.log is not False:
+        return None
+    if module.scale is not None or module.scale_invariance or module.w_phs or getattr(module, "phs_used", False):
+        return None
+    sizes = module.fft_size, module.hop_size, module.win_length
+    numbers = [module.eps, module.w_sc, module.w_log_mag, module.w_lin_mag]
+    numbers += [getattr(log, "log_fac", 1.0), getattr(log, "log_eps", 0.0)]
+    is_usual = module.output in ("loss", "full") and module.reduction in ("mean", "sum")
+    if not is_usual or any(type(one) is not int for one in sizes) or not isinstance(module.window, Tensor):
+        return None
+    if any(type(one) not in (int, float) for one in numbers):
+        return None
+    version, is_full, is_mean = _versions[home.__name__], module.output == "full", module.reduction == "mean"
+    if (is_full and not version.has_full) or (version.per_row and not version.is_mean and (is_full or not is_mean)):
+        return None
+    return LossCall(*sizes, *numbers, squared=_DISTANCES[name], per_row=version.per_row, mean=is_mean)
+
+
+def _is_plain_function(home: ModuleType, name: str) -> bool:
+    """Whether the project's own function is there."""
+    function = getattr(home, name, None)
+    return is_from(function, home) or is_from(function, sys.modules.get("auraloss.utils"))
+
+
+PROJECT = Project(
+    "auraloss",
+    hooks=tuple(
+        Hook(module, "STFTLoss.forward", override(_loss), _lacks)
+        for module in ("auraloss.freq", "stable_audio_tools.training.losses.auraloss")
+    ),
+    distribution="auraloss",
+    packages=("auraloss", "stable_audio_tools"),
+    tested=("0.2", "0.5"),
+)

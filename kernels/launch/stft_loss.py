@@ -1,0 +1,171 @@
+"""Launches of the STFT losses: what is summed up over the magnitudes of two signals' spectra, without a spectrum or a
+magnitude in memory, and the gradient. For smooth sizes; arguments must be valid.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import torch
+
+from ..plans.fft import istft_plan, stft_plan
+from ..plans.frozen import hashed_once
+from ..plans.geometry import PAD_MODES, StftGeometry
+from ..plans.plan import Plan, supports_real
+from ..tables.twiddles import pair_twiddles, stage_twiddles
+from . import dispatch
+from .dispatch import Recipe, gapless, starts_at_pair
+from .params import StftLossFinishParams, StftLossGradientParams, StftLossParams, StftLossScale, StftLossWeights
+from .smooth_size import Kind, are_paired, has_gaps, inverse_params, is_paired, steps_of
+
+KERNELS = ("msp_stft_loss", "msp_stft_loss_finish", "msp_stft_loss_gradient")
+FINISH_THREADS = 512  # as in stft_loss_finish.metal
+TERMS = 3  # convergence, log and linear
+
+
+@hashed_once
+@dataclass(frozen=True)
+class Terms:
+    """A loss between the magnitudes x of the input and y of the target, sqrt(max(|X|^2, eps)) each: the sum of
+
+    convergence * |y - x| / |y|, the norms over everything, or, `per_row`, the mean of the rows' quotients,
+    log * d(log(factor * x + added), log(factor * y + added)), and
+    linear * d(x, y),
+
+    d the mean distance over all bins (not `mean`: the sum), absolute or `squared`. eps and factor are positive.
+    """
+
+    convergence: float
+    log: float
+    linear: float
+    eps: float
+    factor: float = 1.0
+    added: float = 0.0
+    squared: bool = False
+    per_row: bool = False
+    mean: bool = True
+
+
+def supports_stft_loss(n_fft: int) -> bool:
+    """Whether there are kernels."""
+    return supports_real(n_fft)
+
+
+def stft_loss(
+    input: torch.Tensor, target: torch.Tensor, window: torch.Tensor, geometry: StftGeometry, wanted: Terms
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """(the loss, its terms) of input and target, float32 [rows, samples], in two launches.
+
+    The terms are convergence, log and linear, unweighted and zero where the weight is; behind them is what
+    stft_loss_gradient() needs to know.
+    """
+    input, target, window = gapless(input), gapless(target), window.contiguous()
+    recipe, finish, groups = _recipes(geometry, wanted, *_layout(input, target, window, geometry), input.device)
+    sums = input.new_empty((groups, 4))
+    loss, terms = input.new_empty(()), input.new_empty((TERMS + (geometry.rows if wanted.per_row else 1),))
+    recipe(input, target, window, sums)
+    finish(sums, loss.view(1), terms)
+    return loss, terms
+
+
+def stft_loss_gradient(
+    loss_gradient: torch.Tensor | None, terms_gradient: torch.Tensor | None, terms: torch.Tensor, input: torch.Tensor,
+    target: torch.Tensor, window: torch.Tensor, geometry: StftGeometry, wanted: Terms,
+) -> torch.Tensor:  # fmt: skip
+    """[rows, samples]: the gradient with respect to the input, for those of loss and terms, in one launch."""
+    input, target, window = gapless(input), gapless(target), window.contiguous()
+    given = loss_gradient is not None, terms_gradient is not None
+    layout = _layout(input, target, window, geometry)
+    recipe, leaves_gaps = _gradient_recipe(geometry, wanted, *layout, given, input.device)
+    output = input.new_empty((geometry.rows, geometry.samples))
+    if leaves_gaps:
+        output.zero_()
+    of_loss = terms if loss_gradient is None else loss_gradient.reshape(1)  # something with an address, not looked at
+    of_terms = terms if terms_gradient is None else terms_gradient.contiguous()
+    recipe(window, output, input, target, terms, of_loss, of_terms)
+    return output
+
+
+def launched(n_fft: int, gradient: bool) -> tuple[str, str, Plan]:
+    """(name, defines, plan) of the kernel for a size that supports_stft_loss() allows."""
+    plan = istft_plan(n_fft) if gradient else stft_plan(n_fft)
+    kind = Kind("msp_stft_loss_gradient" if gradient else "msp_stft_loss", adjoint=gradient)
+    return kind.name, plan.defines() + kind.defines(), plan
+
+
+def _layout(
+    input: torch.Tensor, target: torch.Tensor, window: torch.Tensor, geometry: StftGeometry
+) -> tuple[tuple[int, int], tuple[bool, bool], bool]:
+    """(strides of the rows, whether frames start at 8-byte boundaries: of input and target; whether the window does)"""
+    strides = input.stride(0), target.stride(0)
+    first, second = (
+        starts_at_pair(signal) and are_paired(geometry, stride)
+        for signal, stride in zip((input, target), strides, strict=True)
+    )
+    return strides, (first, second), is_paired(window, geometry)
+
+
+def _shared(wanted: Terms, strides: tuple[int, int], paired: tuple[bool, bool]) -> dict[str, Any]:
+    """What both kernels are told alike."""
+    return dict(
+        input_stride=strides[0], target_stride=strides[1], paired_input=paired[0], paired_target=paired[1],
+        squared=wanted.squared, has_log=wanted.log != 0, has_linear=wanted.linear != 0,
+    )  # fmt: skip
+
+
+def _numbers(geometry: StftGeometry, wanted: Terms) -> tuple[StftLossScale, StftLossWeights]:
+    count = geometry.rows * geometry.bins * geometry.frames if wanted.mean else 1
+    return (
+        StftLossScale(eps=wanted.eps, factor=wanted.factor, added=wanted.added),
+        StftLossWeights(convergence=wanted.convergence, log=wanted.log, linear=wanted.linear, count=count),
+    )
+
+
+@lru_cache(maxsize=1024)
+def _recipes(
+    geometry: StftGeometry, wanted: Terms, strides: tuple[int, int], paired: tuple[bool, bool], paired_window: bool,
+    device: torch.device,
+) -> tuple[Recipe, Recipe, int]:  # fmt: skip
+    """(the launch that sums up, the one that finishes, how many sums are between them)."""
+    name, defines, plan = launched(geometry.n_fft, False)
+    scale, weights = _numbers(geometry, wanted)
+    steps = steps_of(plan, geometry.rows * geometry.frames, device)
+    per_row = -(-geometry.frames // (plan.frames * steps))
+    params = StftLossParams(
+        **_shared(wanted, strides, paired), samples=geometry.samples, frames=geometry.frames,
+        hop_length=geometry.hop_length, pad=geometry.pad, pad_mode=PAD_MODES[geometry.pad_mode],
+        win_left=geometry.win_left, win_length=geometry.win_length, groups=per_row, steps=steps,
+        paired_window=paired_window,
+    )  # fmt: skip
+    stages, pairs = stage_twiddles(plan, device), pair_twiddles(plan.n_fft, plan.pair_bins, device)
+    args = [None, None, None, stages, pairs, None, params, scale]
+    groups = geometry.rows * per_row
+    sums = dispatch.recipe(dispatch.kernel(name, defines, device.type), args, groups, plan.threads, device)
+    finishing = StftLossFinishParams(rows=geometry.rows, groups=per_row, per_row=wanted.per_row)
+    kernel = dispatch.kernel("msp_stft_loss_finish", "", device.type)
+    finish = dispatch.recipe(kernel, [None, None, None, finishing, weights], 1, FINISH_THREADS, device)
+    return sums, finish, groups
+
+
+@lru_cache(maxsize=1024)
+def _gradient_recipe(
+    geometry: StftGeometry, wanted: Terms, strides: tuple[int, int], paired: tuple[bool, bool], paired_window: bool,
+    given: tuple[bool, bool], device: torch.device,
+) -> tuple[Recipe, bool]:  # fmt: skip
+    """The launch, and whether it leaves samples unwritten that lie under no frame."""
+    name, defines, plan = launched(geometry.n_fft, True)
+    params = inverse_params(plan, geometry, (0, 0, 0), paired_window, device)
+    own = StftLossGradientParams(
+        **_shared(wanted, strides, paired), per_row=wanted.per_row, has_loss=given[0], has_terms=given[1]
+    )
+    stages, pairs = stage_twiddles(plan, device), pair_twiddles(plan.n_fft, plan.pair_bins, device)
+    # What would be the spectrum and the envelope is not read. The kernel counts the bins between 0 and half twice.
+    args = [
+        pairs, None, stages, pairs, pairs, None, params, 0.5, None, None, None, None, None, own,
+        *_numbers(geometry, wanted),
+    ]  # fmt: skip
+    kernel = dispatch.kernel(name, defines, device.type)
+    groups = geometry.rows * params.groups
+    return dispatch.recipe(kernel, args, groups, plan.threads, device), has_gaps(plan, geometry)

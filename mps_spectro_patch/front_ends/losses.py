@@ -1,0 +1,159 @@
+"""STFT losses: from two waveforms to numbers. One call, described by LossCall, is fused where there are kernels: on
+devices as front_ends/compute.py has it, for float32 signals of one shape.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from math import isfinite, prod
+
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
+from torch.compiler import is_compiling, is_dynamo_compiling
+
+from .. import active, routing
+from ..arguments import LossArguments
+from ..execution import call_sites, counters, launches, load_operators, parts, runner, verification
+from ..kernels import hashed_once, stft_loss
+from ..reasons import Reason
+from ..tensors import PLAIN, wants_gradient
+from . import compute
+from .spec import remembered
+
+
+@hashed_once
+@dataclass(frozen=True)
+class LossCall:
+    """All that describes a loss between the magnitudes x and y of input and target, except its tensors.
+
+    Magnitudes are sqrt(max(|X|^2, eps)) of a centred transform with reflected ends. convergence, log, linear: weights
+    of |y - x| / |y|, of the distance of log(factor * x + added) to that of y, and of the distance of x to y: absolute
+    or `squared`, the mean over all bins, or the sum (not `mean`). per_row: convergence is the mean of the rows'
+    quotients.
+    """
+
+    n_fft: int
+    hop_length: int
+    win_length: int
+    eps: float
+    convergence: float = 1.0
+    log: float = 1.0
+    linear: float = 0.0
+    factor: float = 1.0
+    added: float = 0.0
+    squared: bool = False
+    per_row: bool = False
+    mean: bool = True
+
+    def describe(self) -> str:
+        return (
+            f"STFT loss, n_fft={self.n_fft}, hop_length={self.hop_length}, "
+            f"weights {self.convergence:g}, {self.log:g}, {self.linear:g}"
+        )
+
+    def arguments(self) -> LossArguments:
+        """The arguments of the operator."""
+        return LossArguments(
+            self.n_fft, self.hop_length, self.win_length, self.n_fft // 2, "reflect", float(self.convergence),
+            float(self.log), float(self.linear), float(self.eps), float(self.factor), float(self.added), self.squared,
+            self.per_row, self.mean,
+        )  # fmt: skip
+
+    def has_usual_numbers(self) -> bool:
+        """Whether kernels do these: else 0 / 0 or the logarithm of nothing can come up, which torch had better see."""
+        numbers = self.eps, self.factor, self.added, self.convergence, self.log, self.linear
+        return all(map(isfinite, numbers)) and self.eps > 0 and self.factor > 0 and self.added >= 0
+
+
+def try_fused(
+    x: Tensor, y: Tensor, window: Tensor, call: LossCall, name: str = "stft_loss"
+) -> tuple[Tensor, Tensor] | None:
+    """(the loss, its terms: convergence, log, linear and more) of x and y [..., time], or None where the kernels do not
+    do this call. name: under which it is counted."""
+    answer = partial(_answer, x, y, window, call, name)
+    if is_dynamo_compiling() or type(x) not in PLAIN:
+        return answer()
+    options = active.options_here()
+    if (x.is_mps or call_sites.everything or (options is not None and options.concerns(x))) and call_sites.is_due(name):
+        return call_sites.call(name, (x, call.n_fft, call.hop_length, call.win_length, None), answer)
+    return answer()
+
+
+def _answer(x: Tensor, y: Tensor, window: Tensor, call: LossCall, name: str) -> tuple[Tensor, Tensor] | None:
+    if x.dim() < 1 or not x.numel():
+        return None
+    reason = _why_composed(x, y, window, call)
+    if reason is not None:
+        if not is_compiling():
+            counters.count(name, reason)
+        return None
+    rows = tuple(one.reshape(prod(one.shape[:-1]), one.shape[-1]) for one in (x, y))
+    arguments = call.arguments()
+    if is_compiling():
+        return launches.ops.losses.stft_loss(*rows, window, *arguments)
+    load_operators()
+    losses, composite = launches.ops.losses, launches.ops.composite_losses
+    transformed = torch._C._are_functorch_transforms_active()
+    if transformed or torch._C._len_torch_dispatch_stack() or type(x) is FakeTensor:
+        operator = losses.eager_stft_loss if transformed else losses.stft_loss
+        return operator(*rows, window, *arguments)
+
+    fused = partial(losses.eager_stft_loss, *rows, window, *arguments)
+
+    def compared(result: tuple[Tensor, Tensor]) -> tuple[str, bool]:
+        """Of signals whose comparison would need much memory, the first rows and samples."""
+        signals, piece = rows, parts.beginning(rows[0], arguments)
+        if piece is not rows[0]:
+            signals = tuple(one[: piece.shape[0], : piece.shape[1]] for one in rows)
+            result = losses.run_stft_loss(*signals, window, *arguments)
+        theirs = composite.stft_loss(*signals, window, *arguments)
+        loudest = float(signals[1].abs().max() * window.abs().sum())
+        return verification.judge_loss(result[1], theirs[1], loudest, call.squared)
+
+    key = call, None, x.dtype, x.device, wants_gradient(x, y, window)
+    return runner.call_front_end(name, active.options_here(), key, fused, compared, rows[0], lambda: None)[0]
+
+
+def _why_composed(x: Tensor, y: Tensor, window: Tensor, call: LossCall) -> Reason | None:
+    """Why the kernels are not to do this, or cannot."""
+    reason = compute.why_composed(x, window)
+    if reason is not None:
+        return reason
+    if any(one.dtype is not torch.float32 for one in (x, y, window)):
+        return Reason.DTYPE
+    if any(one.layout is not torch.strided for one in (x, y, window)):
+        return Reason.LAYOUT
+    if y.device != x.device or window.device != x.device or window.dim() != 1:
+        return Reason.WINDOW if y.device == x.device else Reason.DEVICE
+    if y.shape != x.shape:
+        return Reason.SHAPE
+    if max(map(_span, (x, y))) >= routing.ELEMENTS_MAX:
+        return Reason.TOO_LARGE
+    if not is_compiling():
+        if type(y) not in routing.TENSORS or type(window) not in routing.TENSORS:
+            return Reason.TYPE
+        reason = routing.surroundings(y, window, routing.active_transforms())
+    return reason or _obstacle(call, prod(x.shape[:-1]), x.shape[-1], window.shape[0])
+
+
+def _span(signal: Tensor) -> int:
+    """How far its last element is from its first in memory."""
+    return sum((size - 1) * stride for size, stride in zip(signal.shape, signal.stride(), strict=True))
+
+
+@remembered
+def _obstacle(call: LossCall, rows: int, samples: int, window: int) -> Reason | None:
+    if not _supports(call.n_fft):
+        return Reason.N_FFT
+    if not call.has_usual_numbers():
+        return Reason.ARGUMENT
+    return compute.obstacle(rows, samples, window, call.n_fft // 2 + 1, *call.arguments()[:5])
+
+
+def _supports(n_fft: int) -> bool:
+    return stft_loss.supports_stft_loss(n_fft)
+
+
+_supports._dynamo_marked_constant = True  # type: ignore[attr-defined]  # a search that dynamo had better not trace
