@@ -114,12 +114,12 @@ def _measure(
         return seconds, stats()
 
 
-def _run_script(audio: Path, output: Path, device: str) -> None:
+def _run_script(audio: Path, output: Path, device: str, precision: torch.dtype = torch.float32) -> None:
     """`python denoise.py audio output --device ... --bits 32` (32, so that rounding hides no difference)."""
     arguments = [str(audio), str(output), "--device", device, "--n-fft", str(N_FFT), "--hop", str(HOP), "--bits", "32"]
     before, sys.argv = sys.argv, [str(SCRIPT), *arguments]
     dtype, complaint = torch.get_default_dtype(), io.StringIO()
-    torch.set_default_dtype(torch.float32)  # as `python` starts it
+    torch.set_default_dtype(precision)
     try:
         with contextlib.redirect_stderr(complaint):
             runpy.run_path(str(SCRIPT), run_name="__main__")
@@ -174,14 +174,9 @@ def _read(file: Path) -> torch.Tensor:
 
 def _in_float64(audio: Path) -> torch.Tensor:
     """What the script makes of it in float64 on the CPU."""
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            _run_script(audio, Path(folder, "float64.wav"), "cpu")
-            return _read(Path(folder, "float64.wav"))
-    finally:
-        torch.set_default_dtype(before)
+    with tempfile.TemporaryDirectory() as folder:
+        _run_script(audio, Path(folder, "float64.wav"), "cpu", torch.float64)
+        return _read(Path(folder, "float64.wav"))
 
 
 def _draw(file: Path, before: torch.Tensor, after: torch.Tensor, plain: torch.Tensor, rate: int) -> bool:
