@@ -12,6 +12,8 @@ from pathlib import Path
 from types import CodeType, FrameType, FunctionType
 from typing import Any
 
+from ..options import logger
+
 _PLACES = [Path(__file__).parents[1], *(Path(__file__).parents[2] / name for name in ("compat", "kernels"))]
 _OURS = tuple(f"{place}{os.sep}" for place in _PLACES)
 _LIMIT = 256
@@ -21,6 +23,19 @@ _known: dict[tuple[int, int], tuple[CodeType, FunctionType]] = {}
 
 def call(function: Callable, args: tuple, kwargs: dict, frame: FrameType | None = None) -> Any:
     """function(*args, **kwargs). frame: from which, else from the first that is none of ours."""
+    try:
+        calls = _known_or_made(frame)
+    except Exception as error:  # then a warning has another line
+        logger.debug("the line of a call", exc_info=error)
+        calls = _calls
+    return calls(function, args, kwargs)
+
+
+def _calls(function: Callable, args: tuple, kwargs: dict) -> Any:
+    return function(*args, **kwargs)
+
+
+def _known_or_made(frame: FrameType | None) -> Callable:
     if frame is None:
         frame = sys._getframe(1)
         while frame.f_back is not None and frame.f_code.co_filename.startswith(_OURS):
@@ -31,7 +46,7 @@ def call(function: Callable, args: tuple, kwargs: dict, frame: FrameType | None 
         if len(_known) >= _LIMIT:
             _known.clear()
         known = _known[place] = frame.f_code, _calls_from(frame)
-    return known[1](function, args, kwargs)
+    return known[1]
 
 
 def _calls_from(frame: FrameType) -> FunctionType:

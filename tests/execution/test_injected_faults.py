@@ -43,6 +43,7 @@ GUARDS = {
     "gradients.py": {"run", "_like_window", "tied", "is_looked_at_again"},
     "surviving.py": {"surviving.<locals>.run"},
     "replay.py": {"_Recorded.backward"},
+    "from_caller.py": {"call"},
     "context.py": {"asked_while_tracing.<locals>.wrap.<locals>.ask", "_translator"},
     "torch_warnings.py": {"give_while_tracing"},
 }
