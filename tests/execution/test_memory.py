@@ -277,7 +277,7 @@ def test_the_first_call_fits_into_the_memory_of_a_gpu_where_torchs_fits_and_is_c
         torch.cuda.empty_cache()
         torch.cuda.set_per_process_memory_fraction((torchs + BESIDE * 2**20) / total)
         try:
-            call(given)
+            call(given[..., :-1])  # another length: the one above is in the cache
             assert verification.verified and not quarantine.plans
         finally:
             torch.cuda.set_per_process_memory_fraction(1.0)
