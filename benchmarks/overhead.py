@@ -29,6 +29,7 @@ def main() -> int:
     rows = [
         ("call on another device, reach=attribute", *per_call("attribute", "mps"), 2.0, "us"),
         ("call on another device, reach=references", *per_call("references", "mps"), 2.0, "us"),
+        ("torch.functional.stft on another device, references", *per_call("references", "mps", 4000, True), 2.0, "us"),
         ("call on another device, reach=dispatcher", *per_call("dispatcher", "mps"), 0.5, "us"),
         ("call without a kernel on an accelerated device", *per_call("attribute", "simulator"), 5.0, "us"),
         ("import of enable, disable and accelerated, beyond torch", importing(), 0.0, 20.0, "ms"),
@@ -45,7 +46,7 @@ def main() -> int:
     return int(exceeded)
 
 
-def per_call(reach: str, device: str, rounds: int = 4000) -> tuple[float, float]:
+def per_call(reach: str, device: str, rounds: int = 4000, functional: bool = False) -> tuple[float, float]:
     """(microseconds that the patch adds to torch.stft of a small CPU tensor, microseconds of the unpatched call)."""
     import torch
 
@@ -62,6 +63,11 @@ def per_call(reach: str, device: str, rounds: int = 4000) -> tuple[float, float]
     def patched() -> None:
         torch.stft(x, 400, 160, window=window, center=False, return_complex=True)
 
+    def patched_in_functional() -> None:
+        torch.functional.stft(x, 400, 160, window=window, center=False, return_complex=True)
+
+    if functional:
+        patched = patched_in_functional
     if reach != "dispatcher":
         with msp.accelerated(devices=(device,), reach=reach):
             for _ in range(4000):  # what is refused is remembered when calls are no longer looked at one by one

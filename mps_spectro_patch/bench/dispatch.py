@@ -38,7 +38,7 @@ def measure(everybody: list[Contestant], accelerator: Accelerator, effort: Effor
     rows = []
     profiled = []
     for case in cases(shrink):
-        window = torch.hann_window(case.n_fft, device=accelerator.place)
+        window = torch.hann_window(case.n_fft, dtype=torch.float32, device=accelerator.place)
         given = inputs(case, window)
         decide = partial(_decision, case, given[0], window) if case.op in ("stft", "istft") else None
         routing_time = min(timeit.repeat(decide, number=200, repeat=5)) / 200 * 1e6 if decide else None

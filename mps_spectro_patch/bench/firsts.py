@@ -32,7 +32,7 @@ def cases(shrink: bool) -> list[Case]:
 
 def measure(case: Case, everybody: list[Contestant], accelerator: Accelerator) -> dict[str, Any]:
     """One row. Only right where nothing of this size ran in this process before."""
-    window = torch.hann_window(case.n_fft, device=accelerator.place)
+    window = torch.hann_window(case.n_fft, dtype=torch.float32, device=accelerator.place)
     shorter = [replace(case, samples=case.samples - cut * case.hop_length) for cut in range(1 + LENGTHS)]
     given = [inputs(one, window)[0] for one in shorter]
     row: dict[str, Any] = {"op": case.op, "case": case.name, "by": {}}

@@ -49,7 +49,7 @@ class ComposedMel(torch.nn.Module):
         super().__init__()
         self.n_fft, self.hop_length, self.power, self.pad_mode = n_fft, hop_length, power, pad_mode
         self.stft = stft or self._torchs_stft
-        self.register_buffer("window", torch.hann_window(n_fft))
+        self.register_buffer("window", torch.hann_window(n_fft, dtype=torch.float32, device="cpu"))
         basis = melscale_fbanks(n_freqs=n_fft // 2 + 1, f_min=f_min, f_max=f_max or sample_rate / 2, n_mels=n_mels,
                                 sample_rate=sample_rate, norm=norm, mel_scale=mel_scale)  # fmt: skip
         self.register_buffer("fb", basis.t().contiguous())
@@ -77,7 +77,7 @@ class ComposedDynamicMel(torch.nn.Module):
         n_fft = int(rounded(self.n_fft * 2 ** (keyshift / 12)))
         key = f"{keyshift}_{x.device}"
         if key not in self.hann_window:
-            self.hann_window[key] = torch.hann_window(n_fft).to(x.device)
+            self.hann_window[key] = torch.hann_window(n_fft, dtype=torch.float32, device="cpu").to(x.device)
         window = self.hann_window[key]
         spectrum = torch.functional.stft(x, n_fft, self.hop_length, n_fft, window, self.center, return_complex=True)
         power = spectrum.real.pow(2) + spectrum.imag.pow(2)

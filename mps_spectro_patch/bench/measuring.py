@@ -25,7 +25,7 @@ SAME = 1e-3  # of a peer's result, relative L2: it computes what torch does, wha
 
 def measure(case: Case, everybody: list[Contestant], accelerator: Accelerator, effort: Effort) -> dict[str, Any]:
     """One row of the results. What somebody cannot do, or fails at, is left out, with the reason under "failed"."""
-    window = torch.hann_window(case.n_fft, device=accelerator.place)
+    window = torch.hann_window(case.n_fft, dtype=torch.float32, device=accelerator.place)
     sets = min(SETS_MAX, max(1, -(-FOOTPRINT[accelerator.device] // case.bytes_moved)))
     given = [inputs(case, window, start) for start in range(sets)]
     failed: dict[str, str] = {}
@@ -49,7 +49,7 @@ def fill_in_device_times(rows: list[tuple[dict, Case]], everybody: list[Contesta
     for row, case in rows:
         for one in everybody:
             if one.name in row["by"] and row["by"][one.name]["device"] is None:
-                window = torch.hann_window(case.n_fft, device=accelerator.place)
+                window = torch.hann_window(case.n_fft, dtype=torch.float32, device=accelerator.place)
                 function = one.make(case, window)
                 with one.scope():
                     seconds = timing.profiled([partial(function, *inputs(case, window, start)) for start in range(2)])
@@ -117,14 +117,14 @@ def _error(case: Case, everybody: list[Contestant], accelerator: Accelerator) ->
     """Relative L2 of one row, of at most CHECKED samples, from float64; of logarithms the largest difference."""
     by_name = {one.name: one for one in everybody}
     small = replace(case, rows=1, samples=min(case.samples, CHECKED))
-    wide = torch.hann_window(case.n_fft, dtype=torch.float64)
+    wide = torch.hann_window(case.n_fft, dtype=torch.float64, device="cpu")
     given = inputs(small, wide.float())
     double = [t.to(torch.complex128 if t.is_complex() else torch.float64) for t in given]
     if case.front_end:  # this package's composition: float64 never goes to a kernel
         want = features(case, case.front_end.ours("cpu"))(*double)
     else:
         want = by_name[TORCH].make(small, wide)(*double)
-    window = torch.hann_window(case.n_fft, device=accelerator.place)
+    window = torch.hann_window(case.n_fft, dtype=torch.float32, device=accelerator.place)
     with by_name[OURS].scope():
         got = by_name[OURS].make(small, window)(*(t.to(accelerator.place) for t in given))
     got = got.cpu().to(want.dtype)

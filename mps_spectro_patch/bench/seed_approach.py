@@ -30,7 +30,7 @@ def stft(x: torch.Tensor, n_fft: int, hop_length: int, window: torch.Tensor, nor
     rows, samples = x.shape
     pad = n_fft // 2
     count = 1 + (samples + 2 * pad - n_fft) // hop_length
-    frames = torch.empty(rows, count, n_fft, device=x.device)
+    frames = torch.empty(rows, count, n_fft, dtype=torch.float32, device=x.device)
     _library(x.device.type).seed_frames(
         x, window, frames, samples, n_fft, hop_length, pad, count,
         threads=(n_fft, count, rows), group_size=(min(_THREADS, n_fft), 1, 1),
@@ -50,7 +50,7 @@ def istft(spectrum: torch.Tensor, n_fft: int, hop_length: int, window: torch.Ten
         frames = frames * n_fft**0.5
     pad = n_fft // 2
     whole = max(n_fft + hop_length * (count - 1), pad + length)
-    output = torch.zeros(rows, whole, device=spectrum.device)
+    output = torch.zeros(rows, whole, dtype=torch.float32, device=spectrum.device)
     _library(spectrum.device.type).seed_overlap_add(
         frames, window, output, whole, n_fft, hop_length, count,
         threads=(whole, rows), group_size=(_THREADS, 1),

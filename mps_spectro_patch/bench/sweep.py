@@ -40,7 +40,9 @@ def cases(shrink: bool, ops: tuple[str, ...] = OPS, largest: int = LARGEST, step
 
 def timed(case: Case, everybody: list[Contestant], accelerator: Accelerator, effort: Effort) -> dict[str, Timed]:
     """The times of torch and of this package over one input."""
-    window = torch.hamming_window(case.n_fft, device=accelerator.place)  # zero nowhere: one frame can be inverted
+    window = torch.hamming_window(
+        case.n_fft, dtype=torch.float32, device=accelerator.place
+    )  # zero nowhere: one frame can be inverted
     given = inputs(case, window)
     found = {}
     with strict():

@@ -121,7 +121,7 @@ def _kernels(calls: Sequence[Call]) -> list:
 
 def copy_rate(accelerator: Accelerator, effort: Effort) -> float:
     """GB/s of a large copy on the device, bytes read plus bytes written."""
-    source = torch.rand(COPY[accelerator.device] // 4, device=accelerator.place)
+    source = torch.rand(COPY[accelerator.device] // 4, dtype=torch.float32, device=accelerator.place)
     copy = partial(torch.empty_like(source).copy_, source)
     if accelerator.device == "cuda":
         seconds = captured([copy], effort, per_graph=4)

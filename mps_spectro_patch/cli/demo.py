@@ -118,7 +118,8 @@ def _run_script(audio: Path, output: Path, device: str) -> None:
     """`python denoise.py audio output --device ... --bits 32` (32, so that rounding hides no difference)."""
     arguments = [str(audio), str(output), "--device", device, "--n-fft", str(N_FFT), "--hop", str(HOP), "--bits", "32"]
     before, sys.argv = sys.argv, [str(SCRIPT), *arguments]
-    complaint = io.StringIO()
+    dtype, complaint = torch.get_default_dtype(), io.StringIO()
+    torch.set_default_dtype(torch.float32)  # as `python` starts it
     try:
         with contextlib.redirect_stderr(complaint):
             runpy.run_path(str(SCRIPT), run_name="__main__")
@@ -127,6 +128,7 @@ def _run_script(audio: Path, output: Path, device: str) -> None:
             raise CommandError(complaint.getvalue().strip() or str(end.code)) from None
     finally:
         sys.argv = before
+        torch.set_default_dtype(dtype)
     sys.stderr.write(complaint.getvalue())  # warnings of ours and of torch are for the person at the keyboard
 
 
@@ -138,7 +140,10 @@ def _print_routes(counts: Stats, device: str) -> None:
     place = ACCELERATORS[device]
     with accelerated(devices=(device,)):
         for n_fft in (N_FFT, N_FFT // 4):
-            signal, window = torch.zeros(4 * n_fft, device=place), torch.hann_window(n_fft, device=place)
+            signal, window = (
+                torch.zeros(4 * n_fft, dtype=torch.float32, device=place),
+                torch.hann_window(n_fft, dtype=torch.float32, device=place),
+            )
             spectrum = torch.zeros(n_fft // 2 + 1, 16, dtype=torch.complex64, device=place)
             print(f"  {explain(torch.stft, signal, n_fft, n_fft // 4, window=window, return_complex=True)}")
             print(f"  {explain(torch.istft, spectrum, n_fft, n_fft // 4, window=window)}")
@@ -186,7 +191,7 @@ def _draw(file: Path, before: torch.Tensor, after: torch.Tensor, plain: torch.Te
     except ImportError:
         return False
     sounds = torch.stack([before[0].double(), after[0], after[0] - plain[0]])
-    window = torch.hann_window(1024, dtype=torch.float64)
+    window = torch.hann_window(1024, dtype=torch.float64, device="cpu")
     spectra = torch.stft(sounds, 1024, 256, window=window, return_complex=True)
     levels = 20 * spectra.abs().clamp(min=1e-15).log10()
     levels -= levels[0].max()

@@ -15,7 +15,7 @@ from ..front_ends import FrontEnd, Scale, compute, melscale_fbanks
 from ..kernels import feature_passes, features, kernel_text
 from ..options import ACCELERATORS
 from ..patching import accelerated
-from .doctor_kernels import Errors, Finding, compared
+from .doctor_kernels import SINGLE, Errors, Finding, compared
 
 # Larger than those of doctor_kernels.py: a logarithm of small values has lost digits, one without its mean some more.
 FORWARD, BACKWARD, STANDARDISED = 3e-6, 1e-5, 5e-5
@@ -69,8 +69,8 @@ def _calls(n_fft: int) -> Iterator[tuple[str, FrontEnd, bool]]:
 def _errors(device: str, call: FrontEnd, banded: bool) -> Errors:
     """Relative errors of the features and, where they are of one launch, of their gradient."""
     generator = torch.Generator().manual_seed(call.n_fft)
-    x = torch.randn(2, 3 * call.n_fft + 101, generator=generator)
-    window = torch.rand(call.win_length, generator=generator) + 0.5
+    x = torch.randn(2, 3 * call.n_fft + 101, generator=generator, **SINGLE)
+    window = torch.rand(call.win_length, generator=generator, **SINGLE) + 0.5
     basis = None
     if banded:
         basis = melscale_fbanks(n_freqs=call.n_fft // 2 + 1, f_min=0, f_max=_RATE / 2, n_mels=_BANDS, sample_rate=_RATE)
@@ -85,7 +85,7 @@ def _errors(device: str, call: FrontEnd, banded: bool) -> Errors:
         want = compute.compute(wide[0].requires_grad_(wants_gradient), *wide[1:], call, use_kernels=False)
         errors = {"forward": relative_error(got.detach().cpu(), want.detach())}
         if wants_gradient:
-            weight = torch.randn(want.shape, generator=generator)
+            weight = torch.randn(want.shape, generator=generator, **SINGLE)
             (ours,) = torch.autograd.grad(got, given[0], weight.to(place))
             (theirs,) = torch.autograd.grad(want, wide[0], weight.double())
             errors["backward"] = relative_error(ours.cpu(), theirs)
@@ -93,7 +93,7 @@ def _errors(device: str, call: FrontEnd, banded: bool) -> Errors:
 
 
 def _decibels(device: str, below: float | None) -> Errors:
-    x = torch.rand(2, 40, 50, generator=torch.Generator().manual_seed(1))
+    x = torch.rand(2, 40, 50, generator=torch.Generator().manual_seed(1), **SINGLE)
     got = feature_passes.decibels(x.to(ACCELERATORS[device]), 2, _LOG.amin, _LOG.factor, 3.0, below)
     want = x.double().clamp(min=_LOG.amin).log() * _LOG.factor + 3.0
     if below is not None:

@@ -21,6 +21,7 @@ from ..patching import accelerated
 
 # Two correct float32 transforms differ from float64 by some 1e-7; a wrong index or a lost bin by about 1.
 FORWARD, BACKWARD = 1e-6, 1e-5
+SINGLE = dict(dtype=torch.float32, device="cpu")  # whatever the program's defaults are
 SIZES = {False: (400, 211), True: (16, 210, 211, 217, 400, 480, 512, 1000, 1024, 1920, 2048, 4096, 8192, 16_384)}
 
 
@@ -162,16 +163,18 @@ def _round(stft: Callable, istft: Callable, place: str, dtype: torch.dtype, n_ff
     """There and back with gradients of everything, from the same numbers on every device."""
     generator = torch.Generator().manual_seed(n_fft)
     samples = 3 * n_fft + 101
-    x = torch.randn(2, samples, generator=generator)
-    window = torch.rand(options.get("win_length", n_fft), generator=generator) + 0.5
+    x = torch.randn(2, samples, generator=generator, **SINGLE)
+    window = torch.rand(options.get("win_length", n_fft), generator=generator, **SINGLE) + 0.5
     x, window = (tensor.to(place, dtype).requires_grad_() for tensor in (x, window))
     spectrum = stft(x, n_fft, window=window, return_complex=True, **options)
     # Not stft's own result: an error there would be counted twice, and its gradient is nearly zero in x.
-    other = torch.randn(spectrum.shape, generator=generator, dtype=torch.complex64).to(place, spectrum.dtype)
+    other = torch.randn(spectrum.shape, generator=generator, dtype=torch.complex64, device="cpu").to(
+        place, spectrum.dtype
+    )
     other.requires_grad_()
     back = {name: value for name, value in options.items() if name != "pad_mode"}
     signal = istft(other, n_fft, window=window, length=samples - 7, **back)
-    weight = torch.randn(signal.shape, generator=generator).to(place, dtype)
+    weight = torch.randn(signal.shape, generator=generator, **SINGLE).to(place, dtype)
     gradients = [
         *torch.autograd.grad((torch.view_as_real(spectrum) * torch.view_as_real(other.detach())).sum(), (x, window)),
         *torch.autograd.grad((signal * weight).sum(), (other, window)),

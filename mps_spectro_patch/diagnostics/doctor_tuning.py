@@ -54,6 +54,6 @@ def measure_rule(device: str) -> list[Finding]:
 
 def keep_rule(device: str, rule: dict[str, int]) -> Finding:
     """{} forgets the present one."""
-    place = torch.zeros(0, device=Accelerator(device).place).device
+    place = torch.zeros(0, dtype=torch.float32, device=Accelerator(device).place).device
     path = tuning.keep(place, rule)
     return Finding("rule", None, f"{'kept in' if rule else 'there is none in'} {path}", {"rule": rule})

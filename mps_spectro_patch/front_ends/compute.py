@@ -240,11 +240,9 @@ def obstacle(
     return Reason.TOO_LARGE if rows * frames * largest >= routing.ELEMENTS_MAX else None
 
 
+@routing.asked_while_tracing(False)  # a search that dynamo had better not trace
 def _supports(n_fft: int) -> bool:
     return fft.supports(n_fft)
-
-
-_supports._dynamo_marked_constant = True  # type: ignore[attr-defined]  # a search that dynamo had better not trace
 
 
 def _fused(

@@ -178,7 +178,7 @@ def define(name: str, inputs: str, body: Callable, fake: Callable, returns: str 
     namespace.define(f"{name}({inputs}) -> {returns}", tags=torch.Tag.flexible_layout)
     # One registration for all backends: the kernels choose their compiler by the tensor's device.
     namespace.impl(name, surviving(name, body), "CompositeExplicitAutograd")
-    torch.library.register_fake(f"{NAMESPACE}::{name}", fake, lib=namespace)
+    torch.library.register_fake(f"{NAMESPACE}::{name}", surviving(name, fake), lib=namespace)
     return getattr(getattr(torch.ops, NAMESPACE), name).default
 
 

@@ -19,9 +19,13 @@ tell: Callable[[str, Exception], None] | None = None  # told of every failure; e
 def survived(name: str, error: Exception, *arguments: Any) -> Any:
     """What the operator would have given. Raises torch's error where torch fails as well."""
     result = COMPOSITES[name](*arguments)
+    tell_of(name, error)
+    return result
+
+
+def tell_of(name: str, error: Exception) -> None:
     if tell is not None:
         tell(name, error)
-    return result
 
 
 def surviving(name: str, body: Callable[..., Tensor]) -> Callable[..., Tensor]:

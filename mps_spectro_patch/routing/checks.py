@@ -11,6 +11,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 from ..arguments import IstftArguments, StftArguments
 from ..kernels import fft
 from ..reasons import Call, Reason
+from .context import asked_while_tracing
 
 ELEMENTS_MAX = 2**31  # the kernels count elements in 32 bits
 SAMPLES_MAX = 2**30  # and positions in a signal with room for what lies beyond its ends
@@ -148,17 +149,15 @@ def _span(input) -> int:
     return span
 
 
+@asked_while_tracing(False)  # a search that dynamo had better not trace
 def _supports(n_fft: int, complex_valued: bool) -> bool:
     return fft.supports(n_fft, complex_valued)
 
 
+@asked_while_tracing(0)
 def _shift(n_fft: int, hop_length: int) -> int:
     """0, or by how many registers a hop moves samples: an inverse kernel of its own."""
     return fft.inverse_plan(n_fft, hop_length).shift if fft.supports_real(n_fft) else 0
-
-
-_shift._dynamo_marked_constant = True  # type: ignore[attr-defined]
-_supports._dynamo_marked_constant = True  # type: ignore[attr-defined]  # a search that dynamo had better not trace
 
 
 def _check_common(

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import sys
+import warnings
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -19,6 +23,34 @@ _are_transforms_active = torch._C._are_functorch_transforms_active
 _is_wrapped, _tracing_state = torch._C._functorch.is_functorch_wrapped_tensor, torch._C._get_tracing_state
 
 
+def asked_while_tracing(otherwise: Any) -> Callable[[Callable], Callable]:
+    """A function that dynamo asks when it traces, instead of tracing it. otherwise: its answer if it fails then, as no
+    other step of ours could catch that, and torch's compilation would end.
+
+    It is what torch.compiler.assume_constant_result() does, without importing all of dynamo.
+    """
+
+    def wrap(function: Callable) -> Callable:
+        @wraps(function)
+        def ask(*arguments: Any) -> Any:
+            try:
+                return function(*arguments)
+            except Exception as error:
+                if isinstance(error, Warning) or _translator() is None:
+                    raise
+                text = f"mps_spectro_patch: while code was compiled, {function.__name__} raised {error!r}."
+                warnings.warn(f"{text} The original's result was used.", RuntimeWarning, stacklevel=2)
+                return otherwise
+
+        ask._dynamo_marked_constant = True  # type: ignore[attr-defined]
+        return ask
+
+    return wrap
+
+
+@asked_while_tracing(
+    "others"
+)  # a C function, which not every version can trace; dynamo guards on the transforms itself
 def active_transforms() -> str:
     """Functorch's transforms that are active: none (""), those our operators have rules for ("rules"), or "others"."""
     if not _are_transforms_active():
@@ -28,27 +60,24 @@ def active_transforms() -> str:
     return "rules" if kinds <= known else "others"
 
 
-# What torch.compiler.assume_constant_result() does, without importing all of dynamo: while a graph is traced, dynamo
-# asks us instead of tracing the C function, which not every version can. It guards on the stack of transforms itself.
-active_transforms._dynamo_marked_constant = True  # type: ignore[attr-defined]
-
-
 def is_exporting() -> bool:
     """Whether torch.export is at work. The flag itself: before 2.13 dynamo takes torch.compiler.is_exporting() for true
     in every compilation, and old versions have neither."""
     return getattr(_compiler, "_is_exporting_flag", False) or (is_compiling() and _dynamo_is_exporting())
 
 
+@asked_while_tracing(True)
 def _dynamo_is_exporting() -> bool:
     """Strict export sets no flag in torch 2.7; dynamo's translator of the moment knows."""
+    return bool(getattr(_translator(), "export", False))
+
+
+def _translator() -> Any:
+    """What of dynamo traces in this thread, or None."""
     try:
-        translator = sys.modules["torch._dynamo.symbolic_convert"].InstructionTranslator.current_tx()
-    except (KeyError, AttributeError):  # no dynamo, or none at work in this thread
-        return False
-    return bool(getattr(translator, "export", False))
-
-
-_dynamo_is_exporting._dynamo_marked_constant = True  # type: ignore[attr-defined]  # asked while tracing, as active_transforms()
+        return sys.modules["torch._dynamo.symbolic_convert"].InstructionTranslator.current_tx()
+    except (KeyError, AttributeError):
+        return None
 
 
 def surroundings(input, window, transforms: str) -> Reason | None:

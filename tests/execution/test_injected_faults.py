@@ -25,7 +25,7 @@ import torch
 
 import mps_spectro_patch as msp
 from mps_spectro_patch import compat, kernels
-from mps_spectro_patch.execution import quarantine
+from mps_spectro_patch.execution import from_caller, quarantine
 from tests.conftest import forget
 
 FOLDERS = tuple(str(Path(module.__file__).parent) + "/" for module in (msp, kernels, compat))
@@ -40,9 +40,11 @@ GUARDS = {
     "runner.py": {"call", "call_direct", "Attempt.__init__"},
     "compute.py": {"_run", "compute"},
     "eager.py": {"Ways.backward"},
-    "gradients.py": {"run", "_like_window"},
+    "gradients.py": {"run", "_like_window", "tied", "is_looked_at_again"},
     "surviving.py": {"surviving.<locals>.run"},
     "replay.py": {"_Recorded.backward"},
+    "context.py": {"asked_while_tracing.<locals>.wrap.<locals>.ask", "_translator"},
+    "torch_warnings.py": {"give_while_tracing"},
 }
 SIZES = dict(n_fft=80, hop_length=32)
 MELS = dict(SIZES, sample_rate=16000, n_mels=5, output_scale="linear")
@@ -113,6 +115,7 @@ def fresh(own_caches):
     def forget_all(kernels_too: bool = True) -> None:
         forget()
         msp.reset_stats()
+        from_caller._known.clear()
         for cached in own_caches if kernels_too else ():
             cached.cache_clear()
 
@@ -151,6 +154,10 @@ def is_guard(code: types.CodeType) -> bool:
     return is_torchs or name in GUARDS.get(Path(code.co_filename).name, ())
 
 
+def is_of_setup(code: types.CodeType) -> bool:
+    return qualified(code).endswith("_setup") or qualified(code) in ("_save", "kept")
+
+
 def qualified(code: types.CodeType) -> str:
     return getattr(code, "co_qualname", code.co_name)  # Python 3.10 has only the name
 
@@ -168,12 +175,17 @@ def steps(call, fresh, on) -> list[tuple[int, types.CodeType]]:
     ]  # fmt: skip
 
 
-def raises_once(code: types.CodeType, error: BaseException) -> Profiler:
-    def look(entered: types.CodeType) -> None:
-        if entered is code:
-            raise error  # which also ends the profiling
+class raises_once(Profiler):
+    """raised: whether the function was entered. (What it makes may be there already.)"""
 
-    return Profiler(look)
+    def __init__(self, code: types.CodeType, error: BaseException) -> None:
+        super().__init__(self.raise_in)
+        self.code, self.error, self.raised = code, error, False
+
+    def raise_in(self, entered: types.CodeType) -> None:
+        if entered is self.code:
+            self.raised = True
+            raise self.error  # which also ends the profiling
 
 
 def assert_right(got: list, expected: list) -> None:
@@ -299,8 +311,13 @@ def test_an_interruption_ends_the_call_wherever_it_comes(name, signals, fresh, o
         with msp.accelerated(**on):
             for _ in range(number):
                 call()
-            with pytest.raises(KeyboardInterrupt), raises_once(code, KeyboardInterrupt()):
-                call()
+            injected, ended = raises_once(code, KeyboardInterrupt()), False
+            try:
+                with injected:
+                    call()
+            except KeyboardInterrupt:
+                ended = True
+            assert ended is injected.raised, described(number, code, injected.error)
             assert_right(call(), expected)
         assert not quarantine.plans and not quarantine.front_ends
 
@@ -326,3 +343,44 @@ def test_on_error_raise_shows_it_or_goes_on(name, signals, fresh, on):
                 assert_right(result, expected)
             assert_right(call(), expected)
     assert shown
+
+
+@pytest.mark.thorough
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ["stft and its gradient", "istft and its gradient", "a mel module"])
+def test_what_fails_while_code_is_compiled_or_runs_compiled_costs_no_result(name, signals, fresh, on):
+    """Entered are here: what dynamo asks instead of tracing it, fake kernels, operators and, below them, kernels."""
+    function, leaf = {
+        "stft and its gradient": (signals.stft, signals.x),
+        "istft and its gradient": (signals.istft, signals.spectrum),
+        "a mel module": (signals.log_mel, signals.x),
+    }[name]
+    expected = differentiated(function, leaf)
+
+    def compiled() -> list:
+        torch._dynamo.reset()
+        traced = torch.compile(lambda leaf: function(leaf), backend="eager")
+        return differentiated(traced, leaf)
+
+    msp.enable(**on)
+    try:
+        # What saves for the backward pass is called by torch itself here.
+        found = [(0, code) for code in entered(compiled) if not (is_guard(code) or is_of_setup(code))]
+        assert_right(compiled(), expected)
+        wrong = []
+        for number, code in chosen(found, 8):
+            error = random.choice(ERRORS)("injected")
+            fresh(kernels_too=inside(code))
+            with warnings.catch_warnings(record=True) as seen:
+                warnings.simplefilter("always")
+                try:
+                    with raises_once(code, error):
+                        result = compiled()
+                    assert_right(result, expected)
+                except Exception as shown:
+                    wrong.append(f"{described(number, code, error)} -> {type(shown).__name__}: {str(shown)[:200]}")
+            if len(told(seen)) > 1:
+                wrong.append(f"{described(number, code, error)} -> {told(seen)}")
+    finally:
+        msp.disable()
+    assert not wrong, "\n".join(wrong)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import random
+import wave
 from pathlib import Path
 
 import pytest
@@ -14,8 +16,6 @@ MAKERS = {
     "arange", "empty", "empty_strided", "eye", "full", "hamming_window", "hann_window", "linspace", "ones", "rand",
     "randn", "tensor", "zeros",
 }  # fmt: skip
-# Commands, which run in processes of their own.
-COMMANDS = {"bench", "cli", "diagnostics"}
 
 
 def made() -> list[tuple[str, ast.Call]]:
@@ -24,7 +24,7 @@ def made() -> list[tuple[str, ast.Call]]:
     for package in (mps_spectro_patch, kernels, compat):
         root = Path(package.__file__).parent
         for path in sorted(root.rglob("*.py")):
-            if package is mps_spectro_patch and path.relative_to(root).parts[0] in {*COMMANDS, "kernels", "compat"}:
+            if package is mps_spectro_patch and path.relative_to(root).parts[0] in {"kernels", "compat"}:
                 continue
             for node in ast.walk(ast.parse(path.read_text())):
                 if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in MAKERS:
@@ -123,5 +123,54 @@ for name, expected in results().items():
         assert apart < 1e-5, (name, apart)
 assert msp.stats()["stft"].fast >= 12
 assert not msp.status().quarantined
+"""
+    )
+
+
+COMMANDS = """
+import contextlib
+import io
+import json
+import tempfile
+import torch
+from mps_spectro_patch.cli import main
+from mps_spectro_patch.execution import selftest
+
+def printed(*arguments):
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        code = main(arguments)
+    assert code == 0, (arguments, code, out.getvalue())
+    return out.getvalue()
+
+def outcomes():
+    findings = json.loads(printed("doctor", "--device", devices[0], "--json"))["findings"]
+    found = {one["check"]: one["ok"] for one in findings}
+    demo = printed("demo", "--device", devices[0], "--out", tempfile.mkdtemp(), sound).splitlines()
+    bench = printed("bench", "--device", devices[0], "--quick", "--tables", "mel", "--out", tempfile.mkdtemp())
+    check = selftest.run(torch.device(device), (400,), None)
+    routed = [line for line in demo if line.startswith("  torch.") and "fast" not in line]
+    return found, routed, len(bench) > 100, printed("status"), len(check.checks), check.failures
+"""
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("default", DEFAULTS)
+def test_every_command_says_the_same_under_another_default(default, run_python, tmp_path):
+    sound = tmp_path / "noise.wav"
+    with wave.open(str(sound), "wb") as file:
+        file.setnchannels(1), file.setsampwidth(2), file.setframerate(16_000)
+        file.writeframes(random.Random(1).randbytes(2 * 16_000))
+    run_python(
+        f"sound = {str(sound)!r}"
+        + COMMANDS
+        + f"""
+{DEFAULTS[default]}
+got = outcomes()
+torch.set_default_dtype(torch.float32)
+torch.set_default_device(None)
+expected = outcomes()
+assert got == expected, (got, expected)
+assert all(ok is not False for ok in got[0].values()) and not got[-1]
 """
     )

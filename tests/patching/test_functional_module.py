@@ -266,3 +266,12 @@ def test_looking_for_partials_keeps_none_alive(op, on):
     del made
     gc.collect()
     assert gone() is None
+
+
+def test_a_partial_made_while_enabled_is_torchs_function_afterwards(op, signal, on):
+    msp.enable(**on, reach="references")
+    made = functools.partial(getattr(torch.functional, op)), functools.partial(getattr(torch, op))
+    msp.disable()
+    expected = transform(OWN[op], op, signal)
+    assert all(torch.equal(transform(one, op, signal), expected) for one in made) and msp.stats()[op].calls == 0
+    assert pickle.loads(pickle.dumps(made[1])).func is made[1].func
