@@ -278,7 +278,7 @@ def test_a_function_that_always_raises_costs_one_warning(name, signals, fresh, o
     expected, codes = quietly(call), dict.fromkeys(code for _, code in steps(call, fresh, on))
     functions = {one.__code__: one for one in gc.get_objects() if isinstance(one, types.FunctionType)}
     functions = [(0, code) for code in codes if code in functions]
-    assert len(functions) > 6
+    assert len(functions) > (2 if "loss" in name else 8)  # those that were there before gc.freeze() are not found
     wrong = []
     for number, code in chosen(functions, 12):
         error = random.choice(ERRORS)
