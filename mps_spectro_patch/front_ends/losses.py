@@ -15,7 +15,7 @@ from torch.compiler import is_compiling, is_dynamo_compiling
 
 from .. import active, routing
 from ..arguments import LossArguments
-from ..execution import call_sites, counters, launches, load_operators, parts, runner, verification
+from ..execution import call_sites, counters, launches, load_operators, parts, runner, trouble, verification
 from ..kernels import hashed_once, stft_loss
 from ..reasons import Reason
 from ..tensors import PLAIN, wants_gradient
@@ -72,13 +72,21 @@ def try_fused(
 ) -> tuple[Tensor, Tensor] | None:
     """(the loss, its terms: convergence, log, linear and more) of x and y [..., time], or None where the kernels do not
     do this call. name: under which it is counted."""
-    answer = partial(_answer, x, y, window, call, name)
-    if is_dynamo_compiling() or type(x) not in PLAIN:
+    if is_dynamo_compiling():
+        return _answer(x, y, window, call, name)
+    options = None
+    try:
+        options, answer = active.options_here(), partial(_answer, x, y, window, call, name)
+        if type(x) in PLAIN and (x.is_mps or call_sites.everything or (options is not None and options.concerns(x))):
+            if call_sites.is_due(name):
+                return call_sites.call(name, (x, call.n_fft, call.hop_length, call.win_length, None), answer)
         return answer()
-    options = active.options_here()
-    if (x.is_mps or call_sites.everything or (options is not None and options.concerns(x))) and call_sites.is_due(name):
-        return call_sites.call(name, (x, call.n_fft, call.hop_length, call.win_length, None), answer)
-    return answer()
+    except Exception as error:
+        if runner.goes_on(options, error):
+            raise
+        found = trouble.trouble_of(error)
+    trouble.give_up(name, found)
+    return None
 
 
 def _answer(x: Tensor, y: Tensor, window: Tensor, call: LossCall, name: str) -> tuple[Tensor, Tensor] | None:

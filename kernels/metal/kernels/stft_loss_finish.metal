@@ -27,10 +27,10 @@ kernel void msp_stft_loss_finish(
     uint thread_index [[thread_index_in_threadgroup]]) {
   threadgroup float found[MSP_FINISH_THREADS / 32 * 5];
 
-  const int simdgroup = int(thread_index) / 32, lane = int(thread_index) % 32;
+  const int team = int(thread_index) / 32, lane = int(thread_index) % 32;
   float4 total = float4(0.0f, 0.0f, 0.0f, 0.0f);
   float quotients = 0.0f;
-  for (int row = simdgroup; row < params.rows; row += MSP_FINISH_THREADS / 32) {
+  for (int row = team; row < params.rows; row += MSP_FINISH_THREADS / 32) {
     float4 sum = float4(0.0f, 0.0f, 0.0f, 0.0f);
     for (int i = lane; i < params.groups; i += 32) sum = sum + msp_take_sums(sums + (row * params.groups + i) * 4);
     sum = msp_sum_over_lanes(sum);
@@ -39,8 +39,8 @@ kernel void msp_stft_loss_finish(
     if (params.per_row != 0 && lane == 0) terms[3 + row] = msp_worth(sum.x, sum.y) / float(params.rows);
   }
   if (lane == 0) {
-    msp_store_sums(found + 5 * simdgroup, total);
-    found[5 * simdgroup + 4] = quotients;
+    msp_store_sums(found + 5 * team, total);
+    found[5 * team + 4] = quotients;
   }
   threadgroup_barrier(mem_flags::mem_threadgroup);
   if (thread_index == 0) {
