@@ -6,7 +6,9 @@ import sys
 from types import ModuleType
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
+from torch.compiler import is_dynamo_compiling
 
 from ..front_ends import LossCall, losses
 from .tools.modules import does_what_its_class_does, is_from
@@ -43,6 +45,8 @@ class _Version(NamedTuple):
     has_full: bool  # 0.2.1 has no output="full": it looks for a variable that is not there
 
 
+# dynamo before that cannot follow the questions that are asked here; then the stft of the original are fast.
+_IS_TRACEABLE = torch.__version__ >= (2, 13)
 _versions: dict[str, _Version] = {}  # by module
 
 
@@ -65,6 +69,8 @@ def _lacks(module: ModuleType) -> str | None:
 
 
 def _loss(module, input, target) -> Tensor | tuple | None:
+    if is_dynamo_compiling() and not _IS_TRACEABLE:
+        return None
     home = sys.modules.get(type(module).__module__)
     if home is None or not (isinstance(input, Tensor) and isinstance(target, Tensor)):
         return None

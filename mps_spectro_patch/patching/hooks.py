@@ -52,7 +52,7 @@ class _Applied(NamedTuple):
 
 
 _declared: dict[tuple[str, str, type | None], Patch] = globals().get("_declared", {})
-_groups: dict[Patch, tuple[str, ...]] = globals().get("_groups", {})
+_groups: dict[Patch, list[str]] = globals().get("_groups", {})
 _applied: dict[Patch, _Applied] = copies.kept(__name__, "applied", {})
 _problems: dict[Patch, str] = globals().get("_problems", {})
 _skipped: set[Patch] = globals().get("_skipped", set())
@@ -69,7 +69,7 @@ def declare(group: str, *what: Any, **more: Any) -> Patch:
             raise ValueError(f"{patch} is declared already, for {', '.join(_groups[known])}")
         _replace(known, patch)  # its project was loaded again
     if group not in _groups.get(patch, ()):
-        _groups[patch] = (*_groups.get(patch, ()), group)
+        _groups.setdefault(patch, []).append(group)
     return patch
 
 
@@ -160,7 +160,8 @@ def _apply_to(patch: Patch, owner: Any, name: str) -> None:
         original, ours = same.original, same.ours
     else:
         try:
-            ours = patch.make(original, lambda: _active_options(patch))
+            groups = _groups.setdefault(patch, [])  # dynamo (torch 2.11) cannot look a patch with methods up
+            ours = patch.make(original, lambda: _active_options(groups))
         except Exception as error:
             _problems[patch] = f"{type(error).__name__}: {error}"
             raise
@@ -206,6 +207,6 @@ def _remove(patch: Patch) -> None:
     del _applied[patch]
 
 
-def _active_options(patch: Patch) -> Options | None:
+def _active_options(groups: list[str]) -> Options | None:
     options = active.process if is_compiling() else active.options_here()
-    return options if options is not None and not set(_groups[patch]).isdisjoint(options.groups) else None
+    return options if options is not None and not set(groups).isdisjoint(options.groups) else None

@@ -51,7 +51,7 @@ def states(group: str) -> dict[str, str]:
 
 
 def _is_wanted(name: str) -> bool:
-    return hooks.is_wanted(_declared[name].group)
+    return name in _declared and hooks.is_wanted(_declared[name].group)  # not one from before a reload
 
 
 def _is_installed(name: str) -> bool:
@@ -70,7 +70,7 @@ def _is_ours(finder: object) -> bool:
 
 class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def find_spec(self, name, path=None, target=None):
-        if name not in _declared or not _is_wanted(name):
+        if not _is_wanted(name):
             return None
         parent = name.rpartition(".")[0]
         if parent in _declared and sys.modules.get(parent) is not _given.get(parent):

@@ -208,8 +208,8 @@ def test_under_torch_compile(backend, freq, signals, options, fused, request):
     module.window = module.window.to(signals[0].device)
     request.addfinalizer(msp.disable)
     msp.enable(**options)
-    got, own_gradient = of_loss(torch.compile(module, backend=backend), *signals)
-    assert fused == ["loss", "gradient"]
+    got, own_gradient = of_loss(torch.compile(module, backend=backend, fullgraph=True), *signals)
+    assert fused == (["loss", "gradient"] if torch.__version__ >= (2, 13) else [])  # before, stft alone is ours
     torch.testing.assert_close(got.cpu().double(), expected, rtol=1e-6, atol=0, check_dtype=False)
     assert (own_gradient.cpu().double() - gradient).norm() / gradient.norm() < 1e-2
 
