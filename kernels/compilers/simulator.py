@@ -359,7 +359,7 @@ def _compiler() -> tuple[str, str]:
     """The command of a compiler that works, and what it says of its version: $CXX if that is one."""
     chosen, troubles = os.environ.get("CXX", "").strip(), []
     for candidate in filter(None, (chosen, "c++", "g++", "clang++")):
-        version, trouble = _tried(candidate)
+        version, trouble = _tried(candidate, os.environ.get("PATH"))
         if not trouble:
             if chosen and troubles:
                 _warn(f"CXX={troubles[0]}; {candidate} is used")
@@ -376,11 +376,12 @@ _PROBE = "struct A { virtual ~A(); }; A::~A() {} struct B : A {}; A* probe() { r
 
 
 @lru_cache
-def _tried(command: str) -> tuple[str, str]:
-    """(what a compiler says of its version, what is wrong with it). What works is kept: it is not tried again."""
+def _tried(command: str, path: str | None) -> tuple[str, str]:
+    """(what a compiler says of its version, what is wrong with it). What works is kept: it is not tried again.
+    path: where commands are looked for, $PATH."""
     try:
         words = shlex.split(command)
-        if not shutil.which(words[0]):
+        if not shutil.which(words[0], path=path):
             return "", "is not found"
         done = subprocess.run([*words, "--version"], capture_output=True, text=True)
         version = done.stdout

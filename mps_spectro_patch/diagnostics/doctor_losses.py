@@ -52,8 +52,8 @@ def _errors(device: str, call: LossCall) -> Errors:
     from ..ops import composite_losses
 
     generator = torch.Generator().manual_seed(call.n_fft)
-    x = torch.randn(2, 3 * call.n_fft + 101, generator=generator)
-    window = torch.rand(call.win_length, generator=generator) + 0.5
+    like = dict(dtype=torch.float32, device="cpu", generator=generator)
+    x, window = torch.randn(2, 3 * call.n_fft + 101, **like), torch.rand(call.win_length, **like) + 0.5
     place = ACCELERATORS[device]
     narrow, wide = x.to(place).requires_grad_(), x.double().requires_grad_()
     with accelerated(devices=(device,), verify="off", on_error="raise"), torch.enable_grad():

@@ -267,4 +267,4 @@ def _a_weighting(sample_rate: float) -> Tensor:
     b, a = scipy.signal.bilinear([gain, 0, 0, 0, 0], poles, fs=sample_rate)
     hz, response = scipy.signal.freqz(b, a, worN=512, fs=sample_rate)
     taps = scipy.signal.firls(_TAPS, hz, abs(response), fs=sample_rate)
-    return torch.tensor(taps.astype("float32"))
+    return torch.tensor(taps, dtype=torch.float32, device="cpu")
