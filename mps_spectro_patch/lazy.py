@@ -11,8 +11,11 @@ def attach(package: str, modules: dict[str, tuple[str, ...]]):
     """`__getattr__`, `__dir__` and `__all__` for `package`.
 
     modules: submodule -> the names it gives; under "" are submodules that are offered whole. A name that its submodule
-    does not define is a submodule of that. dir(package) is `__all__`, to which the package may have added names.
+    does not define is a submodule of that. A submodule gives no name that is its own: imported, it would stand there
+    itself. dir(package) is `__all__`, to which the package may have added names.
     """
+    if any(module in names for module, names in modules.items()):
+        raise ValueError(f"{package}: a submodule gives a name that is its own")
     module_of = {name: module for module, names in modules.items() for name in names}
 
     def __getattr__(name: str):

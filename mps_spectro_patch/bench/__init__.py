@@ -14,6 +14,6 @@ __getattr__, __dir__, __all__ = attach(
         "command": ("run_bench",),
         "measuring": ("relative_error",),
         "progress": ("Progress",),
-        "results_folder": ("results_folder",),
+        "result_files": ("results_folder",),
     },
 )

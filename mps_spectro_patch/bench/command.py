@@ -16,7 +16,7 @@ from .accelerator import Accelerator, machine
 from .cases import TABLES, Case, cases, shrunk
 from .contestants import IMPORTED, OURS, contestants, why_not
 from .progress import Progress
-from .results_folder import results_folder
+from .result_files import results_folder
 
 
 def run_bench(options: argparse.Namespace) -> int:
