@@ -8,6 +8,7 @@ import pytest
 
 from .installed import build_wheel
 
+pytestmark = pytest.mark.thorough  # a wheel is built
 CODE = """
 import sys
 sys.path.insert(0, {archive!r})

@@ -10,7 +10,6 @@ import torch
 
 import mps_spectro_patch as msp
 from mps_spectro_patch.kernels.launch import stft_loss as kernels
-from tests.tiers import some
 
 ALL = dict(w_sc=0.7, w_log_mag=0.9, w_lin_mag=0.5)
 
@@ -204,7 +203,8 @@ def test_norms_over_rows_and_logarithms_with_an_offset_are_known(
     assert (own_gradient.cpu().double() - gradient).norm() / gradient.norm() < 1e-2
 
 
-@pytest.mark.parametrize("backend", some(["eager", "aot_eager"], ["aot_eager"]))
+@pytest.mark.thorough
+@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
 def test_under_torch_compile(backend, freq, signals, options, fused, request):
     module = freq.STFTLoss(**ALL)
     expected, gradient = in_float64(module, *signals)

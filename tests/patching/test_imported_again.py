@@ -110,6 +110,7 @@ print(is_clean())
     assert output == "1 0 True True\n"
 
 
+@pytest.mark.thorough
 def test_modules_that_are_emptied_and_loaded_again_leave_nothing_behind(run_python):
     """As IPython's autoreload does it. What was enabled may be forgotten, but not how to undo it."""
     output = run_python(f"""{BEGIN}
@@ -134,7 +135,8 @@ print(is_clean(), fast())
     assert output == "True 0\n"
 
 
-@pytest.mark.parametrize("which", some(["every module", "one by one"], first=["every module"]))
+@pytest.mark.thorough
+@pytest.mark.parametrize("which", ["every module", "one by one"])
 def test_modules_that_are_loaded_again_know_what_is_patched(which, run_python):
     output = run_python(f"""{BEGIN}
 warnings.simplefilter("ignore")  # torch's, about derivatives that are registered twice

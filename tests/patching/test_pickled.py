@@ -85,6 +85,7 @@ def test_repeated_scopes_leave_no_names_behind(on):
         pickled.no_such_name  # noqa: B018
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("worker", ["", "import mps_spectro_patch as msp; msp.enable(devices=devices)"])
 @pytest.mark.parametrize("ended", [True, False])
 def test_another_process_finds_torchs_function_of_its_own(ended, worker, on, run_python):
