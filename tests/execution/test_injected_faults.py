@@ -39,11 +39,11 @@ ERRORS = (
 # By file: called by the program or by torch, or what catches.
 GUARDS = {
     "entry.py": {"make_stft.<locals>.stft", "make_istft.<locals>.istft"},
-    "runner.py": {"call", "call_direct", "Attempt.__init__"},
+    "runner.py": {"call", "call_direct", "Attempt.__init__", "Attempt.original"},
     "compute.py": {"_run", "compute"},
     "losses.py": {"try_fused"},
     "eager.py": {"Ways.backward"},
-    "gradients.py": {"run", "_like_window", "tied", "is_looked_at_again"},
+    "gradients.py": {"run", "_like_window", "tied", "_Tied.forward", "_Tied.backward", "is_looked_at_again"},
     "surviving.py": {"surviving.<locals>.run"},
     "replay.py": {"_Recorded.backward"},
     "from_caller.py": {"call"},
@@ -236,13 +236,13 @@ def quietly(call) -> list:
         return call()
 
 
-def problems(call, expected: list, on: dict, number: int, injected) -> Iterator[str]:
-    """What is not as it should be if `injected` is entered around one of two calls (None: around both)."""
+def problems(call, expected: list, on: dict, number: int | None, inject) -> Iterator[str]:
+    """What is not as it should be if inject() is entered around one of two calls (None: around both)."""
     with warnings.catch_warnings(record=True) as seen, msp.accelerated(**on):
         warnings.simplefilter("always")
         for turn in range(2):
             try:
-                with injected if number in (turn, None) else contextlib.nullcontext():
+                with inject() if number in (turn, None) else contextlib.nullcontext():
                     result = call()
                 assert_right(result, expected)
             except Exception as shown:
@@ -267,7 +267,7 @@ def test_a_function_that_raises_once_costs_one_warning(name, signals, fresh, on)
         fresh(kernels_too=inside(code))
         wrong += [
             f"{described(number, code, error)} -> {problem}"
-            for problem in problems(call, expected, on, number, raises_once(code, error))
+            for problem in problems(call, expected, on, number, functools.partial(raises_once, code, error))
         ]
     assert not wrong, "\n".join(wrong)
 
@@ -286,8 +286,7 @@ def test_a_function_that_always_raises_costs_one_warning(name, signals, fresh, o
         error = random.choice(ERRORS)
         fresh(kernels_too=inside(code))
         everywhere = [one for one in gc.get_referrers(code) if isinstance(one, types.FunctionType)]
-        with broken(everywhere, error):
-            found = list(problems(call, expected, on, None, contextlib.nullcontext()))
+        found = problems(call, expected, on, None, functools.partial(broken, everywhere, error))
         wrong += [f"{described(number, code, error())} -> {problem}" for problem in found]
     assert not wrong, "\n".join(wrong)
 

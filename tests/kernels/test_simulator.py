@@ -249,9 +249,9 @@ print(x.item())"""
         for _ in range(3)
     ]
     assert [child.communicate()[0].strip() for child in children] == ["4"] * 3
-    # The kernels, the simulator and the precompiled header, each made once, with a record of each; no half-made file.
-    assert len(list(tmp_path.glob("stdlib-*"))) == 2
-    assert len(list(tmp_path.iterdir())) == 6
+    # The kernels, the simulator, the precompiled header and the compiler's trial, each with a record, none half-made.
+    assert len(list(tmp_path.glob("stdlib-*"))) == len(list(tmp_path.glob("compiler-*"))) == 2
+    assert len(list(tmp_path.iterdir())) == 8
 
 
 @pytest.fixture
