@@ -68,11 +68,11 @@ def fake(monkeypatch):
     mps_guard.register()
     monkeypatch.setattr(complex_support, "_supported", {MPS: True})
     monkeypatch.setattr(kept_windows, "_may_be_kept", lambda window: True)
+    monkeypatch.setattr(kept_windows, "_copies", type(kept_windows._copies)())
+    monkeypatch.setattr(kept_windows, "_hann_windows", {})
     for name in ("demucs.hdemucs", "demucs.htdemucs"):
         monkeypatch.setattr(module(name), "pad1d", torch.nn.functional.pad)
-    yield CountingFakeMode()
-    kept_windows._copies.clear()
-    kept_windows._hann_windows.clear()
+    return CountingFakeMode()
 
 
 def transfers(fake: CountingFakeMode, make, shape) -> list:

@@ -10,6 +10,7 @@ import __future__
 import ast
 import functools
 import inspect
+import linecache
 import weakref
 from collections.abc import Callable, Mapping
 from functools import reduce
@@ -75,13 +76,21 @@ def _text(function: Callable) -> str:
     if type(function) is not FunctionType or function.__closure__:
         raise LookupError("is not a plain function")
     try:
-        text = inspect.getsource(function.__code__)  # of the code: a wrapper's would be that of what it wraps
+        text = _source(function.__code__)  # of the code: a wrapper's would be that of what it wraps
         again = _code_in(_compile(_parsed(text), function), function.__code__.co_name)
     except (OSError, SyntaxError, ValueError, TypeError) as error:
         raise LookupError(f"has no source that can be read ({error})") from None
     if _content(again) != _content(function.__code__):
         raise LookupError("is not what its file says")
     return text
+
+
+def _source(code: CodeType) -> str:
+    """inspect.getsource() without a look at every module: one that is loaded lazily might fail to."""
+    lines = linecache.getlines(code.co_filename)
+    if not lines:
+        raise OSError("there is no such file")
+    return "".join(inspect.getblock(lines[code.co_firstlineno - 1 :]))
 
 
 def _parsed(text: str) -> ast.FunctionDef:
@@ -111,7 +120,7 @@ def _content(code: CodeType) -> tuple:
 
 def _compiled(original: FunctionType, version: Version, names: Mapping[str, Any]) -> FunctionType:
     """The new function, which sees the module's names as they are at each call, and besides `names`."""
-    text = inspect.getsource(original.__code__)
+    text = _source(original.__code__)
     for old, new in version.items():
         text = text.replace(old, new)
     function = _parsed(text)
