@@ -41,7 +41,10 @@ def apply_groups() -> None:
 
 def _imported(names: set[str]) -> Iterator[type]:
     for module in list(sys.modules.values()):
-        attributes = getattr(module, "__dict__", None) or {}
+        try:  # as it is: getattr() would import a module that is loaded lazily, which can fail
+            attributes = object.__getattribute__(module, "__dict__")
+        except AttributeError:
+            continue
         for name in names:
             if isinstance(cls := attributes.get(name), type):
                 yield cls

@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import pkgutil
 import sys
+import types
 
 import pytest
 import torch
@@ -267,6 +268,16 @@ def test_a_second_copy_of_the_module_leaves_no_second_finder(give):
     assert type(finder) is copy._Finder and all(map(is_there, NAMES))
     msp.disable()
     assert sys.meta_path == finders
+
+
+def test_a_module_that_is_loaded_lazily_and_cannot_be_is_left_alone(give, monkeypatch):
+    class Lazy(types.ModuleType):  # as importlib.util.LazyLoader makes it
+        def __getattribute__(self, name):
+            raise OSError("not found")
+
+    give(ClassHook("FrontEnd", "__call__", lambda original, _: original, lambda cls: False))
+    monkeypatch.setitem(sys.modules, "a_lazy_module", Lazy("a_lazy_module"))
+    msp.enable(devices=())
 
 
 def test_compat_selects_names_too(give):
