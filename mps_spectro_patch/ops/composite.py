@@ -45,3 +45,8 @@ def istft(input: Tensor, window: Tensor, *arguments: Any) -> Tensor:
     n_fft, hop_length, win_length, *rest = arguments
     with left_to_torch():
         return torch._VF.istft(input, n_fft, hop_length, win_length, window, *rest)
+
+
+def of_parts(input: Tensor) -> Tensor:
+    """The complex tensor that torch.view_as_real() made these parts of; a complex one is returned as it is."""
+    return input if input.is_complex() else torch.view_as_complex(input)

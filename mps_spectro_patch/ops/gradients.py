@@ -164,7 +164,7 @@ def _istft_window_gradient_backward(ctx, cotangent):
     length, is_complex = gradient.shape[1], gradient.is_complex()
 
     def window_gradient(gradient, input, window):
-        signal = partial(composite.istft, operators.of_parts(input))
+        signal = partial(composite.istft, composite.of_parts(input))
         _, pull = torch.func.vjp(lambda window: signal(window, *ctx.arguments, length, is_complex), window)
         return pull(gradient)[0]
 

@@ -93,16 +93,11 @@ def run_istft_adjoint(gradient: Tensor, window: Tensor, frames: int, *shared: An
 def run_istft_window_gradient(gradient: Tensor, input: Tensor, window: Tensor, *shared: Any) -> Tensor:
     """The gradient [win_length] of istft's window, for that of its output. input: the spectrum, or its parts
     [rows, bins, frames, 2]. shared: of IstftArguments."""
-    input = of_parts(input)
+    input = composite.of_parts(input)
     rows, _, frames = input.shape
     geometry = istft_geometry(rows, frames, *shared, gradient.shape[1])
     gradient, input, window = map(without_bits, (gradient, input, window))
     return _invertible(transforms.istft_window_gradient(gradient, input, window, geometry))
-
-
-def of_parts(input: Tensor) -> Tensor:
-    """The complex tensor that torch.view_as_real() made these parts of; a complex one is returned as it is."""
-    return input if input.is_complex() else torch.view_as_complex(input)
 
 
 def _invertible(result: Tensor | None) -> Tensor:

@@ -68,7 +68,7 @@ def _istft_adjoint(gradient: Tensor, window: Tensor, frames: int, *shared: Any) 
 
 
 def _istft_window_gradient(gradient: Tensor, input: Tensor, window: Tensor, *shared: Any) -> Tensor:
-    return _pulled(lambda window: _inverse(gradient, shared, input, window), window, gradient)
+    return _pulled(lambda window: _inverse(gradient, shared, composite.of_parts(input), window), window, gradient)
 
 
 def _inverse(gradient: Tensor, shared: tuple, input: Tensor, window: Tensor) -> Tensor:
