@@ -16,10 +16,10 @@ from typing import NamedTuple
 
 import torch
 
-from .. import active, execution, pending
+from .. import active, execution, graphs, pending
 from ..execution import launches
 from ..options import OPS, Device, OnError, OnFallback, Op, Options, Project, Reach, Verify, logger
-from . import copies, early_names, functional_module, hooks, layers
+from . import copies, early_names, functional_module, hooks, layers, post_import
 
 
 class Patched(NamedTuple):
@@ -91,6 +91,7 @@ def enable(
         copies.take_over(_end)
         _add(options, _holders)
         active.process = options
+        post_import.when_imported(_INDUCTOR, lambda config: graphs.inductor.put(config), "the pass over graphs")
         return _patched(options)
 
 
@@ -111,6 +112,7 @@ def disable() -> None:
     with _lock:
         copies.end_others(_end)
         active.process = None
+        _leave_inductor()
         _apply_patches(_held())
 
 
@@ -154,8 +156,14 @@ def _end() -> None:
     """Takes out every patch of this copy of the package, for another one."""
     with _lock:
         active.process = None
+        _leave_inductor()
         _holders.clear()
         _apply_patches(())
+
+
+def _leave_inductor() -> None:
+    if _INDUCTOR in sys.modules and not pending.is_being_imported(_INDUCTOR):
+        graphs.inductor.take_back(sys.modules[_INDUCTOR])
 
 
 def _is_current() -> bool:
@@ -206,6 +214,7 @@ _holders: Counter[Options] = globals().get(
     "_holders", Counter()
 )  # of the open accelerated(); enable()'s are active.process
 _replaced: set[str] = globals().get("_replaced", set())  # ops whose early references are ours now
+_INDUCTOR = "torch._inductor.config"
 _lock = globals().get("_lock", threading.RLock())
 _room = sys.modules[__package__]  # of this copy of the package
 
