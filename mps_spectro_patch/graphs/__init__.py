@@ -1,6 +1,7 @@
 """A pass over graphs: finds an stft and the steps behind it in what torch.compile traced, and fuses them.
 
-It knows no project: formulas.py has what is searched for, search.py looks for it, rewriting.py puts the fused call there.
+It knows no project: formulas.py has what is searched for, search.py looks for it, rewriting.py puts the fused call
+there.
 """
 
 from typing import TYPE_CHECKING

@@ -95,7 +95,8 @@ class _Fused:
         if compiled is self.program:
             return compiled(*args, **kwargs)
         config = torch._dynamo.config
-        before, config.suppress_errors = config.suppress_errors, True  # what dynamo fails on runs as it is
+        before = config.suppress_errors
+        config.suppress_errors = before or options.on_error == "fallback"  # what dynamo fails on runs as it is
         try:
             return compiled(*args, **kwargs)
         finally:

@@ -1,4 +1,4 @@
-"""Puts one call in place of the nodes that search.py found: our operator, or a Step that a graph run in Python calls."""
+"""Puts one call in place of the nodes that search.py found: our operator, or a Step where a graph runs in Python."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A fused call in a graph that runs in Python: by the front ends' own way, with their cache, comparison and counters."""
+"""A fused call in a graph that runs in Python: by the front ends' own way, with cache, comparison and counters."""
 
 from __future__ import annotations
 
