@@ -32,6 +32,12 @@ class Expression:
     def __add__(self, other: Any) -> Expression:
         return Expression("add", self, other)
 
+    def __sub__(self, other: Any) -> Expression:
+        return Expression("sub", self, other)
+
+    def __truediv__(self, other: Any) -> Expression:
+        return Expression("div", self, other)
+
     def __mul__(self, other: Any) -> Expression:
         return Expression("mul", self, other)
 
@@ -66,7 +72,7 @@ def matched(pattern: Any, found: Any, known: dict[str, Any], nodes: list[Node]) 
     step, operands = read(found)
     if step != pattern.step or len(operands) != len(pattern.operands):
         return False
-    orders = (operands, operands[::-1]) if step in ("add", "mul") else (operands,)
+    orders = (operands, operands[::-1]) if step in _SYMMETRIC else (operands,)
     for order in orders:
         names, inner = dict(known), [*nodes, found]
         if all(matched(part, one, names, inner) for part, one in zip(pattern.operands, order, strict=True)):
@@ -90,7 +96,9 @@ _PARAMETERS = {
     "truediv": "input other", "matmul": "input other", "mm": "input other", "linear": "input weight bias",
     "clamp": "input min max", "clip": "input min max", "clamp_min": "input min", "sum": "input dim keepdim",
     "select": "input dim index", "getitem": "input index", "getattr": "input name",
+    "norm": "input p", "l1_loss": "input target reduction", "mse_loss": "input target reduction",
 }  # fmt: skip
+_SYMMETRIC = ("add", "mul", "l1_loss", "mse_loss")
 _SAME = {
     "absolute": "abs", "subtract": "sub", "multiply": "mul", "divide": "div", "true_divide": "div", "truediv": "div",
     "mm": "matmul", "clip": "clamp", "clamp_min": "clamp",
@@ -152,6 +160,10 @@ def read(node: Node) -> tuple[str, tuple]:
         return others[0], (input,)
     if name == "clamp":
         return ("clamp", (input, others[0])) if keys == ("min",) else UNKNOWN
+    if name == "norm":
+        return (name, (input,)) if others in ([], ["fro"], [2]) else UNKNOWN
+    if name in ("l1_loss", "mse_loss") and arguments.get("reduction", "mean") == "mean":
+        return name, (input, others[0])
     if name == "sum":
         dims = shape_of(input)
         return ("sum_of_last", (input,)) if keys == ("dim",) and _is_last(others[0], dims) else UNKNOWN

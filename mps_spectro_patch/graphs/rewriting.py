@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+import operator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -12,10 +13,12 @@ from torch.fx import Graph, Node
 from torch.fx.experimental.symbolic_shapes import statically_known_true
 
 from ..execution import launches, quarantine, runner, trouble
-from ..front_ends import FrontEnd, compute
+from ..front_ends import FrontEnd, LossCall, compute
+from ..kernels import stft_loss
 from ..options import Options
 from .expressions import read, shape_of, value_of
-from .search import Found, search
+from .losses import TERMS, FoundLoss, search_losses
+from .search import Found, origin, search
 
 Arrangement = tuple[tuple[str, tuple], ...]  # methods of a tensor and what they are given, one behind the other
 
@@ -29,19 +32,66 @@ class Plan(NamedTuple):
     arguments: tuple
     arrangement: Arrangement
 
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        return self.found.nodes
 
-def rewrite(graph: Graph, options: Options | None, put: Callable[[Graph, Plan], Node] | None = None) -> int:
+    @property
+    def results(self) -> tuple[Node, ...]:
+        return (self.found.last,)
+
+    @property
+    def tensors(self) -> tuple[Node, ...]:
+        spectrum, basis = self.found.spectrum, self.found.known.basis
+        return spectrum.rows, spectrum.window, *(() if basis is None else (origin(basis),))
+
+    def operator(self, graph: Graph) -> list[Node]:
+        given = (*self.tensors, None)[:3]
+        node = graph.call_function(launches.ops.features.features, (*given, *self.arguments))
+        for method, arguments in self.arrangement:
+            node = graph.call_method(method, (node, *arguments))
+        return [node]
+
+
+class LossPlan(NamedTuple):
+    """Terms of a loss, as one call."""
+
+    found: FoundLoss
+    call: LossCall
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        return self.found.nodes
+
+    @property
+    def results(self) -> tuple[Node, ...]:
+        return tuple(self.found.terms.values())
+
+    @property
+    def tensors(self) -> tuple[Node, ...]:
+        one, other = self.found.spectra
+        return one.rows, other.rows, one.window
+
+    def operator(self, graph: Graph) -> list[Node]:
+        node = graph.call_function(launches.ops.losses.stft_loss, (*self.tensors, *self.call.arguments()))
+        terms = graph.call_function(operator.getitem, (node, 1))
+        return [graph.call_function(operator.getitem, (terms, TERMS.index(name))) for name in self.found.terms]
+
+
+Put = Callable[[Graph, "Plan | LossPlan"], "list[Node]"]
+
+
+def rewrite(graph: Graph, options: Options | None, put: Put | None = None) -> int:
     """Fuses what can be, and says how often. An error leaves the graph as it is, with one warning.
 
-    options: see search(). put: makes the node that replaces others; None: of our operator.
+    options: see search(). put: makes the nodes that replace a plan's results; None: of our operators.
     """
     try:
         for count in itertools.count():
-            plans = (_planned(found, put is None) for found in search(graph, options))
-            plan = next(filter(None, plans), None)
+            plan = next(filter(None, _plans(graph, options, put is None)), None)
             if plan is None:
                 return count
-            _replace(graph, plan, put or _operator)
+            _replace(graph, plan, put or (lambda graph, plan: plan.operator(graph)))
     except Exception as error:
         if runner.goes_on(options, error):
             raise
@@ -50,37 +100,49 @@ def rewrite(graph: Graph, options: Options | None, put: Callable[[Graph, Plan], 
     return 0
 
 
-def _replace(graph: Graph, plan: Plan, put: Callable[[Graph, Plan], Node]) -> None:
-    last = plan.found.last
+def _plans(graph: Graph, options: Options | None, as_operators: bool) -> Iterator[Plan | LossPlan | None]:
+    if as_operators and quarantine.front_ends:  # compiled code cannot look one up
+        return
+    for loss in search_losses(graph, options):
+        yield _planned_loss(loss)
+    for found in search(graph, options):
+        yield _planned(found, as_operators)
+
+
+def _replace(graph: Graph, plan: Plan | LossPlan, put: Put) -> None:
     before = set(graph.nodes)
+    first = next(node for node in graph.nodes if node in plan.results)
     try:
-        with graph.inserting_before(last):
-            node = put(graph, plan)
-        node.meta.update(last.meta)
+        with graph.inserting_before(first):
+            made = put(graph, plan)
     except Exception:
         for one in reversed(graph.nodes):
             if one not in before:
                 graph.erase_node(one)
         raise
-    last.replace_all_uses_with(node)
-    for one in reversed(plan.found.nodes):
+    for result, node in zip(plan.results, made, strict=True):
+        node.meta.update(result.meta)
+        result.replace_all_uses_with(node)
+    for one in reversed(plan.nodes):
         graph.erase_node(one)
 
 
-def _operator(graph: Graph, plan: Plan) -> Node:
-    spectrum = plan.found.spectrum
-    given = spectrum.rows, spectrum.window, plan.found.known.basis
-    node = graph.call_function(launches.ops.features.features, (*given, *plan.arguments))
-    for method, arguments in plan.arrangement:
-        node = graph.call_method(method, (node, *arguments))
-    return node
+def _planned_loss(found: FoundLoss) -> LossPlan | None:
+    """None: the kernels cannot do it."""
+    one, other = found.spectra
+    framing, known = one.framing, found.known
+    weights = {name: float(name in found.terms) for name in TERMS}
+    call = LossCall(
+        framing.n_fft, framing.hop_length, framing.win_length, known.floor, squared=found.squared, **weights
+    )
+    samples = value_of(one.rows).shape[-1]
+    is_known = type(samples) is not int or framing.n_fft // 2 < samples
+    return LossPlan(found, call) if is_known and stft_loss.supports_stft_loss(framing.n_fft) else None
 
 
 def _planned(found: Found, is_operator: bool) -> Plan | None:
     """None: the operator cannot do it, or its result cannot be brought into the right form."""
     known, spectrum, framing = found.known, found.spectrum, found.spectrum.framing
-    if is_operator and quarantine.front_ends:  # compiled code cannot look one up
-        return None
     if is_operator and known.basis_turned:  # in compiled code that is a new tensor for every call, and is read back
         return None
     pad, centre = framing.pad, framing.n_fft // 2

@@ -51,20 +51,31 @@ class Found(NamedTuple):
 def search(graph: Graph, options: Options | None) -> Iterator[Found]:
     """What can be fused. options: where torch's own stft is fused too; None: only our operator, which is in a graph
     because enable() said so."""
+    order, changes = places(graph)
+    for chain in chains(graph, options):
+        fitting = [
+            one for one in chain if _is_expressible(one) and is_undisturbed(chain[0].nodes[0], one.last, order, changes)
+        ]
+        if fitting:
+            best = fitting[-1]
+            yield best._replace(nodes=tuple(sorted(set(best.nodes), key=order.__getitem__)))
+
+
+def places(graph: Graph) -> tuple[dict[Node, int], list[int]]:
+    """(where each node stands, where those that may change something stand)"""
+    order = {node: place for place, node in enumerate(graph.nodes)}
+    return order, [place for node, place in order.items() if not _is_pure(node)]
+
+
+def chains(graph: Graph, options: Options | None) -> Iterator[list[Found]]:
+    """Of each stft, what is known of the values behind it, one after the other; at least of one."""
     if any(node.op == "call_function" and _is_of_functorch(node.target) for node in graph.nodes):
         options = None
-    order = {node: place for place, node in enumerate(graph.nodes)}
-    changes = [place for node, place in order.items() if not _is_pure(node)]
     for node in list(graph.nodes):
         spectrum = _spectrum(node, options)
-        if spectrum is None:
-            continue
-        best = None
-        for found in _steps(spectrum):
-            if _is_undisturbed(found, order, changes) and _is_expressible(found):
-                best = found
-        if best is not None:
-            yield best._replace(nodes=tuple(sorted(set(best.nodes), key=order.__getitem__)))
+        steps = [] if spectrum is None else list(_steps(spectrum))
+        if steps:
+            yield steps
 
 
 def _spectrum(node: Node, options: Options | None) -> Spectrum | None:
@@ -123,7 +134,7 @@ def _steps(spectrum: Spectrum) -> Iterator[Found]:
 
 def _formula(value: Node, known: Known) -> tuple[Node, Known, tuple[Node, ...]] | None:
     for formula in BY_KIND[known.kind]:
-        for last in _behind(value):
+        for last in behind(value):
             left_open: dict[str, Any] = {formula.value: value}
             inner: list[Node] = []
             if not matched(formula.expression, last, left_open, inner) or not _alone(value, last, inner):
@@ -135,7 +146,7 @@ def _formula(value: Node, known: Known) -> tuple[Node, Known, tuple[Node, ...]] 
     return None
 
 
-def _behind(value: Node) -> list[Node]:
+def behind(value: Node) -> list[Node]:
     """Nodes that use the value, or what is made of it in a few steps."""
     found: dict[Node, None] = {}
     layer = [value]
@@ -221,12 +232,23 @@ def _cut(node: Node, known: Known, before: tuple, after: tuple) -> Known | None:
     return replace(known, bins=after[axis])
 
 
-def _is_undisturbed(found: Found, order: dict[Node, int], changes: list[int]) -> bool:
+def origin(node: Node) -> Node:
+    """The node whose tensor this one returns: a conversion to what it is already gives the same."""
+    while node.op == "call_method" and node.target in ("resolve_neg", "resolve_conj", "to", "float"):
+        before, after = value_of(node.args[0]), value_of(node)
+        if before.dtype is not after.dtype or before.device != after.device or node.kwargs.get("copy"):
+            break
+        if any(one is True for one in node.args):
+            break
+        node = node.args[0]
+    return node
+
+
+def is_undisturbed(first: Node, last: Node, order: dict[Node, int], changes: list[int]) -> bool:
     """Whether nothing that may change a tensor, or what is recorded, stands between the first and the last node. Where
     gradients are recorded, nothing may be changed later either: other tensors are kept for the backward pass."""
-    first, last = order[found.spectrum.node], order[found.last]
-    end = len(order) if value_of(found.last).requires_grad else last
-    return not any(first < place < end for place in changes)
+    end = len(order) if value_of(last).requires_grad else order[last]
+    return not any(order[first] < place < end for place in changes)
 
 
 def _is_expressible(found: Found) -> bool:
@@ -241,7 +263,7 @@ def _is_expressible(found: Found) -> bool:
         basis = value_of(known.basis)
         if not _is_single_precision(known.basis) or basis.is_complex() or basis.layout is not torch.strided:
             return False
-        if known.basis.op not in ("placeholder", "get_attr"):  # made anew for every call, it would be read back
+        if origin(known.basis).op not in ("placeholder", "get_attr"):  # made anew for every call, it would be read back
             return False
     return True
 

@@ -95,6 +95,28 @@ def test_a_module_keeps_its_type_and_its_state_and_can_be_copied_and_pickled(ten
         assert right(other(x), x, basis)
 
 
+class Learned(torch.nn.Module):
+    def __init__(self, basis, window):
+        super().__init__()
+        self.basis, self.window = torch.nn.Parameter(basis), torch.nn.Parameter(window)
+
+    def forward(self, x):
+        spectrum = torch.stft(x, 64, 16, window=self.window, return_complex=True)
+        return torch.log(self.basis.to(x.device) @ spectrum.abs().pow(2) + 1e-2)
+
+
+@pytest.mark.thorough
+def test_learned_filterbanks_and_windows_get_their_gradients(tensors, options):
+    x, basis = tensors
+    modules = [Learned(basis.clone(), WINDOW.to(x)) for _ in range(2)]
+    with msp.accelerated(**options):
+        msp.fuse(modules[0])(x).square().sum().backward()
+    assert fast() == 1
+    modules[1](x).square().sum().backward()
+    for ours, theirs in zip(modules[0].parameters(), modules[1].parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-3, atol=1e-3)
+
+
 @pytest.mark.thorough
 def test_the_backend_is_found_by_its_name_and_follows_enable(tensors, options):
     compiled = torch.compile(mel, backend="mps_spectro")
@@ -150,9 +172,9 @@ def test_an_error_of_the_pass_leaves_the_graph_as_it_is_with_one_warning(where, 
     if where == "search":
         monkeypatch.setattr(rewriting, "search", broken)
     elif where == "put":
-        monkeypatch.setattr(step, "Step", broken)
+        monkeypatch.setattr(step, "FeatureStep", broken)
     else:
-        monkeypatch.setattr(step.Step, "_fused", broken)
+        monkeypatch.setattr(step.FeatureStep, "fused", broken)
     function = msp.fuse(mel)
     with msp.accelerated(**options):
         with pytest.warns(RuntimeWarning, match="ZeroDivisionError: broken") as told:
