@@ -59,6 +59,7 @@ def right(got, *tensors):
     return True
 
 
+@pytest.mark.thorough
 def test_a_function_is_fused_where_options_say_so_and_nowhere_else(tensors, options):
     @msp.fuse
     def function(x, basis, eps=1e-5):
