@@ -6,17 +6,8 @@ __getattr__, __dir__, __all__ = attach(
     __name__,
     {
         "": (
-            *(
-                "call_cache",
-                "call_sites",
-                "comparison",
-                "counters",
-                "from_caller",
-                "launches",
-                "parts",
-                "quarantine",
-                "runner",
-            ),
+            "comparison",
+            *("call_cache", "call_sites", "counters", "from_caller", "launches", "parts", "quarantine", "runner"),
             *("selftest", "trouble", "tuning", "verification"),
         ),
         "launches": ("load_operators",),
