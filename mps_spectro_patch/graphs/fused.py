@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, Literal, TypeVar, overload
+from typing import Any, TypeVar, overload
 
 import torch
 from torch.compiler import is_compiling
@@ -12,11 +12,10 @@ from torch.fx import GraphModule
 
 from .. import active
 from ..execution import runner, trouble
-from ..options import Options
+from ..options import Options, Verify
 from . import backend
 
 _Program = TypeVar("_Program", bound=Callable[..., Any])
-Verify = Literal["first", "always", "off"]
 
 
 @overload
@@ -28,8 +27,8 @@ def fuse(program: Any = None, *, verify: Verify = "first") -> Any:
 
     torch.stft followed by abs, powers, eps, sqrt, a filterbank, clamp, log and transpositions is fused, where nothing
     else uses what lies between. Everything else runs as it is. Only where enable() or accelerated() say so: without
-    them, and for tensors on other devices, the program runs as it is. What torch.compile cannot trace does too, with
-    one warning.
+    them, and for tensors on other devices, the program runs as it is. So does what torch.compile cannot trace; where
+    it cannot be used at all, one warning says so.
 
     Args:
         program: a function, or a module, which is changed in place: its state_dict and its type stay the same. None:

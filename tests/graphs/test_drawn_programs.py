@@ -123,7 +123,8 @@ def unrecorded(v, x, t, extra):
 
 
 SECOND = [
-    doubled, hooked, seen_by_autograd, branched, changed, window_changed, basis_changed, input_changed, cut_off, unrecorded,
+    doubled, hooked, seen_by_autograd, branched, changed, window_changed, basis_changed, input_changed, cut_off,
+    unrecorded,
 ]  # fmt: skip
 OF_GRADIENTS = hooked, seen_by_autograd, unrecorded  # which do nothing where there are none
 
