@@ -89,8 +89,7 @@ def _loss(module, input, target) -> Tensor | tuple | None:
     found = losses.try_fused(input, target, module.window, call, f"{home.__name__.partition('.')[0]}.STFTLoss")
     if found is None or module.output == "loss":
         return None if found is None else found[0]
-    weights = call.convergence, call.log, call.linear
-    return found[0], *(found[1][i] if weight else 0.0 for i, weight in enumerate(weights)), 0.0
+    return found[0], *losses.weighted_terms(found[1], (call.convergence, call.log, call.linear)), 0.0
 
 
 def _call(module, home: ModuleType) -> LossCall | None:

@@ -30,6 +30,7 @@ Project = Literal[
     "mps_spectro",
     "muq",
     "musicfm",
+    "parallel_wavegan",
     "rmvpe",
     "torchfcpe",
 ]

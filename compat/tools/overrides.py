@@ -7,12 +7,14 @@ import inspect
 from collections.abc import Callable
 from types import FunctionType
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 
 from ...execution import runner, trouble
 
-Replacement = Callable[..., "torch.Tensor | None"]
+Replacement = Callable[..., "torch.Tensor | tuple | None"]
+_originals: WeakKeyDictionary[Callable, Callable] = WeakKeyDictionary()  # by what override() made of them
 
 
 def override(replacement: Replacement, finish: Callable | None = None) -> Callable[[Callable, Callable], Callable]:
@@ -58,7 +60,13 @@ def _wrapper(
 
     # TorchScript reads a function's globals as well as its source.
     twin = FunctionType(wrapper.__code__, original.__globals__, wrapper.__name__, None, wrapper.__closure__)
+    _originals[twin] = original
     return functools.update_wrapper(twin, original)
+
+
+def original_of(function: Any) -> Any:
+    """What stands below a function that override() made; of anything else, itself."""
+    return _originals.get(function, function) if isinstance(function, FunctionType) else function
 
 
 def _fits(function: Callable, args: tuple, kwargs: dict) -> bool:

@@ -4,6 +4,7 @@ devices as front_ends/compute.py has it, for float32 signals of one shape.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import isfinite, prod
@@ -87,6 +88,40 @@ def try_fused(
         found = trouble.trouble_of(error)
     trouble.give_up(name, found)
     return None
+
+
+def apart(terms: Tensor, wanted: Sequence[int]) -> tuple[Tensor, ...]:
+    """Some of the terms as numbers of their own, which the program may change in place."""
+    if is_compiling() or not (terms.requires_grad and torch.is_grad_enabled()):
+        return tuple(terms[i] for i in wanted)
+    return _Apart.apply(terms, tuple(wanted)) if wanted else ()
+
+
+def weighted_terms(terms: Tensor, weights: Sequence[float]) -> list[Tensor | float]:
+    """Each term as a number of its own, or, where its weight is 0, the float 0.0."""
+    found = dict(zip(wanted := [i for i, weight in enumerate(weights) if weight], apart(terms, wanted), strict=True))
+    return [found.get(i, 0.0) for i in range(len(weights))]
+
+
+class _Apart(torch.autograd.Function):
+    """As indices, whose gradients would take three launches each."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(terms, wanted):
+        return tuple(terms[i].clone() for i in wanted)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.count, ctx.wanted = inputs[0].shape[0], inputs[1]
+
+    @staticmethod
+    def backward(ctx, *gradients):
+        others = gradients[0].new_zeros(ctx.count)
+        parts = {i: gradient.reshape(1) for i, gradient in zip(ctx.wanted, gradients, strict=True)}
+        last = max(ctx.wanted) + 1
+        return torch.cat([*(parts.get(i, others[:1]) for i in range(last)), others[last:]]), None
 
 
 def _answer(x: Tensor, y: Tensor, window: Tensor, call: LossCall, name: str) -> tuple[Tensor, Tensor] | None:
