@@ -23,6 +23,7 @@ OnFallback = Literal["quiet", "raise"]
 # The modules of compat/ that hold a PROJECT; a test compares them with the files.
 Project = Literal[
     "audio_separator",
+    "audiotools",
     "auraloss",
     "demucs",
     "linkseg",
