@@ -121,7 +121,7 @@ def _call(module, home: ModuleType) -> LossCall | None:
     version, is_full, is_mean = _versions[home.__name__], module.output == "full", module.reduction == "mean"
     if (is_full and not version.has_full) or (version.per_row and not version.is_mean and (is_full or not is_mean)):
         return None
-    return LossCall(*sizes, *numbers, squared=_DISTANCES[name], per_row=version.per_row, mean=is_mean)
+    return losses.loss_call(*sizes, *numbers, squared=_DISTANCES[name], per_row=version.per_row, mean=is_mean)
 
 
 def _is_plain_function(home: ModuleType, name: str) -> bool:

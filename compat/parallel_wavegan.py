@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.compiler import is_compiling
 
 from ..execution import torch_warnings
-from ..front_ends import LossCall, compute, losses, remembered, resolve
+from ..front_ends import compute, losses, resolve
 from .tools.modules import is_its_class_alone
 from .tools.overrides import original_of, override
 from .tools.project import ClassHook, FunctionHook, Project
@@ -159,17 +159,12 @@ def _losses(module, x, y) -> tuple[Tensor, Tensor] | None:
     window = _window(getattr(module, "window", None), x, loss.moves or known.moves)
     if window is None or not isinstance(y, Tensor) or not _are_sizes(*sizes):
         return None
-    found = losses.try_fused(x, y, window, _call(*sizes), "parallel_wavegan.STFTLoss")
+    found = losses.try_fused(x, y, window, losses.loss_call(*sizes, _FLOOR), "parallel_wavegan.STFTLoss")
     if found is None:
         return None
     if known.warns:
         torch_warnings.give(("real_output",))
     return losses.apart(found[1], (0, 1))
-
-
-@remembered
-def _call(*sizes: int) -> LossCall:
-    return LossCall(*sizes, _FLOOR)
 
 
 def _window(window: Any, x: Any, moves: bool) -> Tensor | None:

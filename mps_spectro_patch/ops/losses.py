@@ -6,6 +6,7 @@ too; those of the target and the window, and second derivatives, are made of tor
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import fields
 from functools import lru_cache
 from typing import Any
@@ -119,6 +120,14 @@ WAYS = {
     "stft_loss_gradient": Ways("stft_loss_gradient", run_stft_loss_gradient, _setup_gradient, _backward_gradient, 0),
 }
 stft_loss = WAYS["stft_loss"].operator
+
+
+def ready_stft_loss(
+    flat: torch.Size, needs_gradient: bool, arguments: tuple
+) -> Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """eager_stft_loss() of signals that are rows of the shape `flat`, with the gradient of the input or none."""
+    run = eager_stft_loss if needs_gradient else run_stft_loss
+    return lambda input, target, window: run(input.reshape(flat), target.reshape(flat), window, *arguments)
 
 
 def eager_stft_loss(input: Tensor, target: Tensor, window: Tensor, *arguments: Any) -> tuple[Tensor, Tensor]:
