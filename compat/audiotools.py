@@ -181,10 +181,9 @@ def _recognises(cls: type) -> bool | str:
     forward = original_of(vars(cls).get("forward"))
     if not issubclass(cls, torch.nn.Module) or type(forward) is not FunctionType or forward.__defaults__:
         return False
-    if form_of(forward) == _form(cls.__name__):
-        return True
-    is_alike = {"stft_params", "loss_fn", "clamp_eps"} <= set(forward.__code__.co_names)
-    return "it is written in another way" if is_alike else False
+    if not {"stft_params", "loss_fn", "clamp_eps"} <= set(forward.__code__.co_names):
+        return False
+    return form_of(forward) == _form(cls.__name__) or "it is written in another way"
 
 
 @cache

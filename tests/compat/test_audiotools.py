@@ -45,12 +45,16 @@ def relative(got, expected):
     return float((got - expected).norm() / expected.norm())
 
 
+HOW = [
+    dict(mag_weight=0.0, pow=1.0), {}, dict(loss_fn=torch.nn.MSELoss(), mag_weight=0),
+    dict(loss_fn=lambda a, b: (a - b).abs().max(), mag_weight=0), dict(clamp_eps=0.0, mag_weight=0.0),
+    dict(clamp_eps=0.05, log_weight=0.5),
+]  # fmt: skip
+
+
 @pytest.mark.parametrize("name, how", [
-    *[pytest.param(name, how, marks=[pytest.mark.thorough] * (n > 0)) for name in LOSSES for n, how in enumerate((
-        dict(mag_weight=0.0, pow=1.0), {}, dict(loss_fn=torch.nn.MSELoss(), mag_weight=0),
-        dict(loss_fn=lambda a, b: (a - b).abs().max(), mag_weight=0), dict(clamp_eps=0.0, mag_weight=0.0),
-        dict(clamp_eps=0.05, log_weight=0.5),
-    ))]
+    pytest.param(name, how, marks=[pytest.mark.thorough] * (n + m > 0))
+    for m, name in enumerate(reversed(LOSSES)) for n, how in enumerate(HOW)
 ])  # fmt: skip
 def test_magnitudes_are_one_launch_and_signals_keep_their_spectra(name, how, audiotools, spectral, audio, options):
     loss = getattr(spectral, name)(**how)
@@ -69,6 +73,7 @@ def test_magnitudes_are_one_launch_and_signals_keep_their_spectra(name, how, aud
         assert mine.stft_data.requires_grad is right.stft_data.requires_grad
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", LOSSES)
 def test_signals_warn_of_other_shapes_as_often_as_before(name, audiotools, spectral, audio, options):
     loss = getattr(spectral, name)()
@@ -128,7 +133,8 @@ NEAR_MISSES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("what", NEAR_MISSES)
+@pytest.mark.parametrize("what", [pytest.param(name, marks=[pytest.mark.thorough] * (n > 0))
+                                  for n, name in enumerate(NEAR_MISSES)])  # fmt: skip
 def test_what_is_written_in_another_way_is_left_alone(what, audiotools, options, monkeypatch, tmp_path):
     before, after = NEAR_MISSES[what]
     for name, text in (("copied_losses", TEXT), ("changed_losses", TEXT.replace(before, after))):

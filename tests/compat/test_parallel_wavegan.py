@@ -193,7 +193,7 @@ def relative(got, expected):
     return float((got.cpu().double() - expected.cpu().double()).norm() / expected.cpu().double().norm())
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.thorough] * (n > 1))
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.thorough] * (n > 0))
                                   for n, name in enumerate(COPIES)])  # fmt: skip
 def test_a_copy_is_two_launches_and_each_gradient_one(name, loaded, signals, options, seen):
     module = loaded(COPIES[name])
@@ -231,7 +231,7 @@ def test_magnitudes_alone_are_one_launch(name, loaded, signals, options, seen):
     assert relative(got, right) < 1e-6 and relative(gradient, expected) < 1e-5
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.thorough] * (n % 5 > 0))
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.thorough] * (n not in (0, 10)))
                                   for n, name in enumerate(NEAR_MISSES)])  # fmt: skip
 def test_what_is_not_certainly_the_same_is_left_alone(name, loaded, signals, options, seen):
     pairs, knows_stft = NEAR_MISSES[name]
@@ -307,7 +307,7 @@ UNUSUAL = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("what", [pytest.param(name, marks=[pytest.mark.thorough] * (n > 1))
+@pytest.mark.parametrize("what", [pytest.param(name, marks=[pytest.mark.thorough] * (n > 0))
                                   for n, name in enumerate(UNUSUAL)])  # fmt: skip
 def test_an_unusual_one_is_its_own_code(what, loaded, signals, options, seen):
     module = loaded()
@@ -389,7 +389,7 @@ BAD = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.thorough] * (n > 1))
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.thorough] * (n > 0))
                                   for n, name in enumerate(BAD)])  # fmt: skip
 def test_bad_input_has_the_originals_outcome(name, loaded, signals, options):
     module = loaded()
