@@ -60,7 +60,7 @@ def _stft_window_gradient(gradient: Tensor, input: Tensor, window: Tensor, *argu
 
 
 def _istft_adjoint(gradient: Tensor, window: Tensor, frames: int, *shared: Any) -> Tensor:
-    n_fft, *_, onesided = shared
+    n_fft, *_, onesided, _ = shared
     shape = gradient.shape[0], n_fft // 2 + 1 if onesided else n_fft, frames
     at = gradient.new_zeros(shape, dtype=torch.complex64)
     function = partial(_inverse, gradient, shared)
