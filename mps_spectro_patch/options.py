@@ -32,6 +32,7 @@ Project = Literal[
     "musicfm",
     "rmvpe",
     "torchfcpe",
+    "vocos",
 ]
 
 ACCELERATORS = {"mps": "mps", "cuda": "cuda", "simulator": "cpu"}  # our name -> torch's device type
