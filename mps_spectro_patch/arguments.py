@@ -79,6 +79,24 @@ class FeatureArguments(NamedTuple):
         return self._replace(width=width, scale="linear", amin=1.0, factor=1.0, offset=0.0)
 
 
+class KaldiArguments(NamedTuple):
+    """Of Kaldi's filterbank energies, see kernels' Kaldi."""
+
+    n_fft: int
+    hop_length: int
+    win_length: int
+    snip_edges: bool
+    remove_dc: bool
+    preemphasis: float
+    power: float
+    log: bool
+    amin: float
+    energy: str
+    energy_floor: float
+    energy_last: bool
+    subtract_mean: bool
+
+
 class LossArguments(NamedTuple):
     """Of an STFT loss and its gradients: framing, then what is compared, see kernels' Terms."""
 

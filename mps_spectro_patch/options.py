@@ -25,6 +25,7 @@ Project = Literal[
     "audio_separator",
     "auraloss",
     "demucs",
+    "kaldi",
     "linkseg",
     "mamba_amt",
     "mps_spectro",
