@@ -15,6 +15,7 @@ from torch.compiler import is_compiling
 from .. import active
 from ..arguments import KaldiArguments
 from ..execution import counters, launches, load_operators, parts, runner, trouble, verification
+from ..kernels import kaldi as kernels
 from ..reasons import Reason
 from ..tensors import wants_gradient
 from .compute import obstacle, precision, why_composed
@@ -57,7 +58,9 @@ def compute(x: Tensor, window: Tensor, basis: Tensor, call: KaldiArguments, use_
     window, basis = window.to(x.device, dtype), basis.to(x.device, dtype)
     rows = x.reshape(-1, x.shape[-1]).to(dtype)
     result = None
-    if use_kernels:
+    if not rows.shape[0]:
+        result = rows.new_zeros((0, kernels.Kaldi(*call).frames(rows.shape[1]), basis.shape[0] + (call.energy != "")))
+    elif use_kernels:
         try:
             result = try_fused(rows, window, basis, call, name)
         except Exception as error:

@@ -34,13 +34,9 @@ def has_kernel(basis: Tensor, n_fft: int) -> bool:
 
 
 def _fake_kaldi(input, window, basis, *arguments):
-    call = KaldiArguments(*arguments)
     rows, samples = input.shape
-    if call.snip_edges:
-        frames = 1 + (samples - call.win_length) // call.hop_length
-    else:
-        frames = (samples + call.hop_length // 2) // call.hop_length
-    return input.new_empty((rows, frames, basis.shape[0] + (call.energy != "")))
+    wanted = kernels.Kaldi(*arguments)
+    return input.new_empty((rows, wanted.frames(samples), basis.shape[0] + (wanted.energy != "")))
 
 
 define("kaldi", f"Tensor input, Tensor window, Tensor basis, {schema(KaldiArguments)}", run_kaldi, _fake_kaldi)
