@@ -1,8 +1,8 @@
 """Patches classes that are recognised by their structure. One class is copied into many projects, under any module
 name, and may be loaded from a file that no import hook sees.
 
-They are found among the imported modules when their group is wanted, and later when one of their methods first calls
-torch.stft on an accelerated device.
+They are found among the imported modules when their group is wanted, and later when a module of such a class is built,
+or when one of their methods first calls torch.stft on an accelerated device.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import NamedTuple
 from ..compat import ClassHook
 from ..execution import call_sites
 from ..options import logger
-from . import hooks
+from . import built, hooks
 
 
 class _Declared(NamedTuple):
@@ -34,8 +34,10 @@ def apply_groups() -> None:
     """Patches the classes that are imported, of the groups that hooks.apply_groups() was told, and waits for others."""
     wanted = [one for one in _declared if hooks.is_wanted(one.group)]
     call_sites.observer = _look_at_caller if wanted else None
+    names = {one.hook.class_name for one in wanted}
+    built.watch(_look_at, names)
     if wanted:
-        for cls in _imported({one.hook.class_name for one in wanted}):
+        for cls in _imported(names):
             _look_at(cls)
 
 

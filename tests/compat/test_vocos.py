@@ -12,6 +12,7 @@ import mps_spectro_patch as msp
 from mps_spectro_patch.compat import vocos
 from mps_spectro_patch.compat.tools.structure import arithmetic_of
 from mps_spectro_patch.kernels.tables import envelope
+from mps_spectro_patch.patching import built
 
 from .conftest import HERE
 
@@ -182,3 +183,23 @@ def test_arithmetic_is_read_in_order():
         return a // b - a**b, a / b % 3
 
     assert arithmetic_of(formula) == ("negative", "*", "+", "//", "**", "-", "/", "%", "tuple")
+
+
+def test_a_class_is_found_when_a_module_of_it_is_built(device_name, torch_device, launches):
+    msp.enable(devices=(device_name,), verify="off")
+    try:
+        ISTFT, other = written().ISTFT, written(("1e-11", "1e-8")).ISTFT
+        original = ISTFT.forward
+        istft = ISTFT(400, 100, 400).to(torch_device)
+        assert ISTFT.forward is not original
+        istft(spectrum(400, 9, torch_device))
+        assert len(launches) == 1
+        other(400, 100, 400).to(torch_device)(spectrum(400, 9, torch_device))
+        assert len(launches) == 1
+    finally:
+        msp.disable()
+    assert ISTFT.forward is original
+    late = written().ISTFT
+    untouched = late.forward
+    late(400, 100, 400)
+    assert late.forward is untouched and not built._handles
