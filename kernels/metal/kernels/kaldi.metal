@@ -81,6 +81,8 @@ kernel void msp_kaldi(
     const int frame = live ? wanted : params.frames - 1;  // idle lanes repeat the last frame and store nothing
     const int start = params.start + frame * params.hop_length;
 
+    // Beside its first sample a frame's mean is small, and costs no digits.
+    const float base = params.remove_dc != 0 ? msp_mirrored_sample(row, start, params.samples) : 0.0f;
     float2 v[MSP_VALUES + 1];
     float before[MspFirst::COUNT];  // the sample in front of each pair
     float sum = 0.0f;
@@ -90,9 +92,9 @@ kernel void msp_kaldi(
       v[q] = float2(0.0f, 0.0f);
       before[q] = 0.0f;
       if (!MspFirst::active(q, lane) || d >= length) continue;
-      before[q] = msp_mirrored_sample(row, start + (d == 0 ? 0 : d - 1), params.samples);
-      v[q].x = msp_mirrored_sample(row, start + d, params.samples);
-      if (d + 1 < length) v[q].y = msp_mirrored_sample(row, start + d + 1, params.samples);
+      before[q] = msp_mirrored_sample(row, start + (d == 0 ? 0 : d - 1), params.samples) - base;
+      v[q].x = msp_mirrored_sample(row, start + d, params.samples) - base;
+      if (d + 1 < length) v[q].y = msp_mirrored_sample(row, start + d + 1, params.samples) - base;
       sum += v[q].x + v[q].y;
     }
     if (params.remove_dc != 0) {
