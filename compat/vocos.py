@@ -53,23 +53,27 @@ def _maker(original, active_options):
     return override(partial(_inverse, original))(original, active_options)
 
 
-def _recognises(cls: type) -> bool:
+def _recognises(cls: type) -> bool | str:
     forward = vars(cls).get("forward")
     if forward is None or not issubclass(cls, torch.nn.Module):
         return False
     found = structure_of(forward)
+    if not {"padding", "irfft", "fold"} <= set(found.names):
+        return False
     messages = {text for text in found.constants if isinstance(text, str) and " " in text}
-    return (
+    if (
         len(found.parameters) == 2
         and _NEEDED <= set(found.names) <= _KNOWN
         and found.keywords == _KEYWORDS
         and found.constants - messages <= _CONSTANTS
         and arithmetic_of(forward) == _ARITHMETIC
-    )
+    ):
+        return True
+    return "its forward computes something else than Vocos'"
 
 
 def _lacks(module: ModuleType) -> str | None:
-    return None if _recognises(module.ISTFT) else "ISTFT.forward computes something else"
+    return None if _recognises(module.ISTFT) is True else "ISTFT.forward computes something else"
 
 
 PROJECT = Project(
