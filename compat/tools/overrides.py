@@ -34,8 +34,8 @@ def _wrapper(
             options = active_options()
             if options is None or torch._C._get_tracing_state() is not None:
                 return None, None
-            signal = next((value for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor)), None)
-            if signal is None or signal.device.type not in options.device_types:
+            tensors = [value for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor)]
+            if not tensors or tensors[0].device.type not in options.device_types:
                 return None, None
             return replacement(*args, **kwargs), None
         except Exception as error:

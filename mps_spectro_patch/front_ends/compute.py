@@ -211,7 +211,7 @@ def why_composed(rows: Tensor, window: Tensor) -> Reason | None:
 def _obstacle(shape: torch.Size, window: int, one: _Resolved) -> Reason | None:
     call = one.arguments
     largest = max(call.width, call.n_fft // 2 + 1)  # a backward pass has the bins in memory
-    return obstacle(prod(shape[:-1]), shape[-1] + 2 * one.outer_pad, window, largest, *call[:5])
+    return obstacle(prod(shape[:-1]), shape[-1] + 2 * one.outer_pad, window, largest, *call.framing())
 
 
 def obstacle(
