@@ -60,7 +60,6 @@ def restored(part, kept: dict, kept_class: type) -> None:
     part._forward_hooks_with_kwargs.clear()
 
 
-
 def estimator(project: str, stand_in, device):
     """A pitch estimator's front end that has been called once, and audio for it."""
     if project == "rmvpe":

@@ -57,7 +57,9 @@ TAMPERED = {
     "a forward hook with arguments": lambda module, _: module.register_forward_hook(
         lambda _m, _i, _k, out: 2 * out, with_kwargs=True
     ),
-    "a forward pre-hook": lambda module, _: module.register_forward_pre_hook(lambda _m, args: tuple(2 * one for one in args)),
+    "a forward pre-hook": lambda module, _: module.register_forward_pre_hook(
+        lambda _m, args: tuple(2 * one for one in args)
+    ),
     "its class's forward replaced": lambda module, patch: patch.setattr(
         type(module), "forward", louder(type(module).forward)
     ),
