@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         FilterbankSpectrogramTransform,
         KaldiFbankTransform,
         LogMelSpectrogramTransform,
+        MelSpectrogramLoss,
         MelSpectrogramTransform,
         MFCCTransform,
         MultiResolutionSTFTLoss,
@@ -39,6 +40,7 @@ __all__ = [
     "FilterbankSpectrogramTransform",
     "KaldiFbankTransform",
     "LogMelSpectrogramTransform",
+    "MelSpectrogramLoss",
     "MelSpectrogramTransform",
     "MFCCTransform",
     "MultiResolutionSTFTLoss",
@@ -73,7 +75,7 @@ if not TYPE_CHECKING:  # a type checker would take any name from __getattr__
             "front_ends": (
                 *("amplitude_to_db", "dynamic_mel_spectrogram", "dynamic_spectrogram", "istft", "mel_spectrogram"),
                 *("melscale_fbanks", "stft"),
-                *(name for name in __all__ if name.endswith(("Transform", "STFTLoss"))),
+                *(name for name in __all__ if name.endswith(("Transform", "Loss"))),
             ),
             "patching": ("accelerated", "disable", "enable", "is_enabled"),
             "cli": ("load_ipython_extension", "unload_ipython_extension"),  # %load_ext mps_spectro_patch

@@ -41,7 +41,8 @@ ISTFT_SHARED = 6  # so many fields of IstftArguments
 class FeatureArguments(NamedTuple):
     """Of the features of front ends and their gradients: framing, powers (|X|^power + eps) * gain, scale.
 
-    width: features per frame. dropped: frames at the end that are left out. The scale: see kernels' Features.
+    width: features per frame. dropped: frames at the end that are left out. floor: |X|^2 is at least this. The scale:
+    see kernels' Features.
     """
 
     n_fft: int
@@ -54,6 +55,7 @@ class FeatureArguments(NamedTuple):
     power: float
     eps: float
     gain: float
+    floor: float
     scale: str
     amin: float
     factor: float
@@ -66,8 +68,8 @@ class FeatureArguments(NamedTuple):
         """Of the spectrum that the features are made of."""
         return StftArguments(*self.framing(), False, True)
 
-    def powers(self) -> tuple[float, float, float]:
-        return self.power, self.eps, self.gain
+    def powers(self) -> tuple[float, float, float, float]:
+        return self.power, self.eps, self.gain, self.floor
 
     def scaling(self) -> tuple[str, float, float, float]:
         return self.scale, self.amin, self.factor, self.offset

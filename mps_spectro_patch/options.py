@@ -23,6 +23,7 @@ OnFallback = Literal["quiet", "raise"]
 # The modules of compat/ that hold a PROJECT; a test compares them with the files.
 Project = Literal[
     "audio_separator",
+    "audiotools",
     "auraloss",
     "demucs",
     "linkseg",
@@ -30,6 +31,7 @@ Project = Literal[
     "mps_spectro",
     "muq",
     "musicfm",
+    "parallel_wavegan",
     "rmvpe",
     "torchfcpe",
 ]

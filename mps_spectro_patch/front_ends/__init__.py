@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # the public names; a type checker would take any name from _
     from .modules.mel import DynamicMelSpectrogramTransform as DynamicMelSpectrogramTransform
     from .modules.mel import LogMelSpectrogramTransform as LogMelSpectrogramTransform
     from .modules.mel import MelSpectrogramTransform as MelSpectrogramTransform
+    from .modules.mel_loss import MelSpectrogramLoss as MelSpectrogramLoss
     from .modules.mfcc import MFCCTransform as MFCCTransform
     from .modules.whisper import WhisperLogMelTransform as WhisperLogMelTransform
 else:
@@ -38,6 +39,7 @@ else:
                 *("CompatMelSpectrogramTransform", "DynamicMelSpectrogramTransform"),
                 *("LogMelSpectrogramTransform", "MelSpectrogramTransform"),
             ),
+            "modules.mel_loss": ("MelSpectrogramLoss",),
             "modules.mfcc": ("MFCCTransform",),
             "modules.whisper": ("WhisperLogMelTransform",),
             "spec": ("FrontEnd", "Scale", "decibels", "remembered", "resolve", "shifted"),

@@ -6,6 +6,7 @@ too; those of the target and the window, and second derivatives, are made of tor
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import fields
 from functools import lru_cache
 from typing import Any
@@ -119,6 +120,21 @@ WAYS = {
     "stft_loss_gradient": Ways("stft_loss_gradient", run_stft_loss_gradient, _setup_gradient, _backward_gradient, 0),
 }
 stft_loss = WAYS["stft_loss"].operator
+
+
+def ready_stft_loss(
+    flat: torch.Size, needs_gradient: bool, arguments: tuple
+) -> Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """eager_stft_loss() of signals that are rows of the shape `flat`, with the gradient of the input or none."""
+    n_fft = arguments[0]
+
+    def run(input: Tensor, target: Tensor, window: Tensor) -> tuple[Tensor, Tensor]:
+        rows = input.reshape(flat), target.reshape(flat)
+        if needs_gradient:
+            return eager_stft_loss(*rows, window, *arguments)
+        return run_stft_loss(*rows, whole_window(window, n_fft), *arguments)
+
+    return run
 
 
 def eager_stft_loss(input: Tensor, target: Tensor, window: Tensor, *arguments: Any) -> tuple[Tensor, Tensor]:

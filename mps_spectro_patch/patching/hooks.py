@@ -30,7 +30,7 @@ class Patch(NamedTuple):
     """One function to replace: `attribute` (dots allowed) of `module`.
 
     lacks(module) says what a module of an unknown version lacks, or nothing. applies_to(module): False for modules that
-    are skipped silently. owner: the class that has the attribute, where the module's name does not lead there.
+    are skipped silently. owner: the class or module that has the attribute, where the name does not lead there.
     """
 
     module: str
@@ -38,7 +38,7 @@ class Patch(NamedTuple):
     make: Maker
     lacks: Callable[[ModuleType], str | None] | None = None
     applies_to: Callable[[ModuleType], bool] | None = None
-    owner: type | None = None
+    owner: type | ModuleType | None = None
 
     def __str__(self) -> str:
         return f"{self.module}.{self.attribute}"
@@ -51,7 +51,7 @@ class _Applied(NamedTuple):
     ours: Callable
 
 
-_declared: dict[tuple[str, str, type | None], Patch] = globals().get("_declared", {})
+_declared: dict[tuple[str, str, Any], Patch] = globals().get("_declared", {})
 _groups: dict[Patch, list[str]] = globals().get("_groups", {})
 _applied: dict[Patch, _Applied] = copies.kept(__name__, "applied", {})
 _problems: dict[Patch, str] = globals().get("_problems", {})

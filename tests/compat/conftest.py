@@ -20,6 +20,7 @@ from .transfers import CountingFakeMode
 
 HERE = Path(__file__).parent
 STAND_INS = (
+    "audiotools",
     "auraloss",
     "torchfcpe",
     "rmvpe_of_somebody",

@@ -22,4 +22,4 @@ def test_every_public_front_end_is_named():
     from mps_spectro_patch import front_ends
 
     names = set(msp.__all__) & set(front_ends.__all__)
-    assert len(names) == 17 and all(name in TEXT for name in names)
+    assert len(names) == 18 and all(name in TEXT for name in names)

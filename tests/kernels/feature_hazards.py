@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -33,8 +34,14 @@ def _forward(case: Any, banded: bool, used: int | None = None) -> torch.Tensor:
     return features.features(case.signal, case.window, case.forward, *_wanted(case, banded, used))
 
 
-def _gradient(case: Any, banded: bool) -> torch.Tensor:
+def _floored(case: Any) -> torch.Tensor:
+    wanted = features.Features(case.forward.bins, power=1.0, floor=0.1 * case.forward.n_fft)
+    return features.features(case.signal, case.window, case.forward, wanted, None)
+
+
+def _gradient(case: Any, banded: bool, floor: float = 0.0) -> torch.Tensor:
     wanted, bands = _wanted(case, banded)
+    wanted = replace(wanted, floor=floor)
     generator = torch.Generator().manual_seed(3)
     shape = case.forward.rows, wanted.width, case.forward.frames
     gradient = torch.randn(shape, generator=generator).to(case.signal.device)
@@ -70,6 +77,8 @@ OPERATIONS: dict[str, Any] = {
     "few bins": lambda case: _forward(case, False, case.forward.bins // 3),
     "few bands": lambda case: _forward(case, True, case.forward.bins // 3),
     "spectrogram_gradient": lambda case: _gradient(case, False),
+    "floored": _floored,
+    "floored_gradient": lambda case: _gradient(case, False, 0.1 * case.forward.n_fft),
     "bands_gradient": lambda case: _gradient(case, True),
     "loss": lambda case: _loss(case, False),
     "loss per row": lambda case: _loss(case, False, True),
@@ -86,4 +95,5 @@ CASES += [(operation, n_fft, {}) for operation in ("few bins", "few bands") for 
 CASES += [(operation, n_fft, {}) for operation in ("loss", "loss_gradient per row") for n_fft in (18, 400, 4096)]
 CASES += [(operation, n_fft, {}) for operation in ("loss per row", "loss_gradient") for n_fft in (64, 2048, 8192)]
 CASES += [("bands", 6480, {}), ("bands", 512, {"dtype": torch.float16}), ("bands", 512, {"dtype": torch.bfloat16})]
+CASES += [(operation, n_fft, {}) for operation in ("floored", "floored_gradient") for n_fft in (400, 1085)]
 CASES += [(operation, 400, {}) for operation in ("limited", "decibels", "standardised")]
