@@ -23,9 +23,6 @@ def does_what_its_class_does(module: torch.nn.Module, name: str, defined_in: Mod
         defined_in is not None
         and type(module) is getattr(defined_in, name, None)
         and is_from(type(module).forward, defined_in)
-<<<<<<< HEAD
-        and not any(name in vars(module) for name in _REPLACED)
-=======
         and is_its_class_alone(module)
     )
 
@@ -33,8 +30,7 @@ def does_what_its_class_does(module: torch.nn.Module, name: str, defined_in: Mod
 def is_its_class_alone(module: torch.nn.Module) -> bool:
     """Whether nobody has replaced the module's own forward, and nobody listens to its calls."""
     return (
-        _REPLACED.isdisjoint(vars(module))
->>>>>>> main
+        not any(name in vars(module) for name in _REPLACED)
         and not (module._forward_hooks or module._forward_pre_hooks)
         and not (module._backward_hooks or module._backward_pre_hooks or any(_HOOKS_ON_ALL))
         and type(module).__call__ is _CALL

@@ -40,16 +40,11 @@ def _wrapper(
             options = active_options()
             if options is None or torch._C._get_tracing_state() is not None:
                 return None, None
-<<<<<<< HEAD
-            tensors = [value for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor)]
-            if not tensors or tensors[0].device.type not in options.device_types:
-=======
             if signal_of is not None:
                 signal = signal_of(*args, **kwargs)
-            else:
-                signal = next((value for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor)), None)
+            else:  # a list, as dynamo of torch 2.7 knows no next() with a default
+                signal = [*(value for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor)), None][0]
             if not isinstance(signal, torch.Tensor) or signal.device.type not in options.device_types:
->>>>>>> main
                 return None, None
             return replacement(*args, **kwargs), None
         except Exception as error:
