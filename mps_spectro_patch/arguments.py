@@ -66,9 +66,12 @@ class FeatureArguments(NamedTuple):
     factor: float
     offset: float
 
+    def framing(self) -> tuple[int, int, int, int, str]:
+        return self.n_fft, self.hop_length, self.win_length, self.pad, self.pad_mode
+
     def stft(self) -> StftArguments:
         """Of the spectrum that the features are made of."""
-        return StftArguments(self.n_fft, self.hop_length, self.win_length, self.pad, self.pad_mode, False, True)
+        return StftArguments(*self.framing(), False, True)
 
     def powers(self) -> tuple[float, float, float, float]:
         return self.power, self.eps, self.gain, self.floor
@@ -117,9 +120,12 @@ class LossArguments(NamedTuple):
     per_row: bool
     mean: bool
 
+    def framing(self) -> tuple[int, int, int, int, str]:
+        return self.n_fft, self.hop_length, self.win_length, self.pad, self.pad_mode
+
     def stft(self) -> StftArguments:
         """Of both spectra."""
-        return StftArguments(*self[:5], False, True)
+        return StftArguments(*self.framing(), False, True)
 
 
 def schema(arguments: type, count: int | None = None) -> str:
