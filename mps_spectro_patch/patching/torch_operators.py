@@ -20,20 +20,20 @@ from ..active import options_here
 from ..execution import runner
 from ..ops import composite, torch_library
 from ..options import logger
+from ..pending import kept
 from ..tensors import PLAIN
-from . import copies
 
 # A device's own key alone would lose gradients without a word; its autograd key alone is not asked in inference mode.
 KEYS = {"mps": ("MPS", "AutogradMPS"), "cuda": ("CUDA", "AutogradCUDA"), "cpu": ("CPU", "AutogradCPU")}
 _OPERATORS = {"stft": "stft.center", "istft": "istft"}  # aten::stft without center calls the one with it
 
 # By op and device type.
-_libraries: dict[tuple[str, str], torch.library.Library] = copies.kept(__name__, "libraries", {})
-_wanted: set[tuple[str, str]] = globals().get("_wanted", set())
+_libraries: dict[tuple[str, str], torch.library.Library] = kept(__name__, "libraries", {})
+_wanted: set[tuple[str, str]] = kept(__name__, "wanted", set())
 # torch frees a kernel when it is removed, even while a thread that is about to enter it waits for the interpreter. So
 # they are kept until no thread can have waited that long. Before torch 2.9 there was no way to do that.
 _get_kernel = getattr(torch.library, "get_kernel", None)
-_kept: deque[object] = copies.kept(__name__, "kept", deque(maxlen=4096))
+_kept: deque[object] = kept(__name__, "kept", deque(maxlen=4096))
 
 
 def register(wanted: Iterable[tuple[str, str]]) -> None:
@@ -41,8 +41,9 @@ def register(wanted: Iterable[tuple[str, str]]) -> None:
 
     Before torch 2.9, and with other threads about, kernels that are not wanted any more stay, and do nothing.
     """
-    global _wanted
-    _wanted = set(wanted)
+    wanted = set(wanted)
+    _wanted.update(wanted)
+    _wanted.intersection_update(wanted)
     for pair in _libraries.keys() - _wanted:
         if _get_kernel is None and threading.active_count() > 1:
             logger.warning("aten::%s keeps a kernel that does nothing: other threads may be inside it", pair[0])
