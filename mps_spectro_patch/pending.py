@@ -1,4 +1,4 @@
-"""Modules of ours that are being imported: an action that waits for them, and what they keep if it is not the first time.
+"""Modules of ours that are being imported: an action that waits for them, and what they keep from the time before.
 
 The action is enable(), where one of them imported torch. That happens when a program imports this package before torch,
 and MPS_SPECTRO_PATCH is set: torch is complete while the module of ours that imported it is not. Imports nothing: every

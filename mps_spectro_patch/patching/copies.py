@@ -4,7 +4,6 @@ again. What the copy before has patched is ended by the next one, or else layers
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 
 import torch
