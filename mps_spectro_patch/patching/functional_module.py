@@ -63,7 +63,11 @@ def _attribute(name: str, ours: Callable, own: Callable) -> property:
             ) from None
         frame = sys._getframe(1)
         known = _places.get((id(frame.f_code), frame.f_lasti))  # which is looked up in every call
-        is_code = _is_in_a_programs_code(frame) if known is None else known[1]
+        try:
+            is_code = _is_in_a_programs_code(frame) if known is None else known[1]
+        except Exception as error:
+            logger.warning("torch.functional.%s is torch's own here, as the code could not be seen: %r", name, error)
+            is_code = False
         return ours if is_code and here is own else here
 
     def put(module: ModuleType, value: Any) -> None:

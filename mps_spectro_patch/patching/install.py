@@ -207,6 +207,7 @@ _holders: Counter[Options] = pending.kept(__name__, "holders", Counter())  # the
 _replaced: set[str] = pending.kept(__name__, "replaced", set())  # ops whose early references are ours now
 _lock = globals().get("_lock", threading.RLock())
 _room = sys.modules[__package__]  # of this copy of the package
+_parts: dict[str, ModuleType] = pending.kept(__name__, "parts", {})  # of the room, that not every program needs
 
 
 def _held() -> set[Options]:
@@ -252,6 +253,8 @@ def _apply_patches(held: Collection[Options]) -> None:
     torch_operators = _loaded("torch_operators")
     if torch_operators is None and operators:  # most programs never need it
         from . import torch_operators
+
+        _parts["torch_operators"] = torch_operators
     if torch_operators is not None:
         torch_operators.register(operators)
     hooks.apply_groups({group for options in held for group in options.groups})
@@ -272,7 +275,9 @@ def _loaded(name: str) -> ModuleType | None:
     if pending.is_being_imported(path):
         return None
     is_current = sys.modules.get(__package__) is _room  # else it is another copy that has its modules there
-    return sys.modules.get(path) if is_current else getattr(_room, name, None)
+    if is_current and path in sys.modules:
+        _parts[name] = sys.modules[path]
+    return _parts.get(name)
 
 
 def registered() -> list[str]:

@@ -17,9 +17,9 @@ from torch._C import DispatchKey
 from torch._C._dynamo import eval_frame
 
 from ..active import options_here
-from ..execution import runner
+from ..execution import runner, trouble
 from ..ops import composite, torch_library
-from ..options import logger
+from ..options import Options, logger
 from ..pending import kept
 from ..tensors import PLAIN
 
@@ -85,15 +85,18 @@ def _kernel(op: str) -> Callable[..., torch.Tensor]:
 
     def kernel(*given: Any) -> torch.Tensor:
         arguments = *given, *defaults[len(given) :]  # torch leaves out what is as the schema says
-        options = options_here()
-        if (
-            options is None or op not in options.dispatcher_ops or composite.is_left_to_torch()
-            or type(arguments[0]) not in PLAIN  # traced: fake and functional tensors
-            or torch._C._are_functorch_transforms_active()
-            or torch._C._get_tracing_state() is not None  # else jit.trace would record nothing of ours, and lose it
-            or not options.concerns(arguments[0])
-        ):  # fmt: skip
-            return plain(*arguments)
+        options = failure = None
+        try:
+            options = _options_for(op, arguments[0])
+        except Exception as error:
+            if runner.goes_on(options, error):
+                raise
+            options, failure = None, trouble.trouble_of(error)
+        if options is None:
+            result = plain(*arguments)
+            if failure is not None:
+                trouble.give_up(op, failure)
+            return result
         with composite.left_to_torch():  # what the call makes must not come back here
             return runner.call(op, options, arguments, plain, arguments, {}, cached=False)
 
@@ -101,6 +104,20 @@ def _kernel(op: str) -> Callable[..., torch.Tensor]:
     skip = eval_frame._FrameAction.SKIP
     eval_frame.set_code_exec_strategy(kernel.__code__, eval_frame._FrameExecStrategy(skip, skip))
     return kernel
+
+
+def _options_for(op: str, input: torch.Tensor) -> Options | None:
+    """Those that hold here, if such a call is ours."""
+    options = options_here()
+    if (
+        options is None or op not in options.dispatcher_ops or composite.is_left_to_torch()
+        or type(input) not in PLAIN  # traced: fake and functional tensors
+        or torch._C._are_functorch_transforms_active()
+        or torch._C._get_tracing_state() is not None  # else jit.trace would record nothing of ours, and lose it
+        or not options.concerns(input)
+    ):  # fmt: skip
+        return None
+    return options
 
 
 _KERNELS = {op: _kernel(op) for op in _OPERATORS}
