@@ -23,7 +23,7 @@ _here = threading.local()
 @contextmanager
 def left_to_torch() -> Iterator[None]:
     """While it lasts, this thread's calls of torch's operators do not come to kernels of ours."""
-    before, _here.is_left = is_left_to_torch(), True
+    before, _here.is_left = getattr(_here, "is_left", False), True
     try:
         yield
     finally:
