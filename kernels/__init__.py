@@ -24,5 +24,6 @@ else:
             "tables.by_tensor": ("ByTensor", "TensorState"),
             "tables.envelope": ("inverse_envelope",),
             "tables.filterbank": ("Bands", "bands_of"),
+            "tables.windows": ("whole_window",),
         },
     )

@@ -193,9 +193,6 @@ class StftLossParams(Params):
     paired_input: bool  # every frame starts at an 8-byte boundary
     paired_target: bool
     paired_window: bool
-    squared: bool  # these three: see MspMagnitudes
-    has_log: bool
-    has_linear: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,9 +203,7 @@ class StftLossGradientParams(Params):
     target_stride: int
     paired_input: bool
     paired_target: bool
-    squared: bool  # these three: see MspMagnitudes
-    has_log: bool
-    has_linear: bool
+    skipped: int  # samples of a frame that are in front of the window: see overlap/walk.metal
     per_row: bool
     has_loss: bool  # whether there is a gradient of the loss, and of its terms
     has_terms: bool

@@ -25,6 +25,8 @@ from ..tensors import PLAIN, wants_gradient
 from . import compute
 from .spec import remembered
 
+TINY = torch.finfo(torch.float32).tiny  # below it, a GPU may take a number for zero
+
 
 @hashed_once
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ class LossCall:
     def has_usual_numbers(self) -> bool:
         """Whether kernels do these: else 0 / 0 or the logarithm of nothing can come up, which torch had better see."""
         numbers = self.eps, self.factor, self.added, self.convergence, self.log, self.linear
-        return all(map(isfinite, numbers)) and self.eps > 0 and self.factor > 0 and self.added >= 0
+        return all(map(isfinite, numbers)) and self.eps >= TINY and self.factor > 0 and self.added >= 0
 
 
 @remembered

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ..arguments import LossArguments, schema
-from ..kernels import StftGeometry
+from ..kernels import StftGeometry, whole_window
 from ..kernels import stft_loss as kernels
 from ..tensors import wants_gradient
 from . import composite_losses
@@ -132,7 +132,9 @@ def ready_stft_loss(
 
 def eager_stft_loss(input: Tensor, target: Tensor, window: Tensor, *arguments: Any) -> tuple[Tensor, Tensor]:
     """stft_loss of plain tensors or functorch's, while nothing is traced or compiled."""
-    if wants_gradient(input, target, window) and not is_transformed():
-        window = kept(window, arguments[0])
-        target = target.clone()  # torch keeps its magnitudes, so the program may change its own in place
+    if not is_transformed():
+        n_fft = arguments[0]
+        window = kept(window, n_fft) if window.requires_grad else whole_window(window, n_fft)
+        if wants_gradient(input, target, window):
+            target = target.clone()  # torch keeps its magnitudes, so the program may change its own in place
     return WAYS["stft_loss"].forward(input, target, window, *arguments)

@@ -263,11 +263,24 @@ def _powers(family: ModuleType) -> list[tuple[float, torch.dtype, bool]]:
     ]
 
 
+LOSS_SIZES = (18, 400, 1024, 8192)  # of all terms; others of the usual ones
+
+
 def _of_stft_loss(family: ModuleType) -> Iterator[Generated]:
-    """By plan; and one kernel that has none."""
+    """By plan and terms; and one kernel that has none."""
+    usual = family.Terms(1.0, 1.0, 0.0, 1e-8)
+    log, linear, added, squared = (0.0, 1.0), (0.0, 1.0), (0.0, 1.0), (False, True)
+    every = [
+        family.Terms(1.0, a, b, 1e-8, added=c, squared=d)
+        for a, b, c, d in itertools.product(log, linear, added, squared)
+        if a or not c
+    ]
     for gradient, n_fft in itertools.product((False, True), fft.supported_sizes()):
-        name, defines, which = family.launched(n_fft, gradient)
-        yield Generated(f"n_fft={n_fft} {name}", defines, name, which, (name,), which.threads)
+        for terms in every if n_fft in LOSS_SIZES else [usual]:
+            name, defines, which = family.launched(n_fft, gradient, terms)
+            label = f"n_fft={n_fft} {name} {terms.log} {terms.linear} {terms.added} {terms.squared}"
+            also = ((name, terms.log, terms.linear, terms.added, terms.squared),)
+            yield Generated(label, defines, name, which, (name,), which.threads, also)
     finish = "msp_stft_loss_finish"
     yield Generated(finish, "", finish, None, (finish,), family.FINISH_THREADS)
 
