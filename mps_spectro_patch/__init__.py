@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         melscale_fbanks,
         stft,
     )
+    from .graphs import fuse
     from .patching import accelerated, disable, enable, is_enabled
 
 __all__ = [
@@ -53,6 +54,7 @@ __all__ = [
     "dynamic_spectrogram",
     "enable",
     "explain",
+    "fuse",
     "is_enabled",
     "istft",
     "kernels",
@@ -77,6 +79,7 @@ if not TYPE_CHECKING:  # a type checker would take any name from __getattr__
                 *("melscale_fbanks", "stft"),
                 *(name for name in __all__ if name.endswith(("Transform", "Loss"))),
             ),
+            "graphs": ("fuse",),
             "patching": ("accelerated", "disable", "enable", "is_enabled"),
             "cli": ("load_ipython_extension", "unload_ipython_extension"),  # %load_ext mps_spectro_patch
         },

@@ -26,6 +26,7 @@ Project = Literal[
     "audiotools",
     "auraloss",
     "demucs",
+    "kaldi",
     "linkseg",
     "mamba_amt",
     "mps_spectro",
@@ -34,6 +35,7 @@ Project = Literal[
     "parallel_wavegan",
     "rmvpe",
     "torchfcpe",
+    "vocos",
 ]
 
 ACCELERATORS = {"mps": "mps", "cuda": "cuda", "simulator": "cpu"}  # our name -> torch's device type

@@ -42,8 +42,8 @@ def _wrapper(
                 return None, None
             if signal_of is not None:
                 signal = signal_of(*args, **kwargs)
-            else:
-                signal = next((value for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor)), None)
+            else:  # a list, as dynamo of torch 2.7 knows no next() with a default
+                signal = [*(value for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor)), None][0]
             if not isinstance(signal, torch.Tensor) or signal.device.type not in options.device_types:
                 return None, None
             return replacement(*args, **kwargs), None

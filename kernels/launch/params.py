@@ -176,6 +176,42 @@ class FeatureScale(Params):
 
 
 @dataclass(frozen=True, kw_only=True)
+class KaldiParams(Params):
+    """kernels/kaldi.metal"""
+
+    samples: int  # of a row
+    row_stride: int
+    frames: int  # per row
+    hop_length: int
+    start: int  # position of the first frame in a row
+    win_length: int
+    groups: int  # threadgroups per row
+    steps: int  # frames that a slot takes, one after the other
+    remove_dc: bool
+    energy: int  # MSP_ENERGY_*, or 0
+    energy_last: bool
+    width: int  # these four: see MspFeatures
+    rounds: int
+    reach: int
+    scale: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class KaldiScale(Params):
+    preemphasis: float
+    energy_floor: float  # of the energy's logarithm
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeanParams(Params):
+    """kernels/subtract_mean.metal"""
+
+    width: int  # features of a frame
+    frames: int  # of a row
+    groups: int  # threadgroups per row
+
+
+@dataclass(frozen=True, kw_only=True)
 class StftLossParams(Params):
     """kernels/stft_loss.metal"""
 

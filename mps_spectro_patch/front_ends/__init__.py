@@ -27,7 +27,7 @@ else:
     __getattr__, __dir__, __all__ = attach(
         __name__,
         {
-            "": ("compute", "filterbanks", "functional", "losses"),
+            "": ("compute", "filterbanks", "functional", "kaldi", "losses"),
             "direct": ("istft", "stft"),
             "filterbanks": ("melscale_fbanks",),
             "functional": ("amplitude_to_db", "dynamic_mel_spectrogram", "dynamic_spectrogram", "mel_spectrogram"),

@@ -222,7 +222,7 @@ def _obstacle(call: LossCall, rows: int, samples: int, window: int) -> Reason | 
         return Reason.N_FFT
     if not call.has_usual_numbers():
         return Reason.ARGUMENT
-    return compute.obstacle(rows, samples, window, call.n_fft // 2 + 1, *call.arguments()[:5])
+    return compute.obstacle(rows, samples, window, call.n_fft // 2 + 1, *call.arguments().framing())
 
 
 def _supports(n_fft: int) -> bool:

@@ -126,8 +126,15 @@ def ready_stft_loss(
     flat: torch.Size, needs_gradient: bool, arguments: tuple
 ) -> Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]:
     """eager_stft_loss() of signals that are rows of the shape `flat`, with the gradient of the input or none."""
-    run = eager_stft_loss if needs_gradient else run_stft_loss
-    return lambda input, target, window: run(input.reshape(flat), target.reshape(flat), window, *arguments)
+    n_fft = arguments[0]
+
+    def run(input: Tensor, target: Tensor, window: Tensor) -> tuple[Tensor, Tensor]:
+        rows = input.reshape(flat), target.reshape(flat)
+        if needs_gradient:
+            return eager_stft_loss(*rows, window, *arguments)
+        return run_stft_loss(*rows, whole_window(window, n_fft), *arguments)
+
+    return run
 
 
 def eager_stft_loss(input: Tensor, target: Tensor, window: Tensor, *arguments: Any) -> tuple[Tensor, Tensor]:

@@ -1,8 +1,8 @@
 """Patches classes and functions that are recognised by their structure. One is copied into many projects, under any
 module name, and may be loaded from a file that no import hook sees.
 
-They are found among the imported modules when their group is wanted, and later when one of their methods, or another
-function of their module, first calls torch.stft on an accelerated device.
+They are found among the imported modules when their group is wanted, and later when a module of such a class is built,
+or when one of their methods, or another function of their module, first calls torch.stft on an accelerated device.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from ..compat import ClassHook, FunctionHook
 from ..execution import call_sites
 from ..options import logger
-from . import hooks
+from . import built, hooks
 
 
 class _Declared(NamedTuple):
@@ -40,6 +40,7 @@ def apply_groups() -> None:
     _left_alone.clear()
     wanted = {one.name for one in _declared if hooks.is_wanted(one.group)}
     call_sites.observer = _look_at_caller if wanted else None
+    built.watch(_look_at, wanted)
     if wanted:
         for module in list(sys.modules.values()):
             try:  # as it is: getattr() would import a module that is loaded lazily, which can fail

@@ -21,7 +21,8 @@ from torch.compiler import is_compiling
 
 from .. import active
 from ..options import Options, logger
-from . import copies, pickled, post_import, wrapper_chains
+from ..pending import kept
+from . import pickled, post_import, wrapper_chains
 
 Maker = Callable[[Callable, Callable[[], "Options | None"]], Callable]
 
@@ -51,12 +52,12 @@ class _Applied(NamedTuple):
     ours: Callable
 
 
-_declared: dict[tuple[str, str, Any], Patch] = globals().get("_declared", {})
-_groups: dict[Patch, list[str]] = globals().get("_groups", {})
-_applied: dict[Patch, _Applied] = copies.kept(__name__, "applied", {})
-_problems: dict[Patch, str] = globals().get("_problems", {})
-_skipped: set[Patch] = globals().get("_skipped", set())
-_wanted: frozenset[str] = globals().get("_wanted", frozenset())
+_declared: dict[tuple[str, str, Any], Patch] = kept(__name__, "declared", {})
+_groups: dict[Patch, list[str]] = kept(__name__, "groups", {})
+_applied: dict[Patch, _Applied] = kept(__name__, "applied", {})
+_problems: dict[Patch, str] = kept(__name__, "problems", {})
+_skipped: set[Patch] = kept(__name__, "skipped", set())
+_wanted: set[str] = kept(__name__, "wanted", set())
 
 
 def declare(group: str, *what: Any, **more: Any) -> Patch:
@@ -75,8 +76,9 @@ def declare(group: str, *what: Any, **more: Any) -> Patch:
 
 def apply_groups(groups: Iterable[str]) -> None:
     """Applies the patches of these groups, now or when their modules are imported, and removes all others."""
-    global _wanted
-    _wanted = frozenset(groups)
+    wanted = set(groups)
+    _wanted.update(wanted)
+    _wanted.intersection_update(wanted)
     for patch in list(_applied):
         if not _is_patch_wanted(patch):
             _remove(patch)

@@ -24,6 +24,7 @@ STAND_INS = (
     "auraloss",
     "torchfcpe",
     "rmvpe_of_somebody",
+    "vocos_of_somebody",
     "musicfm",
     "muq",
     "mamba_amt",

@@ -20,7 +20,7 @@ from types import ModuleType
 import torch
 
 from mps_spectro_patch.kernels import launch
-from mps_spectro_patch.kernels.launch import dispatch
+from mps_spectro_patch.kernels.launch import dispatch, features
 from mps_spectro_patch.kernels.plans import fft
 
 
@@ -283,6 +283,18 @@ def _of_stft_loss(family: ModuleType) -> Iterator[Generated]:
             yield Generated(label, defines, name, which, (name,), which.threads, also)
     finish = "msp_stft_loss_finish"
     yield Generated(finish, "", finish, None, (finish,), family.FINISH_THREADS)
+
+
+def _of_kaldi(family: ModuleType) -> Iterator[Generated]:
+    """By plan and power; and one kernel that has none."""
+    for n_fft in fft.supported_sizes():
+        if features.supports_features(n_fft, None) and features._program(n_fft, 80, False) is not None:
+            for power in (1.0, 2.0):
+                name, defines, which = family.launched(n_fft, 80, power)
+                yield Generated(f"n_fft={n_fft} {name} {power=}", defines, name, which, (name,), which.threads,
+                                ((name, power),))  # fmt: skip
+    mean = "msp_subtract_mean"
+    yield Generated(mean, "", mean, None, (mean,), family.MEAN_THREADS)
 
 
 def _of_feature_passes(family: ModuleType) -> Iterator[Generated]:

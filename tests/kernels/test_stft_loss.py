@@ -21,7 +21,7 @@ AURALOSS = Terms(1.0, 1.0, 0.0, 1e-8)
 KINDS = {
     "auraloss": AURALOSS,
     "all terms": Terms(0.7, 0.9, 0.5, 1e-7),
-    "squared": Terms(1.0, 1.0, 1.0, 1e-8, squared=True),
+    "squared": Terms(1.0, 1.0, 1.0, 1e-2, squared=True),  # of bins that are almost zero, logarithms are rounding
     "per row": Terms(1.0, 0.5, 0.25, 1e-8, factor=2.0, added=0.1, per_row=True),
     "linear alone": Terms(0.0, 0.0, 1.0, 1e-8),
     "sums": Terms(0.5, 1.0, 1.0, 1e-8, mean=False),
