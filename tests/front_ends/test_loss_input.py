@@ -129,7 +129,8 @@ def agree(got, expected, exact: bool, noise: float) -> None:
     for one, right in zip(got[1], expected[1], strict=True):
         assert (one is None) == (right is None)
         if right is not None and exact:
-            assert torch.equal(one.isfinite(), right.isfinite())
+            # Samples that lie under a zero of the window get a NaN from torch alone.
+            assert not (right.isfinite() & ~one.isfinite()).any() and one.isfinite().all() == right.isfinite().all()
             one, right = (torch.where(right.isfinite(), t, 0).double() for t in (one, right))
             # In a bin where both are equally loud, an absolute distance has a gradient of either sign.
             assert float((one - right).norm()) <= 0.05 * float(right.norm()) + 1e-6
