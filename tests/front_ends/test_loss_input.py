@@ -52,11 +52,11 @@ def weighted(*values: tuple) -> some.SearchStrategy:
     return some.sampled_from([value for value, times in values for _ in range(times)])
 
 
-def signals(shape: tuple, dtype: torch.dtype) -> some.SearchStrategy[Signal]:
+def signals(shape: tuple, dtype: torch.dtype, seed: int) -> some.SearchStrategy[Signal]:
     return some.builds(
         Signal, some.just(shape), some.just(dtype),
         weighted(("noise", 5), ("silence", 2), ("faint", 1), ("nan", 1), ("inf", 1)),
-        weighted(("plain", 4), ("every second", 1), ("backwards", 1), ("odd place", 1)), some.integers(0, 3),
+        weighted(("plain", 4), ("every second", 1), ("backwards", 1), ("odd place", 1)), some.just(seed),
         some.booleans(),
     )  # fmt: skip
 
@@ -67,7 +67,8 @@ def pairs(draw) -> tuple[Signal, Signal]:
     dtype = draw(weighted(*((dtype, 8 if n == 0 else 1) for n, dtype in enumerate(DTYPES))))
     other_shape = draw(weighted((shape, 9), *((other, 1) for other in SHAPES[:3])))
     other_dtype = draw(weighted((dtype, 9), (torch.float32, 1), (torch.float64, 1)))
-    return draw(signals(shape, dtype)), draw(signals(other_shape, other_dtype))
+    seed = draw(some.integers(0, 9))  # of signals that are almost equal, gradients have any sign
+    return draw(signals(shape, dtype, seed)), draw(signals(other_shape, other_dtype, seed + 10))
 
 
 LOSSES = [
@@ -129,7 +130,8 @@ def agree(got, expected, exact: bool, noise: float) -> None:
     for one, right in zip(got[1], expected[1], strict=True):
         assert (one is None) == (right is None)
         if right is not None and exact:
-            assert torch.equal(one.isfinite(), right.isfinite())
+            # Samples that lie under a zero of the window get a NaN from torch alone.
+            assert not (right.isfinite() & ~one.isfinite()).any() and one.isfinite().all() == right.isfinite().all()
             one, right = (torch.where(right.isfinite(), t, 0).double() for t in (one, right))
             # In a bin where both are equally loud, an absolute distance has a gradient of either sign.
             assert float((one - right).norm()) <= 0.05 * float(right.norm()) + 1e-6
