@@ -10,9 +10,9 @@ from typing import Any
 
 from torch.nn.modules.module import register_module_buffer_registration_hook
 
-from . import copies
+from ..pending import kept
 
-_handles: list[Any] = copies.kept(__name__, "handles", [])
+_handles: list[Any] = kept(__name__, "handles", [])
 
 
 def watch(look: Callable[[type], object], names: Collection[str]) -> None:
