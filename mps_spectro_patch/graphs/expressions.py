@@ -89,7 +89,8 @@ def is_number(value: Any) -> bool:
 UNKNOWN: tuple[str, tuple] = "", ()
 # What the steps that are read take, in torch's order. Anything else that is given makes a step unknown.
 _PARAMETERS = {
-    "abs": "input", "absolute": "input", "conj": "input", "view_as_real": "input", "square": "input", "sqrt": "input",
+    "abs": "input", "absolute": "input", "real": "input", "imag": "input",
+    "conj": "input", "view_as_real": "input", "square": "input", "sqrt": "input",
     "log": "input", "log10": "input", "log2": "input", "log1p": "input", "pow": "input exponent",
     "add": "input other", "sub": "input other", "subtract": "input other", "mul": "input other",
     "multiply": "input other", "div": "input other", "divide": "input other", "true_divide": "input other",
@@ -115,8 +116,15 @@ def name_of(node: Node) -> str:
         return ""
     if node.target is getattr:
         return "getattr"
+    if is_of_aten(node.target):
+        return str(node.target.__name__)
     name = getattr(node.target, "__name__", "")
     return name if any(getattr(module, name, None) is node.target for module in _MODULES) else ""
+
+
+def is_of_aten(target: Any) -> bool:
+    """What torch 2.14 has in graphs for properties of tensors."""
+    return isinstance(target, torch._ops.OpOverloadPacket) and str(target).startswith("aten.")
 
 
 def given(node: Node, names: str) -> dict[str, Any] | None:

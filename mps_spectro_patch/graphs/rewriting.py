@@ -150,12 +150,11 @@ def _planned(found: Found, is_operator: bool) -> Plan | None:
         return None
     basis = known.basis
     bins = framing.n_fft // 2 + 1
-    given = {"floor": known.floor} if known.floor else {}
     call = FrontEnd(
         framing.n_fft, framing.hop_length, framing.win_length, center=pad == centre, pad_mode=framing.pad_mode,
-        pad=0 if pad == centre else pad, power=known.power, eps=known.eps, gain=known.gain,
+        pad=0 if pad == centre else pad, power=known.power, eps=known.eps, gain=known.gain, floor=known.floor,
         width=None if basis is not None or known.bins == bins else known.bins, dropped=known.dropped,
-        scale=known.scale, **given,
+        scale=known.scale,
     )  # fmt: skip
     values = [value_of(one) for one in (spectrum.rows, spectrum.window)]
     if spectrum.single:

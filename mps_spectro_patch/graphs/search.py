@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterator
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -19,14 +19,12 @@ from torch.fx.experimental.symbolic_shapes import statically_known_true
 from .. import routing
 from ..arguments import StftArguments
 from ..execution import launches
-from ..front_ends import FrontEnd
 from ..options import Options
 from ..reasons import Reason
-from .expressions import given, matched, name_of, shape_of, value_of
+from .expressions import given, is_of_aten, matched, name_of, shape_of, value_of
 from .formulas import BY_KIND, Known
 
 _DEPTH = 5  # steps of the longest formula
-_HAS_FLOOR = any(field.name == "floor" for field in fields(FrontEnd))
 
 
 class Spectrum(NamedTuple):
@@ -166,7 +164,7 @@ _IN_ORDER = (
     *("reshape", "view", "squeeze", "unsqueeze", "flatten", "unflatten", "contiguous", "clone", "float", "to"),
     *("resolve_conj", "resolve_neg"),
 )  # whose result has the same elements in the same order
-_TRANSPOSITIONS = ("transpose", "swapaxes", "swapdims", "permute", "t", "T", "mT", "getattr")
+_TRANSPOSITIONS = ("transpose", "swapaxes", "swapdims", "permute", "t", "numpy_T", "mT", "getattr")
 
 
 def _same_values(value: Node, known: Known) -> tuple[Node, Known, tuple[Node, ...]] | None:
@@ -196,7 +194,9 @@ def _swaps_the_last_two(node: Node, name: str, dims: int) -> bool:
         return False
     if name == "getattr":
         return arguments == ("mT",) or (arguments == ("T",) and dims == 2)
-    if name == "t":
+    if name == "mT":
+        return True
+    if name in ("t", "numpy_T"):
         return dims == 2
     if name == "permute":
         axes = arguments[0] if len(arguments) == 1 else arguments
@@ -253,9 +253,7 @@ def is_undisturbed(first: Node, last: Node, order: dict[Node, int], changes: lis
 
 def _is_expressible(found: Found) -> bool:
     known = found.known
-    if known.kind == "spectrum" or (known.floor and (known.eps or not _HAS_FLOOR)):
-        return False
-    if known.floor and known.power not in (1, 2):
+    if known.kind == "spectrum" or (known.floor and (known.eps or known.power not in (1, 2))):
         return False
     if not known.smooth and value_of(found.last).requires_grad:
         return False
@@ -288,7 +286,9 @@ def _is_pure(node: Node) -> bool:
         return False
     if isinstance(target, torch._ops.OpOverload):
         return not target._schema.is_mutable
-    if target in _IN_PLACE or isinstance(target, (torch._ops.HigherOrderOperator, torch._ops.OpOverloadPacket)):
+    if target in _IN_PLACE or isinstance(target, torch._ops.HigherOrderOperator):
+        return False
+    if isinstance(target, torch._ops.OpOverloadPacket) and not is_of_aten(target):
         return False
     name = getattr(target, "__name__", "_")
     if name.endswith("_") or name.startswith("_"):

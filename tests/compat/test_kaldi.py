@@ -65,6 +65,7 @@ def test_drawn_arguments_are_as_accurate_as_the_original(module, options, torch_
     compare()
 
 
+@pytest.mark.thorough
 def test_a_batch_under_vmap_is_one_launch(module, torch_device, options, launches):
     batch = torch.randn(3, 1, 4000, device=torch_device)
     fbank = torch.vmap(functools.partial(module.fbank, num_mel_bins=80, window_type="hamming"))

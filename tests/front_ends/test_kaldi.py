@@ -92,6 +92,7 @@ def test_a_large_offset_does_not_cost_digits(x, fused, launches):
     assert len(launches) == 1 and mine <= 3 * theirs + 1e-5
 
 
+@pytest.mark.thorough
 def test_gradients_are_those_of_float64(x, fused):
     options = dict(remove_dc_offset=True, use_energy=True, snip_edges=False)
     module = msp.KaldiFbankTransform(**options).to(x.device)
@@ -159,6 +160,7 @@ def test_torch_finds_nothing_wrong_with_the_operator(fused, torch_device):
     torch.library.opcheck(operator, (x, module.window, module.basis, *module.kaldi_call))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("n_fft, power", [(512, 2.0), (400, 1.0)])
 def test_the_kernels_become_machine_code(n_fft, power, nvrtc):
     name, defines, _ = kernels.launched(n_fft, 80, power)

@@ -52,6 +52,7 @@ POWERS = [
     lambda v, t: (lambda p: p[..., 0] ** 2 + p[..., 1] ** 2)(torch.view_as_real(v)),
     lambda v, t: v.abs().pow(2) + EPS, lambda v, t: torch.add(EPS, v.real**2 + v.imag**2),
     lambda v, t: (v.real**2 + v.imag**2 + EPS).sqrt(), lambda v, t: torch.sqrt(v.abs() ** 2 + EPS),
+    lambda v, t: torch.sqrt(torch.clamp(v.real**2 + v.imag**2, min=EPS)), lambda v, t: v.abs().square().clamp(EPS),
     lambda v, t: (EPS + torch.view_as_real(v).pow(2).sum(-1)) ** 0.5,
 ]  # fmt: skip
 GAINS = [lambda v, t: v, lambda v, t: v * 0.7, lambda v, t: 3 * v, lambda v, t: v / 5]
