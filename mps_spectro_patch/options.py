@@ -23,15 +23,19 @@ OnFallback = Literal["quiet", "raise"]
 # The modules of compat/ that hold a PROJECT; a test compares them with the files.
 Project = Literal[
     "audio_separator",
+    "audiotools",
     "auraloss",
     "demucs",
+    "kaldi",
     "linkseg",
     "mamba_amt",
     "mps_spectro",
     "muq",
     "musicfm",
+    "parallel_wavegan",
     "rmvpe",
     "torchfcpe",
+    "vocos",
 ]
 
 ACCELERATORS = {"mps": "mps", "cuda": "cuda", "simulator": "cpu"}  # our name -> torch's device type

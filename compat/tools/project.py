@@ -10,7 +10,7 @@ import importlib.util
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import NamedTuple
 
 
@@ -30,12 +30,24 @@ class Hook(NamedTuple):
 
 
 class ClassHook(NamedTuple):
-    """`attribute` of classes of this name, in any module, that recognises(cls) knows by their structure."""
+    """`attribute` of classes of this name, in any module, that recognises(cls) knows by their structure.
+
+    Its answer is True, False, or, for a class that is alike but not certainly the same, why it is left alone, which
+    status() tells.
+    """
 
     class_name: str
     attribute: str
     make: Callable
-    recognises: Callable[[type], bool]
+    recognises: Callable[[type], bool | str]
+
+
+class FunctionHook(NamedTuple):
+    """Functions of this name, in any module, that recognises(function) knows by their structure, as a ClassHook."""
+
+    function_name: str
+    make: Callable
+    recognises: Callable[[FunctionType], bool | str]
 
 
 class Alias(NamedTuple):
@@ -58,7 +70,7 @@ class Project:
     """
 
     name: str
-    hooks: tuple[Hook | ClassHook | Alias, ...]
+    hooks: tuple[Hook | ClassHook | FunctionHook | Alias, ...]
     distribution: str | None = None
     packages: tuple[str, ...] = ()
     tested: tuple[str, str] | None = None

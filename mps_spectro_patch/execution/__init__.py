@@ -6,8 +6,9 @@ __getattr__, __dir__, __all__ = attach(
     __name__,
     {
         "": (
+            "comparison",
             *("call_cache", "call_sites", "counters", "from_caller", "launches", "parts", "quarantine", "runner"),
-            *("selftest", "trouble", "tuning", "verification"),
+            *("selftest", "torch_warnings", "trouble", "tuning", "verification"),
         ),
         "launches": ("load_operators",),
         "tuning": ("chip",),

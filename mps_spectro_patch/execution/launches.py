@@ -111,9 +111,9 @@ def composite(op: str, call: Call, input: torch.Tensor, window: torch.Tensor) ->
     if op == "stft":
         result = ops.composite.stft(input, window, *call.arguments)
     else:
-        n_fft, hop, _, center, _, _, samples, return_complex = call.arguments
-        reached = min(samples, n_fft + hop * (input.shape[-1] - 1) - (n_fft // 2 if center else 0))
-        result = ops.composite.istft(input, window, *call.arguments[:6], reached, return_complex)
+        n_fft, hop, _, trim, *_, samples, return_complex = call.arguments
+        reached = min(samples, n_fft + hop * (input.shape[-1] - 1) - trim)
+        result = ops.composite.istft(input, window, *call.arguments[:-2], reached, return_complex)
         result = torch.nn.functional.pad(result, (0, samples - reached))
     return result.squeeze(0) if single else result
 

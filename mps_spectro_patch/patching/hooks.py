@@ -31,7 +31,7 @@ class Patch(NamedTuple):
     """One function to replace: `attribute` (dots allowed) of `module`.
 
     lacks(module) says what a module of an unknown version lacks, or nothing. applies_to(module): False for modules that
-    are skipped silently. owner: the class that has the attribute, where the module's name does not lead there.
+    are skipped silently. owner: the class or module that has the attribute, where the name does not lead there.
     """
 
     module: str
@@ -39,7 +39,7 @@ class Patch(NamedTuple):
     make: Maker
     lacks: Callable[[ModuleType], str | None] | None = None
     applies_to: Callable[[ModuleType], bool] | None = None
-    owner: type | None = None
+    owner: type | ModuleType | None = None
 
     def __str__(self) -> str:
         return f"{self.module}.{self.attribute}"
@@ -52,7 +52,7 @@ class _Applied(NamedTuple):
     ours: Callable
 
 
-_declared: dict[tuple[str, str, type | None], Patch] = kept(__name__, "declared", {})
+_declared: dict[tuple[str, str, Any], Patch] = kept(__name__, "declared", {})
 _groups: dict[Patch, list[str]] = kept(__name__, "groups", {})
 _applied: dict[Patch, _Applied] = kept(__name__, "applied", {})
 _problems: dict[Patch, str] = kept(__name__, "problems", {})

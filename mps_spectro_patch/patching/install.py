@@ -16,10 +16,10 @@ from typing import NamedTuple
 
 import torch
 
-from .. import active, execution, pending
+from .. import active, execution, graphs, pending
 from ..execution import launches
 from ..options import OPS, Device, OnError, OnFallback, Op, Options, Project, Reach, Verify, logger
-from . import copies, early_names, functional_module, hooks, layers
+from . import copies, early_names, functional_module, hooks, layers, post_import
 
 
 class Patched(NamedTuple):
@@ -91,6 +91,7 @@ def enable(
         copies.take_over(_end)
         _add(options, _holders)
         active.put_process(options)
+        post_import.when_imported(_INDUCTOR, lambda config: graphs.inductor.put(config), "the pass over graphs")
         return _patched(options)
 
 
@@ -111,6 +112,7 @@ def disable() -> None:
     with _lock:
         copies.end_others(_end)
         active.put_process(None)
+        _leave_inductor()
         _apply_patches(_held())
 
 
@@ -155,8 +157,14 @@ def _end() -> None:
     """Takes out every patch of this copy of the package, for another one."""
     with _lock:
         active.put_process(None)
+        _leave_inductor()
         _holders.clear()
         _apply_patches(())
+
+
+def _leave_inductor() -> None:
+    if _INDUCTOR in sys.modules and not pending.is_being_imported(_INDUCTOR):
+        graphs.inductor.take_back(sys.modules[_INDUCTOR])
 
 
 def _is_current() -> bool:
@@ -205,6 +213,7 @@ def _own(op: str) -> Callable:
 # What is patched must be known behind a reload, too: here and in the other modules of this room.
 _holders: Counter[Options] = pending.kept(__name__, "holders", Counter())  # the open accelerated()'s
 _replaced: set[str] = pending.kept(__name__, "replaced", set())  # ops whose early references are ours now
+_INDUCTOR = "torch._inductor.config"
 _lock = globals().get("_lock", threading.RLock())
 _room = sys.modules[__package__]  # of this copy of the package
 _parts: dict[str, ModuleType] = pending.kept(__name__, "parts", {})  # of the room, that not every program needs

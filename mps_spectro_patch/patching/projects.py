@@ -47,7 +47,8 @@ def states() -> dict[str, str]:
 
 
 def _state(project: Project) -> str:
-    states = {**hooks.states(project.group), **module_aliases.states(project.group)}
+    group = project.group
+    states = {**class_hooks.left_alone(group), **hooks.states(group), **module_aliases.states(group)}
     applied = [what for what, state in states.items() if state == "patched"]
     refused = {what: state.removeprefix("not patched: ") for what, state in states.items() if ": unknown" in state}
     version = project.version()

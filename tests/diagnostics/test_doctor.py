@@ -166,7 +166,7 @@ def test_wrong_numbers_of_a_front_end_are_named_by_size_and_scale(broken, words,
         wrong = lambda *args: right(*args) * 1.0001  # noqa: E731
     monkeypatch.setattr(features, broken, wrong)
     code, output = run()
-    assert code == 1 and words in output and "BAD  front ends: 16 calls against float64" in output
+    assert code == 1 and words in output and "BAD  front ends: 18 calls against float64" in output
 
 
 @pytest.mark.parametrize(
@@ -292,6 +292,23 @@ def test_a_reader_that_stops_reading_is_no_error(command, code):
     errors = process.stderr.read()
     # torch may speak of CUDA on stderr.
     assert process.wait() == code and b"rror" not in errors and b"mps-spectro-patch" not in errors, errors
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [(["status"], 0), (["autoload", "status"], 0), (["bench", "--predict"], 0), (["run", "--compare", "-c", "1"], 0),
+     (["demo", "absent.wav"], 2), (["bench", "--compare", "a", "b"], 2)],
+)  # fmt: skip
+@pytest.mark.parametrize("redirected", [">&- 2>&-", ">/dev/full"])
+def test_commands_do_their_work_where_nobody_takes_their_output(command, code, redirected):
+    shell = f'"$0" -m mps_spectro_patch "$@" {redirected}'
+    done = subprocess.run(["sh", "-c", shell, sys.executable, *command], capture_output=True, text=True)
+    if redirected == ">/dev/full" and code == 0:
+        assert done.returncode == 2 and "no space left on the device" in done.stderr.splitlines()[-1]
+        return
+    assert done.returncode == code and "Traceback" not in done.stdout + done.stderr
+    assert not done.stderr if "2>&-" in redirected else (code == 0 or done.stderr)
 
 
 def test_a_plan_that_failed_in_this_process_is_told(run, only):
