@@ -5,9 +5,9 @@ from __future__ import annotations
 import importlib
 
 from ..options import PROJECTS
-from .tools.project import Alias, ClassHook, Hook, Project
+from .tools.project import Alias, ClassHook, FunctionHook, Hook, Project
 
-__all__ = ["NAMES", "Alias", "ClassHook", "Hook", "Project", "load"]
+__all__ = ["NAMES", "Alias", "ClassHook", "FunctionHook", "Hook", "Project", "load"]
 
 NAMES = (*PROJECTS, "torchaudio")  # of the modules; the option `compat` names the first ones, torchaudio has its own
 

@@ -25,6 +25,7 @@ Project = Literal[
     "audio_separator",
     "auraloss",
     "demucs",
+    "hifigan",
     "linkseg",
     "mamba_amt",
     "mps_spectro",
@@ -32,6 +33,7 @@ Project = Literal[
     "musicfm",
     "rmvpe",
     "torchfcpe",
+    "whisper",
 ]
 
 ACCELERATORS = {"mps": "mps", "cuda": "cuda", "simulator": "cpu"}  # our name -> torch's device type

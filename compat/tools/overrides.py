@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import weakref
 from collections.abc import Callable
 from types import FunctionType
 from typing import Any
@@ -12,6 +13,7 @@ import torch
 
 from ...execution import runner, trouble
 
+_originals: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()  # by what was made for it
 Replacement = Callable[..., "torch.Tensor | None"]
 
 
@@ -58,7 +60,13 @@ def _wrapper(
 
     # TorchScript reads a function's globals as well as its source.
     twin = FunctionType(wrapper.__code__, original.__globals__, wrapper.__name__, None, wrapper.__closure__)
+    _originals[twin] = original
     return functools.update_wrapper(twin, original)
+
+
+def original_of(function: Callable) -> Callable:
+    """The project's own function, where the one that override() made for it stands; else the function itself."""
+    return _originals.get(function, function)
 
 
 def _fits(function: Callable, args: tuple, kwargs: dict) -> bool:

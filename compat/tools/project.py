@@ -10,7 +10,7 @@ import importlib.util
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import NamedTuple
 
 
@@ -38,6 +38,18 @@ class ClassHook(NamedTuple):
     recognises: Callable[[type], bool]
 
 
+class FunctionHook(NamedTuple):
+    """Functions that are copied from module to module: of these names, or that call torch.stft under another one.
+
+    look(function): "" if it is such a function; in words, why it may not be one, and then nothing is patched; None if
+    it is something else.
+    """
+
+    names: tuple[str, ...]
+    make: Callable
+    look: Callable[[FunctionType], str | None]
+
+
 class Alias(NamedTuple):
     """A module that can be imported by this name, if nothing of that name is installed.
 
@@ -58,7 +70,7 @@ class Project:
     """
 
     name: str
-    hooks: tuple[Hook | ClassHook | Alias, ...]
+    hooks: tuple[Hook | ClassHook | FunctionHook | Alias, ...]
     distribution: str | None = None
     packages: tuple[str, ...] = ()
     tested: tuple[str, str] | None = None

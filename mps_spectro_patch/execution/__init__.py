@@ -7,7 +7,7 @@ __getattr__, __dir__, __all__ = attach(
     {
         "": (
             *("call_cache", "call_sites", "counters", "from_caller", "launches", "parts", "quarantine", "runner"),
-            *("selftest", "trouble", "tuning", "verification"),
+            *("selftest", "torch_warnings", "trouble", "tuning", "verification"),
         ),
         "launches": ("load_operators",),
         "tuning": ("chip",),

@@ -21,7 +21,7 @@ from torch.compiler import is_compiling
 
 from .. import active
 from ..options import Options, logger
-from . import copies, pickled, post_import, wrapper_chains
+from . import copies, early_names, pickled, post_import, wrapper_chains
 
 Maker = Callable[[Callable, Callable[[], "Options | None"]], Callable]
 
@@ -30,7 +30,8 @@ class Patch(NamedTuple):
     """One function to replace: `attribute` (dots allowed) of `module`.
 
     lacks(module) says what a module of an unknown version lacks, or nothing. applies_to(module): False for modules that
-    are skipped silently. owner: the class that has the attribute, where the module's name does not lead there.
+    are skipped silently. owner: the class or module that has the attribute, where its name need not lead
+    there. everywhere: names in other modules that are bound to the function are bound to ours, too.
     """
 
     module: str
@@ -38,7 +39,8 @@ class Patch(NamedTuple):
     make: Maker
     lacks: Callable[[ModuleType], str | None] | None = None
     applies_to: Callable[[ModuleType], bool] | None = None
-    owner: type | None = None
+    owner: Any = None
+    everywhere: bool = False
 
     def __str__(self) -> str:
         return f"{self.module}.{self.attribute}"
@@ -51,7 +53,7 @@ class _Applied(NamedTuple):
     ours: Callable
 
 
-_declared: dict[tuple[str, str, type | None], Patch] = globals().get("_declared", {})
+_declared: dict[tuple[str, str, Any], Patch] = globals().get("_declared", {})
 _groups: dict[Patch, list[str]] = globals().get("_groups", {})
 _applied: dict[Patch, _Applied] = copies.kept(__name__, "applied", {})
 _problems: dict[Patch, str] = globals().get("_problems", {})
@@ -86,11 +88,16 @@ def apply_groups(groups: Iterable[str]) -> None:
 
 
 def apply_when_imported(patch: Patch) -> None:
-    """For a patch that was declared after its group was wanted. That of a class is applied at once."""
+    """For a patch that was declared after its group was wanted. That of an owner is applied at once."""
     if patch.owner is not None:
         _apply_to(patch, patch.owner, patch.attribute.rpartition(".")[2])
     else:
         post_import.when_imported(patch.module, lambda module: _apply(patch, module), patch)
+
+
+def is_ours(function: Callable) -> bool:
+    """Whether a patch put it where it is."""
+    return any(function is applied.ours is not applied.original for applied in _applied.values())
 
 
 def is_wanted(group: str) -> bool:
@@ -166,6 +173,8 @@ def _apply_to(patch: Patch, owner: Any, name: str) -> None:
             _problems[patch] = f"{type(error).__name__}: {error}"
             raise
     setattr(owner, name, ours)
+    if patch.everywhere:
+        early_names.rebind(original, ours)
     _applied[patch] = _Applied(owner, name, original, ours)
     _problems.pop(patch, None)
 
@@ -195,6 +204,8 @@ def _remove(patch: Patch) -> None:
     top = getattr(applied.owner, applied.name, None)
     if applied.ours is not applied.original and isinstance(applied.ours, FunctionType):
         pickled.take_out(applied.ours)
+    if patch.everywhere:
+        early_names.rebind(applied.ours, applied.original)
     if top is applied.ours:
         setattr(applied.owner, applied.name, applied.original)
     else:

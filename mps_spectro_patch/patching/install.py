@@ -256,7 +256,7 @@ def _apply_patches(held: Collection[Options]) -> None:
     if torch_operators is not None:
         torch_operators.register(operators)
     hooks.apply_groups({group for options in held for group in options.groups})
-    for module in filter(None, map(_loaded, ("class_hooks", "module_aliases"))):
+    for module in filter(None, map(_loaded, ("looks", "module_aliases"))):
         module.apply_groups()
     if not held:
         copies.give_up(_end)
