@@ -8,6 +8,7 @@ STFT.get_mel of nvSTFT.py. A copy has sizes, caches, messages and constants of i
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from types import FunctionType
 
@@ -40,7 +41,7 @@ def _look(function: FunctionType) -> str | None:
     parameters = set(structure_of(function).parameters)
     if not all(parameters & some for some in _ARGUMENTS):
         return None
-    names = deferrable.names(function)
+    names = deferrable.names(inspect.unwrap(function))
     if not names >= _CALLED or names.isdisjoint(("sqrt", "sqrt_")):
         return None
     return deferrable.oddity(function)

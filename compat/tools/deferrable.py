@@ -13,9 +13,10 @@ from .overrides import original_of
 _LOOKED_UP = {
     "torch", "np", "F", "nn", "functional", "print", "logger", "logging", "warning", "info", "debug", "str", "int",
     "len", "isinstance", "is_tensor", "ndarray", "tensor", "float", "float32", "item", "shape", "size", "device",
-    "dtype", "bfloat16", "float16", "half", "type", "to", "type_as", "from_numpy", "min", "max", "hann_window", "pad", "unsqueeze", "squeeze", "stft",
-    "view_as_real", "real", "imag", "abs", "pow", "pow_", "add_", "sum", "sqrt", "sqrt_", "matmul", "clamp", "log",
-    "autocast", "librosa", "filters", "mel", "cuda", "get_device_name", "index", "endswith",
+    "dtype", "bfloat16", "float16", "half", "type", "to", "type_as", "from_numpy", "min", "max", "hann_window", "pad",
+    "unsqueeze", "squeeze", "stft", "view_as_real", "real", "imag", "abs", "pow", "pow_", "add_", "sum", "sqrt",
+    "sqrt_", "matmul", "clamp", "log", "autocast", "librosa", "filters", "mel", "cuda", "get_device_name", "index",
+    "endswith",
 }  # fmt: skip
 _FILTERBANKS = {"mel", "melscale_fbanks", "create_fb_matrix"}  # what makes them, under whichever name
 _STORES = {"STORE_ATTR", "STORE_GLOBAL", "STORE_DEREF", "DELETE_ATTR", "DELETE_GLOBAL", "YIELD_VALUE", "MAKE_FUNCTION"}
@@ -48,7 +49,9 @@ def _is_harmless(value: object, parts: set[FunctionType]) -> bool:
     """Whether it is a cache, a setting, a function that is looked at, or what makes filterbanks of numbers."""
     if type(value) in (dict, int, float, str):
         return True
-    return (type(value) is FunctionType and original_of(value) in parts) or getattr(value, "__name__", "") in _FILTERBANKS
+    return (type(value) is FunctionType and original_of(value) in parts) or getattr(
+        value, "__name__", ""
+    ) in _FILTERBANKS
 
 
 def _parts(function: FunctionType, seen: set[FunctionType], known: Collection[str] = ()) -> Iterator[FunctionType]:
@@ -61,4 +64,3 @@ def _parts(function: FunctionType, seen: set[FunctionType], known: Collection[st
         value = function.__globals__.get(name)
         if name not in known and type(value) is FunctionType and value.__globals__ is function.__globals__:
             yield from _parts(original_of(value), seen, known)
-

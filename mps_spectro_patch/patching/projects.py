@@ -51,9 +51,7 @@ def _kind(project: Project) -> str:
 
 
 def _state(project: Project) -> str:
-    states = {
-        **looks.doubts(project.group), **hooks.states(project.group), **module_aliases.states(project.group),
-    }  # fmt: skip
+    states = {**hooks.states(project.group), **module_aliases.states(project.group), **looks.doubts(project.group)}
     applied = [what for what, state in states.items() if state == "patched"]
     refused = {what: state.removeprefix("not patched: ") for what, state in states.items() if ": unknown" in state}
     version = project.version()

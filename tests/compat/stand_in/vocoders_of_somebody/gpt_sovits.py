@@ -16,7 +16,7 @@ def mel_spectrogram_torch(y, n_fft, num_mels, sampling_rate, hop_size, win_size,
         print("min value is ", torch.min(y))
     if torch.max(y) > 1.2:
         print("max value is ", torch.max(y))
-    key = "%s-%s-%s-%s-%s-%s" % (str(y.dtype) + "_" + str(y.device), n_fft, num_mels, sampling_rate, hop_size, fmax)
+    key = "{}-{}-{}-{}-{}-{}".format(str(y.dtype) + "_" + str(y.device), n_fft, num_mels, sampling_rate, hop_size, fmax)
     if key not in mel_basis:
         mel = librosa_mel_fn(sr=sampling_rate, n_fft=n_fft, n_mels=num_mels, fmin=fmin, fmax=fmax)
         mel_basis[key] = torch.from_numpy(mel).to(dtype=y.dtype, device=y.device)

@@ -13,7 +13,13 @@ def dynamic_range_compression_torch(x, C=1, clip_val=1e-5):
 
 class STFT:
     def __init__(self, sr=22050, n_mels=80, n_fft=1024, win_size=1024, hop_length=256, fmin=20, fmax=11025):
-        self.target_sr, self.n_mels, self.n_fft, self.win_size, self.hop_length = sr, n_mels, n_fft, win_size, hop_length
+        self.target_sr, self.n_mels, self.n_fft, self.win_size, self.hop_length = (
+            sr,
+            n_mels,
+            n_fft,
+            win_size,
+            hop_length,
+        )
         self.fmin, self.fmax, self.clip_val = fmin, fmax, 1e-5
         self.mel_basis, self.hann_window = {}, {}
 

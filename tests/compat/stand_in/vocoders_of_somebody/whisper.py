@@ -1,6 +1,6 @@
 """The shape of Whisper's audio.py."""
 
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ def load_audio(file, sr=16000):
     return np.load(file)
 
 
-@lru_cache(maxsize=None)
+@cache
 def mel_filters(device, n_mels):
     return torch.from_numpy(mel(sr=16000, n_fft=N_FFT, n_mels=n_mels, fmin=0, fmax=None)).to(device)
 
