@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import unset_fake_temporarily
 from torch.compiler import is_compiling
 
 from ...execution import call_cache, torch_warnings
@@ -54,6 +55,7 @@ class Note(NamedTuple):
     dropped: int = 0  # frames at the end
     power: float = 1.0
     eps: float = 0.0
+    root: bool = False  # the magnitude is a root, with an infinite gradient at 0
     basis: Tensor | None = None
     scale: Scale = Scale()
     by_rows: bool = False  # in torch's tensor, the frames of a bin are side by side
@@ -117,7 +119,8 @@ def _stand_in(note: Note, compute: Callable[[], Tensor]) -> Deferred:
     return made
 
 
-_NOTHING = torch.empty(0, device="meta")
+with unset_fake_temporarily(), torch.inference_mode(False):  # whatever is going on where this is imported
+    _NOTHING = torch.empty(0, device="meta")
 
 
 def _real(value: Any) -> Any:
@@ -168,8 +171,8 @@ def _launched(note: Note) -> Tensor | None:
     if note.what not in ("power", "magnitude", "bands", "log", "limited"):
         return None
     signal, edges = note.signal.tensor, note.pad
-    if note.what == "magnitude" and note.eps == 0 and wants_gradient(signal, note.window):
-        return None  # which may be infinite in silence
+    if note.root and not note.eps and wants_gradient(signal, note.window):
+        return None
     if note.center and edges:
         signal, edges = torch.nn.functional.pad(signal.unsqueeze(1), (edges, edges), "reflect").squeeze(1), 0
     power = 2.0 if note.what == "power" else note.power
@@ -277,6 +280,10 @@ def _add(input, other):
     return note._replace(eps=float(number)) if fits else None
 
 
+def _sqrt(input):
+    return input._replace(what="magnitude", root=True) if input.what == "power" else None
+
+
 def _matmul(input, other):
     """input: the filterbank."""
     if type(input) is Note or other.what not in ("magnitude", "power") or not _is_plain(other.signal.tensor, input):
@@ -370,7 +377,7 @@ _BY_NAME: dict[str, Callable] = {
     "view_as_real": _from("spectrum", "pairs"), "abs": _from("spectrum", "magnitude"),
     "real": _from("spectrum", "real"), "imag": _from("spectrum", "imaginary"),
     "pow": _power_of, "__pow__": _power_of, "pow_": _power_of, "square": lambda input: _power_of(input, 2),
-    "sum": _sum, "add": _add, "add_": _add, "sqrt": _from("power", "magnitude"), "sqrt_": _from("power", "magnitude"),
+    "sum": _sum, "add": _add, "add_": _add, "sqrt": _sqrt, "sqrt_": _sqrt,
     "matmul": _matmul, "clamp": _clamp, "mul": _times, "log": _log(1.0), "log10": _log(1 / math.log(10)),
     "min": _from("signal", "least"), "max": _max, "maximum": _maximum, "sub": _minus, "div": _divided,
     "__getitem__": _getitem, "lt": _compared(operator.lt), "gt": _compared(operator.gt),

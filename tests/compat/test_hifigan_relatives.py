@@ -110,3 +110,11 @@ def test_a_relative_gives_its_own_result(name, loaded, options, torch_device):
         for mine, theirs in zip(got, expected, strict=True):
             assert mine.shape == theirs.shape and mine.requires_grad == theirs.requires_grad
             torch.testing.assert_close(mine.detach(), theirs.detach(), rtol=1e-3, atol=2e-4)
+
+
+@pytest.mark.thorough
+def test_a_root_of_nothing_has_the_gradient_that_torch_gives_it(loaded, options, torch_device):
+    module = loaded(SOURCE.read_text().replace(" + (1e-9)", ""))
+    audio = torch.zeros(1, 2000, device=torch_device, requires_grad=True)
+    with msp.accelerated(**options):
+        assert torch.autograd.grad(module.mel_spectrogram(audio).sum(), audio)[0].isnan().any()

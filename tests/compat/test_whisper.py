@@ -59,6 +59,7 @@ def test_two_launches_with_the_formulas_numbers_and_gradient(shape, module, audi
     assert relative(mine, expected.cpu().double()) < 1e-4
 
 
+@pytest.mark.thorough
 def test_files_and_arrays_are_loaded_by_the_original(module, audio, options, launches, tmp_path, monkeypatch):
     path, asked = str(tmp_path / "audio.npy"), []
     np.save(path, audio.cpu().numpy())
