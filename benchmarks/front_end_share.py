@@ -1,11 +1,12 @@
-"""What part of a whole inference is spent in its STFT or mel front end, without this package and with it.
+"""What part of a whole inference or training step is spent in its STFT, mel front end or spectral losses, without this
+package and with it.
 
     python benchmarks/front_end_share.py --device cuda                # prints a table, writes OUT.json and OUT.md
     python benchmarks/front_end_share.py --device simulator --tiny    # to see that it works; its times mean nothing
 
-For the projects that are installed, unmodified (front_end_projects.py). The whole is timed by itself, and the front end
-in further runs, where every call of it is waited for: what is queued while the device is busy counts in full. Medians
-of several runs, with this package and without it in turn, behind two of each that warm up.
+For the projects that are installed, unmodified (front_end_projects.py, front_end_steps.py). The whole is timed by
+itself, and the front end in further runs, where every call of it is waited for: what is queued while the device is busy
+counts in full. Medians of several runs, with this package and without it in turn, behind two of each that warm up.
 """
 
 from __future__ import annotations
@@ -33,7 +34,11 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 import mps_spectro_patch as msp  # noqa: E402
-from benchmarks.front_end_projects import PROJECTS, Job, Setting  # noqa: E402
+from benchmarks.front_end_projects import PROJECTS as INFERENCES  # noqa: E402
+from benchmarks.front_end_projects import Job, Setting  # noqa: E402
+from benchmarks.front_end_steps import STEPS  # noqa: E402
+
+PROJECTS = INFERENCES | STEPS
 
 DEVICES = {"cuda": "cuda", "mps": "mps", "simulator": "cpu"}
 COLUMNS = ("project", "model", "audio", "front end", "calls", "whole", "of it front end", "whole, patched",
@@ -150,7 +155,7 @@ def cells(result: dict[str, Any]) -> list[str]:
 
 
 def markdown(report: dict[str, Any]) -> str:
-    lines = [f"# Front ends in whole inferences, on {report['gpu']}", "", report["words"], ""]
+    lines = [f"# Front ends and spectral losses in whole programs, on {report['gpu']}", "", report["words"], ""]
     lines += ["| " + " | ".join(COLUMNS) + " |", "|" + "---|" * len(COLUMNS)]
     lines += ["| " + " | ".join(cells(result)) + " |" for result in report["results"]]
     if report["missing"]:

@@ -89,8 +89,7 @@ def _loss(module, input, target) -> Tensor | tuple | None:
     found = losses.try_fused(input, target, module.window, call, f"{home.__name__.partition('.')[0]}.STFTLoss")
     if found is None or module.output == "loss":
         return None if found is None else found[0]
-    weights = call.convergence, call.log, call.linear
-    return found[0], *(found[1][i] if weight else 0.0 for i, weight in enumerate(weights)), 0.0
+    return found[0], *losses.weighted_terms(found[1], (call.convergence, call.log, call.linear)), 0.0
 
 
 def _call(module, home: ModuleType) -> LossCall | None:
@@ -122,7 +121,7 @@ def _call(module, home: ModuleType) -> LossCall | None:
     version, is_full, is_mean = _versions[home.__name__], module.output == "full", module.reduction == "mean"
     if (is_full and not version.has_full) or (version.per_row and not version.is_mean and (is_full or not is_mean)):
         return None
-    return LossCall(*sizes, *numbers, squared=_DISTANCES[name], per_row=version.per_row, mean=is_mean)
+    return losses.loss_call(*sizes, *numbers, squared=_DISTANCES[name], per_row=version.per_row, mean=is_mean)
 
 
 def _is_plain_function(home: ModuleType, name: str) -> bool:

@@ -3,7 +3,7 @@ its gradient.
 
 They are mel_spectrogram, mel_spectrogram_torch, spectrogram_torch and the like, also made of two functions, and
 STFT.get_mel of nvSTFT.py. A copy has sizes, caches, messages and constants of its own, so its own code runs
-(tools/deferred.py). It is known by its arguments and by what it calls.
+(tools/deferred.py). It is known by its name, its arguments and what it calls.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from collections.abc import Callable
 from types import FunctionType
 
 from .tools import deferrable, deferred
-from .tools.overrides import override
+from .tools.overrides import original_of, override
 from .tools.project import ClassHook, FunctionHook, Project
 from .tools.structure import structure_of
 
 _NAMES = (
     "mel_spectrogram", "mel_spectrogram_torch", "spectrogram_torch", "get_bigvgan_mel_spectrogram",
-    "get_mel_spectrogram", "get_mel",
+    "get_mel_spectrogram",
 )  # fmt: skip
 _ARGUMENTS = ({"n_fft"}, {"hop_size", "hop_length"}, {"win_size", "win_length"}, {"center"})  # one of each
 _CALLED = {"stft", "hann_window", "pad"}
@@ -34,17 +34,19 @@ def _make(original: Callable, active_options: Callable) -> Callable:
 
 
 def _make_function(original: Callable, active_options: Callable) -> Callable:
-    return original if _look(original) else _make(original, active_options)  # its module may have been loaded again
+    is_known = _recognises(original) is True  # its module may have been loaded again
+    return _make(original, active_options) if is_known else original
 
 
-def _look(function: FunctionType) -> str | None:
+def _recognises(function: FunctionType) -> bool | str:
+    function = original_of(function)
     parameters = set(structure_of(function).parameters)
     if not all(parameters & some for some in _ARGUMENTS):
-        return None
+        return False
     names = deferrable.names(inspect.unwrap(function))
     if not names >= _CALLED or names.isdisjoint(("sqrt", "sqrt_")):
-        return None
-    return deferrable.oddity(function)
+        return False
+    return deferrable.oddity(function) or True
 
 
 def _is_nvstft(cls: type) -> bool:
@@ -55,5 +57,9 @@ def _is_nvstft(cls: type) -> bool:
 
 
 PROJECT = Project(
-    "hifigan", hooks=(FunctionHook(_NAMES, _make_function, _look), ClassHook("STFT", "get_mel", _make, _is_nvstft))
+    "hifigan",
+    hooks=(
+        *(FunctionHook(name, _make_function, _recognises) for name in _NAMES),
+        ClassHook("STFT", "get_mel", _make, _is_nvstft),
+    ),
 )

@@ -6,7 +6,6 @@ Its own code runs (tools/deferred.py). Files and arrays are loaded, and moved to
 
 from __future__ import annotations
 
-import functools
 import inspect
 from collections.abc import Callable
 from types import FunctionType
@@ -16,7 +15,7 @@ import torch
 from torch.compiler import is_compiling
 
 from .tools import deferrable, deferred
-from .tools.overrides import override
+from .tools.overrides import original_of, override
 from .tools.project import FunctionHook, Project
 from .tools.structure import structure_of
 
@@ -25,37 +24,47 @@ _NAMES = {"is_tensor", "load_audio", "from_numpy", "mel_filters", "stft", "abs",
 
 
 def _make(original: FunctionType, active_options: Callable) -> Callable:
-    if _look(original):
+    if _recognises(original) is not True:
         return original  # its module may have been loaded again
-    signature, name = inspect.signature(original), "whisper.log_mel_spectrogram"
-    fused = override(lambda *args, **kwargs: deferred.run(original, name, args, kwargs))(original, active_options)
+    signature = inspect.signature(original)
 
-    def loaded(audio: Any, device: Any) -> Any:
-        """As the original does it first."""
-        if not torch.is_tensor(audio):
-            if isinstance(audio, str):
-                audio = original.__globals__["load_audio"](audio)
-            audio = torch.from_numpy(audio)
-        return audio if device is None else audio.to(device)
-
-    def log_mel_spectrogram(*args, **kwargs):
+    def signal_of(*args: Any, **kwargs: Any) -> torch.Tensor | None:
+        """The waveform, or something on its device."""
         try:
-            given = signature.bind(*args, **kwargs).arguments
+            given = None if is_compiling() else signature.bind(*args, **kwargs).arguments
         except TypeError:  # the original says so in its own words
-            given = None
-        if given is None or is_compiling() or active_options() is None:
-            return original(*args, **kwargs)
-        return fused(**{**given, "audio": loaded(given["audio"], given.get("device"))})
+            return None
+        if given is None:
+            return None
+        if given.get("device") is not None:
+            return torch.empty(0, device=given["device"])
+        return given["audio"] if torch.is_tensor(given["audio"]) else torch.empty(0, device="cpu")
 
-    return functools.update_wrapper(log_mel_spectrogram, original)
+    def log_mel(*args: Any, **kwargs: Any) -> torch.Tensor:
+        given = dict(signature.bind(*args, **kwargs).arguments)
+        given["audio"] = _loaded(original, given["audio"], given.get("device"))
+        result = deferred.run(original, "whisper.log_mel_spectrogram", (), given)
+        return original(**given) if result is None else result
+
+    return override(log_mel, signal_of=signal_of)(original, active_options)
 
 
-def _look(function: FunctionType) -> str | None:
+def _loaded(original: FunctionType, audio: Any, device: Any) -> torch.Tensor:
+    """As the original does it first."""
+    if not torch.is_tensor(audio):
+        if isinstance(audio, str):
+            audio = original.__globals__["load_audio"](audio)
+        audio = torch.from_numpy(audio)
+    return audio if device is None else audio.to(device)
+
+
+def _recognises(function: FunctionType) -> bool | str:
+    function = original_of(function)
     if structure_of(function).parameters != _PARAMETERS or "stft" not in structure_of(function).names:
-        return None
+        return False
     if missing := _NAMES - set(structure_of(function).names):
         return f"it has no {min(missing)}"
-    return deferrable.oddity(function, _NAMES)
+    return deferrable.oddity(function, _NAMES) or True
 
 
-PROJECT = Project("whisper", hooks=(FunctionHook(("log_mel_spectrogram",), _make, _look),))
+PROJECT = Project("whisper", hooks=(FunctionHook("log_mel_spectrogram", _make, _recognises),))

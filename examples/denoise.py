@@ -85,6 +85,8 @@ def read_wav(path):
     data = data[: len(data) // (width * channels) * width * channels]
     if not data:
         raise ValueError(f"{path} holds no samples")
+    if not rate:
+        raise ValueError(f"{path} says that its sample rate is 0")
     if width == 1:  # the only unsigned one
         samples = (torch.frombuffer(data, dtype=torch.uint8).int() - 128) / 2**7
     elif width == 2:

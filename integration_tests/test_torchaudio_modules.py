@@ -4,6 +4,7 @@ with torchaudio itself: values with float64, errors by type and text, and everyt
 from __future__ import annotations
 
 import os
+import random
 import warnings
 
 import numpy as np
@@ -18,6 +19,7 @@ from hypothesis import strategies as st  # noqa: E402
 
 DEVICE_NAME = os.environ.get("MPS_SPECTRO_TEST_DEVICE", "simulator")
 DEVICE = {"simulator": "cpu", "cuda": "cuda", "mps": "mps"}[DEVICE_NAME]
+SEED = int(os.environ.setdefault("MPS_SPECTRO_TEST_SEED", str(random.SystemRandom().randrange(2**31))))
 T, F = torchaudio.transforms, torchaudio.functional
 
 
@@ -108,8 +110,13 @@ def spectrograms(draw):
     )  # fmt: skip
 
 
-many = hypothesis.settings(deadline=None, max_examples=int(os.environ.get("MPS_SPECTRO_TEST_EXAMPLES", "150")),
-                           suppress_health_check=list(hypothesis.HealthCheck))  # fmt: skip
+def many(test):
+    """MPS_SPECTRO_TEST_EXAMPLES sets how many calls a test draws, MPS_SPECTRO_TEST_SEED repeats a run."""
+    settings = hypothesis.settings(
+        deadline=None, max_examples=int(os.environ.get("MPS_SPECTRO_TEST_EXAMPLES", "150")),
+        suppress_health_check=list(hypothesis.HealthCheck), database=None, print_blob=True,
+    )  # fmt: skip
+    return hypothesis.seed(SEED)(settings(test))
 
 
 @many

@@ -15,7 +15,7 @@ else:
         {
             "compilers": ("check_files", "compile_shader"),
             "compilers.cache_folder": ("cache_directory", "locked", "read_json", "wanted_directory", "write_file"),
-            "launch": ("any_size", "feature_passes", "features", "smooth_size", "stft_loss", "transforms"),
+            "launch": ("any_size", "feature_passes", "features", "kaldi", "smooth_size", "stft_loss", "transforms"),
             "launch.dispatch": ("Ready", "gapless", "kernel_text", "text_digest"),
             "plans": ("fft",),
             "plans.frozen": ("hashed_once",),
@@ -24,5 +24,6 @@ else:
             "tables.by_tensor": ("ByTensor", "TensorState"),
             "tables.envelope": ("inverse_envelope",),
             "tables.filterbank": ("Bands", "bands_of"),
+            "tables.windows": ("whole_window",),
         },
     )

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         FilterbankSpectrogramTransform,
         KaldiFbankTransform,
         LogMelSpectrogramTransform,
+        MelSpectrogramLoss,
         MelSpectrogramTransform,
         MFCCTransform,
         MultiResolutionSTFTLoss,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
         melscale_fbanks,
         stft,
     )
+    from .graphs import fuse
     from .patching import accelerated, disable, enable, is_enabled
 
 __all__ = [
@@ -39,6 +41,7 @@ __all__ = [
     "FilterbankSpectrogramTransform",
     "KaldiFbankTransform",
     "LogMelSpectrogramTransform",
+    "MelSpectrogramLoss",
     "MelSpectrogramTransform",
     "MFCCTransform",
     "MultiResolutionSTFTLoss",
@@ -51,6 +54,7 @@ __all__ = [
     "dynamic_spectrogram",
     "enable",
     "explain",
+    "fuse",
     "is_enabled",
     "istft",
     "kernels",
@@ -73,8 +77,9 @@ if not TYPE_CHECKING:  # a type checker would take any name from __getattr__
             "front_ends": (
                 *("amplitude_to_db", "dynamic_mel_spectrogram", "dynamic_spectrogram", "istft", "mel_spectrogram"),
                 *("melscale_fbanks", "stft"),
-                *(name for name in __all__ if name.endswith(("Transform", "STFTLoss"))),
+                *(name for name in __all__ if name.endswith(("Transform", "Loss"))),
             ),
+            "graphs": ("fuse",),
             "patching": ("accelerated", "disable", "enable", "is_enabled"),
             "cli": ("load_ipython_extension", "unload_ipython_extension"),  # %load_ext mps_spectro_patch
         },

@@ -6,10 +6,7 @@ from contextvars import ContextVar
 from typing import NamedTuple
 
 from .options import Options
-
-process: Options | None = globals().get(
-    "process", None
-)  # enable()'s options: one immutable object, replaced whole, and what dynamo guards on
+from .pending import kept
 
 
 class Scope(NamedTuple):
@@ -19,7 +16,16 @@ class Scope(NamedTuple):
     outer: Scope | None
 
 
-scope: ContextVar[Scope | None] = globals().get("scope", ContextVar("mps_spectro_patch_scope", default=None))
+_kept: dict[str, Options | None] = kept(__name__, "process", {"process": None})
+# enable()'s options: one immutable object, replaced whole by put_process(), and what dynamo guards on.
+process: Options | None = _kept["process"]
+scope: ContextVar[Scope | None] = kept(__name__, "scope", ContextVar("mps_spectro_patch_scope", default=None))
+
+
+def put_process(options: Options | None) -> None:
+    """What enable() and disable() change."""
+    global process
+    process = _kept["process"] = options
 
 
 def options_here() -> Options | None:

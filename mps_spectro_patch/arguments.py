@@ -23,25 +23,31 @@ class StftArguments(NamedTuple):
 
 
 class IstftArguments(NamedTuple):
-    """Of istft. Its gradients take the first six: how long the signal is, and of which type, they see."""
+    """Of istft. Its gradients take the first seven: how long the signal is, and of which type, they see.
+
+    trim: samples of the overlapped frames that are cut off in front. forgiving: where the envelope is zero, samples are
+    not divided; else such a call is torch's, which refuses it.
+    """
 
     n_fft: int
     hop_length: int
     win_length: int
-    center: bool
+    trim: int
     normalized: bool
     onesided: bool
+    forgiving: bool
     length: int
     return_complex: bool
 
 
-ISTFT_SHARED = 6  # so many fields of IstftArguments
+ISTFT_SHARED = 7  # so many fields of IstftArguments
 
 
 class FeatureArguments(NamedTuple):
     """Of the features of front ends and their gradients: framing, powers (|X|^power + eps) * gain, scale.
 
-    width: features per frame. dropped: frames at the end that are left out. The scale: see kernels' Features.
+    width: features per frame. dropped: frames at the end that are left out. floor: |X|^2 is at least this. The scale:
+    see kernels' Features.
     """
 
     n_fft: int
@@ -54,17 +60,21 @@ class FeatureArguments(NamedTuple):
     power: float
     eps: float
     gain: float
+    floor: float
     scale: str
     amin: float
     factor: float
     offset: float
 
+    def framing(self) -> tuple[int, int, int, int, str]:
+        return self.n_fft, self.hop_length, self.win_length, self.pad, self.pad_mode
+
     def stft(self) -> StftArguments:
         """Of the spectrum that the features are made of."""
-        return StftArguments(self.n_fft, self.hop_length, self.win_length, self.pad, self.pad_mode, False, True)
+        return StftArguments(*self.framing(), False, True)
 
-    def powers(self) -> tuple[float, float, float]:
-        return self.power, self.eps, self.gain
+    def powers(self) -> tuple[float, float, float, float]:
+        return self.power, self.eps, self.gain, self.floor
 
     def scaling(self) -> tuple[str, float, float, float]:
         return self.scale, self.amin, self.factor, self.offset
@@ -72,6 +82,24 @@ class FeatureArguments(NamedTuple):
     def linear(self, width: int) -> "FeatureArguments":
         """The same call for `width` bins of the powers as they are."""
         return self._replace(width=width, scale="linear", amin=1.0, factor=1.0, offset=0.0)
+
+
+class KaldiArguments(NamedTuple):
+    """Of Kaldi's filterbank energies, see kernels' Kaldi."""
+
+    n_fft: int
+    hop_length: int
+    win_length: int
+    snip_edges: bool
+    remove_dc: bool
+    preemphasis: float
+    power: float
+    log: bool
+    amin: float
+    energy: str
+    energy_floor: float
+    energy_last: bool
+    subtract_mean: bool
 
 
 class LossArguments(NamedTuple):
@@ -92,9 +120,12 @@ class LossArguments(NamedTuple):
     per_row: bool
     mean: bool
 
+    def framing(self) -> tuple[int, int, int, int, str]:
+        return self.n_fft, self.hop_length, self.win_length, self.pad, self.pad_mode
+
     def stft(self) -> StftArguments:
         """Of both spectra."""
-        return StftArguments(*self[:5], False, True)
+        return StftArguments(*self.framing(), False, True)
 
 
 def schema(arguments: type, count: int | None = None) -> str:

@@ -23,16 +23,20 @@ OnFallback = Literal["quiet", "raise"]
 # The modules of compat/ that hold a PROJECT; a test compares them with the files.
 Project = Literal[
     "audio_separator",
+    "audiotools",
     "auraloss",
     "demucs",
     "hifigan",
+    "kaldi",
     "linkseg",
     "mamba_amt",
     "mps_spectro",
     "muq",
     "musicfm",
+    "parallel_wavegan",
     "rmvpe",
     "torchfcpe",
+    "vocos",
     "whisper",
 ]
 

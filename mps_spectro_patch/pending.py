@@ -1,7 +1,8 @@
-"""An action that waits until modules of ours are imported: enable(), where one of them imported torch.
+"""Modules of ours that are being imported: an action that waits for them, and what they keep from the time before.
 
-That happens when a program imports this package before torch, and MPS_SPECTRO_PATCH is set: torch is complete while
-the module of ours that imported it is not. Imports nothing: every interpreter may load it.
+The action is enable(), where one of them imported torch. That happens when a program imports this package before torch,
+and MPS_SPECTRO_PATCH is set: torch is complete while the module of ours that imported it is not. Imports nothing: every
+interpreter may load it.
 """
 
 import sys
@@ -28,6 +29,19 @@ def catch_up(caller: str) -> None:
     if _action and not any(is_being_imported(name) for name in {f"{_package}.{one}" for one in _NEEDED} - {caller}):
         action, _action = _action, None
         action()
+
+
+def kept(module: str, name: str, new):
+    """`new`, or what that was when the module of this name was loaded first: so that it goes on, and can undo what it
+    did before. (Its own variables may be gone: IPython's autoreload empties a module before it loads it again.)"""
+    from weakref import WeakKeyDictionary
+
+    import torch  # no reloader deletes it
+
+    attribute = f"_{_package}_kept"  # by module, as another import of the package has others
+    if not hasattr(torch, attribute):
+        setattr(torch, attribute, WeakKeyDictionary())
+    return getattr(torch, attribute).setdefault(sys.modules[module], {}).setdefault(name, new)
 
 
 def is_being_imported(name: str) -> bool:

@@ -16,7 +16,7 @@ from typing import Any
 
 # From the top. An arrow goes down; among those of one level it may go one way.
 ORDER = (
-    ("cli",), ("diagnostics",), ("bench",), ("patching",), ("compat",), ("front_ends",), ("execution",),
+    ("cli",), ("diagnostics",), ("bench",), ("patching",), ("graphs",), ("compat",), ("front_ends",), ("execution",),
     ("routing", "ops"), ("kernels",), ("",),
 )  # fmt: skip
 # The folders of a room that has an order inside.

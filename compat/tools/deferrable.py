@@ -49,9 +49,9 @@ def _is_harmless(value: object, parts: set[FunctionType]) -> bool:
     """Whether it is a cache, a setting, a function that is looked at, or what makes filterbanks of numbers."""
     if type(value) in (dict, int, float, str):
         return True
-    return (type(value) is FunctionType and original_of(value) in parts) or getattr(
-        value, "__name__", ""
-    ) in _FILTERBANKS
+    if type(value) is FunctionType and original_of(value) in parts:
+        return True
+    return getattr(value, "__name__", "") in _FILTERBANKS
 
 
 def _parts(function: FunctionType, seen: set[FunctionType], known: Collection[str] = ()) -> Iterator[FunctionType]:

@@ -99,12 +99,14 @@ class _Unforeseen(Exception):
 
 def run(function: Callable, name: str, args: tuple, kwargs: dict) -> Any:
     """function(*args, **kwargs), or None where it had better run without us."""
+    if is_compiling() or not call_cache.is_plain_eager():
+        return None
     given = [*args, *kwargs.values()]
     place = next(i for i, one in enumerate(given) if isinstance(one, Tensor))
     tensor = given[place]
     if not _is_plain(tensor) or not 0 < tensor.dim() < 3 or not tensor.numel():
         return None
-    if is_compiling() or not call_cache.is_plain_eager() or torch.is_autocast_enabled(tensor.device.type):
+    if torch.is_autocast_enabled(tensor.device.type):
         return None
     given[place] = _stand_in(Note("signal", Signal(name, tensor)), lambda: tensor)
     try:

@@ -4,40 +4,47 @@ from __future__ import annotations
 
 import functools
 import inspect
-import weakref
 from collections.abc import Callable
 from types import FunctionType
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 
 from ...execution import runner, trouble
 
-_originals: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()  # by what was made for it
-Replacement = Callable[..., "torch.Tensor | None"]
+Replacement = Callable[..., "torch.Tensor | tuple | None"]
+_originals: WeakKeyDictionary[Callable, Callable] = WeakKeyDictionary()  # by what override() made of them
 
 
-def override(replacement: Replacement, finish: Callable | None = None) -> Callable[[Callable, Callable], Callable]:
+def override(
+    replacement: Replacement, finish: Callable | None = None, signal_of: Callable | None = None
+) -> Callable[[Callable, Callable], Callable]:
     """A maker for patching/hooks.py.
 
     replacement(*the call's arguments) is called if the first tensor among them is on an accelerated device of the code
-    that calls. Where it returns None, or fails, the original runs. finish(original, what it returned, *arguments): the
-    rest of the call, whose errors are the program's. TorchScript sees the original.
+    that calls; or the one that signal_of(*arguments) finds. Where it returns None, or fails, the original runs.
+    finish(original, what it returned, *arguments): the rest of the call, whose errors are the program's. TorchScript
+    sees the original.
     """
-    return lambda original, active_options: _wrapper(original, active_options, replacement, finish)
+    return lambda original, active_options: _wrapper(original, active_options, replacement, finish, signal_of)
 
 
 def _wrapper(
-    original: Callable, active_options: Callable, replacement: Replacement, finish: Callable | None
-) -> Callable:
+    original: Callable, active_options: Callable, replacement: Replacement, finish: Callable | None,
+    signal_of: Callable | None,
+) -> Callable:  # fmt: skip
     def replaced(*args: Any, **kwargs: Any) -> tuple[Any, trouble.Trouble | None]:
         options = None
         try:
             options = active_options()
             if options is None or torch._C._get_tracing_state() is not None:
                 return None, None
-            signal = next((value for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor)), None)
-            if signal is None or signal.device.type not in options.device_types:
+            if signal_of is not None:
+                signal = signal_of(*args, **kwargs)
+            else:  # a list, as dynamo of torch 2.7 knows no next() with a default
+                signal = [*(value for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor)), None][0]
+            if not isinstance(signal, torch.Tensor) or signal.device.type not in options.device_types:
                 return None, None
             return replacement(*args, **kwargs), None
         except Exception as error:
@@ -64,9 +71,9 @@ def _wrapper(
     return functools.update_wrapper(twin, original)
 
 
-def original_of(function: Callable) -> Callable:
-    """The project's own function, where the one that override() made for it stands; else the function itself."""
-    return _originals.get(function, function)
+def original_of(function: Any) -> Any:
+    """What stands below a function that override() made; of anything else, itself."""
+    return _originals.get(function, function) if isinstance(function, FunctionType) else function
 
 
 def _fits(function: Callable, args: tuple, kwargs: dict) -> bool:

@@ -30,24 +30,24 @@ class Hook(NamedTuple):
 
 
 class ClassHook(NamedTuple):
-    """`attribute` of classes of this name, in any module, that recognises(cls) knows by their structure."""
+    """`attribute` of classes of this name, in any module, that recognises(cls) knows by their structure.
+
+    Its answer is True, False, or, for a class that is alike but not certainly the same, why it is left alone, which
+    status() tells.
+    """
 
     class_name: str
     attribute: str
     make: Callable
-    recognises: Callable[[type], bool]
+    recognises: Callable[[type], bool | str]
 
 
 class FunctionHook(NamedTuple):
-    """Functions that are copied from module to module: of these names, or that call torch.stft under another one.
+    """Functions of this name, in any module, that recognises(function) knows by their structure, as a ClassHook."""
 
-    look(function): "" if it is such a function; in words, why it may not be one, and then nothing is patched; None if
-    it is something else.
-    """
-
-    names: tuple[str, ...]
+    function_name: str
     make: Callable
-    look: Callable[[FunctionType], str | None]
+    recognises: Callable[[FunctionType], bool | str]
 
 
 class Alias(NamedTuple):

@@ -64,20 +64,20 @@ class Recompiled:
         return None
 
     def _version(self, function: Callable) -> Version:
-        text = _text(function)
+        text = text_of(function)
         for version in self.versions:
             if all(text.count(old) == 1 for old in version):
                 return version
         raise LookupError("is written in another way")
 
 
-def _text(function: Callable) -> str:
+def text_of(function: Callable) -> str:
     """The source of a plain function, certainly what runs. Raises LookupError where it cannot be had."""
     if type(function) is not FunctionType or function.__closure__:
         raise LookupError("is not a plain function")
     try:
         text = _source(function.__code__)  # of the code: a wrapper's would be that of what it wraps
-        again = _code_in(_compile(_parsed(text), function), function.__code__.co_name)
+        again = _code_in(_compile(parsed(text), function), function.__code__.co_name)
     except (OSError, SyntaxError, ValueError, TypeError) as error:
         raise LookupError(f"has no source that can be read ({error})") from None
     if _content(again) != _content(function.__code__):
@@ -93,7 +93,8 @@ def _source(code: CodeType) -> str:
     return "".join(inspect.getblock(lines[code.co_firstlineno - 1 :]))
 
 
-def _parsed(text: str) -> ast.FunctionDef:
+def parsed(text: str) -> ast.FunctionDef:
+    """The one function in the text. Raises ValueError for anything else, and for a decorated one."""
     indented = text[:1].isspace()
     statements = ast.parse("if True:\n" + text if indented else text).body
     function = statements[0].body[0] if indented else statements[0]
@@ -123,7 +124,7 @@ def _compiled(original: FunctionType, version: Version, names: Mapping[str, Any]
     text = _source(original.__code__)
     for old, new in version.items():
         text = text.replace(old, new)
-    function = _parsed(text)
+    function = parsed(text)
     ast.increment_lineno(function, original.__code__.co_firstlineno - function.lineno)  # for tracebacks
     frame = ast.parse(f"def around({', '.join(names)}): pass").body[0]
     frame.body = [function, ast.parse(f"return {function.name}").body[0]]

@@ -1,11 +1,17 @@
-"""The names and constants in a function's code: for feature tests that must tell a formula from similar ones."""
+"""Names, constants and arithmetic of a function: for feature tests that must tell a formula from similar ones."""
 
 from __future__ import annotations
 
+import dis
 import inspect
 from collections.abc import Callable, Collection
 from types import CodeType, ModuleType
 from typing import Any, NamedTuple
+
+_SIGNS = {  # of Python 3.10, which has an instruction for each
+    "ADD": "+", "SUBTRACT": "-", "MULTIPLY": "*", "TRUE_DIVIDE": "/", "FLOOR_DIVIDE": "//", "MODULO": "%",
+    "POWER": "**", "MATRIX_MULTIPLY": "@",
+}  # fmt: skip
 
 
 class Structure(NamedTuple):
@@ -32,6 +38,25 @@ def structure_of(function: Callable) -> Structure:
         frozenset(text for text in texts if isinstance(text, str)),
         frozenset(constants - {inner.__doc__}),
     )
+
+
+def arithmetic_of(function: Callable) -> tuple[str, ...]:
+    """The signs of a function's arithmetic in the order of its code ("+", "-", "//", ...; "negative" for a minus in
+    front), and "tuple" where it returns several values. Those that change a variable in place count as others do."""
+    found = []
+    before = ""
+    for one in dis.get_instructions(inspect.unwrap(function).__code__):
+        kind, _, name = one.opname.partition("_")
+        if one.opname == "BINARY_OP":
+            found.append(one.argrepr.removesuffix("="))
+        elif kind in ("BINARY", "INPLACE") and name in _SIGNS:
+            found.append(_SIGNS[name])
+        elif one.opname == "UNARY_NEGATIVE":
+            found.append("negative")
+        elif one.opname == "RETURN_VALUE" and before == "BUILD_TUPLE":
+            found.append("tuple")
+        before = one.opname
+    return tuple(sign for sign in found if sign != "[]")  # Python 3.14 has no other instruction for brackets
 
 
 def structure_in(module: ModuleType, attribute: str) -> Structure | None:

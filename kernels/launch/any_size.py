@@ -110,7 +110,7 @@ def istft_window_gradient(
     complex_output = gradient.is_complex()
     quotient = gradient[:, :reached] * envelope.expand(geometry.pad, reached, hop_length).conj_physical()
     output = istft(spectrum, window, replace(geometry, length=reached), complex_output)
-    apart = replace(geometry, hop_length=n_fft, win_length=n_fft, center=False, length=frames * n_fft)
+    apart = replace(geometry, hop_length=n_fft, win_length=n_fft, trim=0, length=frames * n_fft)
     framewise = istft(spectrum, _ones(n_fft, spectrum.device), apart, complex_output)
     assert output is not None and framewise is not None
 

@@ -35,7 +35,7 @@ _BAND_ROOM = 64  # bands' gradients get room in multiples of this: another numbe
 @dataclass(frozen=True)
 class Features:
     """What becomes of the spectrum X of a frame: scale(basis @ ((|X|^power + eps) * gain)), eps under the root of
-    power 1.
+    power 1. With a floor, |X|^2 is at least that, and eps is 0.
 
     width: features per frame; without a basis, the bins that are kept, or zeros behind them. scale: "linear", or
     factor * log(...) + offset of max(v, amin) ("clamp"), v + amin ("add"), 1 + v / amin ("log1p"). dropped: frames at
@@ -46,6 +46,7 @@ class Features:
     power: float = 2.0
     eps: float = 0.0
     gain: float = 1.0
+    floor: float = 0.0
     scale: str = "linear"
     amin: float = 1.0
     factor: float = 1.0
@@ -138,10 +139,11 @@ def features_gradient(
 
 
 def kernel_source(
-    n_fft: int, banded: bool = True, gradient: bool = False, power: float = 2.0, used: int | None = None
-) -> str:
+    n_fft: int, banded: bool = True, gradient: bool = False, power: float = 2.0, used: int | None = None,
+    floored: bool = False,
+) -> str:  # fmt: skip
     """The Metal text of a kernel."""
-    name, defines, _ = launched(n_fft, int(banded), gradient, power, used=used)
+    name, defines, _ = launched(n_fft, int(banded), gradient, power, used=used, floored=floored)
     return dispatch.kernel_text(name, defines)
 
 
@@ -153,15 +155,15 @@ def kernel(n_fft: int, bands: int, gradient: bool, device: torch.device) -> tupl
 
 def launched(
     n_fft: int, bands: int, gradient: bool, power: float = 2.0, dtype: torch.dtype = torch.float32,
-    used: int | None = None,
+    used: int | None = None, floored: bool = False,
 ) -> tuple[str, str, Plan]:  # fmt: skip
     """(name, defines, plan) of the kernel for a size that supports_features() allows."""
     if gradient and _fits_adjoint(n_fft, bands):
         plan = istft_plan(n_fft)
-        return "msp_features_gradient", _adjoint_defines(plan, bool(bands), power, dtype), plan
+        return "msp_features_gradient", _adjoint_defines(plan, bool(bands), power, dtype, floored), plan
     program = _program(n_fft, bands, gradient, used)
     assert program is not None
-    return program.name, program.defines(bool(bands), gradient, power, dtype), program.plan
+    return program.name, program.defines(bool(bands), gradient, power, dtype, floored), program.plan
 
 
 def _count(bands: Bands | None) -> int:
@@ -175,14 +177,15 @@ class _Program:
     how: Transform | None  # for any size; None for a smooth one
     slot_pairs: int
 
-    def defines(self, banded: bool, gradient: bool, power: float, dtype: torch.dtype) -> str:
+    def defines(self, banded: bool, gradient: bool, power: float, dtype: torch.dtype, floored: bool) -> str:
         how = self.how
         what = self.plan if how is None else replace(how, plan=self.plan)
         return what.defines() + defines(
             BLUESTEIN=how is not None and how.bluestein, PACKED=how is not None and how.packed,
             FOLDED=how is not None and how.folded, MAGNITUDES=not gradient, REAL=True, COMPLEX_WINDOW=False,
             COMPLEX_SAMPLES=False, SAMPLE=dispatch.SAMPLE_TYPES[dtype], WIDE_SAMPLES=dtype is torch.float32,
-            BANDED=banded, GRADIENT=gradient, POWER=_power_define(power), SLOT_PAIRS=self.slot_pairs,
+            BANDED=banded, GRADIENT=gradient, POWER=_power_define(power), FLOOR=floored,
+            SLOT_PAIRS=self.slot_pairs,
         )  # fmt: skip
 
 
@@ -244,7 +247,9 @@ def _recipe(
         params = AnyFeatureParams(**fields, n_fft=geometry.n_fft, points=how.points, bins=how.bins)
         transforms = transform_tables(geometry.n_fft, how, False, device)
     kernel = dispatch.kernel(
-        program.name, program.defines(bands is not None, gradient is not None, wanted.power, dtype), device.type
+        program.name,
+        program.defines(bands is not None, gradient is not None, wanted.power, dtype, wanted.floor > 0),
+        device.type,
     )
     given = stages if gradient is None else None  # something with an address, not looked at
     maxima = None if wants_maxima and frames else stages
@@ -284,9 +289,9 @@ def _fits_adjoint(n_fft: int, bands: int) -> bool:
     return not bands or (n_fft // 2 + 2) // 2 * 2 + bands <= room
 
 
-def _adjoint_defines(plan: Plan, banded: bool, power: float, dtype: torch.dtype) -> str:
+def _adjoint_defines(plan: Plan, banded: bool, power: float, dtype: torch.dtype, floored: bool) -> str:
     kind = Kind("msp_istft", adjoint=True, dtype=dtype)
-    return plan.defines() + kind.defines() + defines(BANDED=banded, POWER=_power_define(power))
+    return plan.defines() + kind.defines() + defines(BANDED=banded, POWER=_power_define(power), FLOOR=floored)
 
 
 @lru_cache(maxsize=1024)
@@ -299,7 +304,9 @@ def _adjoint_recipe(
     params = inverse_params(plan, geometry, (0, 0, 0), paired[1], device)
     fields, tables = _fields(geometry, wanted, bands, row_stride, paired[0], gradient, plan, device)
     kernel = dispatch.kernel(
-        "msp_features_gradient", _adjoint_defines(plan, bands is not None, wanted.power, dtype), device.type
+        "msp_features_gradient",
+        _adjoint_defines(plan, bands is not None, wanted.power, dtype, wanted.floor > 0),
+        device.type,
     )
     stages, pairs = stage_twiddles(plan, device), pair_twiddles(plan.n_fft, plan.pair_bins, device)
     # What would be the spectrum and the envelope is not read. The kernel counts the bins between 0 and half twice.
@@ -314,6 +321,6 @@ def _adjoint_recipe(
 def _scale(geometry: StftGeometry, wanted: Features) -> FeatureScale:
     gain = wanted.gain * geometry.scale**wanted.power
     return FeatureScale(
-        exponent=wanted.power / 2, eps=wanted.eps, gain=gain, amin=wanted.amin, factor=wanted.factor,
+        exponent=wanted.power / 2, eps=wanted.floor or wanted.eps, gain=gain, amin=wanted.amin, factor=wanted.factor,
         offset=wanted.offset,
     )  # fmt: skip

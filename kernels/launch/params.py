@@ -176,6 +176,42 @@ class FeatureScale(Params):
 
 
 @dataclass(frozen=True, kw_only=True)
+class KaldiParams(Params):
+    """kernels/kaldi.metal"""
+
+    samples: int  # of a row
+    row_stride: int
+    frames: int  # per row
+    hop_length: int
+    start: int  # position of the first frame in a row
+    win_length: int
+    groups: int  # threadgroups per row
+    steps: int  # frames that a slot takes, one after the other
+    remove_dc: bool
+    energy: int  # MSP_ENERGY_*, or 0
+    energy_last: bool
+    width: int  # these four: see MspFeatures
+    rounds: int
+    reach: int
+    scale: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class KaldiScale(Params):
+    preemphasis: float
+    energy_floor: float  # of the energy's logarithm
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeanParams(Params):
+    """kernels/subtract_mean.metal"""
+
+    width: int  # features of a frame
+    frames: int  # of a row
+    groups: int  # threadgroups per row
+
+
+@dataclass(frozen=True, kw_only=True)
 class StftLossParams(Params):
     """kernels/stft_loss.metal"""
 
@@ -193,9 +229,6 @@ class StftLossParams(Params):
     paired_input: bool  # every frame starts at an 8-byte boundary
     paired_target: bool
     paired_window: bool
-    squared: bool  # these three: see MspMagnitudes
-    has_log: bool
-    has_linear: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,9 +239,7 @@ class StftLossGradientParams(Params):
     target_stride: int
     paired_input: bool
     paired_target: bool
-    squared: bool  # these three: see MspMagnitudes
-    has_log: bool
-    has_linear: bool
+    skipped: int  # samples of a frame that are in front of the window: see overlap/walk.metal
     per_row: bool
     has_loss: bool  # whether there is a gradient of the loss, and of its terms
     has_terms: bool

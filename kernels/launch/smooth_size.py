@@ -15,7 +15,15 @@ import torch
 from torch.nn.functional import pad
 
 from ..plans.fft import inverse_plan, istft_plan, stft_plan
-from ..plans.geometry import PAD_MODES, Geometry, IstftGeometry, StftGeometry, padded_ends, runs_per_row
+from ..plans.geometry import (
+    PAD_MODES,
+    Geometry,
+    IstftGeometry,
+    PaddedEnds,
+    StftGeometry,
+    padded_ends,
+    runs_per_row,
+)  # fmt: skip
 from ..plans.plan import Plan, defines
 from ..tables.envelope import inverse_envelope, squared
 from ..tables.twiddles import pair_twiddles, stage_twiddles
@@ -213,12 +221,12 @@ def inverse_params(
     plan: Plan, geometry: Geometry, strides: tuple[int, ...], paired_window: bool, device: torch.device
 ) -> IstftParams:
     edges = padded_ends(geometry)
-    runs, run_hops, share = _runs(plan, geometry, edges.runs_begin, edges.runs_end, device)
+    runs, run_hops, share = _runs(plan, geometry, edges, device)
     # Even positions of every row are at 8-byte boundaries of the output.
     paired_output = geometry.pad % 2 == 0 and (geometry.length % 2 == 0 or geometry.rows == 1)
     return IstftParams(
-        **inverse_fields(geometry, strides, edges), groups=runs + edges.edges, run_hops=run_hops, share=share,
-        paired_window=paired_window, paired_output=paired_output,
+        **inverse_fields(geometry, strides, edges), groups=runs + edges.edges, run_hops=run_hops,
+        share=share, paired_window=paired_window, paired_output=paired_output,
     )  # fmt: skip
 
 
@@ -243,13 +251,13 @@ def is_paired(window: torch.Tensor, geometry: Geometry) -> bool:
     return geometry.win_length == geometry.n_fft and starts_at_pair(window)
 
 
-def _runs(plan: Plan, geometry: Geometry, begin: int, end: int, device: torch.device) -> tuple[int, int, int]:
-    """(runs per row, hops per run, frames per slot of "registers") that write the positions [begin, end) of a row."""
+def _runs(plan: Plan, geometry: Geometry, edges: PaddedEnds, device: torch.device) -> tuple[int, int, int]:
+    """(runs per row, hops per run, frames per slot of "registers") that write what is between the edges of a row."""
+    begin, end, hop_length, halo = edges.runs_begin, edges.runs_end, geometry.hop_length, geometry.halo
     if begin >= end:
         return 0, 1, 1
-    hop_length, halo = geometry.hop_length, geometry.halo
     hops = -(-end // hop_length) - begin // hop_length
-    groups = max(1, RESIDENT_THREADS[device.type] // plan.threads)
+    groups = max(1, RESIDENT_THREADS[device.type] // plan.threads - geometry.rows * edges.edges)
     run_hops = -(-hops // runs_per_row(geometry.rows, hops, halo, groups))
     run_hops = -(-(run_hops + halo) // plan.frames) * plan.frames - halo
     run_hops = max(run_hops, 1)

@@ -4,21 +4,20 @@ magnitude in memory, and the gradient. For smooth sizes; arguments must be valid
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
 
 import torch
 
 from ..plans.fft import istft_plan, stft_plan
 from ..plans.frozen import hashed_once
 from ..plans.geometry import PAD_MODES, StftGeometry
-from ..plans.plan import Plan, supports_real
+from ..plans.plan import Plan, defines, supports_real
 from ..tables.twiddles import pair_twiddles, stage_twiddles
 from . import dispatch
 from .dispatch import Recipe, gapless, starts_at_pair
 from .params import StftLossFinishParams, StftLossGradientParams, StftLossParams, StftLossScale, StftLossWeights
-from .smooth_size import Kind, are_paired, has_gaps, inverse_params, is_paired, steps_of
+from .smooth_size import Kind, are_paired, has_gaps, inverse_params, steps_of
 
 KERNELS = ("msp_stft_loss", "msp_stft_loss_finish", "msp_stft_loss_gradient")
 FINISH_THREADS = 512  # as in stft_loss_finish.metal
@@ -56,7 +55,8 @@ def supports_stft_loss(n_fft: int) -> bool:
 def stft_loss(
     input: torch.Tensor, target: torch.Tensor, window: torch.Tensor, geometry: StftGeometry, wanted: Terms
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """(the loss, its terms) of input and target, float32 [rows, samples], in two launches.
+    """(the loss, its terms) of input and target, float32 [rows, samples], in two launches. window: win_length values,
+    or n_fft, those around its middle being 0.
 
     The terms are convergence, log and linear, unweighted and zero where the weight is; behind them is what
     stft_loss_gradient() needs to know.
@@ -88,31 +88,29 @@ def stft_loss_gradient(
     return output
 
 
-def launched(n_fft: int, gradient: bool) -> tuple[str, str, Plan]:
+def launched(n_fft: int, gradient: bool, wanted: Terms) -> tuple[str, str, Plan]:
     """(name, defines, plan) of the kernel for a size that supports_stft_loss() allows."""
     plan = istft_plan(n_fft) if gradient else stft_plan(n_fft)
     kind = Kind("msp_stft_loss_gradient" if gradient else "msp_stft_loss", adjoint=gradient)
-    return kind.name, plan.defines() + kind.defines(), plan
+    has_log = wanted.log != 0
+    terms = defines(
+        HAS_LOG=has_log, HAS_ADDED=has_log and wanted.added != 0, HAS_LINEAR=wanted.linear != 0, SQUARED=wanted.squared,
+    )  # fmt: skip
+    return kind.name, plan.defines() + kind.defines() + terms, plan
 
 
 def _layout(
     input: torch.Tensor, target: torch.Tensor, window: torch.Tensor, geometry: StftGeometry
-) -> tuple[tuple[int, int], tuple[bool, bool], bool]:
-    """(strides of the rows, whether frames start at 8-byte boundaries: of input and target; whether the window does)"""
+) -> tuple[tuple[int, int], tuple[bool, bool], tuple[int, bool]]:
+    """(strides of the rows, whether frames start at 8-byte boundaries: of input and target; the window's length and
+    whether it does)"""
     strides = input.stride(0), target.stride(0)
     first, second = (
         starts_at_pair(signal) and are_paired(geometry, stride)
         for signal, stride in zip((input, target), strides, strict=True)
     )
-    return strides, (first, second), is_paired(window, geometry)
-
-
-def _shared(wanted: Terms, strides: tuple[int, int], paired: tuple[bool, bool]) -> dict[str, Any]:
-    """What both kernels are told alike."""
-    return dict(
-        input_stride=strides[0], target_stride=strides[1], paired_input=paired[0], paired_target=paired[1],
-        squared=wanted.squared, has_log=wanted.log != 0, has_linear=wanted.linear != 0,
-    )  # fmt: skip
+    length = window.shape[0]
+    return strides, (first, second), (length, length == geometry.n_fft and starts_at_pair(window))
 
 
 def _numbers(geometry: StftGeometry, wanted: Terms) -> tuple[StftLossScale, StftLossWeights]:
@@ -125,24 +123,24 @@ def _numbers(geometry: StftGeometry, wanted: Terms) -> tuple[StftLossScale, Stft
 
 @lru_cache(maxsize=1024)
 def _recipes(
-    geometry: StftGeometry, wanted: Terms, strides: tuple[int, int], paired: tuple[bool, bool], paired_window: bool,
-    device: torch.device,
+    geometry: StftGeometry, wanted: Terms, strides: tuple[int, int], paired: tuple[bool, bool],
+    window: tuple[int, bool], device: torch.device,
 ) -> tuple[Recipe, Recipe, int]:  # fmt: skip
     """(the launch that sums up, the one that finishes, how many sums are between them)."""
-    name, defines, plan = launched(geometry.n_fft, False)
+    name, text, plan = launched(geometry.n_fft, False, wanted)
     scale, weights = _numbers(geometry, wanted)
     steps = steps_of(plan, geometry.rows * geometry.frames, device)
     per_row = -(-geometry.frames // (plan.frames * steps))
     params = StftLossParams(
-        **_shared(wanted, strides, paired), samples=geometry.samples, frames=geometry.frames,
-        hop_length=geometry.hop_length, pad=geometry.pad, pad_mode=PAD_MODES[geometry.pad_mode],
-        win_left=geometry.win_left, win_length=geometry.win_length, groups=per_row, steps=steps,
-        paired_window=paired_window,
+        input_stride=strides[0], target_stride=strides[1], paired_input=paired[0], paired_target=paired[1],
+        samples=geometry.samples, frames=geometry.frames, hop_length=geometry.hop_length, pad=geometry.pad,
+        pad_mode=PAD_MODES[geometry.pad_mode], win_left=(geometry.n_fft - window[0]) // 2, win_length=window[0],
+        groups=per_row, steps=steps, paired_window=window[1],
     )  # fmt: skip
     stages, pairs = stage_twiddles(plan, device), pair_twiddles(plan.n_fft, plan.pair_bins, device)
     args = [None, None, None, stages, pairs, None, params, scale]
     groups = geometry.rows * per_row
-    sums = dispatch.recipe(dispatch.kernel(name, defines, device.type), args, groups, plan.threads, device)
+    sums = dispatch.recipe(dispatch.kernel(name, text, device.type), args, groups, plan.threads, device)
     finishing = StftLossFinishParams(rows=geometry.rows, groups=per_row, per_row=wanted.per_row)
     kernel = dispatch.kernel("msp_stft_loss_finish", "", device.type)
     finish = dispatch.recipe(kernel, [None, None, None, finishing, weights], 1, FINISH_THREADS, device)
@@ -151,21 +149,33 @@ def _recipes(
 
 @lru_cache(maxsize=1024)
 def _gradient_recipe(
-    geometry: StftGeometry, wanted: Terms, strides: tuple[int, int], paired: tuple[bool, bool], paired_window: bool,
-    given: tuple[bool, bool], device: torch.device,
+    geometry: StftGeometry, wanted: Terms, strides: tuple[int, int], paired: tuple[bool, bool],
+    window: tuple[int, bool], given: tuple[bool, bool], device: torch.device,
 ) -> tuple[Recipe, bool]:  # fmt: skip
     """The launch, and whether it leaves samples unwritten that lie under no frame."""
-    name, defines, plan = launched(geometry.n_fft, True)
-    params = inverse_params(plan, geometry, (0, 0, 0), paired_window, device)
+    name, text, plan = launched(geometry.n_fft, True, wanted)
+    covered = _under_window(plan, geometry)
+    params = inverse_params(plan, covered, (0, 0, 0), window[1], device)
+    params = replace(params, win_left=(geometry.n_fft - window[0]) // 2, win_length=window[0])
     own = StftLossGradientParams(
-        **_shared(wanted, strides, paired), per_row=wanted.per_row, has_loss=given[0], has_terms=given[1]
-    )
+        input_stride=strides[0], target_stride=strides[1], paired_input=paired[0], paired_target=paired[1],
+        skipped=geometry.pad - covered.pad, per_row=wanted.per_row, has_loss=given[0], has_terms=given[1],
+    )  # fmt: skip
     stages, pairs = stage_twiddles(plan, device), pair_twiddles(plan.n_fft, plan.pair_bins, device)
     # What would be the spectrum and the envelope is not read. The kernel counts the bins between 0 and half twice.
     args = [
         pairs, None, stages, pairs, pairs, None, params, 0.5, None, None, None, None, None, own,
         *_numbers(geometry, wanted),
     ]  # fmt: skip
-    kernel = dispatch.kernel(name, defines, device.type)
+    kernel = dispatch.kernel(name, text, device.type)
     groups = geometry.rows * params.groups
     return dispatch.recipe(kernel, args, groups, plan.threads, device), has_gaps(plan, geometry)
+
+
+def _under_window(plan: Plan, geometry: StftGeometry) -> StftGeometry:
+    """The same frames without the samples in front of the window and as many behind it, which add nothing."""
+    skipped = geometry.win_left // 2 * 2
+    if plan.overlap != "gather" or skipped > geometry.pad:
+        return geometry
+    n_fft = geometry.n_fft - 2 * skipped
+    return replace(geometry, n_fft=n_fft, win_length=min(geometry.win_length, n_fft), pad=geometry.pad - skipped)

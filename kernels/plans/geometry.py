@@ -73,16 +73,20 @@ class StftGeometry(_Frames):
 @hashed_once
 @dataclass(frozen=True)
 class IstftGeometry(_Frames):
-    """torch.istft of `rows` spectra of `frames` frames to `length` samples each, zeros where no frame reaches."""
+    """torch.istft of `rows` spectra of `frames` frames to `length` samples each, zeros where no frame reaches.
+
+    trim: position of the first output sample in the untrimmed signal. forgiving: see inverse_envelope().
+    """
 
     rows: int
     frames: int
     n_fft: int
     hop_length: int
     win_length: int
-    center: bool
+    trim: int
     normalized: bool
     onesided: bool
+    forgiving: bool
     length: int
 
     pad_mode = "constant"  # as the adjoint frames its samples
@@ -94,8 +98,8 @@ class IstftGeometry(_Frames):
 
     @property
     def pad(self) -> int:
-        """Position of the first output sample in the untrimmed signal."""
-        return self.n_fft // 2 if self.center else 0
+        """As the adjoint frames its samples."""
+        return self.trim
 
     @property
     def margins(self) -> tuple[int, int]:
@@ -103,9 +107,9 @@ class IstftGeometry(_Frames):
         return self.pad, self.untrimmed - self.pad - self.samples
 
     @property
-    def of_envelope(self) -> tuple[int, int, int, int, int]:
+    def of_envelope(self) -> tuple[int, int, int, int, int, bool]:
         """What tables.envelope.inverse_envelope() is asked about a window."""
-        return self.n_fft, self.hop_length, self.frames, self.pad, self.samples
+        return self.n_fft, self.hop_length, self.frames, self.pad, self.samples, self.forgiving
 
     @property
     def scale(self) -> float:

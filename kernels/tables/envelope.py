@@ -49,28 +49,34 @@ class _Squared:
 
     @lru_cache(maxsize=128)  # noqa: B019 (it lives in the module's cache)
     def decide(
-        self, n_fft: int, hop_length: int, frames: int, first: int, length: int, device: torch.device
+        self, n_fft: int, hop_length: int, frames: int, first: int, length: int, forgiving: bool, device: torch.device
     ) -> Envelope | None:
         """inverse_envelope() on this device."""
         head, tail = ends(n_fft, hop_length, frames, self.squares.is_complex())
         # The table of a long signal serves every longer one: only the place of its tail moves.
-        table, full = self._table(n_fft, hop_length, frames if head == tail else 0, device)
+        table, full = self._table(n_fft, hop_length, frames if head == tail else 0, forgiving, device)
         values = _between(full, head, tail, hop_length, first, first + length).abs()
         if not values.numel():
             return None
+        if (
+            forgiving
+        ):  # an envelope of almost nothing does no harm, but on which side of the limit it is must be certain
+            values = values[(values * MARGIN >= NOLA_MINIMUM) | values.isnan()]
+            if not values.numel():
+                return Envelope(table, head, tail)
         # `not >=` catches NaN as well.
         usable = float(values.min()) >= NOLA_MINIMUM * MARGIN and float(values.max()) < SUM_MAXIMUM
         return Envelope(table, head, tail) if usable else None
 
     @lru_cache(maxsize=64)  # noqa: B019
     def _table(
-        self, n_fft: int, hop_length: int, frames: int, device: torch.device
+        self, n_fft: int, hop_length: int, frames: int, forgiving: bool, device: torch.device
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """(the table of an Envelope, the same envelope - not inverted - on the host). frames: of a signal that is all
         head, else 0."""
         full = self._summed(n_fft, hop_length, frames)
-        # Samples that no window reaches are never asked for (NOLA); a zero keeps them finite.
-        inverse = torch.where(full.abs() >= NOLA_MINIMUM, 1.0 / full, torch.zeros_like(full))
+        # Samples that no window reaches stay as they are, or are never asked for (NOLA); a zero keeps them finite.
+        inverse = torch.where(full.abs() >= NOLA_MINIMUM, 1.0 / full, torch.full_like(full, forgiving))
         return inverse.to(torch.complex64 if full.is_complex() else torch.float32).to(device), full
 
     def _summed(self, n_fft: int, hop_length: int, frames: int) -> torch.Tensor:
@@ -111,14 +117,14 @@ def ends(n_fft: int, hop_length: int, frames: int, is_complex: bool = False) -> 
 
 
 def inverse_envelope(
-    window: torch.Tensor, n_fft: int, hop_length: int, frames: int, first: int, length: int
+    window: torch.Tensor, n_fft: int, hop_length: int, frames: int, first: int, length: int, forgiving: bool = False
 ) -> Envelope | None:
     """The inverse envelope for output samples [first, first + length), or None where torch.istft must decide.
 
     window: [win_length] float32 or complex64 on any device; frames: frames per row. None means that the envelope comes
-    too close to zero (torch raises its NOLA error) or is not finite.
+    too close to zero (torch raises its NOLA error) or is not finite. forgiving: where it is zero, its inverse is 1.
     """
-    return squared(window).decide(n_fft, hop_length, frames, first, length, window.device)
+    return squared(window).decide(n_fft, hop_length, frames, first, length, forgiving, window.device)
 
 
 def read_backs() -> int:

@@ -7,6 +7,7 @@ exit code 2 and one sentence; anything else is a bug and shows its traceback.
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -18,28 +19,41 @@ from ..errors import CommandError
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
+    if options.command is _run and not options.compare:  # whatever else is raised comes from the program
+        try:
+            return options.command(options)
+        except CommandError as error:
+            return _refused(error)
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # None where it was closed before we started
+    sys.stderr = sys.stderr or open(os.devnull, "w")
     try:
         code = options.command(options)
         sys.stdout.flush()
         return code
     except CommandError as error:
-        print(f"mps-spectro-patch: {error}", file=sys.stderr)
-        return 2
+        return _refused(error)
     except BrokenPipeError:  # as in `doctor | head`
-        if _is_the_programs(options):
-            raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it once more at its end
+        _write_no_more()
         return 128 + 13  # as a shell tells of SIGPIPE
     except KeyboardInterrupt:
-        if _is_the_programs(options):
-            raise
         print("mps-spectro-patch: interrupted", file=sys.stderr)
         return 128 + 2  # and of SIGINT
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        _write_no_more()
+        return _refused("there is no space left on the device that this is written to")
 
 
-def _is_the_programs(options: argparse.Namespace) -> bool:
-    """Whether what is raised comes from a program that runs in this process."""
-    return options.command is _run and not options.compare
+def _refused(why: object) -> int:
+    if sys.stderr is not None:
+        print(f"mps-spectro-patch: {why}", file=sys.stderr)
+    return 2
+
+
+def _write_no_more() -> None:
+    """Python flushes stdout once more at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parser() -> argparse.ArgumentParser:

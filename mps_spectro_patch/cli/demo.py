@@ -12,7 +12,7 @@ import runpy
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -76,7 +76,8 @@ def _run_on(audio: Path, files: list[Path], device: str) -> int:
         fast, counts = _measure(audio, fast_file, place, scope, partial(progress.step, "accelerated"))
         progress.step("in float64, to compare with")
         exact = _in_float64(audio)
-    before, rate, _ = denoise.read_wav(str(audio))
+    with _default_dtype(torch.float32):
+        before, rate, _ = denoise.read_wav(str(audio))
     signal = {"plain": _read(plain_file), "accelerated": _read(fast_file), "float64": exact}
 
     _print_routes(counts, device)
@@ -118,17 +119,15 @@ def _run_script(audio: Path, output: Path, device: str, precision: torch.dtype =
     """`python denoise.py audio output --device ... --bits 32` (32, so that rounding hides no difference)."""
     arguments = [str(audio), str(output), "--device", device, "--n-fft", str(N_FFT), "--hop", str(HOP), "--bits", "32"]
     before, sys.argv = sys.argv, [str(SCRIPT), *arguments]
-    dtype, complaint = torch.get_default_dtype(), io.StringIO()
-    torch.set_default_dtype(precision)
+    complaint = io.StringIO()
     try:
-        with contextlib.redirect_stderr(complaint):
+        with _default_dtype(precision), contextlib.redirect_stderr(complaint):
             runpy.run_path(str(SCRIPT), run_name="__main__")
     except SystemExit as end:
         if end.code:
             raise CommandError(complaint.getvalue().strip() or str(end.code)) from None
     finally:
         sys.argv = before
-        torch.set_default_dtype(dtype)
     sys.stderr.write(complaint.getvalue())  # warnings of ours and of torch are for the person at the keyboard
 
 
@@ -169,7 +168,19 @@ def _decibels(one: torch.Tensor, other: torch.Tensor) -> str:
 
 
 def _read(file: Path) -> torch.Tensor:
-    return denoise.read_wav(str(file))[0].double()
+    with _default_dtype(torch.float32):
+        return denoise.read_wav(str(file))[0].double()
+
+
+@contextlib.contextmanager
+def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    """For the script, whose samples have torch's."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def _in_float64(audio: Path) -> torch.Tensor:

@@ -20,7 +20,9 @@ from argparse import Namespace
 from collections.abc import Sequence
 from functools import partial
 from importlib.machinery import BuiltinImporter, SourceFileLoader, SourcelessFileLoader
+from importlib.util import module_from_spec
 from pathlib import Path
+from pkgutil import get_importer
 from types import CodeType, TracebackType
 
 from .. import autoload, startup
@@ -44,7 +46,10 @@ def run_program(options: Namespace) -> int:
         elif "python" in os.path.basename(_interpreter(found)):
             other = f"a program of another Python, {_interpreter(found)}"
             _say(f"{found} is {other}: it is accelerated only if this package is installed there")
-        os.execv(found, command)
+        try:
+            os.execv(found, command)
+        except OSError as error:
+            raise CommandError(f"cannot run {found}: {error.strerror}") from None
     startup.when_torch_is_imported(then=lambda: _begin(options))
     if not autoload.installed():
         sys.addaudithook(_tell_of_children)
@@ -120,15 +125,18 @@ def is_ours_to_run(path: str) -> bool:
         return True
     interpreter = _interpreter(path)
     if not interpreter:
-        return not os.access(path, os.X_OK)
+        return not os.access(path, os.X_OK) or get_importer(path) is not None  # an archive
     is_beside = os.path.dirname(interpreter) == os.path.dirname(sys.executable)
     return interpreter == "/usr/bin/env python" or (is_beside and "python" in os.path.basename(interpreter))
 
 
 def _interpreter(path: str) -> str:
     """What the first line of a program names, or nothing."""
-    with open(path, "rb") as file:
-        first = file.readline(512)
+    try:
+        with open(path, "rb") as file:
+            first = file.readline(512)
+    except OSError as error:
+        raise CommandError(f"cannot read {path}: {error.strerror}") from None
     words = first[2:].split() if first.startswith(b"#!") else []
     if words and words[0].endswith(b"/env"):
         return "/usr/bin/env python" if b"python" in first else "/usr/bin/env"
@@ -141,34 +149,42 @@ def _run_module(name: str, arguments: Sequence[str]) -> None:
     try:
         runpy.run_module(name, run_name="__main__", alter_sys=True)
     except ImportError as error:
-        if getattr(error, "name", None) is None and name in str(error):  # runpy's own, not the program's
+        if getattr(error, "name", None) is None and (name in str(error) or name.startswith(".")):  # runpy's own
             raise CommandError(str(error)) from None
         raise
 
 
 def _run_file(path: str, arguments: Sequence[str]) -> None:
-    if os.path.isdir(path) or path.endswith(".pyz"):
-        sys.argv = [path, *arguments]
-        _put_first_on_path(None)  # runpy adds the folder
-        try:
-            runpy.run_path(path, run_name="__main__")
-        except ImportError as error:
-            if str(error) == f"can't find '__main__' module in {path!r}":  # runpy's own, not the program's
-                raise CommandError(str(error)) from None
-            raise
-        return
     file = os.path.abspath(path)
+    importer = get_importer(file)
+    if importer is not None:  # a folder, or an archive
+        spec = importer.find_spec("__main__")
+        if spec is None:
+            raise CommandError(f"can't find '__main__' module in {file!r}")
+        sys.argv = [path, *arguments]
+        _put_first_on_path(None)
+        sys.path.insert(0, file)
+        sys.modules["__main__"] = module_from_spec(spec)
+        exec(spec.loader.get_code("__main__"), vars(sys.modules["__main__"]))
+        return
     loader: SourceFileLoader | SourcelessFileLoader
     try:
         if path.endswith(".pyc"):
             loader = SourcelessFileLoader("__main__", file)
-            code = loader.get_code("__main__")
+            code = _code_of(loader)
         else:
             loader = SourceFileLoader("__main__", file)
             code = compile(Path(file).read_bytes(), file, "exec", dont_inherit=True)
     except OSError as error:
         raise CommandError(f"cannot read {path}: {error.strerror}") from None
     _run_code(code, path, arguments, loader)
+
+
+def _code_of(loader: SourcelessFileLoader) -> CodeType:
+    try:
+        return loader.get_code("__main__")
+    except (ImportError, EOFError, ValueError, TypeError) as error:  # another version's, or damaged
+        raise CommandError(f"{loader.path} is no compiled program of this Python: {error}") from None
 
 
 def _compiled(text: str) -> CodeType:
@@ -232,7 +248,7 @@ def _begin(options: Namespace) -> None:
 def _end(options: Namespace, process: int) -> None:
     if os.getpid() != process:  # a fork of the program comes by here, too
         return
-    with contextlib.suppress(OSError):  # nobody reads it any more: Python says so, or does not
+    with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, or nobody reads it: Python says so, or not
         sys.stdout.flush()
     if options.both_ways and "torch" in sys.modules:
         from . import both_ways
@@ -255,4 +271,5 @@ def _end(options: Namespace, process: int) -> None:
 
 
 def _say(words: str) -> None:
-    print(f"mps-spectro-patch: {words}", file=sys.stderr)
+    if sys.stderr is not None:
+        print(f"mps-spectro-patch: {words}", file=sys.stderr)

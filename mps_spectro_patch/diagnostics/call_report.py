@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from ..execution import call_sites, counters
+from ..execution import call_sites, counters, trouble
 from .call_table import Row, Table
 
 
@@ -51,18 +51,24 @@ def report() -> Table:
         >>> len(msp.report())
         0
     """
-    rows = [
-        Row(f"{site.file}:{site.line}", site.function, counters.title(site.op), _words(site), site.device, site.outcome,
-            tally.count, tally.count != tally.seen, tally.seconds)
-        for site, tally in call_sites.sites().items()
-    ]  # fmt: skip
-    rows.sort(key=lambda row: (-row.calls, row.place, row.outcome))
-    return Table(tuple(rows), call_sites.left_out())
+    try:
+        rows = sorted(map(_row, call_sites.sites().items()), key=lambda row: (-row.calls, row.place, row.outcome))
+        return Table(tuple(rows), call_sites.left_out())
+    except Exception as error:
+        return Table((), problem=f"the calls could not be told: {trouble.trouble_of(error).what}")
 
 
 def write_trace(path: str | Path) -> None:
     """Writes the calls since watch_calls(trace=True) for chrome://tracing or Perfetto. Raises OSError."""
     Path(path).write_text(json.dumps(call_sites.trace()), encoding="utf-8")
+
+
+def _row(known: tuple[call_sites.Site, call_sites.Tally]) -> Row:
+    site, tally = known
+    return Row(
+        f"{site.file}:{site.line}", site.function, counters.title(site.op), _words(site), site.device, site.outcome,
+        tally.count, tally.count != tally.seen, tally.seconds,
+    )  # fmt: skip
 
 
 def _words(site: call_sites.Site) -> str:

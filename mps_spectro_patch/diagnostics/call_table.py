@@ -41,10 +41,10 @@ class Row(NamedTuple):
 
 
 class Table:
-    """Rows of report(). left_out: calls from more kinds of lines than are kept."""
+    """Rows of report(). left_out: calls from more kinds of lines than are kept. problem: why there are no rows."""
 
-    def __init__(self, rows: tuple[Row, ...], left_out: int = 0) -> None:
-        self.rows, self.left_out = rows, left_out
+    def __init__(self, rows: tuple[Row, ...], left_out: int = 0, problem: str = "") -> None:
+        self.rows, self.left_out, self.problem = rows, left_out, problem
 
     def __iter__(self) -> Iterator[Row]:
         return iter(self.rows)
@@ -54,7 +54,7 @@ class Table:
 
     def __str__(self) -> str:
         if not self.rows:
-            return "no calls of torch.stft or torch.istft were seen"
+            return self.problem or "no calls of torch.stft or torch.istft were seen"
         cells = [_HEADINGS, *(row.cells() for row in self.rows)]
         widths = [max(len(line[column]) for line in cells) for column in range(len(_HEADINGS))]
         lines = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in cells]

@@ -61,6 +61,7 @@ def _calls(n_fft: int) -> Iterator[tuple[str, FrontEnd, bool]]:
     yield "log-mel with a floor", FrontEnd(n_fft, hop, n_fft, scale=replace(_LOG, below=20.0)), True
     yield "standardised", FrontEnd(n_fft, hop, n_fft, scale=replace(_LOG, deviation_eps=1e-5)), True
     yield "odd hop, magnitudes", FrontEnd(n_fft, hop | 1, n_fft, power=1.0), True
+    yield "magnitudes of a least size", FrontEnd(n_fft, hop, n_fft, power=1.0, floor=0.1 * n_fft), False
     yield "lowest bins", FrontEnd(n_fft, hop, n_fft, width=n_fft // 5), False
     yield "spectrogram", FrontEnd(n_fft, hop, n_fft, pad_mode="constant"), False
     yield "short window, power 1.5", FrontEnd(n_fft, hop, n_fft // 2 + 1, power=1.5), False

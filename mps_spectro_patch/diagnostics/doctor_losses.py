@@ -22,7 +22,7 @@ def sources(full: bool) -> Iterator[tuple[str, str, str, int]]:
     """(what, the kernel's name, its Metal text, threads per threadgroup)."""
     for n_fft in SIZES[full]:
         for kind, gradient in (("", False), (" gradient", True)):
-            name, defines, plan = stft_loss.launched(n_fft, gradient)
+            name, defines, plan = stft_loss.launched(n_fft, gradient, stft_loss.Terms(1.0, 1.0, 0.0, 1e-8))
             yield f"loss n_fft={n_fft}{kind}", name, kernel_text(name, defines), plan.threads
     finish = "msp_stft_loss_finish"
     yield finish, finish, kernel_text(finish), stft_loss.FINISH_THREADS

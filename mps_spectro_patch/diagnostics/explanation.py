@@ -11,7 +11,7 @@ import torch
 
 from .. import routing
 from ..active import options_here
-from ..execution import call_cache, quarantine
+from ..execution import call_cache, quarantine, trouble
 from ..kernels import IstftGeometry, StftGeometry, fft, inverse_envelope
 from ..options import Options
 from ..patching import entry, layers
@@ -88,11 +88,22 @@ def explain(function: Callable, *args: Any, **kwargs: Any) -> Explanation:
         >>> print(refused.reason)
         dtype
     """
-    op, function, args = _which(function, args)
-    options = options_here()
+    options = options_here() or Options.resolve()
+    try:
+        which = _which(function, args)
+        if which is not None:
+            return _explained(*which, kwargs, options)
+    except Exception as error:
+        note = f"explain() could not look at this call: {trouble.trouble_of(error).what}"
+        op = "istft" if getattr(function, "__name__", "") == "istft" else "stft"
+        return Explanation(op, Reason.ERROR, note=note, advice=ADVICE[Reason.ERROR])
+    raise ValueError(f"explain() knows torch.stft, torch.istft and the Tensor methods of those names, not {function!r}")
+
+
+def _explained(op: str, function: Callable, args: tuple, kwargs: dict, options: Options) -> Explanation:
     note = ""
-    if options is None:
-        options, note = Options.resolve(), "not enabled now; this is what enable() would do"
+    if options_here() is None:
+        note = "not enabled now; this is what enable() would do"
     elif options.reach == "dispatcher":
         note = "at the dispatcher, after torch's own padding"
     try:
@@ -152,7 +163,7 @@ def _work(input: torch.Tensor, call: Call) -> Work:
     return Work(family, how.radices, *groups, points, 1, read, written)
 
 
-def _which(function: Callable, args: tuple) -> tuple[str, Callable, tuple]:
+def _which(function: Callable, args: tuple) -> tuple[str, Callable, tuple] | None:
     """(op, torch's own function, the arguments with the tensor first) for everything that means torch's two."""
     owner = getattr(function, "__self__", None)
     if isinstance(owner, torch.Tensor):  # x.stft
@@ -162,4 +173,4 @@ def _which(function: Callable, args: tuple) -> tuple[str, Callable, tuple]:
         names += [layer.function for layer in layers.layers() if layer.op == op]
         if any(function is name for name in names):
             return op, torchs, args
-    raise ValueError(f"explain() knows torch.stft, torch.istft and the Tensor methods of those names, not {function!r}")
+    return None

@@ -6,11 +6,12 @@ import platform
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
-from ..active import options_here
-from ..execution import counters, quarantine
+from .. import active
+from ..execution import counters, quarantine, trouble
 from ..options import OPS, Options
 from ..patching import hooks, install, layers
 from ..reasons import Reason
@@ -33,6 +34,7 @@ class Status:
     missing_devices: tuple[str, ...] = ()
     functional: tuple[str, ...] = ()
     elsewhere: int = 0
+    problems: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         lines = [f"mps_spectro_patch {self.versions['mps_spectro_patch']}: {'on' if self.enabled else 'off'}"]
@@ -51,6 +53,7 @@ class Status:
         if self.elsewhere:
             lines += [f"  {self.elsewhere} calls came with tensors on other devices: report() has their lines"]
         lines += [f"  not used any more: {bad.plan} on {bad.device}: {bad.why}" for bad in self.quarantined]
+        lines += [f"  {problem}" for problem in self.problems]
         lines += ["  " + ", ".join(f"{name} {version}" for name, version in self.versions.items())]
         return "\n".join(lines)
 
@@ -64,7 +67,8 @@ def status() -> Status:
     Returns:
         Status: `enabled`, `options`, `patched`, `projects`, `registered`, `early_references` and `functional` (callers
         that are missed), `elsewhere` (how many calls came with tensors on other devices so far, see report()),
-        `quarantined` (kernels that are not used any more, and why) and `versions`. Prints well.
+        `quarantined` (kernels that are not used any more, and why), `versions` and `problems` (what could not be found
+        out, and why). Prints well.
 
     Example:
         >>> msp.status().enabled
@@ -76,20 +80,28 @@ def status() -> Status:
     versions = {"mps_spectro_patch": __version__, "torch": torch.__version__, "python": platform.python_version()}
     if "wrapt" in sys.modules:
         versions["wrapt"] = sys.modules["wrapt"].__version__
-    options = options_here()
-    return Status(
-        enabled=install.is_enabled(),
-        options=options,
-        patched={**{op: _state(op) for op in OPS}, **hooks.states("torchaudio")},
-        projects=install.project_states(),
-        registered=tuple(install.registered()),
-        early_references=tuple(install.early_references(everywhere=True)),
-        quarantined=quarantine.entries(),
-        versions=versions,
-        missing_devices=tuple(install.missing_devices(options)) if options else (),
-        functional=tuple(install.users_of_functional()),
-        elsewhere=sum(counters.counts().get((op, Reason.DEVICE), 0) for op in OPS) if options else 0,
-    )
+    options = active.options_here()
+    found: dict[str, Any] = {}
+    problems = []
+    for name, look in (
+        ("patched", lambda: {**{op: _state(op) for op in OPS}, **hooks.states("torchaudio")}),
+        ("projects", install.project_states),
+        ("registered", lambda: tuple(install.registered())),
+        ("early_references", lambda: tuple(install.early_references(everywhere=True))),
+        ("quarantined", quarantine.entries),
+        ("missing_devices", lambda: tuple(install.missing_devices(options)) if options else ()),
+        ("functional", lambda: tuple(install.users_of_functional())),
+        ("elsewhere", lambda: sum(counters.counts().get((op, Reason.DEVICE), 0) for op in OPS) if options else 0),
+    ):
+        try:
+            found[name] = look()
+        except Exception as error:  # in modules of all kinds; the rest is told
+            found[name] = _UNKNOWN.get(name, ())
+            problems.append(f"{name} could not be found out: {trouble.trouble_of(error).what}")
+    return Status(enabled=options is not None, options=options, versions=versions, problems=tuple(problems), **found)
+
+
+_UNKNOWN: dict[str, Any] = {"patched": {}, "projects": {}, "elsewhere": 0}
 
 
 def _state(op: str) -> str:

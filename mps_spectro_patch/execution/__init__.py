@@ -6,6 +6,7 @@ __getattr__, __dir__, __all__ = attach(
     __name__,
     {
         "": (
+            "comparison",
             *("call_cache", "call_sites", "counters", "from_caller", "launches", "parts", "quarantine", "runner"),
             *("selftest", "torch_warnings", "trouble", "tuning", "verification"),
         ),

@@ -131,10 +131,31 @@ def find_front_end(
     return key, known
 
 
-def launched(key: Hashable, known: Known, input: torch.Tensor, window: torch.Tensor) -> torch.Tensor | None:
+def find_loss(
+    name: str, options: Options | None, x: torch.Tensor, y: torch.Tensor, window: torch.Tensor, call: Any
+) -> tuple[Hashable | None, Known | None]:
+    """find() for a loss between two signals. call: the same object every time."""
+    needs_gradient = torch.is_grad_enabled()
+    for tensor in (x, y, window):
+        if type(tensor) not in PLAIN or (needs_gradient and tensor.requires_grad and tensor is not x):
+            return None, None
+    if not is_plain_eager():
+        return None, None
+    try:
+        key = (
+            name, id(call), None if options is None else options.front_ends, needs_gradient and x.requires_grad,
+            *((one.shape, one.stride(), one.dtype, one.device, one.is_neg(), one.data_ptr() % 8)
+              for one in (x, y, window)),
+        )  # fmt: skip
+        return key, entries.get(key)
+    except (RuntimeError, AttributeError):  # no strides, no memory
+        return None, None
+
+
+def launched(key: Hashable, known: Known, *tensors: torch.Tensor) -> Any:
     """The result of a known call, launched again and counted; None where the full path must run."""
     try:
-        result = known.launch(input, window)
+        result = known.launch(*tensors)
     except stops():
         raise
     except Exception:  # the full path meets it again and handles it

@@ -90,14 +90,13 @@ def envelope(window: Tensor, arguments: tuple, frames: int) -> Tensor:
     Where the envelope is small (torch lets 1e-11 pass) the division magnifies rounding in any correct istft. Where no
     frame reaches, the output is zero, and the weight 1.
     """
-    n_fft, hop, win, center, _, _, samples, *_ = arguments
+    n_fft, hop, win, start, *_, samples, _ = arguments
     left = (n_fft - win) // 2
     window = window.detach().cpu().resolve_conj().resolve_neg()
     squares = torch.nn.functional.pad(window.to(torch.complex128).square(), (left, n_fft - win - left))
     ones = torch.ones(1, 1, frames, dtype=torch.float64, device="cpu")
     parts = torch.view_as_real(squares).T.unsqueeze(1).contiguous()  # [2, 1, n_fft]: real and imaginary squares
     total = torch.nn.functional.conv_transpose1d(ones, parts.transpose(0, 1), stride=hop)[0]
-    start = n_fft // 2 if center else 0
     part = torch.hypot(total[0], total[1])[start : start + samples]
     weight = (part / part.amax()).float().nan_to_num()
     return torch.nn.functional.pad(weight, (0, samples - weight.numel()), value=1.0)

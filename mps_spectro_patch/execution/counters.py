@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 
 from ..options import OPS, logger
+from ..pending import kept
 from ..reasons import Reason
 from . import call_sites
 
@@ -21,8 +22,8 @@ class Tally:
         self.calls = 0
 
 
-_tallies: dict[tuple[str, Reason | None], Tally] = globals().get("_tallies", {})
-_agreed: Counter[str] = globals().get("_agreed", Counter())
+_tallies: dict[tuple[str, Reason | None], Tally] = kept(__name__, "tallies", {})
+_agreed: Counter[str] = kept(__name__, "agreed", Counter())
 
 
 def tally(name: str, reason: Reason | None) -> Tally:

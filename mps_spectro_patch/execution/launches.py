@@ -10,13 +10,15 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensor
 
 from ..kernels import check_files
+from ..pending import kept
 from ..reasons import Call
 from ..tensors import has_bits, wants_gradient, without_bits
 from . import torch_warnings
 from .trouble import tell_of_operator
 
 # mps_spectro_patch.ops once something is installed; importing the package must not register operators.
-ops: Any = globals().get("ops")  # behind a reload, too
+_kept: dict[str, Any] = kept(__name__, "ops", {})
+ops: Any = _kept.get("ops")
 
 
 def load_operators() -> None:
@@ -26,8 +28,8 @@ def load_operators() -> None:
         check_files()
         from .. import ops as module
 
-        module.surviving.tell = tell_of_operator
-        ops = module
+        ops = _kept["ops"] = module
+    ops.surviving.tell = tell_of_operator
 
 
 def launch(op: str, input: torch.Tensor, window: torch.Tensor | None, call: Call, eager: bool = False) -> torch.Tensor:
@@ -109,9 +111,9 @@ def composite(op: str, call: Call, input: torch.Tensor, window: torch.Tensor) ->
     if op == "stft":
         result = ops.composite.stft(input, window, *call.arguments)
     else:
-        n_fft, hop, _, center, _, _, samples, return_complex = call.arguments
-        reached = min(samples, n_fft + hop * (input.shape[-1] - 1) - (n_fft // 2 if center else 0))
-        result = ops.composite.istft(input, window, *call.arguments[:6], reached, return_complex)
+        n_fft, hop, _, trim, *_, samples, return_complex = call.arguments
+        reached = min(samples, n_fft + hop * (input.shape[-1] - 1) - trim)
+        result = ops.composite.istft(input, window, *call.arguments[:-2], reached, return_complex)
         result = torch.nn.functional.pad(result, (0, samples - reached))
     return result.squeeze(0) if single else result
 

@@ -118,9 +118,8 @@ def _cuts_of_signal(samples: int, arguments: tuple, call: Call) -> Iterator[_Cut
 
 
 def _cuts_of_spectrum(count: int, arguments: tuple, call: Call) -> Iterator[_Cut]:
-    n_fft, hop, _, center, _, _, length, _ = wanted = call.arguments
+    n_fft, hop, _, start, *_, length, _ = wanted = call.arguments
     frames = max(LIMIT // n_fft, 2 * -(-n_fft // hop))
-    start = n_fft // 2 if center else 0
 
     def cut(begin: int, end: int, skipped: int, samples: int) -> _Cut:
         of_call = call._replace(arguments=wanted._replace(length=samples))

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 
 from ..kernels import fft
+from ..pending import kept
 from . import call_cache, call_sites
 
 
@@ -23,9 +24,9 @@ class Quarantined(NamedTuple):
 
 # Apart, because compiled code cannot look a plan up: there, any entry stops the use of all.
 # Kept behind a reload of this module, too. By (plan, device):
-plans: dict[Hashable, Quarantined] = globals().get("plans", {})
+plans: dict[Hashable, Quarantined] = kept(__name__, "plans", {})
 # By call, or by (n_fft, device, whether gradients are wanted):
-front_ends: dict[Hashable, Quarantined] = globals().get("front_ends", {})
+front_ends: dict[Hashable, Quarantined] = kept(__name__, "front_ends", {})
 
 
 def put_plan(key: tuple, why: str, sentence: str | None) -> None:

@@ -22,7 +22,7 @@ from ..stops import stops
 from ..tensors import wants_gradient
 from . import call_cache, call_sites, counters, from_caller, launches, parts, quarantine, torch_warnings, verification
 from .shortage import is_shortage
-from .trouble import Trouble, trouble_of, warn_of_step, warn_once
+from .trouble import Trouble, give_up, trouble_of, warn_of_step, warn_once
 
 _DEFAULTS = Options()  # of front ends and direct calls where nothing is enabled
 _used: set[Hashable] = set()  # plans whose kernels are compiled and whose tables are on the device
@@ -74,6 +74,26 @@ def call(
             raise
         trouble = trouble_of(error)
     return _after_error(attempt, trouble)
+
+
+def call_elsewhere(
+    op: str, options: Options, count: int, bind: Callable | None, original: Callable, args: tuple, kwargs: dict
+) -> torch.Tensor:
+    """original(*args, **kwargs) for tensors on a device that is not accelerated, remembered as the count-th such call.
+
+    bind: makes the operator's arguments of these; None: they are.
+    """
+    attempt = Attempt(op, options, original, args, kwargs)
+    try:
+        arguments = args if bind is None else bind(*args, **kwargs)
+        return call_sites.call_elsewhere(op, count, arguments, attempt.original)
+    except Exception as error:
+        if attempt.failed or isinstance(error, (Warning, *stops())):
+            raise
+        trouble = trouble_of(error)
+    result = attempt.original()  # raises what is wrong with the arguments in its own words
+    give_up(op, trouble)
+    return result
 
 
 def call_direct(op: str, arguments: tuple, original: Callable) -> torch.Tensor:

@@ -40,7 +40,7 @@ def numbers(op: str, n_fft: int, device: torch.device) -> tuple[Tensor | None, T
     spectrum = _spectrum(signal.double(), window, forward)
     if op == "stft":
         return transforms.stft(signal.to(device), window.to(device), forward), spectrum
-    inverse = IstftGeometry(rows, forward.frames, n_fft, hop_length, n_fft, True, False, True, samples)
+    inverse = IstftGeometry(rows, forward.frames, n_fft, hop_length, n_fft, n_fft // 2, False, True, False, samples)
     spectrum = spectrum.to(torch.complex64)
     wide, by = spectrum.to(torch.complex128), window.double()
     expected = torch._VF.istft(wide, n_fft, hop_length, n_fft, by, True, False, True, samples)

@@ -20,13 +20,14 @@ if TYPE_CHECKING:  # the public names; a type checker would take any name from _
     from .modules.mel import DynamicMelSpectrogramTransform as DynamicMelSpectrogramTransform
     from .modules.mel import LogMelSpectrogramTransform as LogMelSpectrogramTransform
     from .modules.mel import MelSpectrogramTransform as MelSpectrogramTransform
+    from .modules.mel_loss import MelSpectrogramLoss as MelSpectrogramLoss
     from .modules.mfcc import MFCCTransform as MFCCTransform
     from .modules.whisper import WhisperLogMelTransform as WhisperLogMelTransform
 else:
     __getattr__, __dir__, __all__ = attach(
         __name__,
         {
-            "": ("compute", "filterbanks", "functional", "losses"),
+            "": ("compute", "filterbanks", "functional", "kaldi", "losses"),
             "direct": ("istft", "stft"),
             "filterbanks": ("melscale_fbanks",),
             "functional": ("amplitude_to_db", "dynamic_mel_spectrogram", "dynamic_spectrogram", "mel_spectrogram"),
@@ -38,6 +39,7 @@ else:
                 *("CompatMelSpectrogramTransform", "DynamicMelSpectrogramTransform"),
                 *("LogMelSpectrogramTransform", "MelSpectrogramTransform"),
             ),
+            "modules.mel_loss": ("MelSpectrogramLoss",),
             "modules.mfcc": ("MFCCTransform",),
             "modules.whisper": ("WhisperLogMelTransform",),
             "spec": ("FrontEnd", "Scale", "decibels", "remembered", "resolve", "shifted"),

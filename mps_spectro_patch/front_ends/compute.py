@@ -106,7 +106,7 @@ def _full_path(
             window, place = window.to(device=device, dtype=dtype), None
         if basis is not None and (basis.dtype != dtype or basis.device != device):
             basis, place = basis.to(device=device, dtype=dtype), None
-    elif not x.dim() or not x.numel():
+    elif not x.dim() or not x.numel() or not all(_fits(one, x) for one in (window, basis) if one is not None):
         return None
     if call.window_norm:
         window = window / window.square().sum().sqrt()
@@ -139,6 +139,11 @@ def _check(x: Tensor) -> None:
         raise TypeError(f"the waveform must be a floating-point tensor, not {getattr(x, 'dtype', type(x).__name__)}")
     if x.dim() == 0:
         raise ValueError("the waveform must be [..., time]")
+
+
+def _fits(tensor: Tensor, x: Tensor) -> bool:
+    """Whether kernels read it as it is."""
+    return tensor.dtype == precision(x) and tensor.device == x.device and tensor.layout is torch.strided
 
 
 class _Resolved(NamedTuple):
@@ -211,7 +216,7 @@ def why_composed(rows: Tensor, window: Tensor) -> Reason | None:
 def _obstacle(shape: torch.Size, window: int, one: _Resolved) -> Reason | None:
     call = one.arguments
     largest = max(call.width, call.n_fft // 2 + 1)  # a backward pass has the bins in memory
-    return obstacle(prod(shape[:-1]), shape[-1] + 2 * one.outer_pad, window, largest, *call[:5])
+    return obstacle(prod(shape[:-1]), shape[-1] + 2 * one.outer_pad, window, largest, *call.framing())
 
 
 def obstacle(

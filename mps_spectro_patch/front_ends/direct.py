@@ -11,12 +11,13 @@ from typing import Literal
 import torch
 from torch.compiler import is_compiling
 
-from .. import routing
-from ..execution import runner
+from .. import active, routing
+from ..arguments import IstftArguments
+from ..execution import launches, quarantine, runner
+from ..kernels import inverse_envelope
+from ..reasons import Call, Reason
 from .functional import make_window, window_of
 from .spec import PadMode
-
-_NOLA_MINIMUM = 1e-11  # torch.istft refuses an envelope below this
 
 
 def stft(
@@ -78,6 +79,7 @@ def istft(
     normalized: bool = False,
     onesided: bool = True,
     length: int | None = None,
+    padding: Literal["center", "same"] | None = None,
     torch_like: bool = False,
     safety: Literal["auto", "always", "off"] = "auto",
     allow_fused: bool = True,
@@ -99,6 +101,9 @@ def istft(
         normalized: the spectrum was divided by sqrt(n_fft).
         onesided: spec has the n_fft // 2 + 1 bins from 0 on, else all n_fft.
         length: samples of the result. None: as far as the frames reach.
+        padding: None: as center says. "center": as center=True. "same", as in Vocos and its relatives: of what the
+            windows cover, (win_length - hop_length) // 2 samples are cut off at both ends, so that frames * hop_length
+            samples remain (one more if win_length - hop_length is odd).
         torch_like: raise torch.istft's error where the envelope is zero.
         safety: "off" cancels torch_like. "auto" and "always" are the same here, because the check costs nothing.
         allow_fused: False: torch's own function.
@@ -120,6 +125,7 @@ def istft(
         (torch.Size([2, 16000]), True)
     """
     for name, value, allowed in (
+        ("padding", padding, (None, "center", "same")),
         ("safety", safety, ("auto", "always", "off")),
         ("long_mode_strategy", long_mode_strategy, ("custom", "torch_fallback")),
         ("kernel_dtype", kernel_dtype, ("float32", "float16", "mixed")),
@@ -136,47 +142,77 @@ def istft(
     hop_length = n_fft // 4 if hop_length is None else hop_length
     win_length = n_fft if win_length is None else win_length
     window = _window(window, win_length, spec)
-    arguments = (spec, n_fft, hop_length, win_length, window, center, normalized, onesided, length, False)
+    same, refuses = padding == "same", torch_like and safety != "off"
+    center = True if padding == "center" else center
+    arguments = (spec, n_fft, hop_length, win_length, window, center, normalized, onesided, length, False, same,
+                 same or not refuses)  # fmt: skip
+
+    reach = n_fft + hop_length * (spec.shape[-1] - 1)
+    trim = n_fft // 2 if center else 0
+    samples = reach - 2 * trim
+    if same:
+        trim, samples = routing.ends_of_same(n_fft, hop_length, win_length, spec.shape[-1])
+    samples = samples if length is None else length
+    call = IstftArguments(n_fft, hop_length, win_length, trim, normalized, onesided, True, samples, False)
+    if same:
+        _check_same(spec, window, call)
     if is_compiling():
-        return torch.istft(*arguments)
+        return _compiled(arguments, call)
+    if same and refuses:
+        reached = min(samples, reach - trim)
+        if inverse_envelope(window, n_fft, hop_length, spec.shape[-1], trim, reached) is None:
+            raise RuntimeError("istft: window overlap add min: 1")
 
-    def original(*given) -> torch.Tensor:
-        try:
-            return torch._VF.istft(*given)
-        except RuntimeError as error:
-            if (torch_like and safety != "off") or "window overlap add min" not in str(error):
-                raise
-            return _forgiving(*given)
+    def original(spec: torch.Tensor, *given) -> torch.Tensor:
+        if not same:
+            try:
+                return torch._VF.istft(spec, *given[:9])
+            except RuntimeError as error:
+                if refuses or "window overlap add min" not in str(error):
+                    raise
+        length = given[7]  # of a part of the spectrum it is another
+        return _composed(spec, window, call if length is None else call._replace(length=length))
 
-    reach = n_fft + hop_length * (spec.shape[-1] - 1) - (n_fft // 2 if center else 0)
-    beyond = type(length) is int and length > reach
+    beyond = type(length) is int and trim + length > reach
     if not allow_fused or (beyond and long_mode_strategy == "torch_fallback"):
         return original(*arguments)
     return runner.call_direct("istft", arguments, original)
 
 
-def _forgiving(spec, n_fft, hop_length, win_length, window, center, normalized, onesided, length, _) -> torch.Tensor:
+def _composed(spec: torch.Tensor, window: torch.Tensor, call: IstftArguments) -> torch.Tensor:
     """istft made of torch's own functions; samples that no window reaches are left undivided."""
-    batch = spec if spec.dim() == 3 else spec.unsqueeze(0)
-    scale = n_fft**0.5 if normalized else 1.0
-    inverse = torch.fft.irfft if onesided else torch.fft.ifft
-    left = (n_fft - win_length) // 2
-    padded = torch.nn.functional.pad(window, (left, n_fft - win_length - left))
-    frames = inverse(batch * scale, n_fft, dim=1).real * padded.unsqueeze(1)
-    count = frames.shape[-1]
-    total = n_fft + hop_length * (count - 1)
+    from ..ops import composite
 
-    def overlap_add(values: torch.Tensor) -> torch.Tensor:
-        folded = torch.nn.functional.fold(values, (1, total), (1, n_fft), stride=(1, hop_length))
-        return folded.reshape(values.shape[0], total)
-
-    signal = overlap_add(frames)
-    envelope = overlap_add(padded.square().reshape(1, -1, 1).expand(1, n_fft, count))
-    signal = signal / torch.where(envelope > _NOLA_MINIMUM, envelope, 1.0)  # one division: its gradient is finite
-    start = n_fft // 2 if center else 0
-    end = total - start if length is None else start + length
-    signal = torch.nn.functional.pad(signal[:, start:end], (0, max(0, end - total)))
+    rows = spec if spec.dim() == 3 else spec.unsqueeze(0)
+    signal = composite.istft(rows, window, *call)
     return signal if spec.dim() == 3 else signal.squeeze(0)
+
+
+def _compiled(arguments: tuple, call: IstftArguments) -> torch.Tensor:
+    spec, window, same = arguments[0], arguments[4], arguments[10]
+    options = active.process
+    decision: Call | Reason = Reason.DEVICE
+    if launches.ops is not None and not quarantine.plans and not routing.is_exporting():
+        devices = ("mps",) if options is None else ("mps", *options.device_types)
+        decision = routing.decide_compiled("istft", devices, arguments)
+    if isinstance(decision, Call):
+        return launches.launch_compiled("istft", spec, window, decision)
+    return _composed(spec, window, call) if same else torch.istft(*arguments[:10])
+
+
+def _check_same(spec: torch.Tensor, window: torch.Tensor, call: IstftArguments) -> None:
+    """What torch.istft refuses, for "same" padding."""
+    sizes = call.n_fft, call.hop_length, call.win_length
+    if any(type(size) is not int for size in sizes) or not 0 < call.hop_length <= call.win_length <= call.n_fft:
+        n_fft, hop_length, win_length = sizes
+        raise RuntimeError(f"istft: expected 0 < {hop_length=} <= {win_length=} <= {n_fft=}")
+    bins = call.n_fft // 2 + 1 if call.onesided else call.n_fft
+    if spec.shape[-2] != bins or not spec.numel():
+        raise RuntimeError(f"istft: expected {bins} bins and at least one frame, got {list(spec.shape)}")
+    if window.shape != (call.win_length,):
+        raise RuntimeError(f"istft: expected a window of {call.win_length} samples, got {list(window.shape)}")
+    if type(call.length) is not int or call.length < 1:
+        raise RuntimeError(f"istft: expected a length of at least one sample, got {call.length}")
 
 
 def _size(size):

@@ -167,6 +167,7 @@ def dynamic_spectrogram(
     use_public_stft: bool = False,
     window_fn: Callable[..., Tensor] = torch.hann_window,
     use_mps_kernels: bool = True,
+    magnitude_floor: float = 0.0,
 ) -> Tensor:
     """Spectrogram of a pitch shifted by some semitones and a speed changed by a factor, by other sizes of frames.
 
@@ -191,9 +192,11 @@ def dynamic_spectrogram(
         use_public_stft: call torch.stft as it stands, for comparisons.
         window_fn: makes the window from its length, as torch.hann_window does.
         use_mps_kernels: False: torch's own functions on every device.
+        magnitude_floor: least value of |X|^2, before the power is taken; gradients are zero below, as
+            those of torch.clamp. Only without magnitude_eps.
 
     Returns:
-        [..., bins, frames], float32 (float64 for float64).
+        [..., bins, frames], float32 (float64 for float64), frame by frame in memory: its transpose is contiguous.
 
     Raises:
         TypeError: x is no floating-point tensor.
@@ -204,10 +207,12 @@ def dynamic_spectrogram(
         >>> x = torch.randn(16_000)
         >>> msp.dynamic_spectrogram(x, n_fft=1024, hop_length=160, keyshift=3, target_n_freqs=513).shape
         torch.Size([513, 101])
+        >>> float(msp.dynamic_spectrogram(0 * x, n_fft=1024, hop_length=160, magnitude_floor=0.25).max())
+        0.5
     """
     call = dynamic(
         n_fft, hop_length, win_length, keyshift, speed, center=center, pad_mode=pad_mode, power=power,
-        normalized=normalized, eps=magnitude_eps, width=target_n_freqs,
+        normalized=normalized, eps=magnitude_eps, floor=magnitude_floor, width=target_n_freqs,
     )  # fmt: skip
     window = window_of(window, window_fn, call.win_length, x)
     return run_dynamic(x, window, None, call, use_public_stft, use_mps_kernels, "dynamic_spectrogram")

@@ -4,9 +4,11 @@ devices as front_ends/compute.py has it, for float32 signals of one shape.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import isfinite, prod
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,12 +17,15 @@ from torch.compiler import is_compiling, is_dynamo_compiling
 
 from .. import active, routing
 from ..arguments import LossArguments
-from ..execution import call_sites, counters, launches, load_operators, parts, runner, trouble, verification
+from ..execution import call_cache, call_sites, counters, launches, load_operators, parts, runner, trouble, verification
 from ..kernels import hashed_once, stft_loss
+from ..options import Options
 from ..reasons import Reason
 from ..tensors import PLAIN, wants_gradient
 from . import compute
 from .spec import remembered
+
+TINY = torch.finfo(torch.float32).tiny  # below it, a GPU may take a number for zero
 
 
 @hashed_once
@@ -64,7 +69,13 @@ class LossCall:
     def has_usual_numbers(self) -> bool:
         """Whether kernels do these: else 0 / 0 or the logarithm of nothing can come up, which torch had better see."""
         numbers = self.eps, self.factor, self.added, self.convergence, self.log, self.linear
-        return all(map(isfinite, numbers)) and self.eps > 0 and self.factor > 0 and self.added >= 0
+        return all(map(isfinite, numbers)) and self.eps >= TINY and self.factor > 0 and self.added >= 0
+
+
+@remembered
+def loss_call(*sizes: Any, **more: Any) -> LossCall:
+    """A LossCall of these fields, the same for the same: calls are cached by it."""
+    return LossCall(*sizes, **more)
 
 
 def try_fused(
@@ -73,10 +84,11 @@ def try_fused(
     """(the loss, its terms: convergence, log, linear and more) of x and y [..., time], or None where the kernels do not
     do this call. name: under which it is counted."""
     if is_dynamo_compiling():
-        return _answer(x, y, window, call, name)
+        return _full_path(x, y, window, call, name, None)
     options = None
     try:
-        options, answer = active.options_here(), partial(_answer, x, y, window, call, name)
+        options = active.options_here()
+        answer = partial(_answer, x, y, window, call, name, options)
         if type(x) in PLAIN and (x.is_mps or call_sites.everything or (options is not None and options.concerns(x))):
             if call_sites.is_due(name):
                 return call_sites.call(name, (x, call.n_fft, call.hop_length, call.win_length, None), answer)
@@ -89,7 +101,55 @@ def try_fused(
     return None
 
 
-def _answer(x: Tensor, y: Tensor, window: Tensor, call: LossCall, name: str) -> tuple[Tensor, Tensor] | None:
+def apart(terms: Tensor, wanted: Sequence[int]) -> tuple[Tensor, ...]:
+    """Some of the terms as numbers of their own, which the program may change in place."""
+    if is_compiling() or not (terms.requires_grad and torch.is_grad_enabled()):
+        return tuple(terms[i] for i in wanted)
+    return _Apart.apply(terms, tuple(wanted)) if wanted else ()
+
+
+def weighted_terms(terms: Tensor, weights: Sequence[float]) -> list[Tensor | float]:
+    """Each term as a number of its own, or, where its weight is 0, the float 0.0."""
+    found = dict(zip(wanted := [i for i, weight in enumerate(weights) if weight], apart(terms, wanted), strict=True))
+    return [found.get(i, 0.0) for i in range(len(weights))]
+
+
+class _Apart(torch.autograd.Function):
+    """As indices, whose gradients would take three launches each."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(terms, wanted):
+        return tuple(terms[i].clone() for i in wanted)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.count, ctx.wanted = inputs[0].shape[0], inputs[1]
+
+    @staticmethod
+    def backward(ctx, *gradients):
+        others = gradients[0].new_zeros(ctx.count)
+        parts = {i: gradient.reshape(1) for i, gradient in zip(ctx.wanted, gradients, strict=True)}
+        last = max(ctx.wanted) + 1
+        return torch.cat([*(parts.get(i, others[:1]) for i in range(last)), others[last:]]), None
+
+
+def _answer(
+    x: Tensor, y: Tensor, window: Tensor, call: LossCall, name: str, options: Options | None
+) -> tuple[Tensor, Tensor] | None:
+    """A cached launch, or the full path."""
+    entries = call_cache.entries
+    key, known = call_cache.find_loss(name, options, x, y, window, call)
+    if known is not None and (result := call_cache.launched(key, known, x, y, window)) is not None:
+        return result
+    return _full_path(x, y, window, call, name, None if key is None else (entries, key))
+
+
+def _full_path(
+    x: Tensor, y: Tensor, window: Tensor, call: LossCall, name: str, place: tuple | None
+) -> tuple[Tensor, Tensor] | None:
+    """place: in the cache, where such a call is to be remembered."""
     if x.dim() < 1 or not x.numel():
         return None
     reason = _why_composed(x, y, window, call)
@@ -120,8 +180,13 @@ def _answer(x: Tensor, y: Tensor, window: Tensor, call: LossCall, name: str) -> 
         loudest = float(signals[1].abs().max() * window.abs().sum())
         return verification.judge_loss(result[1], theirs[1], loudest, call.squared)
 
-    key = call, None, x.dtype, x.device, wants_gradient(x, y, window)
-    return runner.call_front_end(name, active.options_here(), key, fused, compared, rows[0], lambda: None)[0]
+    needs_gradient = wants_gradient(x, y, window)
+    key = call, None, x.dtype, x.device, needs_gradient
+    result, trusted = runner.call_front_end(name, active.options_here(), key, fused, compared, rows[0], lambda: None)
+    if trusted and place is not None:
+        again = losses.ready_stft_loss(rows[0].shape, needs_gradient, arguments)
+        call_cache.remember(*place, call_cache.Known(name, again, None, keep=call))
+    return result
 
 
 def _why_composed(x: Tensor, y: Tensor, window: Tensor, call: LossCall) -> Reason | None:
@@ -157,7 +222,7 @@ def _obstacle(call: LossCall, rows: int, samples: int, window: int) -> Reason | 
         return Reason.N_FFT
     if not call.has_usual_numbers():
         return Reason.ARGUMENT
-    return compute.obstacle(rows, samples, window, call.n_fft // 2 + 1, *call.arguments()[:5])
+    return compute.obstacle(rows, samples, window, call.n_fft // 2 + 1, *call.arguments().framing())
 
 
 def _supports(n_fft: int) -> bool:

@@ -75,6 +75,7 @@ class FrontEnd:
     pad: zeros added to both ends first, samples.
     edges: without center, samples that pad_mode adds to both ends.
     power, eps, gain: values are (|X|^power + eps) * gain; with power 1, sqrt(|X|^2 + eps) * gain.
+    floor: |X|^2 is at least this; eps is 0 then.
     window_norm: the spectrum is divided by the root of the window's energy.
     width: without a filterbank, the number of bins: cut off, or filled with zeros. None: all.
     dropped: frames left out at the end.
@@ -89,6 +90,7 @@ class FrontEnd:
     power: float = 2.0
     eps: float = 0.0
     gain: float = 1.0
+    floor: float = 0.0
     window_norm: bool = False
     width: int | None = None
     dropped: int = 0
@@ -103,7 +105,7 @@ class FrontEnd:
         bins = self.n_fft // 2 + 1 if self.width is None else self.width
         return FeatureArguments(
             self.n_fft, self.hop_length, self.win_length, pad, pad_mode, bins if bands is None else bands,
-            self.dropped, float(self.power), float(self.eps), float(self.gain), self.scale.scale,
+            self.dropped, float(self.power), float(self.eps), float(self.gain), float(self.floor), self.scale.scale,
             float(self.scale.amin), float(self.scale.factor), float(self.scale.offset),
         )  # fmt: skip
 
@@ -112,7 +114,7 @@ class FrontEnd:
 def resolve(
     n_fft: int, hop_length: int, win_length: int | None, *, center: bool = True, pad_mode: str = "reflect",
     pad: int = 0, power: float = 2.0, normalized: bool | str = False, scale: Scale | None = None, eps: float = 0.0,
-    gain: float = 1.0, width: int | None = None, dropped: int = 0,
+    floor: float = 0.0, gain: float = 1.0, width: int | None = None, dropped: int = 0,
 ) -> FrontEnd:  # fmt: skip
     """The FrontEnd of these arguments. Raises ValueError if they describe none."""
     win_length = int(win_length or n_fft)
@@ -129,11 +131,13 @@ def resolve(
         raise ValueError(f'normalized={normalized!r}: expected True, False, "frame_length" or "window"')
     if eps < 0:
         raise ValueError(f"magnitude_eps={eps}: expected 0 or a positive number")
+    if not (0 <= floor < math.inf) or (floor and eps):
+        raise ValueError(f"magnitude_floor={floor}: expected 0 or a positive number, and then no magnitude_eps={eps}")
     if normalized in (True, "frame_length"):
         gain = gain * n_fft ** (-power / 2)
     return FrontEnd(
-        n_fft, hop_length, win_length, bool(center), pad_mode, pad, power, float(eps), gain, normalized == "window",
-        width, dropped, scale or Scale(),
+        n_fft, hop_length, win_length, bool(center), pad_mode, pad, power, float(eps), gain, float(floor),
+        normalized == "window", width, dropped, scale or Scale(),
     )  # fmt: skip
 
 

@@ -3,8 +3,10 @@
 from . import (
     composite,
     composite_features,
+    composite_kaldi,
     composite_losses,
     features,
+    kaldi,
     losses,
     operators,
     replay,
@@ -15,6 +17,6 @@ from .gradients import eager_istft, eager_stft
 from .operators import istft, stft
 
 __all__ = [
-    "composite", "composite_features", "composite_losses", "eager_istft", "eager_stft", "features", "istft", "losses",
-    "operators", "replay", "stft", "surviving", "torch_library",
+    "composite", "composite_features", "composite_kaldi", "composite_losses", "eager_istft", "eager_stft", "features",
+    "istft", "kaldi", "losses", "operators", "replay", "stft", "surviving", "torch_library",
 ]  # fmt: skip

@@ -14,13 +14,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..arguments import IstftArguments
+
+_NOLA_MINIMUM = 1e-11  # torch.istft refuses an envelope below this
 _here = threading.local()
 
 
 @contextmanager
 def left_to_torch() -> Iterator[None]:
     """While it lasts, this thread's calls of torch's operators do not come to kernels of ours."""
-    before, _here.is_left = is_left_to_torch(), True
+    before, _here.is_left = getattr(_here, "is_left", False), True
     try:
         yield
     finally:
@@ -42,9 +45,33 @@ def stft(input: Tensor, window: Tensor, *arguments: Any) -> Tensor:
 
 def istft(input: Tensor, window: Tensor, *arguments: Any) -> Tensor:
     """[rows, bins, frames] to [rows, length], as operators.run_istft. Raises torch's error where that is impossible."""
-    n_fft, hop_length, win_length, *rest = arguments
+    call = IstftArguments(*arguments)
+    if call.forgiving:
+        return _forgiving_istft(input, window, call)
+    rest = call.trim > 0, call.normalized, call.onesided, call.length, call.return_complex
     with left_to_torch():
-        return torch._VF.istft(input, n_fft, hop_length, win_length, window, *rest)
+        return torch._VF.istft(input, call.n_fft, call.hop_length, call.win_length, window, *rest)
+
+
+def _forgiving_istft(input: Tensor, window: Tensor, call: IstftArguments) -> Tensor:
+    """To a real signal; samples that no window reaches are left undivided."""
+    n_fft, hop_length = call.n_fft, call.hop_length
+    inverse = torch.fft.irfft if call.onesided else torch.fft.ifft
+    left = (n_fft - call.win_length) // 2
+    padded = torch.nn.functional.pad(window, (left, n_fft - call.win_length - left))
+    frames = inverse(input * n_fft**0.5 if call.normalized else input, n_fft, dim=1).real * padded.unsqueeze(1)
+    count = frames.shape[-1]
+    total = n_fft + hop_length * (count - 1)
+
+    def overlap_add(values: Tensor) -> Tensor:
+        folded = torch.nn.functional.fold(values, (1, total), (1, n_fft), stride=(1, hop_length))
+        return folded.reshape(values.shape[0], total)
+
+    signal = overlap_add(frames)
+    envelope = overlap_add(padded.square().reshape(1, -1, 1).expand(1, n_fft, count))
+    signal = signal / torch.where(envelope > _NOLA_MINIMUM, envelope, 1.0)  # one division: its gradient is finite
+    end = call.trim + call.length
+    return torch.nn.functional.pad(signal[:, call.trim : end], (0, max(0, end - total)))
 
 
 def of_parts(input: Tensor) -> Tensor:

@@ -31,9 +31,12 @@ def of_spectrum(spectrum: Tensor, basis: Tensor | None, call: FeatureArguments) 
     return scaled(values, *call.scaling())
 
 
-def powers(spectrum: Tensor, power: float, eps: float, gain: float) -> Tensor:
-    """(|X|^power + eps) * gain; with power 1, sqrt(|X|^2 + eps) * gain."""
-    if power == 2:
+def powers(spectrum: Tensor, power: float, eps: float, gain: float, floor: float) -> Tensor:
+    """(|X|^power + eps) * gain; with power 1, sqrt(|X|^2 + eps) * gain. floor: |X|^2 is at least this, and eps is 0."""
+    if floor:
+        value = (spectrum.real.square() + spectrum.imag.square()).clamp(min=floor)
+        value = value if power == 2 else value.sqrt() if power == 1 else value.pow(power / 2)
+    elif power == 2:
         value = spectrum.real.square() + spectrum.imag.square()
     elif power == 1 and eps:
         value = (spectrum.real.square() + spectrum.imag.square() + eps).sqrt()
@@ -44,8 +47,10 @@ def powers(spectrum: Tensor, power: float, eps: float, gain: float) -> Tensor:
     return value if gain == 1 else value * gain
 
 
-def powers_gradient(spectrum: Tensor, gradient: Tensor, power: float, eps: float, gain: float) -> Tensor:
+def powers_gradient(spectrum: Tensor, gradient: Tensor, power: float, eps: float, gain: float, floor: float) -> Tensor:
     """From the gradient of powers() to that of the spectrum, in torch's convention; zero where the spectrum is zero."""
+    if floor:
+        gradient = torch.where(spectrum.real.square() + spectrum.imag.square() < floor, 0, gradient)
     if power == 2:
         return spectrum * (2 * gain * gradient)
     if power == 1:

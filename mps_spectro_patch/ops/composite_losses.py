@@ -43,6 +43,8 @@ def with_worth(input: Tensor, target: Tensor, window: Tensor, *arguments: Any) -
 
 
 def _magnitudes(input: Tensor, target: Tensor, window: Tensor, call: LossArguments) -> tuple[Tensor, Tensor]:
+    if window.shape[0] > call.win_length:  # with the zeros around it
+        window = window.narrow(0, (call.n_fft - call.win_length) // 2, call.win_length)
     x, y = (magnitudes(composite.stft(signal, window, *call.stft()), call.eps) for signal in (input, target))
     return x, y
 

@@ -6,6 +6,7 @@ too; those of the target and the window, and second derivatives, are made of tor
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import fields
 from functools import lru_cache
 from typing import Any
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ..arguments import LossArguments, schema
-from ..kernels import StftGeometry
+from ..kernels import StftGeometry, whole_window
 from ..kernels import stft_loss as kernels
 from ..tensors import wants_gradient
 from . import composite_losses
@@ -121,9 +122,26 @@ WAYS = {
 stft_loss = WAYS["stft_loss"].operator
 
 
+def ready_stft_loss(
+    flat: torch.Size, needs_gradient: bool, arguments: tuple
+) -> Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """eager_stft_loss() of signals that are rows of the shape `flat`, with the gradient of the input or none."""
+    n_fft = arguments[0]
+
+    def run(input: Tensor, target: Tensor, window: Tensor) -> tuple[Tensor, Tensor]:
+        rows = input.reshape(flat), target.reshape(flat)
+        if needs_gradient:
+            return eager_stft_loss(*rows, window, *arguments)
+        return run_stft_loss(*rows, whole_window(window, n_fft), *arguments)
+
+    return run
+
+
 def eager_stft_loss(input: Tensor, target: Tensor, window: Tensor, *arguments: Any) -> tuple[Tensor, Tensor]:
     """stft_loss of plain tensors or functorch's, while nothing is traced or compiled."""
-    if wants_gradient(input, target, window) and not is_transformed():
-        window = kept(window, arguments[0])
-        target = target.clone()  # torch keeps its magnitudes, so the program may change its own in place
+    if not is_transformed():
+        n_fft = arguments[0]
+        window = kept(window, n_fft) if window.requires_grad else whole_window(window, n_fft)
+        if wants_gradient(input, target, window):
+            target = target.clone()  # torch keeps its magnitudes, so the program may change its own in place
     return WAYS["stft_loss"].forward(input, target, window, *arguments)

@@ -127,7 +127,7 @@ def _fake_istft(input, window, *arguments):
 
 
 def _fake_istft_adjoint(gradient, window, frames, *shared):
-    n_fft, *_, onesided = shared
+    n_fft, *_, onesided, _ = shared
     return _fake_spectrum(gradient, n_fft, frames, onesided)
 
 

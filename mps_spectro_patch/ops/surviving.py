@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import composite, composite_features, composite_losses
+from . import composite, composite_features, composite_kaldi, composite_losses
 
 tell: Callable[[str, Exception], None] | None = None  # told of every failure; execution, which may warn, is above us
 
@@ -60,7 +60,7 @@ def _stft_window_gradient(gradient: Tensor, input: Tensor, window: Tensor, *argu
 
 
 def _istft_adjoint(gradient: Tensor, window: Tensor, frames: int, *shared: Any) -> Tensor:
-    n_fft, *_, onesided = shared
+    n_fft, *_, onesided, _ = shared
     shape = gradient.shape[0], n_fft // 2 + 1 if onesided else n_fft, frames
     at = gradient.new_zeros(shape, dtype=torch.complex64)
     function = partial(_inverse, gradient, shared)
@@ -102,6 +102,7 @@ COMPOSITES: dict[str, Callable[..., Any]] = {
     "istft_window_gradient": _istft_window_gradient,
     "features": _features,
     "features_gradient": _features_gradient,
+    "kaldi": composite_kaldi.kaldi,
     "stft_loss": composite_losses.with_worth,
     "stft_loss_gradient": _stft_loss_gradient,
 }

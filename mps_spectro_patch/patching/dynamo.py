@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterable
 from types import ModuleType
 
 from ..options import logger
+from ..pending import kept
 from . import post_import
 
-_pairs: dict[int, tuple[Callable, Callable]] = globals().get("_pairs", {})
+_pairs: dict[int, tuple[Callable, Callable]] = kept(__name__, "pairs", {})
 
 
 def teach(layers: Iterable[tuple[Callable, Callable]]) -> None:

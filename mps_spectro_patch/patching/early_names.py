@@ -14,6 +14,9 @@ from collections.abc import Callable, Collection, Iterator
 from types import ModuleType
 from typing import NamedTuple
 
+from ..pending import kept
+from .wrapper_chains import put_in_partial
+
 
 class Reference(NamedTuple):
     """A module-level name that is bound to a function of ours or of torch's."""
@@ -44,14 +47,14 @@ def rebind(before: Callable, after: Callable) -> None:
 
 
 # Partials that call another function than they were made with: that, and the other one.
-_moved: list[tuple[weakref.ref[functools.partial], Callable, Callable]] = globals().get("_moved", [])
+_moved: list[tuple[weakref.ref[functools.partial], Callable, Callable]] = kept(__name__, "moved", [])
 
 
 def move_partials(ways: Collection[tuple[Callable, Callable]]) -> None:
     """Each partial of `before` calls `after` from now on, for each (before, after)."""
     for one in partials_of(*(before for before, _ in ways)):
         before, after = next(way for way in ways if way[0] is one.func)
-        _set_function(one, after)
+        put_in_partial(one, before, after)
         _moved.append((weakref.ref(one), before, after))
 
 
@@ -60,18 +63,13 @@ def put_partials_back(after: Callable) -> None:
     for ref, before, now in _moved:
         one = ref()
         if now is after and one is not None and one.func is after:
-            _set_function(one, before)
+            put_in_partial(one, now, before)
     _moved[:] = [moved for moved in _moved if moved[2] is not after and moved[0]() is not None]
 
 
 def count_moved(after: Callable) -> int:
     """How many partials were moved to `after`, and are still there."""
     return sum(now is after and ref() is not None for ref, _, now in _moved)
-
-
-def _set_function(one: functools.partial, function: Callable) -> None:
-    _, _, (_, args, keywords, attributes) = functools.partial.__reduce__(one)
-    functools.partial.__setstate__(one, (function, args, keywords, attributes))
 
 
 def partials_of(*functions: Callable) -> list[functools.partial]:

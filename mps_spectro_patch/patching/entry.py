@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from functools import partial
-from types import FrameType
 from typing import Any
 
 import torch
@@ -62,7 +60,7 @@ def make_stft(layer: Any, original: Callable) -> Callable:
             count = untouched.calls = untouched.calls + 1
             if count > FIRST and count % EVERY:
                 return original(*arguments)
-            return call_sites.call_elsewhere("stft", count, arguments, partial(original, *arguments))
+            return runner.call_elsewhere("stft", options, count, None, original, arguments, {})
         if type(input) in STAND_INS:
             return original(*arguments)
         return runner.call("stft", options, arguments, original, arguments, {})
@@ -86,7 +84,7 @@ def make_istft(layer: Any, original: Callable) -> Callable:
                 if count > FIRST and count % EVERY:
                     concerned = False
                 else:
-                    return _elsewhere(count, original, args, kwargs, sys._getframe(1))
+                    return runner.call_elsewhere("istft", options, count, istft_arguments, original, args, kwargs)
         if concerned:
             try:
                 arguments = istft_arguments(*args, **kwargs)
@@ -98,16 +96,6 @@ def make_istft(layer: Any, original: Callable) -> Callable:
         return original(*args, **kwargs)
 
     return istft
-
-
-def _elsewhere(count: int, original: Callable, args: tuple, kwargs: dict, frame: FrameType) -> torch.Tensor:
-    """A call of istft on another device that is looked at, from this frame."""
-    act = partial(from_caller.call, original, args, kwargs, frame)
-    try:
-        arguments = istft_arguments(*args, **kwargs)
-    except TypeError:
-        return act()
-    return call_sites.call_elsewhere("istft", count, arguments, act)
 
 
 def istft_arguments(

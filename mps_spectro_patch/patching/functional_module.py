@@ -18,6 +18,7 @@ import torch
 
 from ..execution import call_sites
 from ..options import logger
+from ..pending import kept
 from . import early_names
 
 _IN_CODE = {
@@ -29,23 +30,25 @@ _LIMIT = 256
 _places: dict[
     tuple[int, int], tuple[CodeType, bool]
 ] = {}  # by code (its id; kept, so that it stays that) and place in it
-_class: type | None = globals().get("_class")  # that we gave the module
-_shown: list[tuple[str, Callable, Callable]] = globals().get("_shown", [])
+_classes: list[type] = kept(__name__, "classes", [])  # the one that we gave the module, if any
+_shown: list[tuple[str, Callable, Callable]] = kept(__name__, "shown", [])
 
 
 def show(functions: Iterable[tuple[str, Callable, Callable]]) -> None:
     """(name, our function, torch's own) of all that is to be seen, and nothing else."""
-    global _class, _shown
     wanted = list(functions)
     if wanted == _shown:
         return
     module = sys.modules["torch.functional"]
-    if type(module) is _class:
+    if type(module) in _classes:
         module.__class__ = ModuleType
-    _class, _shown = None, wanted
+    _classes.clear()
+    _shown[:] = wanted
     if wanted and type(module) is ModuleType:
-        _class = type("module", (ModuleType,), {name: _attribute(name, ours, own) for name, ours, own in wanted})
-        module.__class__ = _class
+        _classes.append(
+            type("module", (ModuleType,), {name: _attribute(name, ours, own) for name, ours, own in wanted})
+        )
+        module.__class__ = _classes[0]
     elif wanted:
         logger.warning("torch.functional is a %s of somebody's: its functions stay torch's own", type(module).__name__)
 
@@ -60,7 +63,11 @@ def _attribute(name: str, ours: Callable, own: Callable) -> property:
             ) from None
         frame = sys._getframe(1)
         known = _places.get((id(frame.f_code), frame.f_lasti))  # which is looked up in every call
-        is_code = _is_in_a_programs_code(frame) if known is None else known[1]
+        try:
+            is_code = _is_in_a_programs_code(frame) if known is None else known[1]
+        except Exception as error:
+            logger.warning("torch.functional.%s is torch's own here, as the code could not be seen: %r", name, error)
+            is_code = False
         return ours if is_code and here is own else here
 
     def put(module: ModuleType, value: Any) -> None:

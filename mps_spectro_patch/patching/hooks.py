@@ -21,7 +21,8 @@ from torch.compiler import is_compiling
 
 from .. import active
 from ..options import Options, logger
-from . import copies, early_names, pickled, post_import, wrapper_chains
+from ..pending import kept
+from . import early_names, pickled, post_import, wrapper_chains
 
 Maker = Callable[[Callable, Callable[[], "Options | None"]], Callable]
 
@@ -30,8 +31,8 @@ class Patch(NamedTuple):
     """One function to replace: `attribute` (dots allowed) of `module`.
 
     lacks(module) says what a module of an unknown version lacks, or nothing. applies_to(module): False for modules that
-    are skipped silently. owner: the class or module that has the attribute, where its name need not lead
-    there. everywhere: names in other modules that are bound to the function are bound to ours, too.
+    are skipped silently. owner: the class or module that has the attribute, where the name does not lead there.
+    everywhere: names in other modules that are bound to the function are bound to ours, too.
     """
 
     module: str
@@ -39,7 +40,7 @@ class Patch(NamedTuple):
     make: Maker
     lacks: Callable[[ModuleType], str | None] | None = None
     applies_to: Callable[[ModuleType], bool] | None = None
-    owner: Any = None
+    owner: type | ModuleType | None = None
     everywhere: bool = False
 
     def __str__(self) -> str:
@@ -53,12 +54,12 @@ class _Applied(NamedTuple):
     ours: Callable
 
 
-_declared: dict[tuple[str, str, Any], Patch] = globals().get("_declared", {})
-_groups: dict[Patch, list[str]] = globals().get("_groups", {})
-_applied: dict[Patch, _Applied] = copies.kept(__name__, "applied", {})
-_problems: dict[Patch, str] = globals().get("_problems", {})
-_skipped: set[Patch] = globals().get("_skipped", set())
-_wanted: frozenset[str] = globals().get("_wanted", frozenset())
+_declared: dict[tuple[str, str, Any], Patch] = kept(__name__, "declared", {})
+_groups: dict[Patch, list[str]] = kept(__name__, "groups", {})
+_applied: dict[Patch, _Applied] = kept(__name__, "applied", {})
+_problems: dict[Patch, str] = kept(__name__, "problems", {})
+_skipped: set[Patch] = kept(__name__, "skipped", set())
+_wanted: set[str] = kept(__name__, "wanted", set())
 
 
 def declare(group: str, *what: Any, **more: Any) -> Patch:
@@ -77,8 +78,9 @@ def declare(group: str, *what: Any, **more: Any) -> Patch:
 
 def apply_groups(groups: Iterable[str]) -> None:
     """Applies the patches of these groups, now or when their modules are imported, and removes all others."""
-    global _wanted
-    _wanted = frozenset(groups)
+    wanted = set(groups)
+    _wanted.update(wanted)
+    _wanted.intersection_update(wanted)
     for patch in list(_applied):
         if not _is_patch_wanted(patch):
             _remove(patch)
@@ -88,16 +90,11 @@ def apply_groups(groups: Iterable[str]) -> None:
 
 
 def apply_when_imported(patch: Patch) -> None:
-    """For a patch that was declared after its group was wanted. That of an owner is applied at once."""
+    """For a patch that was declared after its group was wanted. That of a class is applied at once."""
     if patch.owner is not None:
         _apply_to(patch, patch.owner, patch.attribute.rpartition(".")[2])
     else:
         post_import.when_imported(patch.module, lambda module: _apply(patch, module), patch)
-
-
-def is_ours(function: Callable) -> bool:
-    """Whether a patch put it where it is."""
-    return any(function is applied.ours is not applied.original for applied in _applied.values())
 
 
 def is_wanted(group: str) -> bool:

@@ -16,10 +16,10 @@ from typing import NamedTuple
 
 import torch
 
-from .. import active, execution, pending
+from .. import active, execution, graphs, pending
 from ..execution import launches
 from ..options import OPS, Device, OnError, OnFallback, Op, Options, Project, Reach, Verify, logger
-from . import copies, early_names, functional_module, hooks, layers
+from . import copies, early_names, functional_module, hooks, layers, post_import
 
 
 class Patched(NamedTuple):
@@ -90,7 +90,8 @@ def enable(
         execution.tuning.apply(again=True)
         copies.take_over(_end)
         _add(options, _holders)
-        active.process = options
+        active.put_process(options)
+        post_import.when_imported(_INDUCTOR, lambda config: graphs.inductor.put(config), "the pass over graphs")
         return _patched(options)
 
 
@@ -110,7 +111,8 @@ def disable() -> None:
     """
     with _lock:
         copies.end_others(_end)
-        active.process = None
+        active.put_process(None)
+        _leave_inductor()
         _apply_patches(_held())
 
 
@@ -143,9 +145,10 @@ def hold(options: Options) -> None:
 
 
 def let_go(options: Options) -> None:
-    global _holders
     with _lock:
-        _holders -= Counter([options])
+        _holders.subtract([options])
+        if _holders[options] <= 0:  # or it was forgotten meanwhile
+            del _holders[options]
         if copies.is_alone(_end):
             _apply_patches(_held())
 
@@ -153,9 +156,15 @@ def let_go(options: Options) -> None:
 def _end() -> None:
     """Takes out every patch of this copy of the package, for another one."""
     with _lock:
-        active.process = None
+        active.put_process(None)
+        _leave_inductor()
         _holders.clear()
         _apply_patches(())
+
+
+def _leave_inductor() -> None:
+    if _INDUCTOR in sys.modules and not pending.is_being_imported(_INDUCTOR):
+        graphs.inductor.take_back(sys.modules[_INDUCTOR])
 
 
 def _is_current() -> bool:
@@ -201,13 +210,13 @@ def _own(op: str) -> Callable:
     return vars(torch.functional)["stft"] if op == "stft" else torch._VF.istft
 
 
-# What is patched must be known behind importlib.reload(), too: here and in the other modules of this room.
-_holders: Counter[Options] = globals().get(
-    "_holders", Counter()
-)  # of the open accelerated(); enable()'s are active.process
-_replaced: set[str] = globals().get("_replaced", set())  # ops whose early references are ours now
+# What is patched must be known behind a reload, too: here and in the other modules of this room.
+_holders: Counter[Options] = pending.kept(__name__, "holders", Counter())  # the open accelerated()'s
+_replaced: set[str] = pending.kept(__name__, "replaced", set())  # ops whose early references are ours now
+_INDUCTOR = "torch._inductor.config"
 _lock = globals().get("_lock", threading.RLock())
 _room = sys.modules[__package__]  # of this copy of the package
+_parts: dict[str, ModuleType] = pending.kept(__name__, "parts", {})  # of the room, that not every program needs
 
 
 def _held() -> set[Options]:
@@ -233,7 +242,6 @@ def _declare_projects(options: Options) -> None:
 
 def _apply_patches(held: Collection[Options]) -> None:
     """Patches what is held, and nothing else."""
-    global _replaced
     wanted = {op for options in held if options.reach == "references" for op in options.layer_ops}
     for layer in layers.layers():
         if layer.op in _replaced - wanted:
@@ -243,7 +251,8 @@ def _apply_patches(held: Collection[Options]) -> None:
     if not held:
         for op in stuck:
             logger.warning("torch.%s was wrapped by somebody else: our layer stays below, inert", op)
-    _replaced = wanted
+    _replaced.clear()
+    _replaced.update(wanted)
     for layer in _replacing_layers():
         early_names.rebind(layer.original, layer.function)
     early_names.move_partials([(layer.original, layer.function) for layer in _replacing_layers()])
@@ -253,10 +262,12 @@ def _apply_patches(held: Collection[Options]) -> None:
     torch_operators = _loaded("torch_operators")
     if torch_operators is None and operators:  # most programs never need it
         from . import torch_operators
+
+        _parts["torch_operators"] = torch_operators
     if torch_operators is not None:
         torch_operators.register(operators)
     hooks.apply_groups({group for options in held for group in options.groups})
-    for module in filter(None, map(_loaded, ("looks", "module_aliases"))):
+    for module in filter(None, map(_loaded, ("class_hooks", "module_aliases"))):
         module.apply_groups()
     if not held:
         copies.give_up(_end)
@@ -273,7 +284,9 @@ def _loaded(name: str) -> ModuleType | None:
     if pending.is_being_imported(path):
         return None
     is_current = sys.modules.get(__package__) is _room  # else it is another copy that has its modules there
-    return sys.modules.get(path) if is_current else getattr(_room, name, None)
+    if is_current and path in sys.modules:
+        _parts[name] = sys.modules[path]
+    return _parts.get(name)
 
 
 def registered() -> list[str]:

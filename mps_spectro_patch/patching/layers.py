@@ -9,12 +9,14 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Collection
 from types import BuiltinFunctionType, FunctionType
+from typing import Any
 
 import torch
 from torch.jit._builtins import _get_builtin_table, _register_builtin
 
 from ..options import OPS, logger
-from . import copies, entry, pickled
+from ..pending import kept
+from . import entry, pickled
 
 
 class Layer:
@@ -72,13 +74,15 @@ def layers() -> list[Layer]:
 
 def install(wanted: Collection[str]) -> list[str]:
     """A layer over each of the wanted ops, none over the others. Returns the ops whose layer could not be taken out."""
+    for op in OPS:
+        _take_off_strays(op)
     stuck = [op for op in OPS if not (_install(op) if op in wanted else _remove(op))]
     for layer in _layers:
         layer.name()
     return stuck
 
 
-_layers: list[Layer] = copies.kept(__name__, "layers", [])
+_layers: list[Layer] = kept(__name__, "layers", [])
 
 
 def _dress(function: Callable, op: str, original: Callable) -> Callable:
@@ -111,6 +115,18 @@ class _Scriptable:
 def _below(function: Callable) -> Callable:
     """What a function of patching/entry.py calls."""
     return function.__closure__[function.__code__.co_freevars.index("original")].cell_contents
+
+
+def _take_off_strays(op: str) -> None:
+    """Layers of copies of this package from before it was imported again, whom nobody asks to go any more. Somebody who
+    had wrapped one has put it back."""
+    known = [layer.function for layer in _layers]
+    while _is_of_a_copy(top := getattr(torch, op)) and not any(top is one for one in known):
+        setattr(torch, op, _below(top))
+
+
+def _is_of_a_copy(function: Any) -> bool:
+    return type(function) is FunctionType and function.__globals__.get("__name__") == entry.__name__
 
 
 def _install(op: str) -> bool:

@@ -13,7 +13,8 @@ import sys
 from types import ModuleType
 from typing import NamedTuple
 
-from . import copies, hooks
+from ..pending import kept
+from . import hooks
 
 
 class _Alias(NamedTuple):
@@ -21,8 +22,8 @@ class _Alias(NamedTuple):
     names: dict[str, str]  # what is in it -> "package.module:name"
 
 
-_declared: dict[str, _Alias] = globals().get("_declared", {})
-_given: dict[str, ModuleType] = copies.kept(__name__, "given", {})
+_declared: dict[str, _Alias] = kept(__name__, "declared", {})
+_given: dict[str, ModuleType] = kept(__name__, "given", {})
 
 
 def declare(group: str, name: str, names: dict[str, str]) -> None:

@@ -14,8 +14,13 @@ from functools import reduce
 from typing import Any
 from weakref import WeakValueDictionary
 
+import torch
+
 _PROCESS = uuid.uuid4().hex  # the names of one process are none of another's
-_taken_out: WeakValueDictionary[str, Callable] = WeakValueDictionary()
+_NAME = f"_{__name__.partition('.')[0]}_taken_out"  # of torch: functions of copies of this module, too, see copies.py
+if not hasattr(torch, _NAME):
+    setattr(torch, _NAME, WeakValueDictionary())
+_taken_out: WeakValueDictionary[str, Callable] = getattr(torch, _NAME)
 
 
 def take_out(function: Callable) -> None:

@@ -10,10 +10,10 @@ from collections.abc import Callable, Hashable
 from types import ModuleType
 
 from ..options import logger
-from ..pending import is_being_imported
+from ..pending import is_being_imported, kept
 
 # wrapt cannot take a hook back, so none is given twice.
-_awaited: set[tuple[str, Hashable]] = globals().get("_awaited", set())
+_awaited: set[tuple[str, Hashable]] = kept(__name__, "awaited", set())
 
 
 def when_imported(name: str, action: Callable[[ModuleType], object], key: Hashable) -> None:

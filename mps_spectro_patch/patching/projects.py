@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from .. import compat
 from ..compat import Alias, Hook, Project
 from ..options import logger
-from . import hooks, looks, module_aliases
+from . import class_hooks, hooks, module_aliases
 
 _declared: dict[str, Project] = {}
 _left_out: dict[str, str] = {}  # whose modules cannot be imported, as in a frozen program that lacks them
@@ -30,7 +30,7 @@ def declare(names: Iterable[str]) -> None:
             elif kind == Alias.__name__:
                 module_aliases.declare(project.group, *hook)
             else:
-                looks.declare(project.group, hook)
+                class_hooks.declare(project.group, hook)
 
 
 def states() -> dict[str, str]:
@@ -46,12 +46,9 @@ def states() -> dict[str, str]:
     return states | {name: why for name, why in _left_out.items() if hooks.is_wanted(f"compat.{name}")}
 
 
-def _kind(project: Project) -> str:
-    return "function" if any(hasattr(hook, "look") for hook in project.hooks) else "class"
-
-
 def _state(project: Project) -> str:
-    states = {**hooks.states(project.group), **module_aliases.states(project.group), **looks.doubts(project.group)}
+    group = project.group
+    states = {**class_hooks.left_alone(group), **hooks.states(group), **module_aliases.states(group)}
     applied = [what for what, state in states.items() if state == "patched"]
     refused = {what: state.removeprefix("not patched: ") for what, state in states.items() if ": unknown" in state}
     version = project.version()
@@ -67,4 +64,4 @@ def _state(project: Project) -> str:
         return f"{here}: " + "; ".join(f"{what} {state}" for what, state in others.items())
     if project.is_installed():
         return f"{here}, waits for its import{note}"
-    return "not installed" if project.packages else f"no such {_kind(project)} is imported"
+    return "not installed" if project.packages else "no such class is imported"

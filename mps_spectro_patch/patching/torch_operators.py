@@ -17,23 +17,23 @@ from torch._C import DispatchKey
 from torch._C._dynamo import eval_frame
 
 from ..active import options_here
-from ..execution import runner
+from ..execution import runner, trouble
 from ..ops import composite, torch_library
-from ..options import logger
+from ..options import Options, logger
+from ..pending import kept
 from ..tensors import PLAIN
-from . import copies
 
 # A device's own key alone would lose gradients without a word; its autograd key alone is not asked in inference mode.
 KEYS = {"mps": ("MPS", "AutogradMPS"), "cuda": ("CUDA", "AutogradCUDA"), "cpu": ("CPU", "AutogradCPU")}
 _OPERATORS = {"stft": "stft.center", "istft": "istft"}  # aten::stft without center calls the one with it
 
 # By op and device type.
-_libraries: dict[tuple[str, str], torch.library.Library] = copies.kept(__name__, "libraries", {})
-_wanted: set[tuple[str, str]] = globals().get("_wanted", set())
+_libraries: dict[tuple[str, str], torch.library.Library] = kept(__name__, "libraries", {})
+_wanted: set[tuple[str, str]] = kept(__name__, "wanted", set())
 # torch frees a kernel when it is removed, even while a thread that is about to enter it waits for the interpreter. So
 # they are kept until no thread can have waited that long. Before torch 2.9 there was no way to do that.
 _get_kernel = getattr(torch.library, "get_kernel", None)
-_kept: deque[object] = copies.kept(__name__, "kept", deque(maxlen=4096))
+_kept: deque[object] = kept(__name__, "kept", deque(maxlen=4096))
 
 
 def register(wanted: Iterable[tuple[str, str]]) -> None:
@@ -41,8 +41,9 @@ def register(wanted: Iterable[tuple[str, str]]) -> None:
 
     Before torch 2.9, and with other threads about, kernels that are not wanted any more stay, and do nothing.
     """
-    global _wanted
-    _wanted = set(wanted)
+    wanted = set(wanted)
+    _wanted.update(wanted)
+    _wanted.intersection_update(wanted)
     for pair in _libraries.keys() - _wanted:
         if _get_kernel is None and threading.active_count() > 1:
             logger.warning("aten::%s keeps a kernel that does nothing: other threads may be inside it", pair[0])
@@ -84,15 +85,18 @@ def _kernel(op: str) -> Callable[..., torch.Tensor]:
 
     def kernel(*given: Any) -> torch.Tensor:
         arguments = *given, *defaults[len(given) :]  # torch leaves out what is as the schema says
-        options = options_here()
-        if (
-            options is None or op not in options.dispatcher_ops or composite.is_left_to_torch()
-            or type(arguments[0]) not in PLAIN  # traced: fake and functional tensors
-            or torch._C._are_functorch_transforms_active()
-            or torch._C._get_tracing_state() is not None  # else jit.trace would record nothing of ours, and lose it
-            or not options.concerns(arguments[0])
-        ):  # fmt: skip
-            return plain(*arguments)
+        options = failure = None
+        try:
+            options = _options_for(op, arguments[0])
+        except Exception as error:
+            if runner.goes_on(options, error):
+                raise
+            options, failure = None, trouble.trouble_of(error)
+        if options is None:
+            result = plain(*arguments)
+            if failure is not None:
+                trouble.give_up(op, failure)
+            return result
         with composite.left_to_torch():  # what the call makes must not come back here
             return runner.call(op, options, arguments, plain, arguments, {}, cached=False)
 
@@ -100,6 +104,20 @@ def _kernel(op: str) -> Callable[..., torch.Tensor]:
     skip = eval_frame._FrameAction.SKIP
     eval_frame.set_code_exec_strategy(kernel.__code__, eval_frame._FrameExecStrategy(skip, skip))
     return kernel
+
+
+def _options_for(op: str, input: torch.Tensor) -> Options | None:
+    """Those that hold here, if such a call is ours."""
+    options = options_here()
+    if (
+        options is None or op not in options.dispatcher_ops or composite.is_left_to_torch()
+        or type(input) not in PLAIN  # traced: fake and functional tensors
+        or torch._C._are_functorch_transforms_active()
+        or torch._C._get_tracing_state() is not None  # else jit.trace would record nothing of ours, and lose it
+        or not options.concerns(input)
+    ):  # fmt: skip
+        return None
+    return options
 
 
 _KERNELS = {op: _kernel(op) for op in _OPERATORS}

@@ -1,7 +1,8 @@
 """Finds a function of ours in a chain of other people's wrappers, and how to take it out of there.
 
 Wrappers say what they wrap in many ways: `__wrapped__`, a closure, a global name of their module (as Applio's zluda
-patch does), an attribute of a callable object. Each of those can be pointed elsewhere; a functools.partial cannot.
+patch does), an attribute of a callable object, a functools.partial. Each of those can be pointed elsewhere; a bound
+method cannot.
 """
 
 from __future__ import annotations
@@ -43,8 +44,10 @@ def _references(holder: Any) -> Iterator[tuple[Any, Callable[[Any], None] | None
         yield holder.__self__, None
         return
     if issubclass(kind, functools.partial):
-        yield holder.func, None
-        yield from ((value, None) for value in (*holder.args, *holder.keywords.values()))
+        for value in (holder.func, *holder.args):
+            yield value, functools.partial(put_in_partial, holder, value)
+        for name, value in list(holder.keywords.items()):
+            yield value, functools.partial(holder.keywords.__setitem__, name)
         return
     wrapped = _attribute(holder, "__wrapped__")
     if wrapped is not None:
@@ -64,18 +67,25 @@ def _references(holder: Any) -> Iterator[tuple[Any, Callable[[Any], None] | None
             yield value, functools.partial(setattr, holder, name)
 
 
+def put_in_partial(one: functools.partial, before: Any, after: Any) -> None:
+    """Makes it call `after` instead of `before`, and give it as an argument."""
+    _, _, (function, args, keywords, attributes) = functools.partial.__reduce__(one)
+    function, *args = (after if value is before else value for value in (function, *args))
+    functools.partial.__setstate__(one, (function, tuple(args), keywords, attributes))
+
+
 def _may_wrap(value: Any) -> bool:
     """Whether to look inside: at callables and plain objects that are neither classes, modules nor torch's own."""
     if isinstance(value, (type, ModuleType)):
         return False
-    module = _attribute(value, "__module__")
-    if not isinstance(module, str):
+    kind = type(value)
+    if kind is MethodType:
+        return True
+    # Where their code is: wrappers of torch's functions pass for torch's by name.
+    module = value.__globals__.get("__name__") if kind is FunctionType else kind.__module__
+    if kind is not FunctionType and not callable(value) and not _own_names(value):
         return False
-    if type(value) is FunctionType:  # ours and wrapt's pass for torch's: by name, not by where their code is
-        module = value.__globals__.get("__name__") or ""
-    elif not callable(value) and not _own_names(value):
-        return False
-    return module.partition(".")[0] not in _OF_NO_INTEREST
+    return isinstance(module, str) and module.partition(".")[0] not in _OF_NO_INTEREST
 
 
 def _own_names(value: Any) -> dict[str, Any]:
@@ -92,4 +102,4 @@ def _attribute(value: Any, name: str) -> Any:
         return None
 
 
-_OF_NO_INTEREST = {"torch", "builtins", "functools", "logging", "threading", "typing", "collections"}
+_OF_NO_INTEREST = {"torch", "builtins", "logging", "threading", "typing", "collections"}

@@ -93,8 +93,13 @@ def check_stft(arguments: tuple, copies: int = 1) -> Call | Reason:
 
 
 def check_istft(arguments: tuple, copies: int = 1) -> Call | Reason:
-    """The call of istft, or why not. copies: of the call, done at once. Traceable by torch.compile."""
-    input, n_fft, hop_length, win_length, window, center, normalized, onesided, length, return_complex = arguments
+    """The call of istft, or why not. copies: of the call, done at once. Traceable by torch.compile.
+
+    arguments: torch's; behind them may be whether both ends are trimmed as "same" padding asks (see ends_of_same), and
+    whether an envelope of zeros is forgiven.
+    """
+    input, n_fft, hop_length, win_length, window, center, normalized, onesided, length, return_complex = arguments[:10]
+    same, forgiving = arguments[10:] or (False, False)
     common = _check_common(input, n_fft, hop_length, win_length, window, center, normalized, onesided)
     if isinstance(common, Reason):
         return common
@@ -120,11 +125,14 @@ def check_istft(arguments: tuple, copies: int = 1) -> Call | Reason:
         return Reason.SIDES
     reach = n_fft + hop * (frames - 1)
     trim = n_fft // 2 if center else 0
-    if length is None:
+    if same:
+        trim, samples = ends_of_same(n_fft, hop, win, frames)
+        samples = samples if length is None else length
+    elif length is None:
         samples = reach - 2 * trim
-    elif type(length) is int:
-        samples = length
     else:
+        samples = length
+    if type(samples) is not int:
         return Reason.ARGUMENT
     if samples <= 0 or (length is None and center and n_fft == 1):  # the latter is a slice that ends at -0
         return Reason.LENGTH
@@ -137,8 +145,15 @@ def check_istft(arguments: tuple, copies: int = 1) -> Call | Reason:
         notices = (*notices, "length")
     way = hop % 2, _shift(n_fft, hop), win == n_fft, sided, window is not None and window.is_complex()
     plan_key = "istft", n_fft, return_complex
-    call = IstftArguments(n_fft, hop, win, center, normalized, sided, samples, return_complex)
+    call = IstftArguments(n_fft, hop, win, trim, normalized, sided, forgiving, samples, return_complex)
     return Call(call, False, notices, plan_key, way)
+
+
+def ends_of_same(n_fft: int, hop_length: int, win_length: int, frames: int) -> tuple[int, int]:
+    """(first sample, samples) of an istft with "same" padding: what the windows cover, less (win_length - hop_length)
+    // 2 at both ends."""
+    cut = (win_length - hop_length) // 2
+    return (n_fft - win_length) // 2 + cut, win_length + hop_length * (frames - 1) - 2 * cut
 
 
 def _span(input) -> int:

@@ -13,7 +13,8 @@ from mps_spectro_patch.cli import both_ways, commands, comparing
 
 PROGRAM = """
 import sys, torch
-x, window = torch.randn(2, 4000, device=sys.argv[1]), torch.hann_window(400, device=sys.argv[1])
+x = torch.randn(2, 4000, device=sys.argv[1], dtype=torch.float32)
+window = torch.hann_window(400, device=sys.argv[1], dtype=torch.float32)
 for _ in range(3):
     torch.stft(x, 400, window=window, return_complex=True)
 torch.stft(x.to("meta"), 400, window=window.to("meta"), return_complex=True)
@@ -26,9 +27,12 @@ def Run(seconds: float, code: int = 0, output: bytes = b"", errors: bytes = b"")
 
 
 @pytest.mark.thorough
-def test_a_program_is_run_in_turns_and_its_calls_are_made_both_ways(tmp_path, capsys, device_name, torch_device):
+@pytest.mark.parametrize("default", ["", "torch.set_default_dtype(torch.float16); torch.set_default_device('meta')"])
+def test_a_program_is_run_in_turns_and_its_calls_are_made_both_ways(
+    default, tmp_path, capsys, device_name, torch_device
+):
     program = tmp_path / "program.py"
-    program.write_text(PROGRAM)
+    program.write_text(PROGRAM.replace("sys, torch\n", f"sys, torch\n{default}\n"))
     command = ["run", "--compare", "--turns", "1", "--devices", device_name, str(program), str(torch_device), "--stats"]
     assert commands.main(command) == 0
     text, errors = capsys.readouterr()

@@ -165,6 +165,7 @@ NOT_TO_BE_READ = {
     "float.wav": (wav(encoding=3, bits=32), "(unknown format: 3); `pip install soundfile`"),
     "64 bits.wav": (wav(bits=64), "64 bits; 8, 16, 24 and 32 can be read; `pip install soundfile`"),
     "song.mp3": (b"ID3" + bytes(1000), "song.mp3 is not a WAV file of PCM samples"),
+    "no rate.wav": (wav()[:24] + bytes(4) + wav()[28:], "says that its sample rate is 0"),
     "no channels.wav": (wav(channels=2)[:22] + bytes(2) + wav()[24:], "is not a WAV file of PCM samples"),
 }
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import json
 import os
 import py_compile
+import socket
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -63,7 +66,7 @@ def write(path: Path, text: str) -> Path:
 
 @pytest.mark.parametrize("safe", ["", "1"])
 @pytest.mark.parametrize(
-    "kind", ["script", "relative", "link", "compiled", "module", "code", "stdin", "program", "folder"]
+    "kind", ["script", "relative", "link", "compiled", "module", "code", "stdin", "program", "folder", "archive"]
 )
 def test_a_program_sees_what_it_sees_under_python(kind, safe, run, tmp_path):
     text = SEES.replace("undefined_unless_annotations_are_inherited", "int")
@@ -87,9 +90,13 @@ def test_a_program_sees_what_it_sees_under_python(kind, safe, run, tmp_path):
     elif kind == "module":
         write(tmp_path / "sees.py", text)
         command = ["-m", "sees"]
+    elif kind == "archive":
+        with zipfile.ZipFile(tmp_path / "sees", "w") as archive:
+            archive.writestr("__main__.py", text)
+        command = ["sees"]
     elif kind == "folder":
         write(folder / "__main__.py", text)
-        command = [folder]
+        command = [folder.name]
     else:
         program = write(folder / "sees", f"#!{sys.executable}\n{text}")
         program.chmod(0o755)
@@ -237,17 +244,50 @@ def test_a_program_of_another_kind_runs_with_the_variables_set(run):
         (["--verify", "maybe", "x.py"], "verify='maybe'"),
         (["--reach", "far", "x.py"], "reach='far'"),
         (["--trace", "no/folder/trace.json", "-c", "1"], "folder/trace.json: No such file"),
-        (["tests"], "can't find '__main__' module in 'tests'"),
+        (["tests"], "can't find '__main__' module in '"),
+        (["-m", "..tests"], "Relative module names not supported"),
+        (["old.pyc"], "old.pyc is no compiled program of this Python: bad magic number"),
+        (["half.pyc"], "half.pyc is no compiled program of this Python: "),
+        (["./no-interpreter"], "cannot run ./no-interpreter: No such file"),
+        (["./of-no-kind"], "cannot run ./of-no-kind: Exec format error"),
+        (["unreadable"], "cannot read unreadable: "),
     ],
 )
 def test_what_a_person_can_put_right_is_a_sentence_and_exit_status_2(arguments, words, capsys, monkeypatch, tmp_path):
     (tmp_path / "tests").mkdir()
     monkeypatch.chdir(tmp_path)
+    write(tmp_path / "old.pyc", "of an older Python")
+    (tmp_path / "half.pyc").write_bytes(importlib.util.MAGIC_NUMBER + bytes(12) + b"\xe3")
+    for name, text in {"no-interpreter": "#!/no/interpreter\n", "of-no-kind": "\x7f"}.items():
+        write(tmp_path / name, text).chmod(0o755)
+    (tmp_path / "unreadable").symlink_to("/proc/self/mem" if sys.platform == "linux" else tmp_path / "tests.sock")
+    if sys.platform != "linux":
+        socket.socket(socket.AF_UNIX).bind(str(tmp_path / "tests.sock"))
     monkeypatch.setattr(sys, "argv", list(sys.argv)), monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setattr("mps_spectro_patch.startup.when_torch_is_imported", lambda then: None)
     monkeypatch.setenv("MPS_SPECTRO_PATCH", "0")
     assert commands.main(["run", *arguments]) == 2
     assert words in capsys.readouterr().err
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("redirected", [">&-", "2>&-", ">&- 2>&-", ">/dev/full"])
+@pytest.mark.parametrize("arguments", [["-c", "print(1); import sys; print(sys.stdout, file=sys.stderr)"], ["absent"]])
+def test_output_that_nobody_takes_is_what_it_is_under_python(arguments, redirected, tmp_path):
+    """Programs are started so by cron, by daemons and without a console."""
+    shell = f'"$0" "$@" {redirected}'
+    python = [sys.executable, *arguments]
+    ours = [sys.executable, "-m", "mps_spectro_patch", "run", *arguments]
+    expected, got = (
+        subprocess.run(["sh", "-c", shell, *command], capture_output=True, text=True) for command in (python, ours)
+    )
+    if arguments == ["absent"]:
+        told = "mps-spectro-patch: absent: no such file, and no such program on PATH\n"
+        assert (got.returncode, got.stdout, got.stderr) == (2, "", "" if "2>&-" in redirected else told)
+    else:
+        assert got == expected or (got.returncode, got.stdout, got.stderr) == (
+            expected.returncode, expected.stdout, expected.stderr,
+        ), (got, expected)  # fmt: skip
 
 
 def test_a_trace_that_cannot_be_written_does_not_hide_the_programs_end(run, tmp_path):

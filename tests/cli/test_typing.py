@@ -41,6 +41,20 @@ mel = msp.LogMelSpectrogramTransform(sample_rate=16_000, n_fft=400, hop_length=1
 other = msp.MelSpectrogramTransform(sample_rate=16_000, n_fft=400, hop_length=160, pad=3, normalized="window")
 features: torch.Tensor = msp.mel_spectrogram(torch.zeros(4000), sample_rate=8000, n_fft=400, hop_length=160, n_mels=40)
 library = msp.kernels.compile_shader("", "mps")
+
+
+@msp.fuse
+def louder(x: torch.Tensor) -> torch.Tensor:
+    return x * 2
+
+
+@msp.fuse(verify="off")
+def quieter(x: torch.Tensor) -> torch.Tensor:
+    return x / 2
+
+
+both: torch.Tensor = louder(quieter(torch.zeros(3)))
+layer: torch.nn.Linear = msp.fuse(torch.nn.Linear(2, 2))
 """
 BAD = """
 import mps_spectro_patch as msp
@@ -55,6 +69,8 @@ msp.enable(on_error="ignore")
 msp.enable(on_fallback="quite")
 msp.enable(compat=("muk",))
 msp.accelerated(verify="of")
+msp.fuse(verify="of")
+msp.fuse(lambda x: x)(1, 2)
 msp.accelerated()(lambda number: number)(1, 2)
 msp.stats()["stft"].slow
 msp.LogMelSpectrogramTransform(sample_rate=1, n_fft=400, hop_length=160, n_mel=80)

@@ -20,9 +20,11 @@ from .transfers import CountingFakeMode
 
 HERE = Path(__file__).parent
 STAND_INS = (
+    "audiotools",
     "auraloss",
     "torchfcpe",
     "rmvpe_of_somebody",
+    "vocos_of_somebody",
     "musicfm",
     "muq",
     "mamba_amt",

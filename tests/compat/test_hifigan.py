@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import importlib
-import importlib.util
 import logging
 import pickle
 import sys
@@ -263,24 +262,6 @@ def test_a_module_that_is_imported_later_is_reached_after_its_first_call(module,
     assert len(launches) == 1
     msp.disable()
     assert module.mel_spectrogram_torch is original and module.spectrogram_torch is bins
-
-
-@pytest.mark.thorough
-def test_a_function_of_any_name_in_a_module_that_no_table_has(module, audio, options, launches):
-    module("filterbank")
-    spec = importlib.util.spec_from_file_location(f"{PACKAGE}.hidden", FOLDER / "matcha.py")
-    hidden = importlib.util.module_from_spec(spec)
-    text = (FOLDER / "matcha.py").read_text().replace("def mel_spectrogram", "def features_of_mine")
-    exec(compile(text, "matcha.py", "exec"), vars(hidden))
-    original = hidden.features_of_mine
-    msp.enable(**options)
-    expected = hidden.features_of_mine(audio)
-    assert hidden.features_of_mine is not original
-    launches.clear()
-    torch.testing.assert_close(hidden.features_of_mine(audio), expected, rtol=1e-4, atol=1e-4)
-    assert len(launches) == 1
-    msp.disable()
-    assert hidden.features_of_mine is original
 
 
 @pytest.mark.thorough

@@ -17,8 +17,10 @@ from dataclasses import dataclass
 from functools import cache
 from types import ModuleType
 
+import torch
+
 from mps_spectro_patch.kernels import launch
-from mps_spectro_patch.kernels.launch import dispatch
+from mps_spectro_patch.kernels.launch import dispatch, features
 from mps_spectro_patch.kernels.plans import fft
 
 
@@ -212,7 +214,7 @@ def _transforms(
 
 
 def _of_features(family: ModuleType) -> Iterator[Generated]:
-    """By plan, filterbank or none, gradient, power and sample type."""
+    """By plan, filterbank or none, gradient, power with or without a floor, and sample type."""
     seen, programs = set(), set()
     for n_fft in range(2, fft.MAX_N_FFT + 1):
         if not fft.supports(n_fft):
@@ -226,13 +228,13 @@ def _of_features(family: ModuleType) -> Iterator[Generated]:
             if (key := (dataclasses.replace(program, how=how), banded, gradient)) in programs:
                 continue
             programs.add(key)
-            for power, dtype in itertools.product((1.0, 2.0, 1.5), sample_types(family)):
-                defines = program.defines(banded, gradient, power, dtype)
+            for power, dtype, floored in _powers(family):
+                defines = program.defines(banded, gradient, power, dtype, floored)
                 if defines not in seen:
                     seen.add(defines)
                     how = program.how
                     kind = program.name, banded, gradient, how and how.bluestein, how and how.folded
-                    also = (program.name, power), (program.name, dtype)
+                    also = (program.name, power, floored), (program.name, dtype)
                     yield Generated(
                         f"n_fft={n_fft} {kind} {also}",
                         defines,
@@ -245,20 +247,54 @@ def _of_features(family: ModuleType) -> Iterator[Generated]:
 
     for n_fft in fft.supported_sizes():  # the gradient in one launch
         which = fft.istft_plan(n_fft)
-        for banded, power, dtype in itertools.product((False, True), (1.0, 2.0, 1.5), sample_types(family)):
-            defines = family._adjoint_defines(which, banded, power, dtype)
+        for banded, (power, dtype, floored) in itertools.product((False, True), _powers(family)):
+            defines = family._adjoint_defines(which, banded, power, dtype, floored)
             name = "msp_features_gradient"
-            kind, also = (name, banded), ((name, power), (name, dtype))
+            kind, also = (name, banded), ((name, power, floored), (name, dtype))
             yield Generated(f"n_fft={n_fft} {kind} {also}", defines, name, which, kind, which.threads, also)
 
 
+def _powers(family: ModuleType) -> list[tuple[float, torch.dtype, bool]]:
+    """(power, sample type, whether it has a floor): a floor has nothing to do with how samples are read."""
+    powers = 1.0, 2.0, 1.5
+    return [
+        *itertools.product(powers, sample_types(family), (False,)),
+        *itertools.product(powers, (torch.float32,), (True,)),
+    ]
+
+
+LOSS_SIZES = (18, 400, 1024, 8192)  # of all terms; others of the usual ones
+
+
 def _of_stft_loss(family: ModuleType) -> Iterator[Generated]:
-    """By plan; and one kernel that has none."""
+    """By plan and terms; and one kernel that has none."""
+    usual = family.Terms(1.0, 1.0, 0.0, 1e-8)
+    log, linear, added, squared = (0.0, 1.0), (0.0, 1.0), (0.0, 1.0), (False, True)
+    every = [
+        family.Terms(1.0, a, b, 1e-8, added=c, squared=d)
+        for a, b, c, d in itertools.product(log, linear, added, squared)
+        if a or not c
+    ]
     for gradient, n_fft in itertools.product((False, True), fft.supported_sizes()):
-        name, defines, which = family.launched(n_fft, gradient)
-        yield Generated(f"n_fft={n_fft} {name}", defines, name, which, (name,), which.threads)
+        for terms in every if n_fft in LOSS_SIZES else [usual]:
+            name, defines, which = family.launched(n_fft, gradient, terms)
+            label = f"n_fft={n_fft} {name} {terms.log} {terms.linear} {terms.added} {terms.squared}"
+            also = ((name, terms.log, terms.linear, terms.added, terms.squared),)
+            yield Generated(label, defines, name, which, (name,), which.threads, also)
     finish = "msp_stft_loss_finish"
     yield Generated(finish, "", finish, None, (finish,), family.FINISH_THREADS)
+
+
+def _of_kaldi(family: ModuleType) -> Iterator[Generated]:
+    """By plan and power; and one kernel that has none."""
+    for n_fft in fft.supported_sizes():
+        if features.supports_features(n_fft, None) and features._program(n_fft, 80, False) is not None:
+            for power in (1.0, 2.0):
+                name, defines, which = family.launched(n_fft, 80, power)
+                yield Generated(f"n_fft={n_fft} {name} {power=}", defines, name, which, (name,), which.threads,
+                                ((name, power),))  # fmt: skip
+    mean = "msp_subtract_mean"
+    yield Generated(mean, "", mean, None, (mean,), family.MEAN_THREADS)
 
 
 def _of_feature_passes(family: ModuleType) -> Iterator[Generated]:

@@ -294,6 +294,23 @@ def test_a_reader_that_stops_reading_is_no_error(command, code):
     assert process.wait() == code and b"rror" not in errors and b"mps-spectro-patch" not in errors, errors
 
 
+@pytest.mark.thorough
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [(["status"], 0), (["autoload", "status"], 0), (["bench", "--predict"], 0), (["run", "--compare", "-c", "1"], 0),
+     (["demo", "absent.wav"], 2), (["bench", "--compare", "a", "b"], 2)],
+)  # fmt: skip
+@pytest.mark.parametrize("redirected", [">&- 2>&-", ">/dev/full"])
+def test_commands_do_their_work_where_nobody_takes_their_output(command, code, redirected):
+    shell = f'"$0" -m mps_spectro_patch "$@" {redirected}'
+    done = subprocess.run(["sh", "-c", shell, sys.executable, *command], capture_output=True, text=True)
+    if redirected == ">/dev/full" and code == 0:
+        assert done.returncode == 2 and "no space left on the device" in done.stderr.splitlines()[-1]
+        return
+    assert done.returncode == code and "Traceback" not in done.stdout + done.stderr
+    assert not done.stderr if "2>&-" in redirected else (code == 0 or done.stderr)
+
+
 def test_a_plan_that_failed_in_this_process_is_told(run, only):
     only()
     quarantine.plans["stft", 400] = quarantine.Quarantined("stft", "some plan", "mps:0", "it was wrong")

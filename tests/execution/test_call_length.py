@@ -21,6 +21,7 @@ from mps_spectro_patch import compat, kernels
 folders = tuple(str(Path(module.__file__).parent) + "/" for module in (msp, kernels, compat))
 spectrum = torch.stft(x, 400, 100, window=window, return_complex=True).requires_grad_()
 module = msp.LogMelSpectrogramTransform(sample_rate=16000, n_fft=400, hop_length=100, n_mels=80).to(device)
+loss, target, learned = msp.STFTLoss().to(device), x.flip(-1), x.clone().requires_grad_()
 
 def look(frame, event, _):
     file = frame.f_code.co_filename
@@ -46,7 +47,9 @@ print(sum(seen.values()), len(seen), dict(seen))
         ("torch.istft(spectrum, 400, 100, window=window).sum().backward()", 2, "2", 70, 9),
         ("torch.istft(spectrum, 400, 100, window=window).square().sum().backward()", 2, "2", 70, 9),
         ("module(x)", 2, "2", 30, 6),
-        ("torch.stft(x.to('meta'), 400, 100, window=window.to('meta'), return_complex=True)", 2, "", 15, 3),
+        pytest.param("loss(x, target)", 2, "2", 55, 13, marks=pytest.mark.thorough),
+        pytest.param("loss(learned, target).backward()", 2, "2", 110, 15, marks=pytest.mark.thorough),
+        ("torch.stft(x.to('meta'), 400, 100, window=window.to('meta'), return_complex=True)", 2, "", 18, 4),
         ("torch.stft(x.to('meta'), 400, 100, window=window.to('meta'), return_complex=True)", 60, "", 1, 1),
     ],
     ids=[
@@ -54,6 +57,8 @@ print(sum(seen.values()), len(seen), dict(seen))
         "istft and its gradient",
         "istft and the gradient of a sum of squares",
         "a mel module",
+        "a loss",
+        "a loss and its gradient",
         "elsewhere",
         "elsewhere, not looked at",
     ],

@@ -291,7 +291,7 @@ def test_elements_that_are_not_finite_in_the_reference_are_not_compared():
 def test_the_envelope_is_the_one_that_istft_divides_by():
     window = torch.hamming_window(24)
     ones = torch.istft(torch.stft(torch.ones(400), 32, 8, 24, window, return_complex=True), 32, 8, 24, window)
-    weight = comparison.envelope(window, (32, 8, 24, True, False, True, 400, False), 51)
+    weight = comparison.envelope(window, (32, 8, 24, 16, False, True, False, 400, False), 51)
     assert weight.shape == ones.shape and weight.max() == 1
     squares = torch.nn.functional.pad(window, (4, 4)).square()
     total = torch.zeros(32 + 8 * 50)
@@ -308,7 +308,7 @@ def test_samples_where_the_envelope_almost_vanishes_do_not_condemn_a_plan():
     want = torch.istft(spectrum, 400, 160, window=window, length=reach)
     exact = torch.istft(spectrum.to(torch.complex128), 400, 160, window=window.double(), length=reach).float()
     noisy = want + (want - exact) * 100  # a hundred times float32's error, most of it in the last samples
-    weight = comparison.envelope(window, (400, 160, 400, True, False, True, reach, False), spectrum.shape[1])
+    weight = comparison.envelope(window, (400, 160, 400, 200, False, True, False, reach, False), spectrum.shape[1])
     assert comparison.difference(noisy, want) and not comparison.difference(noisy, want, weight)
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mps_spectro_patch.execution import call_cache, quarantine
-from mps_spectro_patch.kernels.launch import any_size, dispatch, feature_passes, features, smooth_size
+from mps_spectro_patch.kernels.launch import any_size, dispatch, feature_passes, features, kaldi, smooth_size
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +32,7 @@ def launches(monkeypatch):
 
     caches = [
         value
-        for module in (features, feature_passes, smooth_size, any_size)
+        for module in (features, feature_passes, kaldi, smooth_size, any_size)
         for value in vars(module).values()
         if hasattr(value, "cache_clear") and value.__module__ == module.__name__
     ]

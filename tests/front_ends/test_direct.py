@@ -4,6 +4,7 @@ import pytest
 import torch
 
 import mps_spectro_patch as msp
+from mps_spectro_patch.execution import quarantine
 
 STFT, ISTFT = torch.functional.stft, torch._VF.istft
 
@@ -166,3 +167,113 @@ def test_wrong_arguments_give_torchs_errors(torch_device):
         msp.stft(torch.randn(2, 3, 4000), n_fft=400)
     with pytest.raises(RuntimeError, match="window"):
         msp.stft(torch.randn(4000), n_fft=400, window=torch.ones(399))
+
+
+def same64(spec, n_fft, hop_length, win_length):
+    """Vocos' definition in float64, for windows of any length."""
+    left, cut = (n_fft - win_length) // 2, (win_length - hop_length) // 2
+    window = hann64(win_length)
+    frames = torch.fft.irfft(spec, n_fft, dim=-2)[..., left : left + win_length, :] * window.unsqueeze(1)
+    covered = win_length + hop_length * (spec.shape[-1] - 1)
+    signal, envelope = spec.real.new_zeros((*spec.shape[:-2], covered)), torch.zeros(covered, dtype=torch.float64)
+    for frame in range(spec.shape[-1]):
+        at = slice(frame * hop_length, frame * hop_length + win_length)
+        signal[..., at] += frames[..., frame]
+        envelope[at] += window.square()
+    inner = slice(cut, covered - cut)
+    return signal[..., inner] / torch.where(envelope > 1e-11, envelope, 1.0)[inner]
+
+
+@pytest.mark.parametrize(
+    "n_fft, hop_length, win_length, shape",
+    [
+        (400, 100, 400, (2, 9)), (64, 15, 60, (2, 9)), (400, 160, 320, (9,)),
+        *(pytest.param(*case, marks=pytest.mark.thorough) for case in (
+            (1024, 256, 1024, (9,)), (1922, 480, 1922, (2, 5)), (64, 64, 64, (2, 5)), (63, 20, 63, (2, 9)),
+            (400, 100, 400, (1, 1)),
+        )),
+    ],
+)  # fmt: skip
+def test_same_padding_is_that_of_vocos_in_one_launch(n_fft, hop_length, win_length, shape, torch_device, strict):
+    wide = torch.randn(*shape[:-1], n_fft // 2 + 1, shape[-1], dtype=torch.complex128)
+    spec = wide.to(torch.complex64).to(torch_device)
+    got = msp.istft(spec, n_fft=n_fft, hop_length=hop_length, win_length=win_length, padding="same")
+    expected = same64(spec.cpu().to(torch.complex128), n_fft, hop_length, win_length)
+    assert got.shape[-1] == shape[-1] * hop_length + (win_length - hop_length) % 2
+    accurate(got, expected, 1e-3 if hop_length == win_length or shape[-1] == 1 else 1e-6)
+    assert msp.stats()["istft"].fast == 1
+
+
+def test_same_padding_without_kernels_is_the_same(torch_device):
+    spec = torch.randn(2, 201, 9, dtype=torch.complex64, device=torch_device)
+    options = dict(hop_length=160, win_length=320, padding="same")
+    got = msp.istft(spec, allow_fused=False, **options)
+    accurate(got, same64(spec.cpu().to(torch.complex128), 400, 160, 320), 1e-6)
+    accurate(msp.istft(spec.cpu(), **options), got.cpu().double(), 1e-6)
+    long = msp.istft(spec, length=2000, allow_fused=False, **options)
+    assert long.shape == (2, 2000) and torch.equal(long[:, :1440], got) and not long[:, 1680:].any()
+
+
+def test_center_padding_by_name(torch_device, strict):
+    spec = torch.randn(201, 9, dtype=torch.complex64, device=torch_device)
+    assert torch.equal(msp.istft(spec, center=False, padding="center"), msp.istft(spec))
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("options", [dict(padding="same"), dict(padding="same", length=1100), dict(center=False)])
+def test_gradients_of_a_forgiving_istft_are_those_of_float64(options, torch_device, device_name, strict):
+    spec = torch.randn(2, 33, 17, dtype=torch.complex64, device=torch_device)
+    window = torch.hann_window(64, device=torch_device)
+
+    def gradients(spec, window, weight=None, **more):
+        leaves = spec.detach().requires_grad_(), window.detach().requires_grad_()
+        signal = msp.istft(leaves[0], hop_length=64, window=leaves[1], **options, **more)
+        return torch.autograd.grad((signal * weight[:, : signal.shape[-1]]).sum(), leaves)
+
+    weight = torch.randn(2, 1200, device=torch_device)
+    got = gradients(spec, window, weight)
+    assert msp.stats()["istft"].fast == 1
+    expected = gradients(spec, window, weight, allow_fused=False)
+    for one, right in zip(got, expected, strict=True):
+        assert bool(torch.view_as_real(one.to(torch.complex64)).isfinite().all())
+        accurate(one, right.cpu(), 2e-3)  # where the envelope is 1e-9, float32 leaves three digits
+
+
+def test_what_torch_refuses_is_refused_with_same_padding(torch_device):
+    spec = torch.randn(2, 33, 9, dtype=torch.complex64, device=torch_device)
+    for options in (
+        dict(hop_length=0), dict(hop_length=65), dict(win_length=70), dict(n_fft=62), dict(window=torch.ones(63)),
+        dict(length=0), dict(hop_length=64, torch_like=True), dict(hop_length=2.0),
+    ):  # fmt: skip
+        with pytest.raises(RuntimeError, match="istft"):
+            msp.istft(spec, padding="same", **options)
+    assert msp.istft(spec, padding="same", torch_like=True).shape == (2, 9 * 16)
+    with pytest.raises(ValueError, match="padding='valid'"):
+        msp.istft(spec, padding="valid")
+
+
+@pytest.mark.thorough
+def test_a_compiled_istft_knows_same_padding_and_forgives(torch_device, device_name):
+    spec = torch.randn(2, 33, 9, dtype=torch.complex64, device=torch_device)
+    for options in (dict(padding="same"), dict(padding="same", hop_length=64), dict(center=False)):
+        with msp.accelerated(devices=(device_name,)):
+            expected = msp.istft(spec, **options)
+        compiled = torch.compile(lambda spec, options=options: msp.istft(spec, **options), backend="aot_eager")
+        msp.enable(devices=(device_name,))
+        try:
+            torch.testing.assert_close(compiled(spec), expected)
+        finally:
+            msp.disable()
+        if options.get("padding"):
+            torch._dynamo.reset()
+            torch.testing.assert_close(compiled(spec), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("smooth", [True, False])
+def test_a_large_istft_with_same_padding_is_compared_at_both_ends(smooth, torch_device, device_name, strict):
+    n_fft = 400 if smooth else 402
+    spec = torch.randn(3, n_fft // 2 + 1, 700, dtype=torch.complex64, device=torch_device)
+    got = msp.istft(spec, hop_length=100, padding="same")
+    assert msp.stats()["istft"].fast == 1 and not quarantine.plans
+    accurate(got, same64(spec.cpu().to(torch.complex128), n_fft, 100, n_fft), 1e-6)

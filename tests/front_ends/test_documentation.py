@@ -1,4 +1,4 @@
-"""docs/mel.md and docs/losses.md say what is true: their Python runs."""
+"""docs/mel.md, docs/losses.md and docs/graphs.md say what is true: their Python runs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 DOCS = Path(__file__).parents[2] / "docs"
-TEXT = "".join((DOCS / page).read_text(encoding="utf-8") for page in ("mel.md", "losses.md"))
+TEXT = "".join((DOCS / page).read_text(encoding="utf-8") for page in ("mel.md", "losses.md", "graphs.md"))
 SNIPPETS = re.findall(r"^```python\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
 
 
@@ -22,4 +22,4 @@ def test_every_public_front_end_is_named():
     from mps_spectro_patch import front_ends
 
     names = set(msp.__all__) & set(front_ends.__all__)
-    assert len(names) == 17 and all(name in TEXT for name in names)
+    assert len(names) == 18 and all(name in TEXT for name in names)

@@ -184,6 +184,18 @@ def test_values_below_the_clamp_are_the_clamp(torch_device):
     assert torch.equal(got, torch.full_like(got, torch.tensor(1e-5).log().item()))
 
 
+@pytest.mark.parametrize("n_fft, power", some([(n, p) for n in (400, 813) for p in (1.0, 2.0, 1.3)], [(400, 1.0)]))
+def test_powers_have_a_floor(n_fft, power, torch_device):
+    x, window = torch.randn(2, 3000, device=torch_device), torch.rand(n_fft, device=torch_device)
+    square = power64(spectrum64(x, window, n_fft, 160), 2.0)
+    floor = float(square.median())
+    got = run(x, window, n_fft, 160, power=power, floor=floor, gain=0.7)
+    assert_linear(got, 0.7 * square.clamp(min=floor) ** (power / 2))
+    assert float(got.min()) == pytest.approx(0.7 * floor ** (power / 2), rel=1e-6)
+    x[0, 1500] = float("nan")
+    assert torch.equal(run(x, window, n_fft, 160, power=power, floor=floor).isnan(), run(x, window, n_fft, 160).isnan())
+
+
 @pytest.mark.parametrize("n_fft", [400, 813])
 def test_spectrograms_are_cut_or_filled_up_with_zeros(n_fft, torch_device):
     x, window = torch.randn(2, 3000, device=torch_device), torch.rand(n_fft, device=torch_device)

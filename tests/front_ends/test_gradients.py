@@ -113,6 +113,26 @@ def test_bins_of_no_magnitude_give_torchs_value(power, n_fft, torch_device, fuse
         assert bool(grads[0].isnan().any()) == (power < 1) and (power < 1 or not grads[0].any())
 
 
+@pytest.mark.parametrize("n_fft, power, banded", some(
+    [(n, p, b) for n in (400, 813) for p in (1.0, 2.0, 1.3) for b in (False, True)], [(400, 1.0, False)]
+))  # fmt: skip
+def test_below_a_floor_there_is_no_gradient(n_fft, power, banded, torch_device, fused):
+    """Half of the bins are below. And at the floor there is one, as with torch.clamp."""
+    basis = mel64(n_fft // 2 + 1, 0, 8000, 20, 16000).float() if banded else None
+    call = front(n_fft, power=power, floor=0.25 * n_fft, gain=0.7)
+    check(torch.randn(2, 2000), torch.rand(n_fft), basis, call, torch_device, (True, True, banded), 1e-5)
+    gradients = []
+    for device, use_kernels in ((torch_device, True), ("cpu", False)):
+        x = torch.zeros(1, 16, device=device)
+        x[0, 8] = 0.5
+        x.requires_grad_()
+        call = FrontEnd(16, 16, 16, False, floor=0.25, power=power)
+        compute.compute(x, torch.ones(16, device=device), None, call, use_kernels).sum().backward()
+        gradients.append(x.grad.cpu())
+    assert float(gradients[0][0, 8]) > 1  # |X|^2 is 0.25 in all bins
+    torch.testing.assert_close(*gradients)
+
+
 def test_top_db_and_normalisation_have_gradients(torch_device, fused):
     basis = mel64(201, 0, 8000, 20, 16000).float()
     for scale in (
@@ -224,7 +244,7 @@ def test_compiled_code_learns_window_and_filterbank(torch_device):
     from mps_spectro_patch.ops import features
 
     x = torch.randn(2, 1500, device=torch_device)
-    arguments = (400, 160, 400, 200, "reflect", 12, 1, 2.0, 0.0, 1.0, "add", 0.1, 1.0, 0.0)
+    arguments = (400, 160, 400, 200, "reflect", 12, 1, 2.0, 0.0, 1.0, 0.0, "add", 0.1, 1.0, 0.0)
     learned = [
         (torch.rand(400, device=torch_device) + 0.1).requires_grad_(),
         mel64(201, 0, 8000, 12, 16000).float().to(torch_device).requires_grad_(),
@@ -243,6 +263,6 @@ def test_the_operator_is_what_its_schema_and_fake_kernel_say(torch_device):
 
     x = torch.randn(2, 1500, device=torch_device, requires_grad=True)
     basis = mel64(201, 0, 8000, 12, 16000).float().to(torch_device)
-    arguments = (400, 160, 400, 200, "reflect", 12, 1, 2.0, 0.0, 1.0, "add", 0.1, 1.0, 0.0)
+    arguments = (400, 160, 400, 200, "reflect", 12, 1, 2.0, 0.0, 1.0, 0.0, "add", 0.1, 1.0, 0.0)
     window = torch.rand(400, device=torch_device)
     torch.library.opcheck(features.features, (x, window, basis, *arguments))

@@ -21,6 +21,13 @@ def test_they_become_machine_code(n_fft, banded, gradient, power, nvrtc):
     assert cuda.compile_unit(text, (9, 0)).startswith(b"\x7fELF")
 
 
+@pytest.mark.thorough
+@pytest.mark.parametrize("n_fft, gradient, power", [(400, False, 1.0), (400, True, 1.0), (1218, True, 1.3)])
+def test_a_floor_becomes_machine_code(n_fft, gradient, power, nvrtc):
+    text = cuda.unit(cuda.translation(features.kernel_source(n_fft, False, gradient, power, floored=True)))
+    assert cuda.compile_unit(text, (9, 0)).startswith(b"\x7fELF")
+
+
 def test_few_bins_of_an_odd_frame_become_machine_code(nvrtc):
     source = features.kernel_source(1933, used=513)
     assert "#define MSP_FOLDED 1" in source

@@ -20,6 +20,7 @@ SAMPLES, N_FFT = 24, 16
 CALLS = {
     "log": FrontEnd(N_FFT, 8, N_FFT, scale=Scale("add", 0.1)),
     "power 1": FrontEnd(N_FFT, 8, N_FFT, power=1.0, eps=1e-3),
+    "magnitudes of a least size": FrontEnd(N_FFT, 8, N_FFT, power=1.0, floor=2.0),
     "floor": FrontEnd(N_FFT, 8, N_FFT, scale=Scale("clamp", 1e-5, below=2.0)),
 }
 

@@ -27,7 +27,7 @@ def louder(call):
 
 def of_parameter(module):
     """The module with its tensor as a parameter that asks for no gradient."""
-    name = "fb" if "fb" in module._buffers else "window"
+    name = next(name for name in ("fb", "window", "mel_basis") if name in module._buffers)
     tensor = module._buffers.pop(name)
     module.register_parameter(name, torch.nn.Parameter(tensor, requires_grad=False))
     return name
@@ -57,7 +57,9 @@ TAMPERED = {
     "a forward hook with arguments": lambda module, _: module.register_forward_hook(
         lambda _m, _i, _k, out: 2 * out, with_kwargs=True
     ),
-    "a forward pre-hook": lambda module, _: module.register_forward_pre_hook(lambda _m, args: (2 * args[0],)),
+    "a forward pre-hook": lambda module, _: module.register_forward_pre_hook(
+        lambda _m, args: tuple(2 * one for one in args)
+    ),
     "its class's forward replaced": lambda module, patch: patch.setattr(
         type(module), "forward", louder(type(module).forward)
     ),
@@ -71,7 +73,7 @@ TAMPERED = {
         nn_module._global_forward_hooks, -1, lambda _m, _i, out: 2 * out
     ),
     "a global forward pre-hook": lambda _, patch: patch.setitem(
-        nn_module._global_forward_pre_hooks, -1, lambda _m, args: (2 * args[0],)
+        nn_module._global_forward_pre_hooks, -1, lambda _m, args: tuple(2 * one for one in args)
     ),
 }
 OF_TENSORS = {"parametrised": parametrised, "pruned": pruned}

@@ -26,12 +26,13 @@ def exercise(n_fft: int, device: torch.device) -> None:
     for hop_length, center, pad_mode in ((n_fft // 4, True, "reflect"), (n_fft // 3 | 1, False, "constant")):
         samples = 5 * n_fft + 3
         signal = torch.randn(2, samples, device=device)
-        geometry = StftGeometry(2, samples, n_fft, hop_length, n_fft, n_fft // 2 if center else 0, pad_mode, False)
+        trim = n_fft // 2 if center else 0
+        geometry = StftGeometry(2, samples, n_fft, hop_length, n_fft, trim, pad_mode, False)
         spectrum = transforms.stft(signal, window, geometry)
         frames = spectrum.shape[2]
-        length = n_fft + hop_length * (frames - 1) - (n_fft // 2 * 2 if center else 0)
+        length = n_fft + hop_length * (frames - 1) - 2 * trim
         result = transforms.istft(
-            spectrum, window, IstftGeometry(2, frames, n_fft, hop_length, n_fft, center, False, True, length)
+            spectrum, window, IstftGeometry(2, frames, n_fft, hop_length, n_fft, trim, False, True, False, length)
         )
         assert result is not None and result.shape == (2, length)
 

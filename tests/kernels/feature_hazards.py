@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
 
-from mps_spectro_patch.kernels.launch import feature_passes, features, stft_loss
+from mps_spectro_patch.kernels.launch import feature_passes, features, kaldi, stft_loss
 from mps_spectro_patch.kernels.tables.filterbank import Bands
 
 
@@ -33,8 +34,14 @@ def _forward(case: Any, banded: bool, used: int | None = None) -> torch.Tensor:
     return features.features(case.signal, case.window, case.forward, *_wanted(case, banded, used))
 
 
-def _gradient(case: Any, banded: bool) -> torch.Tensor:
+def _floored(case: Any) -> torch.Tensor:
+    wanted = features.Features(case.forward.bins, power=1.0, floor=0.1 * case.forward.n_fft)
+    return features.features(case.signal, case.window, case.forward, wanted, None)
+
+
+def _gradient(case: Any, banded: bool, floor: float = 0.0) -> torch.Tensor:
     wanted, bands = _wanted(case, banded)
+    wanted = replace(wanted, floor=floor)
     generator = torch.Generator().manual_seed(3)
     shape = case.forward.rows, wanted.width, case.forward.frames
     gradient = torch.randn(shape, generator=generator).to(case.signal.device)
@@ -64,17 +71,34 @@ def _loss(case: Any, gradient: bool, per_row: bool = False) -> torch.Tensor:
     return stft_loss.stft_loss_gradient(loss * 0 + 1, terms * 0 + 1, terms, *given)
 
 
+def _kaldi(case: Any, energy: str, **more: Any) -> torch.Tensor:
+    """Frames a little shorter than the transform."""
+    n_fft = case.forward.n_fft
+    bands, length = _basis(case.forward.bins), max(2, n_fft - n_fft // 5)
+    if not kaldi.supports_kaldi(n_fft, bands):
+        return torch.zeros(1)
+    given = dict(snip_edges=False, remove_dc=True, preemphasis=0.9, power=2.0, log=True, amin=1e-7, energy=energy,
+                 energy_floor=-1e30, energy_last=False, subtract_mean=False)  # fmt: skip
+    wanted = kaldi.Kaldi(n_fft, case.forward.hop_length, length, **given | more)
+    return kaldi.kaldi(case.signal, case.window[:length], wanted, bands)
+
+
 OPERATIONS: dict[str, Any] = {
     "spectrogram": lambda case: _forward(case, False),
     "bands": lambda case: _forward(case, True),
     "few bins": lambda case: _forward(case, False, case.forward.bins // 3),
     "few bands": lambda case: _forward(case, True, case.forward.bins // 3),
     "spectrogram_gradient": lambda case: _gradient(case, False),
+    "floored": _floored,
+    "floored_gradient": lambda case: _gradient(case, False, 0.1 * case.forward.n_fft),
     "bands_gradient": lambda case: _gradient(case, True),
     "loss": lambda case: _loss(case, False),
     "loss per row": lambda case: _loss(case, False, True),
     "loss_gradient": lambda case: _loss(case, True),
     "loss_gradient per row": lambda case: _loss(case, True, True),
+    "kaldi": lambda case: _kaldi(case, "raw"),
+    "kaldi, windowed": lambda case: _kaldi(case, "windowed", energy_last=True, snip_edges=True, power=1.0, log=False),
+    "kaldi, no energy": lambda case: _kaldi(case, "", remove_dc=False, subtract_mean=True),
     "limited": _limited,
     "decibels": lambda case: feature_passes.decibels(case.spectrum.abs().contiguous(), 2, 1e-10, 10.0, 0.0, 30.0),
     "standardised": _standardised,
@@ -85,5 +109,8 @@ for operation in ("spectrogram", "bands", "spectrogram_gradient", "bands_gradien
 CASES += [(operation, n_fft, {}) for operation in ("few bins", "few bands") for n_fft in (7, 1085, 1933, 4093)]
 CASES += [(operation, n_fft, {}) for operation in ("loss", "loss_gradient per row") for n_fft in (18, 400, 4096)]
 CASES += [(operation, n_fft, {}) for operation in ("loss per row", "loss_gradient") for n_fft in (64, 2048, 8192)]
+CASES += [("kaldi", n_fft, {}) for n_fft in (18, 400, 512, 2048, 4096)]
+CASES += [(operation, n_fft, {}) for operation in ("kaldi, windowed", "kaldi, no energy") for n_fft in (400, 1024)]
 CASES += [("bands", 6480, {}), ("bands", 512, {"dtype": torch.float16}), ("bands", 512, {"dtype": torch.bfloat16})]
+CASES += [(operation, n_fft, {}) for operation in ("floored", "floored_gradient") for n_fft in (400, 1085)]
 CASES += [(operation, 400, {}) for operation in ("limited", "decibels", "standardised")]

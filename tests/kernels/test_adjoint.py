@@ -53,7 +53,9 @@ def istft_gradients(
     length = length or reach - (n_fft // 2 if center else 0) + extra
     spectrum = torch.randn(rows, bins, frames, dtype=torch.complex64, device=device)
     window = torch.rand(win_length, device=device) + 0.2
-    geometry = IstftGeometry(rows, frames, n_fft, hop_length, win_length, center, normalized, onesided, length)
+    geometry = IstftGeometry(
+        rows, frames, n_fft, hop_length, win_length, n_fft // 2 if center else 0, normalized, onesided, False, length
+    )
     s = spectrum.to(torch.complex128).cpu().requires_grad_()
     w = window.double().cpu().requires_grad_()
     reference = torch._VF.istft(s, n_fft, hop_length, win_length, w, center, normalized, onesided, length, False)

@@ -54,7 +54,7 @@ def test_the_minimum_is_that_of_the_output_samples_only(hop_length, frames):
     window = torch.rand(n_fft)
     full = by_summing(window, n_fft, hop_length, frames)
     head, tail = envelopes.ends(n_fft, hop_length, frames)
-    kept = envelopes.squared(window)._table(n_fft, hop_length, frames if head == tail else 0, CPU)[1]
+    kept = envelopes.squared(window)._table(n_fft, hop_length, frames if head == tail else 0, False, CPU)[1]
     for first in (0, 8):
         for length in {1, 5, 17, full.numel() - first, max(1, full.numel() - 2 * first)}:
             if first + length > full.numel():
@@ -157,6 +157,17 @@ def test_a_window_comes_to_the_cpu_before_it_becomes_float64():
 
     envelope = envelopes.inverse_envelope(Window(), 64, 64, 10, 0, 640)
     torch.testing.assert_close(envelope.table[:64], torch.full((64,), 0.25))
+
+
+def test_a_forgiving_envelope_leaves_samples_undivided_where_it_is_zero():
+    window = torch.hann_window(16)
+    envelope = envelopes.inverse_envelope(window, 16, 4, 10, 0, 40, True)
+    strict = envelopes.inverse_envelope(window, 16, 4, 10, 1, 39)
+    got, expected = envelope.expand(0, 40, 4), strict.expand(0, 40, 4)
+    assert got[0] == 1 and expected[0] == 0 and torch.equal(got[1:], expected[1:])
+    assert envelopes.inverse_envelope(torch.zeros(16), 16, 4, 10, 0, 40, True) is not None
+    for bad in (float("nan"), 1e20, 1e-11**0.5):  # the last is too close to the limit for either answer
+        assert envelopes.inverse_envelope(torch.full((16,), bad), 16, 16, 10, 0, 40, True) is None
 
 
 def test_squares_beyond_float32_are_left_to_torch():

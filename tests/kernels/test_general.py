@@ -56,7 +56,7 @@ def torch_istft(spectrum, window, g: IstftGeometry, complex_output):
         g.hop_length,
         g.win_length,
         window,
-        g.center,
+        g.trim > 0,
         g.normalized,
         g.onesided,
         g.length,
@@ -115,7 +115,9 @@ def check_istft(
     win_length = win_length or n_fft
     onesided = onesided and not complex_output
     length = n_fft + hop_length * (frames - 1) - (n_fft // 2 * 2 if center else 0) + extra
-    geometry = IstftGeometry(rows, frames, n_fft, hop_length, win_length, center, normalized, onesided, length)
+    geometry = IstftGeometry(
+        rows, frames, n_fft, hop_length, win_length, n_fft // 2 if center else 0, normalized, onesided, False, length
+    )
     spectrum = torch.randn(rows, geometry.bins, frames, dtype=torch.complex64, device=device)
     window = torch.rand(win_length, device=device) + 0.3
     if window_dtype.is_complex:
@@ -215,7 +217,7 @@ def test_a_size_never_met_before_compiles_nothing(torch_device, monkeypatch):
 @pytest.mark.parametrize("n_fft", [15, 217, 813, 1218, 4093])
 def test_results_do_not_depend_on_the_order_of_threads(n_fft):
     forward = StftGeometry(2, 3 * n_fft, n_fft, n_fft // 3, n_fft, n_fft // 2, "reflect", False)
-    inverse = IstftGeometry(2, forward.frames, n_fft, n_fft // 3, n_fft, True, False, True, 2 * n_fft)
+    inverse = IstftGeometry(2, forward.frames, n_fft, n_fft // 3, n_fft, n_fft // 2, False, True, False, 2 * n_fft)
     signal, window, gradient = torch.randn(2, 3 * n_fft), torch.rand(n_fft) + 0.2, torch.randn(2, 2 * n_fft)
     spectrum = transforms.stft(signal, window, forward)
 
@@ -235,6 +237,6 @@ def test_complex_windows_whose_squares_cancel_are_left_to_torch(torch_device):
     window = torch.ones(16, dtype=torch.complex64, device=torch_device)
     window[8:] *= 1j
     spectrum = torch.randn(1, 16, 9, dtype=torch.complex64, device=torch_device)
-    geometry = IstftGeometry(1, 9, 16, 8, 16, True, False, False, 64)
+    geometry = IstftGeometry(1, 9, 16, 8, 16, 8, False, False, False, 64)
     assert transforms.istft(spectrum, window, geometry, True) is None
     assert any_size.istft(spectrum, window, geometry, True) is None

@@ -71,7 +71,7 @@ class Case:
         self.forward = StftGeometry(rows, samples, n_fft, hop_length, n_fft, pad, pad_mode, False, onesided)
         frames = self.forward.frames
         length = n_fft + hop_length * (frames - 1) - 2 * pad
-        self.inverse = IstftGeometry(rows, frames, n_fft, hop_length, n_fft, True, False, onesided, length)
+        self.inverse = IstftGeometry(rows, frames, n_fft, hop_length, n_fft, n_fft // 2, False, onesided, False, length)
         self.signal = torch.randn(rows, samples, dtype=dtype if dtype.is_complex else torch.float32).to(dtype)
         self.window = torch.rand(n_fft).add(0.2).to(window_dtype)
         self.spectrum = torch.randn(rows, self.forward.bins, frames, dtype=torch.complex64)

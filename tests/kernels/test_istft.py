@@ -17,7 +17,8 @@ def run(spectrum, window, n_fft, hop_length, center=True, normalized=False, leng
     rows, _, frames = spectrum.shape
     if length is None:
         length = n_fft + hop_length * (frames - 1) - (n_fft // 2 * 2 if center else 0)
-    geometry = IstftGeometry(rows, frames, n_fft, hop_length, window.numel(), center, normalized, True, length)
+    trim = n_fft // 2 if center else 0
+    geometry = IstftGeometry(rows, frames, n_fft, hop_length, window.numel(), trim, normalized, True, False, length)
     with poisoned_outputs():
         return transforms.istft(spectrum, window, geometry)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 
@@ -10,6 +12,7 @@ from mps_spectro_patch.kernels.launch import dispatch, stft_loss
 from mps_spectro_patch.kernels.launch.stft_loss import Terms
 from mps_spectro_patch.kernels.plans import fft
 from mps_spectro_patch.kernels.plans.geometry import PAD_MODES, StftGeometry
+from mps_spectro_patch.kernels.tables.windows import whole_window
 from tests.tiers import some
 
 from ..outputs import poisoned_outputs
@@ -18,7 +21,7 @@ AURALOSS = Terms(1.0, 1.0, 0.0, 1e-8)
 KINDS = {
     "auraloss": AURALOSS,
     "all terms": Terms(0.7, 0.9, 0.5, 1e-7),
-    "squared": Terms(1.0, 1.0, 1.0, 1e-8, squared=True),
+    "squared": Terms(1.0, 1.0, 1.0, 1e-2, squared=True),  # of bins that are almost zero, logarithms are rounding
     "per row": Terms(1.0, 0.5, 0.25, 1e-8, factor=2.0, added=0.1, per_row=True),
     "linear alone": Terms(0.0, 0.0, 1.0, 1e-8),
     "sums": Terms(0.5, 1.0, 1.0, 1e-8, mean=False),
@@ -95,6 +98,52 @@ def test_every_kind_of_loss_and_a_window_shorter_than_the_frame(kind, rows, torc
     x, y = signals(rows, 1501, torch_device)
     window = torch.hann_window(300, device=torch_device)
     check(x, y, window, geometry_of(x, 400, 120, window), KINDS[kind])
+
+
+@pytest.mark.parametrize(
+    "pad_mode, center", [("reflect", True), ("replicate", True), ("circular", True), ("reflect", False)]
+)
+@pytest.mark.parametrize(
+    "win_length, hop_length",
+    some([(300, 70), (151, 40), (64, 20), (3, 2), (100, 150), (399, 399)], [(151, 40), (100, 150)]),
+)
+def test_what_a_window_covers_is_all_that_is_added_up(win_length, hop_length, pad_mode, center, torch_device):
+    x, y = signals(3, 1501, torch_device)
+    window = torch.rand(win_length, device=torch_device) + 0.1
+    geometry = geometry_of(x, 400, hop_length, window, center, pad_mode)
+    check(x, y, window, geometry, KINDS["squared"])
+    given = x, y, whole_window(window, 400), geometry, KINDS["squared"]
+    loss, terms = stft_loss.stft_loss(*given)
+    assert torch.equal(terms, stft_loss.stft_loss(x, y, window, *given[3:])[1])
+    gradients = (
+        stft_loss.stft_loss_gradient(torch.ones_like(loss), None, terms, x, y, one, *given[3:])
+        for one in (window, given[2])
+    )
+    assert torch.equal(*gradients)
+
+
+def test_a_whole_window_is_made_once_and_again_after_a_change(torch_device):
+    window = torch.rand(5, device=torch_device)
+    whole = whole_window(window, 12)
+    assert torch.equal(whole[3:8], window) and not whole[:3].any() and not whole[8:].any()
+    assert whole_window(window, 12) is whole and whole_window(window, 13) is not whole
+    assert whole_window(window, 5) is window
+    window.mul_(2)
+    assert torch.equal(whole_window(window, 12)[3:8], window) and torch.equal(whole[3:8] * 2, window)
+    with torch.inference_mode():
+        changing = window.clone()
+        first = whole_window(changing, 12)
+        assert not whole_window(window, 14).is_inference()  # a later call may want gradients
+        changing.mul_(2)
+        assert torch.equal(whole_window(changing, 12), first * 2)
+
+
+def test_quotients_of_any_size_are_summed_up(torch_device):
+    """Logarithms are taken of products, which may be too large for a number."""
+    x = torch.randn(2, 800, device=torch_device)
+    window = torch.hann_window(64, device=torch_device)
+    for a, b in ((x * 1e14, x * 1e-8), (x * 1e-8, x * 1e14), (x * 1e15, torch.zeros_like(x))):
+        check(a, b, window, geometry_of(x, 64, 16, window), Terms(0.0, 1.0, 0.0, 1e-30), gradients=False)
 
 
 def test_the_gradient_of_absolute_distances_is_that_of_float64(torch_device):
@@ -216,16 +265,16 @@ def test_no_gradient_is_read_that_is_not_given(torch_device):
 def test_threadgroups_are_whole_simdgroups_and_leave_room_for_their_sums():
     for n_fft in fft.supported_sizes():
         for gradient in (False, True):
-            name, _, plan = stft_loss.launched(n_fft, gradient)
+            name, _, plan = stft_loss.launched(n_fft, gradient, AURALOSS)
             assert plan.threads % 32 == 0 and plan.threads <= 1024 and plan.threadgroup_bytes <= 32_768, name
-        _, _, plan = stft_loss.launched(n_fft, False)
+        _, _, plan = stft_loss.launched(n_fft, False, AURALOSS)
         exchange = plan.frames * plan.exchange_size * (4 if plan.split else 8)
         assert exchange >= plan.threads // 32 * 16  # four numbers of each simdgroup
 
 
 @pytest.mark.parametrize("n_fft, gradient", some([(18, True), (1024, False), (1024, True), (8192, True)], [(18, True)]))
 def test_they_become_machine_code(n_fft, gradient, nvrtc):
-    name, defines, _ = stft_loss.launched(n_fft, gradient)
+    name, defines, _ = stft_loss.launched(n_fft, gradient, AURALOSS)
     text = cuda.unit(cuda.translation(dispatch.kernel_text(name, defines)))
     assert cuda.compile_unit(text, (9, 0)).startswith(b"\x7fELF")
 
@@ -236,8 +285,8 @@ def test_the_last_launch_becomes_machine_code(nvrtc):
 
 
 def test_the_text_keeps_to_the_metal_subset():
-    for n_fft, gradient in ((64, False), (8192, True)):
-        text = dispatch.kernel_text(*stft_loss.launched(n_fft, gradient)[:2])
+    for (n_fft, gradient), kind in itertools.product(((64, False), (8192, True)), KINDS):
+        text = dispatch.kernel_text(*stft_loss.launched(n_fft, gradient, KINDS[kind])[:2])
         text += dispatch.kernel_text("msp_stft_loss_finish")
         assert text.isascii()
         for word in ("double", "atomic_", "sin(", "cos(", "if constexpr", "auto ", "[&]", "[=]"):

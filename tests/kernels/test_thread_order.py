@@ -19,7 +19,7 @@ def test_results_do_not_depend_on_the_order_of_threads(n_fft, division):
     rows, samples, hop_length = 2, 3 * n_fft + 1, n_fft // division
     signal, window = torch.randn(rows, samples), torch.rand(n_fft) + 0.2
     forward = StftGeometry(rows, samples, n_fft, hop_length, n_fft, n_fft // 2, "reflect", False)
-    inverse = IstftGeometry(rows, forward.frames, n_fft, hop_length, n_fft, True, False, True, 2 * n_fft)
+    inverse = IstftGeometry(rows, forward.frames, n_fft, hop_length, n_fft, n_fft // 2, False, True, False, 2 * n_fft)
     spectrum = transforms.stft(signal, window, forward)
     again = transforms.istft(spectrum, window, inverse)
     for seed in range(4):
@@ -36,7 +36,7 @@ def test_nor_do_gradients(n_fft, pad_mode):
     rows, samples, hop_length = 2, 3 * n_fft + 1, n_fft // 3
     signal, window = torch.randn(rows, samples), torch.rand(n_fft) + 0.2
     forward = StftGeometry(rows, samples, n_fft, hop_length, n_fft, n_fft // 2, pad_mode, False)
-    inverse = IstftGeometry(rows, forward.frames, n_fft, hop_length, n_fft, True, False, True, 2 * n_fft)
+    inverse = IstftGeometry(rows, forward.frames, n_fft, hop_length, n_fft, n_fft // 2, False, True, False, 2 * n_fft)
     spectrum = torch.randn(rows, forward.bins, forward.frames, dtype=torch.complex64)
     gradient = torch.randn(rows, 2 * n_fft)
 
@@ -59,7 +59,7 @@ def test_without_its_barriers_a_kernel_is_caught(n_fft, kind, monkeypatch):
     rows, samples, hop_length = 2, 3 * n_fft + 1, n_fft // 4
     signal, window = torch.randn(rows, samples), torch.rand(n_fft) + 0.2
     forward = StftGeometry(rows, samples, n_fft, hop_length, n_fft, n_fft // 2, "reflect", False)
-    inverse = IstftGeometry(rows, forward.frames, n_fft, hop_length, n_fft, True, False, True, 2 * n_fft)
+    inverse = IstftGeometry(rows, forward.frames, n_fft, hop_length, n_fft, n_fft // 2, False, True, False, 2 * n_fft)
     spectrum = transforms.stft(signal, window, forward)
     right = spectrum if kind == "stft" else transforms.istft(spectrum, window, inverse)
 

@@ -18,7 +18,7 @@ from mps_spectro_patch.arguments import (
 )
 from mps_spectro_patch.kernels import IstftGeometry, StftGeometry, features, stft_loss
 
-CALL = FeatureArguments(400, 160, 320, 200, "reflect", 80, 1, 2.0, 0.0, 1.0, "clamp", 1e-5, 20.0, 3.0)
+CALL = FeatureArguments(400, 160, 320, 200, "reflect", 80, 1, 2.0, 0.0, 1.0, 0.0, "clamp", 1e-5, 20.0, 3.0)
 OPERATORS = {
     "stft": (2, StftArguments._fields),
     "stft_adjoint": (2, ("samples", *StftArguments._fields, "complex_input")),
@@ -45,7 +45,7 @@ def test_an_operator_takes_tensors_and_then_these_arguments(name):
 
 
 def test_a_schema_is_made_of_names_and_types():
-    assert schema(IstftArguments, 4) == "SymInt n_fft, SymInt hop_length, SymInt win_length, bool center"
+    assert schema(IstftArguments, 4) == "SymInt n_fft, SymInt hop_length, SymInt win_length, SymInt trim"
     assert schema(StftArguments).endswith("SymInt pad, str pad_mode, bool normalized, bool onesided")
 
 
@@ -84,5 +84,5 @@ def test_routing_answers_with_named_arguments():
     assert call.arguments.pad == 200
     spectrum = torch.randn(2, 201, 26, dtype=torch.complex64)
     call = routing.decide("istft", ("is_cpu",), (spectrum, 400, 160, None, window, True, False, None, 4000, False))
-    assert call.arguments == IstftArguments(400, 160, 400, True, False, True, 4000, False)
+    assert call.arguments == IstftArguments(400, 160, 400, 200, False, True, False, 4000, False)
     assert call.arguments.length == 4000

@@ -9,7 +9,7 @@ from mps_spectro_patch.reasons import Reason, UseOriginal
 
 N_FFT, HOP, WIN, SAMPLES, FRAMES = 64, 20, 50, 300, 16
 STFT = (N_FFT, HOP, WIN, N_FFT // 2, "reflect", True, True)
-ISTFT = (N_FFT, HOP, WIN, True, True, True)
+ISTFT = (N_FFT, HOP, WIN, N_FFT // 2, True, True, False)
 
 
 @pytest.fixture
@@ -157,10 +157,10 @@ def test_where_the_envelope_vanishes_an_eager_call_asks_for_the_original(torch_d
     spectrum = torch.randn(2, 201, 31, dtype=torch.complex64, device=torch_device)
     window = torch.hann_window(400, device=torch_device)
     with pytest.raises(UseOriginal) as refusal:
-        ops.eager_istft(spectrum, window, 400, 400, 400, True, False, True, 2900, False)
+        ops.eager_istft(spectrum, window, 400, 400, 400, 200, False, True, False, 2900, False)
     assert refusal.value.reason is Reason.NOLA
     with pytest.raises(RuntimeError, match="window overlap add min") as ours:
-        ops.istft(spectrum, window, 400, 400, 400, True, False, True, 2900, False)
+        ops.istft(spectrum, window, 400, 400, 400, 200, False, True, False, 2900, False)
     with pytest.raises(RuntimeError) as theirs:
         torch._VF.istft(spectrum, 400, 400, 400, window, True, False, True, 2900, False)
     assert str(ours.value) == str(theirs.value)

@@ -67,6 +67,10 @@ def compare_calls(call: Call, device: torch.device, tally: Tally) -> None:
     their_arguments, their_leaves = call.build(device)
     with unpatched():
         theirs = outcome(call.make, their_arguments)
+        if theirs.error and "MKL FFT error" in theirs.error[1]:  # torch 2.7, of rows that are the same memory
+            given = {name: one.contiguous() if isinstance(one, torch.Tensor) else one
+                     for name, one in their_arguments.items()}  # fmt: skip
+            theirs = outcome(call.make, given)
     assert ours.warnings == theirs.warnings
     assert ours.error == theirs.error
     if theirs.result is None:

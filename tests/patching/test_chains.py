@@ -77,6 +77,19 @@ class Other:
         profiler.saved = below
         return profiler.stft
 
+    def _dressed_object(self, below):
+        profiled = self._object(below)
+        return functools.update_wrapper(profiled, below, updated=())
+
+    def _partial_argument(self, below):
+        return functools.partial(lambda below, *args, **kwargs: (self.count(), below(*args, **kwargs))[1], below)
+
+    def _partial_keyword(self, below):
+        return functools.partial(lambda *args, own, **kwargs: (self.count(), own(*args, **kwargs))[1], own=below)
+
+    def _closure_over_a_partial(self, below):
+        return self._silent_closure(functools.partial(below))
+
     def _wrapt(self, below):
         def wrapper(wrapped, instance, args, kwargs):
             self.count()
@@ -86,6 +99,7 @@ class Other:
 
 
 KINDS = [name[1:] for name in vars(Other) if name[0] == "_" and name[1] != "_"]
+NEXT = list(zip(KINDS, [*KINDS[1:], KINDS[0]], strict=True))  # each below and above another one
 
 
 def passes(other: Other, call) -> bool:
@@ -130,7 +144,8 @@ def test_a_wrapper_that_was_there_before_us_gets_what_we_do_not_do_and_stays(kin
 
 
 @pytest.mark.parametrize(
-    ("below", "above"), some(itertools.product(KINDS, KINDS), zip(KINDS, [*KINDS[1:], KINDS[0]], strict=True))
+    ("below", "above"),
+    some([*NEXT, *(pair for pair in itertools.product(KINDS[:5] + KINDS[-1:], repeat=2) if pair not in NEXT)], NEXT),
 )
 def test_between_two_of_them_only_our_layer_goes(below, above, signal, on):
     first, second = Other(below), Other(above)
@@ -181,11 +196,21 @@ def test_in_every_order_of_events_calls_are_right_and_fast_when_they_should_be(o
 
 
 def test_what_cannot_be_changed_is_said(signal, on, caplog):
+    class Sealed:
+        def __init__(self, inner):
+            vars(self)["inner"] = inner
+
+        def __call__(self, *args, **kwargs):
+            return self.inner(*args, **kwargs)
+
+        def __setattr__(self, name, value):
+            raise AttributeError("sealed")
+
     msp.enable(**on)
-    torch.stft = functools.partial(torch.stft)
+    torch.stft = Sealed(torch.stft)
     assert signal.is_fast()
     msp.disable()
-    assert "our layer stays below, inert" in caplog.text and "inert, below functools" in msp.status().patched["stft"]
+    assert "our layer stays below, inert" in caplog.text and "inert, below tests." in msp.status().patched["stft"]
     assert not signal.is_fast()
     msp.enable(**on)
     assert signal.is_fast() and msp.stats()["stft"].fast == 2  # not twice over

@@ -16,7 +16,7 @@ from mps_spectro_patch import compat, options, startup
 from mps_spectro_patch.compat.tools.overrides import override
 from mps_spectro_patch.compat.tools.project import Alias, ClassHook, Hook, Project
 from mps_spectro_patch.execution import call_sites
-from mps_spectro_patch.patching import looks, module_aliases, projects
+from mps_spectro_patch.patching import class_hooks, module_aliases, projects
 from mps_spectro_patch.patching import hooks as patches
 
 MODULE = "a_downstream_project"
@@ -48,7 +48,7 @@ def give(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(options, "PROJECTS", ("given",))
     for module, names in ((patches, ("_declared", "_groups", "_problems", "_skipped")),
-                          (looks, ("_declared",)), (module_aliases, ("_declared", "_given")),
+                          (class_hooks, ("_declared",)), (module_aliases, ("_declared", "_given")),
                           (projects, ("_declared",)), (call_sites, ("_introduced",))):  # fmt: skip
         for name in names:
             monkeypatch.setattr(module, name, type(getattr(module, name))())

@@ -212,8 +212,15 @@ MSL_LIBM_1(floor) MSL_LIBM_1(ceil) MSL_LIBM_1(round) MSL_LIBM_1(rint) MSL_LIBM_1
 MSL_LIBM_2(pow) MSL_LIBM_2(atan2) MSL_LIBM_2(fmod) MSL_LIBM_2(copysign) MSL_LIBM_2(fdim) MSL_LIBM_2(fmin)
 MSL_LIBM_2(fmax) MSL_LIBM_2(nextafter)
 #if MSL_CUDA
+namespace msl {
+MSL_INLINE float rsqrt_of_normal(float x) {  // as Metal allows: what is too small for a normal number counts as zero
+  float result;
+  asm("rsqrt.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(x));
+  return result;
+}
+}
 MSL_FLOAT_1(exp10, ::exp10f(x))
-MSL_FLOAT_1(rsqrt, ::__frsqrt_rn(x))
+MSL_FLOAT_1(rsqrt, msl::rsqrt_of_normal(x))
 MSL_FLOAT_1(sinpi, ::sinpif(x))
 MSL_FLOAT_1(cospi, ::cospif(x))
 #else

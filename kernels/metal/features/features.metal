@@ -4,6 +4,7 @@
 // In numpy, for the spectrum X of one frame:
 //
 //   power = ((abs(X)**2) ** exponent + eps) * gain    # MSP_POWER 1: sqrt(abs(X)**2 + eps) * gain
+//   power = max(abs(X)**2, eps) ** exponent * gain    # MSP_FLOOR
 //   bands = basis @ power                             # MSP_BANDED; otherwise bands = power
 //   features = scaled(bands)                          # factor * log(...) + offset, or the bands as they are
 //
@@ -14,8 +15,8 @@
 //   g_X = g_power * (derivative of power at X)        # complex, by torch's convention
 //
 // Of each band only the bins from its first to its last are multiplied: see msp_band(). MSP_POWER: 1, 2, or 0 for any
-// other power, which is an argument then. MSP_RECOMPUTE: g_X stays in registers. MSP_SLOT_PAIRS: float2 of threadgroup
-// memory per frame.
+// other power, which is an argument then. MSP_FLOOR: |X|^2 has a floor. MSP_RECOMPUTE: g_X stays in registers.
+// MSP_SLOT_PAIRS: float2 of threadgroup memory per frame.
 
 #include "fft/stockham.metal"
 
@@ -31,6 +32,12 @@
 #define MSP_STORE_GRADIENT(value) if (live) output[k] = value
 #endif
 
+#if MSP_FLOOR
+#define MSP_ADDED 0.0f
+#else
+#define MSP_ADDED eps
+#endif
+
 #define MSP_SCALE_LINEAR 0
 #define MSP_SCALE_CLAMP 1
 #define MSP_SCALE_ADD 2
@@ -43,29 +50,37 @@ struct MspFeatures {
   int reach;       // bands that a bin may belong to (MSP_GRADIENT)
   int scale;       // one of MSP_SCALE_*
   float exponent;  // of |X|^2
-  float eps;       // under the root of power 1, else added to the power
+  float eps;       // under the root of power 1, else added to the power; MSP_FLOOR: the least |X|^2
   float gain;      // times the power
   float amin;
   float factor;    // of the logarithm
   float offset;
 
   float power(float2 x) const {
-    const float square = x.x * x.x + x.y * x.y;
-#if MSP_POWER == 1
-    return metal::sqrt(square + eps) * gain;
-#elif MSP_POWER == 2
-    return (square + eps) * gain;
+#if MSP_FLOOR
+    const float found = x.x * x.x + x.y * x.y;
+    const float square = found < eps ? eps : found;  // NaN stays NaN, as in torch.clamp
 #else
-    return (metal::pow(square, exponent) + eps) * gain;
+    const float square = x.x * x.x + x.y * x.y;
+#endif
+#if MSP_POWER == 1
+    return metal::sqrt(square + MSP_ADDED) * gain;
+#elif MSP_POWER == 2
+    return (square + MSP_ADDED) * gain;
+#else
+    return (metal::pow(square, exponent) + MSP_ADDED) * gain;
 #endif
   }
 
   // The gradient of power() with respect to x for that of its result, by torch's convention: zero where x is zero, but
-  // NaN there for powers below one, both as in torch.
+  // NaN there for powers below one, both as in torch; and zero below the floor.
   float2 power_gradient(float2 x, float gradient) const {
     const float square = x.x * x.x + x.y * x.y;
+#if MSP_FLOOR
+    if (square < eps) return float2(0.0f, 0.0f);
+#endif
 #if MSP_POWER == 1
-    const float root = metal::sqrt(square + eps);
+    const float root = metal::sqrt(square + MSP_ADDED);
     return root == 0.0f ? float2(0.0f, 0.0f) : x * (gradient * gain / root);
 #elif MSP_POWER == 2
     return x * (2.0f * gradient * gain);

@@ -125,6 +125,7 @@ kernel void msp_istft_registers(
   int edge_frame = 0;  // slot 0's: the same for all threads, as whether there is another has to be
   MspEdge edge;
   edge.samples = params.length;
+  edge.skipped = 0;
   edge.pad = params.first;
   edge.pad_mode = params.pad_mode;
   edge.hop_length = params.hop_length;

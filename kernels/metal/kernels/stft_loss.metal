@@ -2,8 +2,7 @@
 // summed up over their bins. No magnitude is written to memory. A threadgroup belongs to one row and has MSP_FRAMES
 // frames in flight, for several steps; its sums are added up in the same order every time.
 
-#include "features/spectrum.metal"
-#include "losses/terms.metal"
+#include "losses/signals.metal"
 
 [[max_total_threads_per_threadgroup(MSP_LANES * MSP_FRAMES)]]
 kernel void msp_stft_loss(
@@ -19,8 +18,7 @@ kernel void msp_stft_loss(
     uint thread_index [[thread_index_in_threadgroup]]) {
   threadgroup MSP_EXCHANGE_TYPE exchange[MSP_FRAMES * MSP_EXCHANGE_SIZE];
 
-  const MspMagnitudes magnitudes = {scale.eps, scale.factor, scale.added, params.squared != 0, params.has_log != 0,
-                                    params.has_linear != 0};
+  const MspMagnitudes magnitudes = {scale.eps, scale.factor, scale.added};
 
   const int slot = int(thread_index / MSP_LANES);
   const int lane = int(thread_index % MSP_LANES);
@@ -28,32 +26,20 @@ kernel void msp_stft_loss(
 
   const int row_index = int(group) / params.groups;
   const int first = (int(group) - row_index * params.groups) * params.steps * MSP_FRAMES + slot;
-  const device MSP_SAMPLE* input_row = input + row_index * params.input_stride;
-  const device MSP_SAMPLE* target_row = target + row_index * params.target_stride;
+  const MspLossSignals signals = {
+      input + row_index * params.input_stride, target + row_index * params.target_stride, window, twiddles,
+      pair_twiddles, params.samples, params.pad, params.pad_mode, params.hop_length, params.win_left,
+      params.win_length, params.paired_input != 0, params.paired_target != 0, params.paired_window != 0};
 
   float4 sum = float4(0.0f, 0.0f, 0.0f, 0.0f);
   for (int step = 0; step < params.steps; ++step) {
     const int wanted_frame = first + step * MSP_FRAMES;
     const bool live = wanted_frame < params.frames;
     const int frame = live ? wanted_frame : params.frames - 1;  // idle lanes repeat the last frame and add nothing
-    const int start = frame * params.hop_length - params.pad;
-
     float2 v[MSP_VALUES + 1];
     float wanted[MspRealBins::COUNT];
-    float2 weight[MspFirst::COUNT];  // read for every transform: held in registers meanwhile, it would spill
-    msp_load_weights(weight, window, lane, params.win_left, params.win_length, params.paired_window != 0);
-    msp_frame_spectrum(v, weight, target_row, start, params.samples, params.pad_mode, params.paired_target != 0, shared,
-                       twiddles, pair_twiddles, lane);
-#pragma unroll
-    for (int q = 0; q < MspRealBins::COUNT; ++q) wanted[q] = magnitudes.of(v[q]);
-
-    msp_load_weights(weight, window, lane, params.win_left, params.win_length, params.paired_window != 0);
-    msp_frame_spectrum(v, weight, input_row, start, params.samples, params.pad_mode, params.paired_input != 0, shared,
-                       twiddles, pair_twiddles, lane);
-#pragma unroll
-    for (int q = 0; q < MspRealBins::COUNT; ++q) {
-      if (live && MspRealBins().bin(q, lane) >= 0) sum = sum + magnitudes.terms(magnitudes.of(v[q]), wanted[q]);
-    }
+    signals.spectra(v, wanted, magnitudes, shared, frame, lane);
+    if (live) sum = sum + msp_terms(magnitudes, v, wanted, lane);
   }
 
   sum = msp_sum_over_lanes(sum);

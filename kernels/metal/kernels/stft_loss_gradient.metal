@@ -12,10 +12,12 @@
 // Where overlap/walk.metal takes its frames from.
 #define MSP_SOURCE() \
   const MspLossSource source = { \
-      signal + row_index * loss_params.input_stride, target + row_index * loss_params.target_stride, window, twiddles, \
-      pair_twiddles, params.length, params.first, params.pad_mode, params.hop_length, params.win_left, \
-      params.win_length, loss_params.paired_input != 0, loss_params.paired_target != 0, params.paired_window != 0, \
+      {signal + row_index * loss_params.input_stride, target + row_index * loss_params.target_stride, window, twiddles, \
+       pair_twiddles, params.length, params.first + MSP_SKIPPED, params.pad_mode, params.hop_length, params.win_left, \
+       params.win_length, loss_params.paired_input != 0, loss_params.paired_target != 0, params.paired_window != 0}, \
       magnitudes, weights}
+
+#define MSP_SKIPPED loss_params.skipped
 
 [[max_total_threads_per_threadgroup(MSP_LANES * MSP_FRAMES)]]
 kernel void msp_stft_loss_gradient(
@@ -48,7 +50,6 @@ kernel void msp_stft_loss_gradient(
   const float per_bin = 1.0f / loss_weights.count;
   const float4 weights = float4(
       loss_weights.convergence != 0.0f ? given.x * worth : 0.0f, 0.0f, given.z * per_bin, given.w * per_bin);
-  const MspMagnitudes magnitudes = {loss_scale.eps, loss_scale.factor, loss_scale.added, loss_params.squared != 0,
-                                    loss_params.has_log != 0, loss_params.has_linear != 0};
+  const MspMagnitudes magnitudes = {loss_scale.eps, loss_scale.factor, loss_scale.added};
 #include "overlap/walk.metal"
 }

@@ -2,55 +2,88 @@
 //
 // In numpy, for the spectra X of the input and Y of the target:
 //
-//   x, y = (sqrt(maximum(abs(spectrum)**2, eps)) for spectrum in (X, Y))
-//   a, b = (log(factor * magnitude + added) for magnitude in (x, y))
-//   terms = (y - x)**2, y**2, abs(a - b), abs(x - y)  # `squared`: (a - b)**2, (x - y)**2
+//   a, b = (maximum(abs(spectrum)**2, eps) for spectrum in (X, Y))
+//   x, y = sqrt(a), sqrt(b)
+//   distance = abs                                    # MSP_SQUARED: square
+//   terms = (y - x)**2, b,
+//       distance(log(quotient)),                      # MSP_HAS_LOG, else 0
+//       distance(x - y)                               # MSP_HAS_LINEAR, else 0
+//
+// where quotient is the larger one of x / y and y / x, or with MSP_HAS_ADDED of (factor * x + added) / (factor * y +
+// added) and its inverse. Logarithms of several quotients are taken at once, of their product.
+
+// A magnitude, and one over it. Infinite squares have infinite magnitudes, and NaN stays NaN.
+struct MspRoot {
+  float value;
+  float inverse;
+};
+
+inline MspRoot msp_root(float square) {
+  const float inverse = metal::rsqrt(square);
+  const MspRoot root = {square == INFINITY ? square : square * inverse, inverse};
+  return root;
+}
 
 struct MspMagnitudes {
-  float eps;
+  float eps;     // positive
   float factor;  // positive
   float added;
-  bool squared;
-  bool has_log;  // whether anybody wants the third term, and the last
-  bool has_linear;
 
-  static float square(float2 x) {
-    return x.x * x.x + x.y * x.y;
+  // |X|^2, raised to eps: NaN stays NaN, as in torch.clamp.
+  float square(float2 x) const {
+    const float given = x.x * x.x + x.y * x.y;
+    return given < eps ? eps : given;
   }
 
-  float of(float2 x) const {
-    const float given = square(x);
-    return metal::sqrt(given < eps ? eps : given);  // NaN stays NaN, as in torch.clamp
+  static float distance(float difference) {
+#if MSP_SQUARED
+    return difference * difference;
+#else
+    return metal::fabs(difference);
+#endif
   }
 
-  float logarithm(float magnitude) const {
-    return metal::log(factor * magnitude + added);
-  }
-
-  float distance(float difference) const {
-    return squared ? difference * difference : metal::fabs(difference);
-  }
-
-  float4 terms(float x, float y) const {
-    const float difference = x - y;
-    return float4(difference * difference, y * y, has_log ? distance(logarithm(x) - logarithm(y)) : 0.0f,
-                  has_linear ? distance(difference) : 0.0f);
+  // At least 1, and 1 for equal ones.
+  float quotient(MspRoot x, MspRoot y) const {
+    const bool larger = x.value > y.value;
+#if MSP_HAS_ADDED
+    const float a = factor * x.value + added, b = factor * y.value + added;
+    return larger ? a / b : b / a;
+#else
+    return x.value == y.value ? 1.0f : (larger ? x.value : y.value) * (larger ? y.inverse : x.inverse);
+#endif
   }
 
   // The gradient of the input's bin, by torch's convention, where the terms count as `weights` say (the second does not
-  // depend on the input). y: the magnitude of the target's. Nothing goes back through a magnitude raised to eps.
-  float2 gradient(float2 bin, float y, float4 weights) const {
-    const float x = of(bin), difference = x - y;
+  // depend on the input). b: square() of the target's bin. Nothing goes back through a magnitude raised to eps.
+  float2 gradient(float2 bin, float b, float4 weights) const {
+    const float a = square(bin);
+    const MspRoot x = msp_root(a), y = msp_root(b);
+    const float difference = x.value - y.value;
     float sum = weights.x == 0.0f ? 0.0f : 2.0f * weights.x * difference;  // NaN where nobody asks is nobody's NaN
-    if (squared) {
-      if (has_log) sum += 2.0f * weights.z * (logarithm(x) - logarithm(y)) * factor / (factor * x + added);
-      if (has_linear) sum += 2.0f * weights.w * difference;
-    } else {
-      const float sign = difference > 0.0f ? 1.0f : difference < 0.0f ? -1.0f : 0.0f;  // of the logarithms', too
-      if (has_log) sum += weights.z * sign * factor / (factor * x + added);
-      if (has_linear) sum += weights.w * sign;
-    }
-    return bin * (square(bin) >= eps ? sum / x : 0.0f);
+    float steepness = 0.0f;  // of the logarithm of x
+#if MSP_HAS_LOG
+#if MSP_HAS_ADDED
+    steepness = weights.z * factor / (factor * x.value + added);
+#else
+    steepness = weights.z * x.inverse;
+#endif
+#endif
+#if MSP_SQUARED
+#if MSP_HAS_LOG
+    const float logarithm = metal::log(quotient(x, y));
+    sum += 2.0f * (difference < 0.0f ? -logarithm : logarithm) * steepness;
+#endif
+#if MSP_HAS_LINEAR
+    sum += 2.0f * weights.w * difference;
+#endif
+#else
+#if MSP_HAS_LINEAR
+    steepness += weights.w;
+#endif
+    sum += difference > 0.0f ? steepness : difference < 0.0f ? -steepness : 0.0f;  // of the logarithms, too
+#endif
+    return bin * (bin.x * bin.x + bin.y * bin.y >= eps ? sum * x.inverse : 0.0f);
   }
 };
 

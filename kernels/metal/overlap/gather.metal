@@ -10,7 +10,8 @@
 // What one step of GATHER knows besides its frames; lengths and positions in samples.
 struct MspStep {
   int hop_length;
-  int reach;       // hops that a frame covers, the last perhaps in part
+  int covered;     // samples of a frame
+  int reach;       // hops that they cover, the last perhaps in part
   int ring_block;  // where the step begins in the ring, in blocks of one hop
   bool fresh;      // nothing waits in the ring yet
   int begin;       // position of the step's first sample
@@ -69,7 +70,7 @@ inline void msp_gather(
       && step.begin >= step.keep_begin && end <= step.keep_end;
   for (int column = thread_index; column < hop; column += MSP_LANES * MSP_FRAMES) {
     const int r = column * WIDTH;
-    const int last = r < MSP_N_FFT - (step.reach - 1) * step.hop_length ? step.reach - 1 : step.reach - 2;
+    const int last = r < step.covered - (step.reach - 1) * step.hop_length ? step.reach - 1 : step.reach - 2;
     T weight = T(1.0f);
 #if !MSP_ADJOINT
     if (steady) weight = msp_take(inverse_envelope + envelope.head + r, T(0.0f));

@@ -28,12 +28,13 @@ struct MspHeldFrames {
   int begin;  // position of the first frame
   int odd;    // 0 or 1: which samples
   int hop_length;
+  int skipped;  // as MSP_SKIPPED in overlap/walk.metal
 
   float at(int s) const {
     float sum = 0.0f;
     for (int g = 0; g < MSP_FRAMES; ++g) {
       const int d = s - begin - g * hop_length;
-      if (d >= 0 && d < MSP_N_FFT && d % 2 == odd) sum += slots[g * MSP_SLOT_FLOATS + d / 2];
+      if (d >= 0 && d < MSP_N_FFT - 2 * skipped && d % 2 == odd) sum += slots[g * MSP_SLOT_FLOATS + (d + skipped) / 2];
     }
     return sum;
   }
@@ -47,6 +48,7 @@ struct MspEdge {
   int pad;
   int pad_mode;
   int hop_length;
+  int skipped;
   int begin;  // the samples owned; a lane keeps to its own of them
   int end;
   int first_frame;
@@ -62,7 +64,8 @@ struct MspEdge {
     first_frame = 0;
     last_frame = frames - 1;
     skip_from = 2 * pad / hop_length + 1;
-    const int second = samples <= MSP_N_FFT ? 0 : (samples - 1 - MSP_N_FFT) / hop_length + 1;
+    const int covered = MSP_N_FFT - 2 * skipped;
+    const int second = samples <= covered ? 0 : (samples - 1 - covered) / hop_length + 1;
     skip_to = max(skip_from, second);
     if (edges == 2 && pad_mode != MSP_PAD_CIRCULAR) {  // one end does not concern the other
       if (index == 0) last_frame = min(skip_from, frames) - 1;
@@ -91,7 +94,7 @@ struct MspEdge {
         if (MspLast::active(q, lane)) values[MspLast::index(q, lane)] = odd == 0 ? v[q].x : v[q].y;
       }
       threadgroup_barrier(mem_flags::mem_threadgroup);
-      const MspHeldFrames held = {slots, step, odd, hop_length};
+      const MspHeldFrames held = {slots, step, odd, hop_length, skipped};
       for (int t = begin + thread_index; t < end; t += MSP_THREADS) {
         output[t] += msp_unpadded(held, t, samples, pad, pad_mode);
       }

@@ -1,6 +1,12 @@
 // The body of the kernels that overlap frames in memory: kernels/istft.metal, which reads spectra, and those that make
 // spectra again (MSP_RECOMPUTE): kernels/features_gradient.metal and kernels/stft_loss_gradient.metal.
 
+// MSP_SKIPPED: samples at either end of a frame that are zero. Here, a frame consists of those between them; `params` are
+// those of such frames. An even number, not 0 in GATHER only.
+#ifndef MSP_SKIPPED
+#define MSP_SKIPPED 0
+#endif
+
   threadgroup MSP_EXCHANGE_TYPE exchange[MSP_FRAMES * MSP_EXCHANGE_SIZE];
 #if MSP_OVERLAP == MSP_GATHER
   threadgroup float2 ring[MSP_HALF];
@@ -35,6 +41,7 @@
 #if MSP_ADJOINT
   MspEdge edge;
   edge.samples = params.length;
+  edge.skipped = MSP_SKIPPED;
   edge.pad = params.first;
   edge.pad_mode = params.pad_mode;
   edge.hop_length = params.hop_length;
@@ -96,14 +103,15 @@
     }
     MSP_LOAD_AHEAD(next_bins);
     threadgroup_barrier(mem_flags::mem_threadgroup);
-    const MspStep step = {params.hop_length, reach, base, step_frame == first_frame, step_begin, keep_begin, keep_end,
-                          params.first};
+    const MspStep step = {params.hop_length, MSP_N_FFT - 2 * MSP_SKIPPED, reach, base, step_frame == first_frame, step_begin, keep_begin,
+                          keep_end, params.first};
+    const threadgroup float* frames = (const threadgroup float*)exchange + MSP_SKIPPED;
     if (params.hop_length % 2 == 0) {
-      msp_gather<float2, 2>((const threadgroup float2*)exchange, ring, samples, inverse_envelope, envelope, step,
+      msp_gather<float2, 2>((const threadgroup float2*)frames, ring, samples, inverse_envelope, envelope, step,
                             int(thread_index));
     } else {
-      msp_gather<float, 1>((const threadgroup float*)exchange, (threadgroup float*)ring, samples, inverse_envelope,
-                           envelope, step, int(thread_index));
+      msp_gather<float, 1>(frames, (threadgroup float*)ring, samples, inverse_envelope, envelope, step,
+                           int(thread_index));
     }
     threadgroup_barrier(mem_flags::mem_threadgroup);
     if (reach > 1) base = (base + MSP_FRAMES) % (reach - 1);

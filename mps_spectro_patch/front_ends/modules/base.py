@@ -83,7 +83,7 @@ class FrontEndModule(ExactBuffers):
         spectrum = torch.stft(rows, self.n_fft, self.hop_length, self.win_length, window, self.center, self.pad_mode,
                               False, True, True)  # fmt: skip
         spectrum = spectrum[:, :, : spectrum.size(2) - self.dropped]
-        values = composite_features.powers(spectrum, self.power, self.eps, self.gain)
+        values = composite_features.powers(spectrum, self.power, self.eps, self.gain, self.floor)
         values = composite_features.product(self.basis, values)
         values = composite_features.scaled(values, self.scale, self.amin, self.factor, self.offset)
         rows_per_item = 1

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .. import compute, filterbanks
-from ..losses import LossCall, try_fused
+from ..losses import LossCall, loss_call, try_fused, weighted_terms
 from .base import ExactBuffers
 
 Output = Literal["loss", "full"]
@@ -130,14 +130,13 @@ class STFTLoss(ExactBuffers):
         loss, terms = found
         if self.output == "loss":
             return loss
-        weights = self.w_sc, self.w_log_mag, self.w_lin_mag
-        return loss, *(terms[i] if weight else 0.0 for i, weight in enumerate(weights)), 0.0
+        return loss, *weighted_terms(terms, (self.w_sc, self.w_log_mag, self.w_lin_mag)), 0.0
 
     def extra_repr(self) -> str:
         return f"fft_size={self.fft_size}, hop_size={self.hop_size}, win_length={self.win_length}"
 
     def _call(self) -> LossCall:
-        return LossCall(
+        return loss_call(
             self.fft_size, self.hop_size, self.win_length, self.eps, self.w_sc, self.w_log_mag, self.w_lin_mag,
             squared=self.mag_distance == "L2", mean=self.reduction == "mean",
         )  # fmt: skip

@@ -1,0 +1,86 @@
+// The spectra of one frame of both signals of a loss.
+
+#include "features/spectrum.metal"
+#include "losses/terms.metal"
+
+struct MspLossSignals {
+  const device MSP_SAMPLE* input;  // these two: one row
+  const device MSP_SAMPLE* target;
+  const device float* window;
+  const device float2* twiddles;
+  const device float2* pair_twiddles;
+  int samples;
+  int pad;
+  int pad_mode;
+  int hop_length;
+  int win_left;
+  int win_length;
+  bool paired_input;
+  bool paired_target;
+  bool paired_window;
+
+  // The input's bins in v, as msp_frame_spectrum(), and what magnitudes.square() makes of the target's in `wanted`.
+  // One after the other by the same instructions: those of two transforms are more than a GPU keeps at hand.
+  void spectra(
+      thread float2* v, thread float* wanted, MspMagnitudes magnitudes, threadgroup MSP_EXCHANGE_TYPE* shared,
+      int frame, int lane) const {
+#pragma unroll 1
+    for (int which = 0; which < 2; ++which) {
+      float2 weight[MspFirst::COUNT];  // read for every transform: held in registers meanwhile, it would spill
+      msp_load_weights(weight, window, lane, win_left, win_length, paired_window);
+      msp_frame_spectrum(v, weight, which == 0 ? target : input, frame * hop_length - pad, samples, pad_mode,
+                         which == 0 ? paired_target : paired_input, shared, twiddles, pair_twiddles, lane);
+      if (which == 0) {
+#pragma unroll
+        for (int q = 0; q < MspRealBins::COUNT; ++q) wanted[q] = magnitudes.square(v[q]);
+      }
+    }
+  }
+};
+
+// How many quotients msp_logarithms() takes.
+#define MSP_TOGETHER 4
+
+// The sum of the distances that are the logarithms of quotients.
+inline float msp_logarithms(const thread float* quotients) {
+#if MSP_HAS_LOG
+#if !MSP_SQUARED
+  float product = 1.0f;
+#pragma unroll
+  for (int i = 0; i < MSP_TOGETHER; ++i) product *= quotients[i];
+  if (product < INFINITY) return metal::log(product);
+#endif
+  float sum = 0.0f;
+#pragma unroll
+  for (int i = 0; i < MSP_TOGETHER; ++i) sum += MspMagnitudes::distance(metal::log(quotients[i]));
+  return sum;
+#else
+  return 0.0f;
+#endif
+}
+
+// The terms of a lane's bins: those of the input, and what square() made of the target's.
+inline float4 msp_terms(MspMagnitudes magnitudes, const thread float2* bins, const thread float* wanted, int lane) {
+  float4 sum = float4(0.0f, 0.0f, 0.0f, 0.0f);
+#pragma unroll
+  for (int first = 0; first < MspRealBins::COUNT; first += MSP_TOGETHER) {
+    float quotients[MSP_TOGETHER];
+#pragma unroll
+    for (int i = 0; i < MSP_TOGETHER; ++i) {
+      quotients[i] = 1.0f;
+      if (first + i >= MspRealBins::COUNT) continue;
+      const bool counts = MspRealBins().bin(first + i, lane) >= 0;
+      const float b = counts ? wanted[first + i] : 1.0f;
+      const MspRoot x = msp_root(counts ? magnitudes.square(bins[first + i]) : 1.0f), y = msp_root(b);
+      const float difference = x.value - y.value;
+      quotients[i] = magnitudes.quotient(x, y);
+      sum.x += difference * difference;
+      sum.y += counts ? b : 0.0f;
+#if MSP_HAS_LINEAR
+      sum.w += magnitudes.distance(difference);
+#endif
+    }
+    sum.z += msp_logarithms(quotients);
+  }
+  return sum;
+}

@@ -1,0 +1,150 @@
+"""STFT losses as hundreds of vocoders have copied them: two signals' magnitudes and their terms become one call."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+import mps_spectro_patch as msp
+from mps_spectro_patch.graphs import backend, rewriting
+
+WINDOW = torch.hann_window(48)
+
+
+def magnitude(x, floor=1e-7, turned=True):
+    window = WINDOW.to(x.device, x.dtype)
+    spectrum = torch.stft(x, 64, 16, 48, window, return_complex=True)
+    result = torch.sqrt(torch.clamp(spectrum.real**2 + spectrum.imag**2, min=floor))
+    return result.transpose(2, 1) if turned else result
+
+
+def convergence(x, y):
+    return torch.norm(y - x, p="fro") / torch.norm(y, p="fro")
+
+
+def whole(x, y):
+    x, y = magnitude(x), magnitude(y)
+    return convergence(x, y), F.l1_loss(torch.log(y), torch.log(x))
+
+
+def of_squares(x, y):
+    x, y = magnitude(x, 1e-5, turned=False), magnitude(y, 1e-5, turned=False)
+    return F.mse_loss(x.log(), y.log()) * 0.5 + F.mse_loss(x, y), convergence(x, y)
+
+
+def of_logarithms(x, y):
+    return (F.l1_loss(magnitude(y).log(), magnitude(x).log()),)
+
+
+def three_resolutions(x, y):
+    return tuple(sum(whole(x * gain, y)) for gain in (1, 2))
+
+
+@pytest.fixture
+def signals(torch_device):
+    return torch.randn(2, 500).to(torch_device), torch.randn(2, 500).to(torch_device)
+
+
+@pytest.fixture
+def options(device_name):
+    return dict(devices=[device_name], verify="first", on_error="raise")
+
+
+@pytest.fixture
+def fused(monkeypatch):
+    """The plans of losses that were put into graphs."""
+    torch._dynamo.reset()
+    msp.reset_stats()
+    plans, put = [], backend.put_step
+
+    def recorded(graph, plan, **how):
+        plans.extend([plan] * isinstance(plan, rewriting.LossPlan))
+        return put(graph, plan, **how)
+
+    monkeypatch.setattr(backend, "put_step", recorded)
+    return plans
+
+
+def with_gradients(loss, x, y, of_both=False):
+    x, y = x.clone().requires_grad_(), y.clone().requires_grad_(of_both)
+    results = loss(x, y)
+    sum(result * (place + 1) for place, result in enumerate(results)).sum().backward()
+    return results, x.grad, y.grad
+
+
+def check(loss, x, y, options, of_both=False):
+    expected, *gradients = with_gradients(loss, x.cpu().double(), y.cpu().double(), of_both)
+    with msp.accelerated(**options):
+        function = msp.fuse(lambda x, y: loss(x, y))
+        for _ in range(2):
+            results, *found = with_gradients(function, x, y, of_both)
+            for got, right in zip((*results, *found), (*expected, *gradients), strict=True):
+                if right is not None:
+                    torch.testing.assert_close(got.cpu().double(), right, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("loss, count", [(whole, 1), (of_squares, 1), (of_logarithms, 1), (three_resolutions, 2)])
+def test_a_loss_is_one_call_a_resolution(loss, count, signals, options, fused):
+    check(loss, *signals, options)
+    assert len(fused) == count and msp.stats()["graph loss"].fast == 2 * count and msp.stats()["stft"].fast == 0
+
+
+@pytest.mark.thorough
+def test_gradients_of_the_target_are_right(signals, options, fused):
+    check(whole, *signals, options, of_both=True)
+    assert len(fused) == 1
+
+
+def magnitudes_returned(x, y):
+    x, y = magnitude(x), magnitude(y)
+    return convergence(x, y), x.mean()
+
+
+def both_kinds(x, y):
+    x, y = magnitude(x), magnitude(y)
+    return F.l1_loss(x, y), F.mse_loss(x.log(), y.log())
+
+
+def turned_quotient(x, y):
+    x, y = magnitude(x), magnitude(y)
+    return torch.norm(y - x, p="fro") / torch.norm(x, p="fro"), torch.norm(x - y, p="fro") / torch.norm(y, p="fro")
+
+
+def other_floor(x, y):
+    return whole(x, y)[:1] + (F.l1_loss(magnitude(x, 1e-3), magnitude(y, 1e-5)),)
+
+
+def summed(x, y):
+    return F.l1_loss(magnitude(x), magnitude(y), reduction="sum"), F.l1_loss(
+        magnitude(x), magnitude(y), reduction="none"
+    )
+
+
+def norm_of_rows(x, y):
+    x, y = magnitude(x), magnitude(y)
+    return ((torch.norm(y - x, dim=(1, 2)) / torch.norm(y, dim=(1, 2))).mean(),)
+
+
+def changed_between(x, y):
+    a = magnitude(x * 1)
+    y = y * 1
+    b = magnitude(y)
+    y.mul_(2)
+    return (F.l1_loss(a, b) + F.l1_loss(y, x),)
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("loss", [
+    magnitudes_returned, both_kinds, turned_quotient, summed, norm_of_rows, changed_between,
+])  # fmt: skip
+def test_what_is_no_such_loss_stays(loss, signals, options, fused):
+    check(lambda x, y: tuple(one.sum() for one in loss(x, y)), *signals, options)
+    assert not fused
+
+
+@pytest.mark.thorough
+def test_other_floors_are_other_losses(signals, options, fused):
+    check(other_floor, *signals, options)
+    assert len(fused) == 1
