@@ -6,8 +6,20 @@ import errno
 
 import torch
 
-# Of MPS, of the CPU's allocator, of the CUDA driver (CUDA_ERROR_OUT_OF_MEMORY), of a C++ compiler.
-_WORDS = ("out of memory", "not enough memory", "allocate memory", "invalid buffer size", "bad alloc")
+# Without anything between the letters. Of MPS and Metal (kIOGPUCommandBufferCallbackErrorOutOfMemory), of the CPU's
+# allocator and C++'s, of CUDA (CUDA_ERROR_OUT_OF_MEMORY, cudaErrorMemoryAllocation) and its libraries
+# (CUFFT_ALLOC_FAILED), of a C++ compiler, which the system may have killed.
+_WORDS = (
+    *(
+        "outofmemory",
+        "notenoughmemory",
+        "insufficientmemory",
+        "allocatememory",
+        "memoryallocation",
+        "invalidbuffersize",
+    ),
+    *("badalloc", "allocfailed", "failedtoallocate", "unabletoallocate", "killedsignalterminatedprogram"),
+)
 
 
 def is_shortage(error: Exception) -> bool:
@@ -15,5 +27,5 @@ def is_shortage(error: Exception) -> bool:
         return True
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
-    text = str(error).lower().replace("_", " ")
+    text = "".join(filter(str.isalpha, str(error).lower()))
     return isinstance(error, (RuntimeError, SyntaxError)) and any(words in text for words in _WORDS)

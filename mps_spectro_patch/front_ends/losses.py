@@ -103,9 +103,14 @@ def try_fused(
 
 def apart(terms: Tensor, wanted: Sequence[int]) -> tuple[Tensor, ...]:
     """Some of the terms as numbers of their own, which the program may change in place."""
-    if is_compiling() or not (terms.requires_grad and torch.is_grad_enabled()):
-        return tuple(terms[i] for i in wanted)
-    return _Apart.apply(terms, tuple(wanted)) if wanted else ()
+    if wanted and not is_compiling() and terms.requires_grad and torch.is_grad_enabled():
+        try:
+            return _Apart.apply(terms, tuple(wanted))
+        except Exception as error:
+            if runner.goes_on(active.options_here(), error):
+                raise
+            trouble.give_up("stft_loss", trouble.trouble_of(error))
+    return tuple(terms[i] for i in wanted)
 
 
 def weighted_terms(terms: Tensor, weights: Sequence[float]) -> list[Tensor | float]:

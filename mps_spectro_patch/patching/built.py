@@ -10,6 +10,7 @@ from typing import Any
 
 from torch.nn.modules.module import register_module_buffer_registration_hook
 
+from ..options import logger
 from ..pending import kept
 
 _handles: list[Any] = kept(__name__, "handles", [])
@@ -24,7 +25,10 @@ def watch(look: Callable[[type], object], names: Collection[str]) -> None:
 
     def hook(module: Any, name: str, buffer: Any) -> None:
         if type(module).__name__ in names:
-            look(type(module))
+            try:
+                look(type(module))
+            except Exception as error:  # no module may fail to be built because somebody looks
+                logger.warning("%s could not be looked at: %r", type(module), error)
 
     if names:
         _handles.append(register_module_buffer_registration_hook(hook))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import weakref
 
 import pytest
 import torch
@@ -37,6 +38,7 @@ calls = {
     "stft": (stft, x),
     "istft": (lambda s: torch.istft(s, 400, HOP, window=window), stft(x) if what == "istft" else stft(x[:, :4000])),
     "gradient": (differentiated, x),
+    "recorded": (lambda s: stft(s.detach().requires_grad_()), x),
     "mel": (module if patched else plain, x),
 }
 call, given = calls[what]
@@ -66,7 +68,7 @@ BESIDE = 64  # megabytes that a comparison may take beside what torch takes
 @pytest.mark.thorough
 @pytest.mark.parametrize(
     ("what", "shape"),
-    [("stft", (2, 4_000_000)), ("istft", (1, 4_000_000)), ("gradient", (250, 16_000))],
+    [("stft", (2, 4_000_000)), ("istft", (1, 4_000_000)), ("gradient", (250, 16_000)), ("recorded", (500, 16_000))],
     ids=str,
 )
 def test_the_first_call_fits_where_torchs_fits_and_is_compared(what, shape, run_python, device_name):
@@ -141,9 +143,34 @@ def test_a_wrong_stft_is_found_by_its_parts(name, where, little, torch_device, o
     call, _ = stft_of(name, "many short rows" if "row" in where else "two rows", torch_device)
     falsify("stft", change)
     expected = call()
-    with msp.accelerated(**on), pytest.warns(RuntimeWarning, match="differs from the original"):
+    words = "differs from the original" + r" \(shape .* where the last should be" * (where == "a frame too many")
+    with msp.accelerated(**on), pytest.warns(RuntimeWarning, match=words):
         torch.testing.assert_close(call(), expected)
     assert quarantine.plans
+
+
+def test_a_wrong_result_is_gone_when_the_original_is_called_for_another(little, signal, on, falsify):
+    results, left = [], []
+    real = torch.stft
+
+    def change(result):
+        result = result * 1.01
+        results.append(weakref.ref(result))
+        return result
+
+    def original(x, *rest):
+        if x.shape == signal.x.shape:
+            left.append(results[0]())
+        return real(x, *rest)
+
+    falsify("stft", change)
+    torch.stft = original
+    try:
+        with msp.accelerated(**on), pytest.warns(RuntimeWarning, match="differs from the original"):
+            torch.testing.assert_close(signal.stft(), signal.spectrum)
+    finally:
+        torch.stft = real
+    assert left == [None]
 
 
 ISTFTS = {
@@ -196,14 +223,37 @@ def test_a_wrong_istft_is_found_by_its_parts(name, where, little, torch_device, 
         torch.testing.assert_close(call(), expected)
 
 
+@pytest.fixture
+def compared(monkeypatch):
+    """(samples of the signals, samples of what is compared) of each comparison of a front end."""
+    seen, real = [], parts.beginning
+
+    def beginning(rows, wanted):
+        piece = real(rows, wanted)
+        seen.append((rows.numel(), piece.numel()))
+        return piece
+
+    monkeypatch.setattr(parts, "beginning", beginning)
+    return seen
+
+
 @pytest.mark.parametrize("scale", ["linear", "log", "db"])
 @pytest.mark.parametrize("pad_mode", ["constant", "circular"])
-def test_front_ends_are_compared_by_their_beginning(scale, pad_mode, little, torch_device, on):
+def test_front_ends_are_compared_by_their_beginning(scale, pad_mode, little, torch_device, on, compared):
     x = torch.randn(6, 900, device=torch_device)
     options = dict(sample_rate=16000, n_fft=40, hop_length=10, n_mels=4, output_scale=scale, pad_mode=pad_mode)
     with msp.accelerated(**on, verify="always", on_error="raise"):
         msp.mel_spectrogram(x, **options)
     assert len(verification.verified) == 1 and not quarantine.front_ends
+    assert [whole for whole, _ in compared] == [x.numel()] and compared[0][1] <= 40 * 20
+
+
+def test_losses_are_compared_by_their_beginning(little, torch_device, on, compared):
+    x, y = torch.randn(2, 6, 900, device=torch_device)
+    with msp.accelerated(**on, verify="always", on_error="raise"):
+        msp.STFTLoss(40, 10, 40)(x, y)
+    assert len(verification.verified) == 1 and not quarantine.front_ends
+    assert [whole for whole, _ in compared] == [x.numel()] and compared[0][1] <= 40 * 20
 
 
 def test_a_part_that_torch_refuses_is_no_verdict(little, signal, on, monkeypatch, caplog):
@@ -223,12 +273,13 @@ def test_a_part_that_torch_refuses_is_no_verdict(little, signal, on, monkeypatch
     assert "cannot be compared" in caplog.text and not quarantine.plans and not verification.verified
 
 
-def test_torchs_warnings_are_given_once_where_parts_are_compared(run_python):
+@pytest.mark.parametrize("limit", [800, 2**19], ids=["in parts", "whole"])
+def test_torchs_warnings_are_given_once_where_parts_are_compared(limit, run_python):
     def said(enabling: str) -> str:
         return run_python(f"""
         import mps_spectro_patch as msp
         from mps_spectro_patch.execution import parts
-        parts.LIMIT = 800
+        parts.LIMIT = {limit}
         {enabling}
         with warnings.catch_warnings(record=True) as seen:
             warnings.simplefilter("always")

@@ -172,6 +172,10 @@ SHORTAGES = [
     RuntimeError("Invalid buffer size: 12.00 GiB"), RuntimeError("CUDA error: CUDA_ERROR_OUT_OF_MEMORY"),
     RuntimeError("[enforce fail at alloc_cpu.cpp:116] . DefaultCPUAllocator: can't allocate memory: you tried to"),
     SyntaxError("cc1plus: out of memory allocating 65536 bytes"),
+    RuntimeError("Insufficient Memory (00000008:kIOGPUCommandBufferCallbackErrorOutOfMemory)"),
+    RuntimeError("Failed to allocate private MTLBuffer for size 4096"), RuntimeError("std::bad_alloc"),
+    RuntimeError("CUDA call failed: cudaErrorMemoryAllocation"), RuntimeError("cuFFT error: CUFFT_ALLOC_FAILED"),
+    SyntaxError("g++: fatal error: Killed signal terminated program cc1plus"),
 ]  # fmt: skip
 
 
