@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Callable, Iterator
+from types import ModuleType
 
 import torch
 from torch import Tensor, nn
@@ -145,11 +146,12 @@ def _wavenet(channels: int) -> nn.Module:
     return nn.Sequential(nn.Conv1d(1, channels, 1), *layers, nn.Conv1d(channels, 1, 1))
 
 
-def _mel_function() -> object:
+def _mel_function() -> ModuleType:
     """HiFi-GAN's, as the tests have it: nobody publishes it as a package."""
-    if str(ROOT) not in sys.path:
-        sys.path.append(str(ROOT))
-    return importlib.import_module("tests.compat.stand_in.vocoders_of_somebody.hifigan")
+    folder = str(ROOT / "tests" / "compat" / "stand_in")
+    if folder not in sys.path:
+        sys.path.append(folder)
+    return importlib.import_module("vocoders_of_somebody.hifigan")
 
 
 STEPS = {
