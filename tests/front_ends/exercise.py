@@ -39,8 +39,10 @@ def exercise(n_fft: int, device: torch.device) -> None:
                         compute.compute(x, window, None, replace(call, width=max(1, bins // 4)))
                 compute.compute(x.requires_grad_(), window, bank, call).sum().backward()
     if n_fft % 2 == 0:
-        for kind in (dict(output="full", w_lin_mag=1.0), dict(mag_distance="L2")):
-            loss = msp.STFTLoss(n_fft, n_fft // 3 | 1, n_fft, **kind)
+        for win_length, kind in (
+            (n_fft, dict(output="full", w_lin_mag=1.0)), (n_fft, dict(mag_distance="L2")), (n_fft // 2 | 1, {}),
+        ):  # fmt: skip
+            loss = msp.STFTLoss(n_fft, n_fft // 3 | 1, win_length, **kind).to(device)
             result = loss(torch.randn(3, 5 * n_fft + 3, device=device, requires_grad=True), x.detach())
             (sum(result[:4]) if isinstance(result, tuple) else result).backward()
 
@@ -52,6 +54,10 @@ def main() -> None:
     options = parser.parse_args()
     name = {"cpu": "simulator"}.get(options.device, options.device)
     with msp.accelerated(devices=(name,), verify="off", on_error="raise"):
+        for kaldi in (dict(), dict(use_energy=True, window_type="hamming"), dict(snip_edges=False, subtract_mean=True)):
+            for frame_length in (25.0, 80.0):
+                module = msp.KaldiFbankTransform(remove_dc_offset=True, frame_length=frame_length, **kaldi)
+                module.to(options.device)(torch.randn(2, 5003, device=options.device))
         for n_fft in options.sizes:
             exercise(n_fft, torch.device(options.device))
     if options.device == "cuda":
