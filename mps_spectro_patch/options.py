@@ -26,6 +26,7 @@ Project = Literal[
     "audiotools",
     "auraloss",
     "demucs",
+    "hifigan",
     "kaldi",
     "linkseg",
     "mamba_amt",
@@ -36,6 +37,7 @@ Project = Literal[
     "rmvpe",
     "torchfcpe",
     "vocos",
+    "whisper",
 ]
 
 ACCELERATORS = {"mps": "mps", "cuda": "cuda", "simulator": "cpu"}  # our name -> torch's device type

@@ -6,6 +6,9 @@ import torch
 
 PLAIN = (torch.Tensor, torch.nn.Parameter)  # whose calls may be cached: no subclass, nothing that is traced
 
+# Our own stand-ins for tensors, which answer torch's functions themselves: what stands at torch's names passes them on.
+STAND_INS: set[type] = set()
+
 
 def wants_gradient(*tensors: torch.Tensor | None) -> bool:
     """Whether autograd records a call with these tensors."""

@@ -157,8 +157,8 @@ class _Resolved(NamedTuple):
 @remembered
 def _resolved(call: FrontEnd, shape: torch.Size, bands: int | None) -> _Resolved:
     batch = shape[:-1]
-    pad = call.n_fft // 2 if call.center else 0
-    pad_mode = call.pad_mode if call.center else "constant"
+    pad = call.n_fft // 2 if call.center else call.edges
+    pad_mode = call.pad_mode if call.center or call.edges else "constant"
     outer_pad = 0 if pad_mode == "constant" else call.pad
     pad += call.pad - outer_pad  # zeros beside zeros
     arguments = call.arguments(bands, pad, pad_mode)

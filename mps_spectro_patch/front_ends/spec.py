@@ -73,6 +73,7 @@ class FrontEnd:
     """All that describes a call, except its tensors.
 
     pad: zeros added to both ends first, samples.
+    edges: without center, samples that pad_mode adds to both ends.
     power, eps, gain: values are (|X|^power + eps) * gain; with power 1, sqrt(|X|^2 + eps) * gain.
     floor: |X|^2 is at least this; eps is 0 then.
     window_norm: the spectrum is divided by the root of the window's energy.
@@ -94,6 +95,7 @@ class FrontEnd:
     width: int | None = None
     dropped: int = 0
     scale: Scale = Scale()
+    edges: int = 0
 
     def describe(self) -> str:
         return f"n_fft={self.n_fft}, hop_length={self.hop_length}, power={self.power}, {self.scale.scale}"

@@ -52,6 +52,13 @@ class _Pass:
 
             rewrite(graph, None)
 
+    def __reduce__(self) -> tuple:
+        """inductor's cache pickles its whole configuration to know it again."""
+        return _Pass, (self.others,), (self.uuid(),)
+
+    def __setstate__(self, state: tuple) -> None:
+        pass  # it was for the cache
+
     def uuid(self) -> Any:
         """By which inductor's cache knows what this does to a graph; None: by nothing."""
         others = [other.uuid() if hasattr(other, "uuid") else None for other in _each(self.others)]

@@ -51,7 +51,8 @@ def search_losses(graph: Graph, options: Options | None) -> Iterator[FoundLoss]:
         if found is None:
             continue
         nodes = tuple(sorted({*x.nodes, *y.nodes, *found.nodes}, key=order.__getitem__))
-        if all(is_undisturbed(nodes[0], last, order, changes) for last in found.terms.values()):
+        kept = [x.spectrum.rows, y.spectrum.rows, x.spectrum.window]
+        if all(is_undisturbed(nodes[0], last, kept, order, changes) for last in found.terms.values()):
             yield found._replace(nodes=nodes)
 
 

@@ -18,7 +18,7 @@ from ..kernels import stft_loss
 from ..options import Options
 from .expressions import read, shape_of, value_of
 from .losses import TERMS, FoundLoss, search_losses
-from .search import Found, origin, search
+from .search import Found, forget_unused, origin, search
 
 Arrangement = tuple[tuple[str, tuple], ...]  # methods of a tensor and what they are given, one behind the other
 
@@ -87,6 +87,7 @@ def rewrite(graph: Graph, options: Options | None, put: Put | None = None) -> in
     options: see search(). put: makes the nodes that replace a plan's results; None: of our operators.
     """
     try:
+        forget_unused(graph, options)
         for count in itertools.count():
             plan = next(filter(None, _plans(graph, options, put is None)), None)
             if plan is None:

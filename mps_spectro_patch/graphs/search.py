@@ -51,18 +51,16 @@ def search(graph: Graph, options: Options | None) -> Iterator[Found]:
     because enable() said so."""
     order, changes = places(graph)
     for chain in chains(graph, options):
-        fitting = [
-            one for one in chain if _is_expressible(one) and is_undisturbed(chain[0].nodes[0], one.last, order, changes)
-        ]
+        fitting = [one for one in chain if _is_expressible(one) and _is_undisturbed(one, order, changes)]
         if fitting:
             best = fitting[-1]
             yield best._replace(nodes=tuple(sorted(set(best.nodes), key=order.__getitem__)))
 
 
-def places(graph: Graph) -> tuple[dict[Node, int], list[int]]:
-    """(where each node stands, where those that may change something stand)"""
+def places(graph: Graph) -> tuple[dict[Node, int], list[Node]]:
+    """(where each node stands, those that may change something)"""
     order = {node: place for place, node in enumerate(graph.nodes)}
-    return order, [place for node, place in order.items() if not _is_pure(node)]
+    return order, [node for node in order if not _is_pure(node)]
 
 
 def chains(graph: Graph, options: Options | None) -> Iterator[list[Found]]:
@@ -244,11 +242,58 @@ def origin(node: Node) -> Node:
     return node
 
 
-def is_undisturbed(first: Node, last: Node, order: dict[Node, int], changes: list[int]) -> bool:
+def _is_undisturbed(found: Found, order: dict[Node, int], changes: list[Node]) -> bool:
+    spectrum, basis = found.spectrum, found.known.basis
+    kept = [spectrum.rows, spectrum.window, *(() if basis is None else (basis,))]
+    return is_undisturbed(found.nodes[0], found.last, kept, order, changes)
+
+
+def is_undisturbed(first: Node, last: Node, kept: list[Node], order: dict[Node, int], changes: list[Node]) -> bool:
     """Whether nothing that may change a tensor, or what is recorded, stands between the first and the last node. Where
-    gradients are recorded, nothing may be changed later either: other tensors are kept for the backward pass."""
+    gradients are recorded, nothing may be changed later either: other tensors are kept for the backward pass, which
+    are these."""
     end = len(order) if value_of(last).requires_grad else order[last]
-    return not any(order[first] < place < end for place in changes)
+    return not any(order[first] < order[node] < end and _concerns(node, kept) for node in changes)
+
+
+def _concerns(change: Node, tensors: list[Node]) -> bool:
+    """Whether a change in place may be one of these tensors. It is none of a value that a step has just made, unless
+    that is what they are made of."""
+    if change.op != "call_function" or change.target not in _ARITHMETIC:
+        return True
+    changed = change.args[0]
+    return not _is_new(changed) or any(_is_made_of(one, changed) for one in tensors)
+
+
+def _is_new(value: Any) -> bool:
+    """Whether it is a number, or a tensor with memory of its own."""
+    if not isinstance(value, Node):
+        return isinstance(value, (int, float))
+    if value.op == "call_function" and value.target in _ARITHMETIC:
+        return _is_new(value.args[0])
+    return name_of(value) in _MAKING
+
+
+def _is_made_of(node: Node, part: Any) -> bool:
+    seen: set[Node] = set()
+    left = [node]
+    while left:
+        one = left.pop()
+        if one is part:
+            return True
+        if one not in seen:
+            seen.add(one)
+            left += one.all_input_nodes
+    return False
+
+
+def forget_unused(graph: Graph, options: Options | None) -> None:
+    """Takes out what is made of a spectrum and never used: auraloss takes an angle whether anybody wants it or not."""
+    for node in list(graph.nodes):
+        if _spectrum(node, options) is not None:
+            for user in list(node.users):
+                if not user.users and name_of(user) in _MAKING:
+                    graph.erase_node(user)
 
 
 def _is_expressible(found: Found) -> bool:
@@ -303,6 +348,11 @@ _IN_PLACE = {
         *("isub", "itruediv", "ixor", "setitem", "delitem"),
     )
 }
+_ARITHMETIC = {operator.iadd, operator.isub, operator.imul, operator.itruediv}
+_MAKING = (
+    *("add", "sub", "mul", "truediv", "div", "neg", "pow", "abs", "angle", "sqrt", "log", "mean", "sum", "norm"),
+    *("l1_loss", "mse_loss"),
+)  # always a new tensor
 _CHANGING_METHODS = ("register_hook", "retain_grad", "backward", "set", "resize", "data")
 
 

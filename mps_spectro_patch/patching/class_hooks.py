@@ -94,6 +94,8 @@ def _look_at(found: type | FunctionType, module: ModuleType | None = None) -> No
             if isinstance(answer, str):
                 _left_alone.setdefault(group, {})[f"{home}.{name}"] = answer
             elif answer:
-                hooks.apply_when_imported(hooks.declare(group, home, name, hook.make, owner=owner))
+                everywhere = module is not None
+                patch = hooks.declare(group, home, name, hook.make, owner=owner, everywhere=everywhere)
+                hooks.apply_when_imported(patch)
         except Exception as error:  # somebody else's: whatever it does, the program goes on
             logger.warning("%s.%s could not be patched: %r", found.__module__, found.__qualname__, error)

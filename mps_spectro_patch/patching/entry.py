@@ -16,7 +16,7 @@ from torch.compiler import is_compiling
 from .. import active, routing
 from ..execution import call_sites, counters, from_caller, launches, quarantine, runner
 from ..reasons import Reason
-from ..tensors import PLAIN
+from ..tensors import PLAIN, STAND_INS
 
 FIRST, EVERY = call_sites.FIRST, call_sites.EVERY
 
@@ -61,6 +61,8 @@ def make_stft(layer: Any, original: Callable) -> Callable:
             if count > FIRST and count % EVERY:
                 return original(*arguments)
             return runner.call_elsewhere("stft", options, count, None, original, arguments, {})
+        if type(input) in STAND_INS:
+            return original(*arguments)
         return runner.call("stft", options, arguments, original, arguments, {})
 
     return stft

@@ -22,7 +22,7 @@ from torch.compiler import is_compiling
 from .. import active
 from ..options import Options, logger
 from ..pending import kept
-from . import pickled, post_import, wrapper_chains
+from . import early_names, pickled, post_import, wrapper_chains
 
 Maker = Callable[[Callable, Callable[[], "Options | None"]], Callable]
 
@@ -32,6 +32,7 @@ class Patch(NamedTuple):
 
     lacks(module) says what a module of an unknown version lacks, or nothing. applies_to(module): False for modules that
     are skipped silently. owner: the class or module that has the attribute, where the name does not lead there.
+    everywhere: names in other modules that are bound to the function are bound to ours, too.
     """
 
     module: str
@@ -40,6 +41,7 @@ class Patch(NamedTuple):
     lacks: Callable[[ModuleType], str | None] | None = None
     applies_to: Callable[[ModuleType], bool] | None = None
     owner: type | ModuleType | None = None
+    everywhere: bool = False
 
     def __str__(self) -> str:
         return f"{self.module}.{self.attribute}"
@@ -168,6 +170,8 @@ def _apply_to(patch: Patch, owner: Any, name: str) -> None:
             _problems[patch] = f"{type(error).__name__}: {error}"
             raise
     setattr(owner, name, ours)
+    if patch.everywhere:
+        early_names.rebind(original, ours)
     _applied[patch] = _Applied(owner, name, original, ours)
     _problems.pop(patch, None)
 
@@ -197,6 +201,8 @@ def _remove(patch: Patch) -> None:
     top = getattr(applied.owner, applied.name, None)
     if applied.ours is not applied.original and isinstance(applied.ours, FunctionType):
         pickled.take_out(applied.ours)
+    if patch.everywhere:
+        early_names.rebind(applied.ours, applied.original)
     if top is applied.ours:
         setattr(applied.owner, applied.name, applied.original)
     else:

@@ -48,7 +48,7 @@ def states() -> dict[str, str]:
 
 def _state(project: Project) -> str:
     group = project.group
-    states = {**class_hooks.left_alone(group), **hooks.states(group), **module_aliases.states(group)}
+    states = {**hooks.states(group), **module_aliases.states(group), **class_hooks.left_alone(group)}
     applied = [what for what, state in states.items() if state == "patched"]
     refused = {what: state.removeprefix("not patched: ") for what, state in states.items() if ": unknown" in state}
     version = project.version()

@@ -31,6 +31,7 @@ STAND_INS = (
     "models",
     "torchaudio",
     "mps_spectro",
+    "vocoders_of_somebody",
 )
 WRITTEN = ("audio_separator", "demucs", "demucs_infer")
 

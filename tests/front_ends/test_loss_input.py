@@ -112,6 +112,11 @@ def test_drawn_signals_have_the_outcome_of_torchs_functions(number, device_name,
             before = msp.stats()["stft_loss"].fast if "stft_loss" in msp.stats() else 0
             found = [outcome(pair, module) for _ in range(2)]
             fused += ("stft_loss" in msp.stats()) and msp.stats()["stft_loss"].fast > before
+        # Whether a bin of a frame with an infinity is infinite or NaN depends on the factors that an FFT multiplies by.
+        if "inf" in (pair[0].content, pair[1].content) and not isinstance(expected[0], type):
+            assert all(one.isfinite() == right.isfinite() for got in found
+                       for one, right in zip(got[0], expected[0], strict=True))  # fmt: skip
+            return
         for got in found:
             agree(got, expected, pair[0].dtype is not torch.float16, 1e-3 if module.reduction == "sum" else 1e-5)
 

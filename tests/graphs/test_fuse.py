@@ -272,7 +272,10 @@ def test_inductors_pass_is_there_while_enabled_beside_another_ones(options):
         msp.disable()
         assert config.pre_grad_custom_pass is None
         msp.enable(**options)
-        assert config.pre_grad_custom_pass.uuid() is not None
+        ours = config.pre_grad_custom_pass
+        assert ours.uuid() is not None
+        pickled = pickle.dumps(ours)  # inductor's cache does that, to know its configuration again
+        assert ours.uuid()[-2] in str(pickled) and pickle.loads(pickled).others is None
         msp.disable()
         assert config.pre_grad_custom_pass is None
     finally:

@@ -41,6 +41,22 @@ def three_resolutions(x, y):
     return tuple(sum(whole(x * gain, y)) for gain in (1, 2))
 
 
+def summed_up_in_place(x, y):
+    """As auraloss does it: with angles that nobody wants, and sums in place."""
+    found = 0.0
+    for gain in (1, 2):
+        spectra = [
+            torch.stft(one * gain, 64, 16, 48, WINDOW.to(x.device, x.dtype), return_complex=True) for one in (x, y)
+        ]
+        a, b = (torch.sqrt(torch.clamp(one.real**2 + one.imag**2, min=1e-5)) for one in spectra)
+        for one in spectra:
+            torch.angle(one)
+        found += convergence(a, b)
+        found += F.l1_loss(a.log(), b.log())
+    found /= 2
+    return (found,)
+
+
 @pytest.fixture
 def signals(torch_device):
     return torch.randn(2, 500).to(torch_device), torch.randn(2, 500).to(torch_device)
@@ -85,7 +101,9 @@ def check(loss, x, y, options, of_both=False):
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("loss, count", [(whole, 1), (of_squares, 1), (of_logarithms, 1), (three_resolutions, 2)])
+@pytest.mark.parametrize(
+    "loss, count", [(whole, 1), (of_squares, 1), (of_logarithms, 1), (three_resolutions, 2), (summed_up_in_place, 2)]
+)
 def test_a_loss_is_one_call_a_resolution(loss, count, signals, options, fused):
     check(loss, *signals, options)
     assert len(fused) == count and msp.stats()["graph loss"].fast == 2 * count and msp.stats()["stft"].fast == 0
@@ -135,9 +153,26 @@ def changed_between(x, y):
     return (F.l1_loss(a, b) + F.l1_loss(y, x),)
 
 
+def changed_later(x, y):
+    """Where gradients are wanted, the fused call would keep what is changed."""
+    y = y * 1
+    loss = F.l1_loss(magnitude(x), magnitude(y))
+    y += 1
+    return loss, y.mean() * x.mean()
+
+
+def changed_through_a_view(x, y):
+    y = y * 1
+    start = y[:, :4]
+    loss = F.l1_loss(magnitude(x), magnitude(y))
+    start += 1
+    return loss, y.mean() * x.mean()
+
+
 @pytest.mark.thorough
 @pytest.mark.parametrize("loss", [
-    magnitudes_returned, both_kinds, turned_quotient, summed, norm_of_rows, changed_between,
+    magnitudes_returned, both_kinds, turned_quotient, summed, norm_of_rows, changed_between, changed_later,
+    changed_through_a_view,
 ])  # fmt: skip
 def test_what_is_no_such_loss_stays(loss, signals, options, fused):
     check(lambda x, y: tuple(one.sum() for one in loss(x, y)), *signals, options)

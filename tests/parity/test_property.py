@@ -6,7 +6,7 @@ MPS_SPECTRO_TEST_EXAMPLES sets how many tuples are drawn in all; the run's seed 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import hypothesis
 import pytest
@@ -67,10 +67,11 @@ def compare_calls(call: Call, device: torch.device, tally: Tally) -> None:
     their_arguments, their_leaves = call.build(device)
     with unpatched():
         theirs = outcome(call.make, their_arguments)
-        if theirs.error and "MKL FFT error" in theirs.error[1]:  # torch 2.7, of rows that are the same memory
-            given = {name: one.contiguous() if isinstance(one, torch.Tensor) else one
-                     for name, one in their_arguments.items()}  # fmt: skip
-            theirs = outcome(call.make, given)
+    drawn = call.arguments["input"]
+    if theirs.error and "MKL FFT error" in theirs.error[1] and drawn.view == "expanded":
+        # A fault of torch 2.7's own, where rows of a spectrum are the same memory.
+        twin = replace(call, arguments={**call.arguments, "input": replace(drawn, view="plain")})
+        return compare_calls(twin, device, tally)
     assert ours.warnings == theirs.warnings
     assert ours.error == theirs.error
     if theirs.result is None:

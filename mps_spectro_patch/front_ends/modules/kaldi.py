@@ -80,8 +80,6 @@ class KaldiFbankTransform(FrontEndModule):
         window_type: Literal["povey", "hanning", "hamming", "rectangular", "blackman"] = "povey",
         use_power: bool = True,
         use_log_fbank: bool = True,
-        use_mps_kernels: bool = True,
-        persistent: bool = False,
         remove_dc_offset: bool = False,
         snip_edges: bool = True,
         round_to_power_of_two: bool = True,
@@ -91,6 +89,8 @@ class KaldiFbankTransform(FrontEndModule):
         htk_compat: bool = False,
         subtract_mean: bool = False,
         blackman_coeff: float = 0.42,
+        use_mps_kernels: bool = True,
+        persistent: bool = False,
     ) -> None:
         if window_type not in kaldi.WINDOWS:
             raise ValueError(f"window_type={window_type!r}: expected one of {', '.join(map(repr, kaldi.WINDOWS))}")
