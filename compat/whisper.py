@@ -37,8 +37,8 @@ def _make(original: FunctionType, active_options: Callable) -> Callable:
         if given is None:
             return None
         if given.get("device") is not None:
-            return torch.empty(0, device=given["device"])
-        return given["audio"] if torch.is_tensor(given["audio"]) else torch.empty(0, device="cpu")
+            return torch.empty(0, dtype=torch.float32, device=given["device"])
+        return given["audio"] if torch.is_tensor(given["audio"]) else torch.empty(0, dtype=torch.float32, device="cpu")
 
     def log_mel(*args: Any, **kwargs: Any) -> torch.Tensor:
         given = dict(signature.bind(*args, **kwargs).arguments)

@@ -122,7 +122,7 @@ def _stand_in(note: Note, compute: Callable[[], Tensor]) -> Deferred:
 
 
 with unset_fake_temporarily(), torch.inference_mode(False):  # whatever is going on where this is imported
-    _NOTHING = torch.empty(0, device="meta")
+    _NOTHING = torch.empty(0, dtype=torch.float32, device="meta")
 
 
 def _real(value: Any) -> Any:
@@ -354,7 +354,7 @@ def _to(input, *args, **kwargs):
 
 
 def _device_of(name: Any) -> torch.device:
-    return torch.empty(0, device=name).device  # which device "cuda" is depends on the moment
+    return torch.empty(0, dtype=torch.float32, device=name).device  # which device "cuda" is depends on the moment
 
 
 def _type_as(input, other):

@@ -104,7 +104,7 @@ class LossStep(Step):
         return None if result is None else tuple(result[1][place] for place in self.places)
 
     def differs(self, results: tuple[Tensor, ...], expected: tuple[Tensor, ...], given: tuple) -> str:
-        ours, theirs = (torch.zeros(len(TERMS), dtype=torch.float64) for _ in range(2))
+        ours, theirs = (torch.zeros(len(TERMS), dtype=torch.float64, device="cpu") for _ in range(2))
         for place, got, right in zip(self.places, results, expected, strict=True):
             ours[place], theirs[place] = got, right
         loudest = float(given[1].abs().max() * given[2].abs().sum())

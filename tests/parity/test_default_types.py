@@ -13,6 +13,7 @@ import pytest
 import mps_spectro_patch
 import mps_spectro_patch as msp
 from mps_spectro_patch import compat, kernels
+from tests.tiers import some
 
 MAKERS = {
     "arange", "empty", "empty_strided", "eye", "full", "hamming_window", "hann_window", "linspace", "ones", "rand",
@@ -115,6 +116,7 @@ CALLS = {
         msp.STFTLoss(300, 100, 300, w_phs=0.5, scale="mel", n_bins=20, sample_rate=16000, scale_invariance=True)
     ),
     "MultiResolutionSTFTLoss": lambda: loss(msp.MultiResolutionSTFTLoss([300, 240], [100, 60], [300, 200])),
+    "MelSpectrogramLoss": lambda: loss(msp.MelSpectrogramLoss(n_mels=[20], window_lengths=[256], sample_rate=16000)),
     "compile_shader": shader,
 }
 
@@ -150,7 +152,7 @@ DEFAULTS = {
 }
 
 
-@pytest.mark.parametrize("default", DEFAULTS)
+@pytest.mark.parametrize("default", some(DEFAULTS, first=["float16", "float64", "meta"]))
 def test_every_public_function_gives_the_same_under_another_default(default, run_python):
     """First under the other default, so that what is cached then is of its making."""
     run_python(
@@ -174,7 +176,36 @@ assert not msp.status().quarantined
     )
 
 
-NO_NUMBERS = {"__version__", "accelerated", "disable", "enable", "is_enabled", "reset_stats"}  # but used above
+FUSED = """
+import torch
+import mps_spectro_patch as msp
+
+x = torch.linspace(-1, 1, 4000).sin()[None]
+window, basis = torch.hann_window(400), torch.rand(20, 201)
+DEFAULT
+
+@msp.fuse
+def log_mel(x):
+    return (basis @ torch.stft(x, 400, 100, window=window, return_complex=True).abs().square()).clamp(min=1e-5).log()
+
+results = []
+for _ in range(2):
+    with msp.accelerated(devices=devices, on_error="raise"):
+        results.append(log_mel(x.to(device)))
+assert msp.stats()["graph"].fast == 2 and not msp.status().quarantined
+torch.set_default_dtype(torch.float32)
+torch.set_default_device(None)
+torch.testing.assert_close(results[1], log_mel(x), rtol=1e-4, atol=1e-4)
+"""
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("default", ["bfloat16", "meta"])
+def test_a_fused_program_gives_the_same_under_another_default(default, run_python):
+    run_python(FUSED.replace("DEFAULT", DEFAULTS[default]))
+
+
+NO_NUMBERS = {"__version__", "accelerated", "disable", "enable", "fuse", "is_enabled", "reset_stats"}  # but used above
 
 
 def test_no_public_name_is_missing_above():
