@@ -8,14 +8,13 @@ or when one of their methods, or another function of their module, first calls t
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection
 from types import FrameType, FunctionType, ModuleType
 from typing import Any, NamedTuple
 
 from ..compat import ClassHook, FunctionHook
 from ..execution import call_sites
 from ..options import logger
-from . import built, hooks
+from . import built, early_names, hooks
 
 
 class _Declared(NamedTuple):
@@ -42,12 +41,8 @@ def apply_groups() -> None:
     call_sites.observer = _look_at_caller if wanted else None
     built.watch(_look_at, wanted)
     if wanted:
-        for module in list(sys.modules.values()):
-            try:  # as it is: getattr() would import a module that is loaded lazily, which can fail
-                attributes = object.__getattribute__(module, "__dict__")
-            except AttributeError:
-                continue
-            _look_at_all(attributes, wanted, module)
+        for name, attributes in early_names.namespaces():
+            _look_at_all(attributes, wanted, sys.modules.get(name))
 
 
 def left_alone(group: str) -> dict[str, str]:
@@ -68,8 +63,8 @@ def _look_at_caller(frame: FrameType) -> None:
     _look_at_all(frame.f_globals, {one.name for one in _declared}, module if is_its_own else None)
 
 
-def _look_at_all(attributes: dict[str, Any], names: Collection[str], module: ModuleType | None) -> None:
-    for name in names:
+def _look_at_all(attributes: dict[str, Any], names: set[str], module: ModuleType | None) -> None:
+    for name in attributes.keys() & names:  # in most modules there is none
         found = attributes.get(name)
         if isinstance(found, type):
             _look_at(found)

@@ -30,11 +30,12 @@ class Reference(NamedTuple):
 
 def bound_to(*functions: Callable) -> list[Reference]:
     """Every module-level name outside of torch and this package that is bound to one of the functions."""
+    wanted = set(map(id, functions))
     return [
         Reference(module, name)
         for module, namespace in namespaces()
         for name, value in list(namespace.items())
-        if any(value is function for function in functions)
+        if id(value) in wanted
     ]
 
 
