@@ -39,12 +39,18 @@ def bound_to(*functions: Callable) -> list[Reference]:
     ]
 
 
-def rebind(before: Callable, after: Callable) -> None:
-    """Binds every name that is bound to `before` to `after`. By identity: other names are left alone."""
-    for reference in bound_to(before):
-        namespace = _namespace(sys.modules.get(reference.module))
-        if namespace.get(reference.name) is before:
-            namespace[reference.name] = after
+def rebind(ways: Collection[tuple[Callable, Callable]]) -> None:
+    """Binds every name that is bound to `before` to `after`, for each (before, after). By identity: other names are
+    left alone."""
+    if not ways:
+        return
+    by_id = {id(before): (before, after) for before, after in ways}
+    for _, namespace in namespaces():
+        for name, value in list(namespace.items()):
+            if id(value) in by_id:
+                before, after = by_id[id(value)]
+                if value is before and namespace.get(name) is before:
+                    namespace[name] = after
 
 
 # Partials that call another function than they were made with: that, and the other one.

@@ -12,7 +12,8 @@ code if they include the group, else None. A make that returns `original` change
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import reduce
 from types import FunctionType, ModuleType
 from typing import Any, NamedTuple
@@ -70,7 +71,8 @@ def declare(group: str, *what: Any, **more: Any) -> Patch:
     if known != patch:
         if group not in _groups[known] or _maker(known) != _maker(patch):
             raise ValueError(f"{patch} is declared already, for {', '.join(_groups[known])}")
-        _replace(known, patch)  # its project was loaded again
+        with _rebinding():
+            _replace(known, patch)  # its project was loaded again
     if group not in _groups.get(patch, ()):
         _groups.setdefault(patch, []).append(group)
     return patch
@@ -81,16 +83,51 @@ def apply_groups(groups: Iterable[str]) -> None:
     wanted = set(groups)
     _wanted.update(wanted)
     _wanted.intersection_update(wanted)
-    for patch in list(_applied):
-        if not _is_patch_wanted(patch):
-            _remove(patch)
-    for patch in list(_declared.values()):
-        if _is_patch_wanted(patch):
-            apply_when_imported(patch)
+    with _rebinding():
+        _forget_what_is_gone()
+        for patch in list(_applied):
+            if not _is_patch_wanted(patch):
+                _remove(patch)
+    with _rebinding():
+        for patch in list(_declared.values()):
+            if _is_patch_wanted(patch):
+                _apply_when_imported(patch)
 
 
 def apply_when_imported(patch: Patch) -> None:
     """For a patch that was declared after its group was wanted. That of a class is applied at once."""
+    with _rebinding():
+        _apply_when_imported(patch)
+
+
+_rebound: list[tuple[Callable, Callable]] = []  # what names in other modules are bound to, and will be
+
+
+@contextmanager
+def _rebinding() -> Iterator[None]:
+    """Looks at the names of all modules once, however many patches are `everywhere`."""
+    try:
+        yield
+    finally:
+        ways = list(_rebound)
+        _rebound.clear()
+        early_names.rebind(ways)
+
+
+def _forget_what_is_gone() -> None:
+    """Patches of modules that are no longer imported: nothing else would ever let go of these."""
+    for place, patch in list(_declared.items()):
+        owner = patch.owner
+        if isinstance(owner, ModuleType) and not any(one is owner for one in list(sys.modules.values())):
+            if patch in _applied:
+                _remove(patch)
+            for known in (_applied, _groups, _problems):
+                known.pop(patch, None)
+            _skipped.discard(patch)
+            del _declared[place]
+
+
+def _apply_when_imported(patch: Patch) -> None:
     if patch.owner is not None:
         _apply_to(patch, patch.owner, patch.attribute.rpartition(".")[2])
     else:
@@ -171,7 +208,7 @@ def _apply_to(patch: Patch, owner: Any, name: str) -> None:
             raise
     setattr(owner, name, ours)
     if patch.everywhere:
-        early_names.rebind(original, ours)
+        _rebound.append((original, ours))
     _applied[patch] = _Applied(owner, name, original, ours)
     _problems.pop(patch, None)
 
@@ -202,7 +239,7 @@ def _remove(patch: Patch) -> None:
     if applied.ours is not applied.original and isinstance(applied.ours, FunctionType):
         pickled.take_out(applied.ours)
     if patch.everywhere:
-        early_names.rebind(applied.ours, applied.original)
+        _rebound.append((applied.ours, applied.original))
     if top is applied.ours:
         setattr(applied.owner, applied.name, applied.original)
     else:

@@ -245,7 +245,7 @@ def _apply_patches(held: Collection[Options]) -> None:
     wanted = {op for options in held if options.reach == "references" for op in options.layer_ops}
     for layer in layers.layers():
         if layer.op in _replaced - wanted:
-            early_names.rebind(layer.function, layer.original)
+            early_names.rebind([(layer.function, layer.original)])
             early_names.put_partials_back(layer.function)
     stuck = layers.install({op for options in held for op in options.layer_ops})
     if not held:
@@ -254,7 +254,7 @@ def _apply_patches(held: Collection[Options]) -> None:
     _replaced.clear()
     _replaced.update(wanted)
     for layer in _replacing_layers():
-        early_names.rebind(layer.original, layer.function)
+        early_names.rebind([(layer.original, layer.function)])
     early_names.move_partials([(layer.original, layer.function) for layer in _replacing_layers()])
     seen = [layer for layer in _replacing_layers() if layer.original is _own(layer.op)]
     functional_module.show((layer.op, layer.function, layer.original) for layer in seen)

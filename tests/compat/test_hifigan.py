@@ -416,3 +416,34 @@ def test_nvstft_shifts_as_it_does(keyshift, module, audio, options):
     with msp.accelerated(**options):
         got = module("nvstft").STFT().get_mel(audio, keyshift, 1.5)
     torch.testing.assert_close(got, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_patches_of_modules_that_are_gone_are_forgotten_and_names_are_looked_at_once(on, monkeypatch):
+    """However many copies there are, a scope looks at the names of all modules no more often."""
+    from mps_spectro_patch.patching import early_names, hooks
+
+    monkeypatch.syspath_prepend(HERE / "stand_in")
+    text = (FOLDER / "hifigan.py").read_text().replace("from .", f"from {PACKAGE}.")
+    modules = [types.ModuleType(f"somebodys_vocoder_{number}") for number in range(4)]
+    for module in modules:
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+        exec(text, vars(module))
+    originals = [module.mel_spectrogram for module in modules]
+    with msp.accelerated(**on):  # the first one declares them
+        assert all(module.mel_spectrogram is not own for module, own in zip(modules, originals, strict=True))
+    looks, namespaces = [], early_names.namespaces
+
+    def counted():
+        looks.append(1)
+        return namespaces()
+
+    monkeypatch.setattr(early_names, "namespaces", counted)
+    with msp.accelerated(**on):
+        assert all(module.mel_spectrogram is not own for module, own in zip(modules, originals, strict=True))
+    assert [module.mel_spectrogram for module in modules] == originals
+    assert len(looks) <= 4, "one look for classes and functions, one for names bound early, and one to put these back"
+    assert sum("somebodys_vocoder" in str(patch) for patch in hooks._declared.values()) == 4
+    for module in modules:
+        monkeypatch.delitem(sys.modules, module.__name__)
+    with msp.accelerated(**on):
+        assert not any("somebodys_vocoder" in str(patch) for patch in hooks._declared.values())
