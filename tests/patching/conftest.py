@@ -10,19 +10,20 @@ COMPILING = """
 import mps_spectro_patch as msp
 
 from mps_spectro_patch.execution import call_cache
-from mps_spectro_patch.kernels.launch import transforms as library
+from mps_spectro_patch.kernels.launch import features, transforms
 
 def runs_ours(function):
     # Whether calling it ran a kernel of ours, also from code that inductor generated.
-    names, launched = ("stft", "istft", "ready_stft", "ready_istft"), []
-    kept = {name: getattr(library, name) for name in names}
+    names = {transforms: ("stft", "istft", "ready_stft", "ready_istft"), features: ("features", "ready_features")}
+    launched = []
+    kept = {(library, name): getattr(library, name) for library in names for name in names[library]}
     call_cache.clear()
-    for name, real in kept.items():
+    for (library, name), real in kept.items():
         setattr(library, name, lambda *args, real=real: launched.append(1) or real(*args))
     try:
         function()
     finally:
-        for name, real in kept.items():
+        for (library, name), real in kept.items():
             setattr(library, name, real)
     return bool(launched)
 

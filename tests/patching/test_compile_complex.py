@@ -105,7 +105,8 @@ def agree(function, *inputs, dynamic=None):
             return print("torch cannot compile this unpatched either:", str(failure).splitlines()[0])
         raise failure
     assert len(texts) == 2, len(texts)  # forward and backward
-    assert any("mps_spectro_patch.stft_adjoint" in text or "mps_spectro_patch.istft_adjoint" in text for text in texts)
+    adjoints = "stft_adjoint", "istft_adjoint", "features_gradient", "stft_loss_gradient"
+    assert any(f"mps_spectro_patch.{name}" in text for name in adjoints for text in texts)
     copies = [line for text in texts for line in text.splitlines() if "complex<" in line]
     assert not copies, copies
     for number, (one, other) in enumerate(zip(got, want)):
