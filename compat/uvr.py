@@ -49,11 +49,13 @@ _PADDING = Recompiled(_MDX_PADDING)
 
 
 def _leaves(cls: type, method: str) -> bool:
-    """Whether it goes over the CPU, in a class that no other project here patches."""
+    """Whether it goes over the CPU from MPS, in a class that no other project here patches."""
     function = vars(cls).get(method)
     if not isinstance(function, FunctionType) or cls.__module__.startswith("audio_separator."):
         return False
-    return {"torch", "device", "type", "cpu"} <= set(structure_of(function).names)
+    found = structure_of(function)
+    stays = {"cuda", "mps"} <= found.keywords  # a list of devices
+    return {"torch", "device", "type", "cpu"} <= set(found.names) and not stays
 
 
 def _recogniser(method: str, changed: Recompiled) -> Callable[[type], bool | str]:
