@@ -39,16 +39,6 @@ def difference(result: Tensor, reference: Tensor, weight: Tensor | None = None, 
     return f"largest error {worst:.1e} of the largest value, relative L2 error {relative:.1e}"
 
 
-def with_real_ends(spectrum: Tensor, n_fft: int) -> Tensor:
-    """A one-sided spectrum [..., bins, frames] whose bins are real where those of a real signal are."""
-    spectrum = spectrum.resolve_conj().clone()
-    parts = torch.view_as_real(spectrum)
-    parts[..., 0, :, 1] = 0
-    if n_fft % 2 == 0:
-        parts[..., n_fft // 2, :, 1] = 0
-    return spectrum
-
-
 def gradient_difference(
     fast: Callable, reference: Callable, input: Tensor, window: Tensor, weight: Tensor | None
 ) -> str | None:

@@ -283,17 +283,23 @@ def _compared(
     """(what is wrong with the result, or nothing; whether there was anything to compare)."""
     told = False
     for part in pieces:
+        args, kwargs = (attempt.args, attempt.kwargs) if part.arguments is None else (part.arguments, {})
         if part.arguments is None:
             reference = attempt.original()
             if not result.requires_grad:
                 attempt.reference = reference
         else:
             try:
-                reference = attempt.function(*part.arguments)
+                reference = attempt.function(*args)
             except Exception as error:
                 logger.warning("a part of %s cannot be compared: %s", counters.title(attempt.name), error)
                 continue
-        wrong, tells = verification.judge(attempt.name, part, window, decision, launch, result, reference)
+
+        def on_cpu(args: tuple = args, kwargs: dict = kwargs) -> torch.Tensor:
+            moved = dict(zip(kwargs, verification.on_cpu(tuple(kwargs.values())), strict=True))
+            return attempt.function(*verification.on_cpu(args), **moved)
+
+        wrong, tells = verification.judge(attempt.name, part, window, decision, launch, result, reference, on_cpu)
         if wrong:
             return wrong, True
         told |= tells

@@ -290,7 +290,7 @@ def _fused(
     state = None if basis is None or place is None else TensorState(basis)
     key = call, None if basis is None else basis.shape, rows.dtype, rows.device, needs
     original = partial(_composed, rows, window, basis, scale, one) if must else lambda: None
-    compared = partial(_compared, rows, window, basis, scale, one, fused)
+    compared = partial(_compared, name, rows, window, basis, scale, one, fused)
     result, trusted = runner.call_front_end(name, active.options_here(), key, run, compared, rows, original)
     launch, readable = known
     is_as_given = launch is not None and readable[0] is rows and readable[1] is window
@@ -301,23 +301,31 @@ def _fused(
 
 
 def _compared(
-    rows: Tensor, window: Tensor, basis: Tensor | None, scale: Scale, one: _Resolved, fused: Callable, result: Tensor
-) -> tuple[str, bool]:
+    name: str, rows: Tensor, window: Tensor, basis: Tensor | None, scale: Scale, one: _Resolved, fused: Callable,
+    result: Tensor,
+) -> tuple[str, bool]:  # fmt: skip
     """(what is wrong with the fused result, or nothing; whether there was anything to compare).
 
     Of a call whose comparison would need much memory, the first rows and frames.
     """
     piece = parts.beginning(rows, one.arguments)
-    if piece is rows:
-        return verification.judge_front_end(result, _composed(rows, window, basis, scale, one), scale)
-    one = one._replace(rows_per_item=len(piece))
-    theirs = _composed(piece, window, basis, scale, one)
-    mine = fused(piece, one.rows_per_item)[0]
-    wrong, told = verification.judge_front_end(mine, theirs, scale)
-    if wrong or scale.below is not None or scale.deviation_eps is not None:  # those depend on what comes later
-        return wrong, told
-    inner = slice(*parts.inner_frames(piece.shape[-1], one.arguments))
-    return verification.judge_front_end(result[: len(piece), :, inner], theirs[..., inner], scale)
+    mine, inner = (result,), None
+    if piece is not rows:
+        one = one._replace(rows_per_item=len(piece))
+        mine = (fused(piece, one.rows_per_item)[0],)
+        if scale.below is None and scale.deviation_eps is None:  # those depend on what comes later
+            inner = slice(*parts.inner_frames(piece.shape[-1], one.arguments))
+            mine = *mine, result[: len(piece), :, inner]
+
+    def reference(*tensors: Tensor) -> tuple[Tensor, ...]:
+        values = _composed(*tensors, scale, one)
+        return (values,) if inner is None else (values, values[..., inner])
+
+    def judge(ours: tuple[Tensor, ...], theirs: tuple[Tensor, ...]) -> tuple[str, bool]:
+        found = [verification.judge_front_end(*pair, scale) for pair in zip(ours, theirs, strict=True)]
+        return "; ".join(wrong for wrong, _ in found if wrong), any(told for _, told in found)
+
+    return verification.judge_by(name, judge, mine, reference, (piece, window, basis))
 
 
 def _of_batches(launch: Ready, flat: torch.Size, batch: torch.Size) -> Ready:

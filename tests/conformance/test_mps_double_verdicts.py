@@ -1,0 +1,165 @@
+"""What is concluded on a Mac where torch, MPS or the machine misbehaves: each fault injected on torch.mps's double."""
+
+from __future__ import annotations
+
+import os
+import warnings
+
+import pytest
+import torch
+
+import mps_spectro_patch as msp
+from mps_spectro_patch.execution import launches, quarantine, verification
+
+from .mps_double import standing_in
+
+pytestmark = [
+    pytest.mark.thorough,
+    pytest.mark.skipif(
+        os.environ.get("MPS_SPECTRO_TEST_DEVICE", "simulator") != "simulator",
+        reason="the double stands on the CPU build",
+    ),
+]
+X, WINDOW = torch.randn(2, 1000), torch.hann_window(63)
+
+
+@pytest.fixture
+def mac(monkeypatch):
+    with standing_in(monkeypatch, "2.13") as double:
+        yield double
+
+
+@pytest.fixture
+def elsewhere(monkeypatch):
+    """elsewhere(function, change): what the function gives for tensors on the device is changed, for those that cpu()
+    has moved it is not. Where the CPU is the device, those are told apart by who asked for them."""
+    moved = []
+    cpu = torch.Tensor.cpu
+
+    def move(tensor):
+        there = cpu(tensor).view_as(tensor)
+        moved.append(there)
+        return there
+
+    monkeypatch.setattr(torch.Tensor, "cpu", move)
+
+    def falsified(function, on_device=None, on_cpu=None):
+        def call(input, *args, **kwargs):
+            change = on_cpu if any(input is one for one in moved) else on_device
+            result = function(input, *args, **kwargs)
+            return change(result) if change else result
+
+        return call
+
+    return falsified
+
+
+def reversed_in_time(signal):
+    """As irfft of odd sizes on MPS (pytorch issue 126649)."""
+    return signal.flip(-1)
+
+
+def doubled(result):
+    return tuple(map(doubled, result)) if isinstance(result, tuple) else result * 2
+
+
+CALLS = {
+    "stft": lambda: torch.stft(X, 63, 16, 63, WINDOW, return_complex=True),
+    "istft": lambda: torch.istft(torch.stft(X, 63, 16, 63, WINDOW, return_complex=True), 63, 16, 63, WINDOW),
+}
+
+
+def falsify(monkeypatch, function):
+    """Every launch gives function(what it is)."""
+    real = launches.prepare
+
+    def prepare(op, *given):
+        launch = real(op, *given)
+        return lambda *tensors: function(launch(*tensors))
+
+    monkeypatch.setattr(launches, "prepare", prepare)
+
+
+@pytest.mark.parametrize("op", CALLS)
+@pytest.mark.parametrize("learns", [False, True])
+def test_where_torch_is_wrong_on_the_device_the_cpu_decides_for_the_kernel(
+    op, learns, mac, monkeypatch, elsewhere, caplog
+):
+    expected = CALLS[op]()
+    monkeypatch.setattr(torch, op, elsewhere(getattr(torch, op), on_device=reversed_in_time))
+    monkeypatch.setattr(f"{__name__}.X", X.clone().requires_grad_(learns))
+    with msp.accelerated(devices=("mps",)), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for _ in range(3):
+            torch.testing.assert_close(CALLS[op](), expected, rtol=1e-5, atol=1e-5)
+    assert not quarantine.plans and msp.stats()[op].fast == 3 and msp.stats()[op].verified == 1
+    (said,) = [one.message for one in caplog.records if "is wrong" in one.message]
+    assert f"torch's own result of torch.{op} is wrong (largest error" in said
+
+
+@pytest.mark.parametrize("op", CALLS)
+def test_where_the_cpu_agrees_with_torch_the_kernel_is_put_aside(op, mac, monkeypatch, elsewhere):
+    expected = CALLS[op]()
+    falsify(monkeypatch, doubled)
+    monkeypatch.setattr(torch, op, elsewhere(getattr(torch, op)))
+    with msp.accelerated(devices=("mps",), ops=(op,)), pytest.warns(RuntimeWarning, match="differs from the original"):
+        assert torch.equal(CALLS[op](), expected)
+    (entry,) = quarantine.plans.values()
+    assert "neither" not in entry.why and msp.stats()[op].fallback == {"verification": 1}
+
+
+@pytest.mark.parametrize("op", CALLS)
+def test_where_the_cpu_agrees_with_neither_torchs_result_stands_and_both_are_reported(op, mac, monkeypatch, elsewhere):
+    expected = CALLS[op]()
+    falsify(monkeypatch, doubled)
+    monkeypatch.setattr(torch, op, elsewhere(getattr(torch, op), on_device=reversed_in_time))
+    with msp.accelerated(devices=("mps",), ops=(op,)), pytest.warns(RuntimeWarning) as said:
+        assert torch.equal(CALLS[op](), reversed_in_time(expected))
+    (text,) = [str(one.message) for one in said]
+    assert (
+        "torch's on the CPU agrees with neither: largest error 1.0e+00" in text and "and the original's largest" in text
+    )
+
+
+def test_a_program_that_changed_what_stft_means_keeps_its_meaning(mac, monkeypatch):
+    """What stands below us is asked on the CPU: where that is no function of torch's, torch is not to blame."""
+    monkeypatch.setattr(torch, "stft", lambda *args, real=torch.stft, **kwargs: 2 * real(*args, **kwargs))
+    expected = CALLS["stft"]()
+    with msp.accelerated(devices=("mps",)), pytest.warns(RuntimeWarning, match="differs from the original"):
+        assert torch.equal(CALLS["stft"](), expected)
+
+
+def test_where_the_cpu_cannot_do_it_torchs_result_stands(mac, monkeypatch, elsewhere, caplog):
+    def cannot(_):
+        raise NotImplementedError("not on the CPU")
+
+    expected = CALLS["stft"]()
+    monkeypatch.setattr(torch, "stft", elsewhere(torch.stft, on_device=reversed_in_time, on_cpu=cannot))
+    with msp.accelerated(devices=("mps",)), pytest.warns(RuntimeWarning, match="differs from the original"):
+        assert torch.equal(CALLS["stft"](), reversed_in_time(expected))
+    assert quarantine.plans and "torch.stft cannot be asked for on the CPU: not on the CPU" in caplog.text
+
+
+FRONT_ENDS = {
+    "mel": ("composite_features.features",
+            lambda x: msp.mel_spectrogram(x, sample_rate=16000, n_fft=400, hop_length=100, n_mels=20)),
+    "loss": ("composite_losses.stft_loss", lambda x: msp.STFTLoss(64, 16, 64)(x, x.flip(-1))),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FRONT_ENDS)
+@pytest.mark.parametrize("limit", [2**19, 40 * 400], ids=["whole", "by its beginning"])
+def test_so_it_is_for_front_ends_and_losses(name, limit, mac, monkeypatch, elsewhere, caplog):
+    place, call = FRONT_ENDS[name]
+    x = torch.randn(3, 16000)
+    expected = call(x)
+    launches.load_operators()
+    module, function = place.split(".")
+    composite = getattr(launches.ops, module)
+    wrong = elsewhere(getattr(composite, function), on_device=doubled)
+    monkeypatch.setattr(composite, function, wrong)
+    monkeypatch.setattr("mps_spectro_patch.execution.parts.LIMIT", limit)
+    with msp.accelerated(devices=("mps",)), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        torch.testing.assert_close(call(x), expected, rtol=1e-3, atol=1e-3)
+    assert not quarantine.front_ends and len(verification.verified) == 1 and "torch's own result of" in caplog.text
