@@ -19,7 +19,7 @@ from ..tables.envelope import inverse_envelope
 from ..tables.twiddles import chirp_tables, pair_twiddles, stage_twiddles
 from . import dispatch
 from .call_fields import forward_fields, inverse_fields
-from .dispatch import RESIDENT_THREADS, Recipe, empty_spectrum, gapless
+from .dispatch import RESIDENT_THREADS, Recipe, empty_spectrum, readable
 from .params import AnyIstftParams, AnyStftParams
 
 KERNELS = ("msp_any_stft", "msp_any_istft")
@@ -135,7 +135,7 @@ def _like(window: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
 
 def _forward(signal: torch.Tensor, window: torch.Tensor, table: torch.Tensor, geometry: Geometry) -> torch.Tensor:
     """From samples to spectra. table: the inverse envelope of an adjoint."""
-    signal, window, device = gapless(signal), window.contiguous(), signal.device
+    signal, window, device = readable(signal), window.contiguous(), signal.device
     recipe = _forward_recipe(geometry, signal.stride(0), signal.dtype, window.is_complex(), device)
     spectrum = empty_spectrum(geometry.rows, geometry.bins, geometry.frames, device)
     recipe(signal, window, table.contiguous(), spectrum)

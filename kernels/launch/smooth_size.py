@@ -21,7 +21,7 @@ from ..tables.envelope import inverse_envelope, squared
 from ..tables.twiddles import pair_twiddles, stage_twiddles
 from . import dispatch
 from .call_fields import forward_fields, inverse_fields
-from .dispatch import RESIDENT_THREADS, Ready, Recipe, gapless, starts_at_pair
+from .dispatch import RESIDENT_THREADS, Ready, Recipe, gapless, readable, starts_at_pair
 from .params import IstftParams, StftParams, WindowGradientParams
 
 KERNELS = ("msp_stft", "msp_istft", "msp_istft_registers", "msp_window_gradient")
@@ -125,6 +125,7 @@ def _with_envelope(geometry: IstftGeometry, run_with: Callable[..., torch.Tensor
 
 
 def stft_window_gradient(gradient: torch.Tensor, signal: torch.Tensor, geometry: StftGeometry) -> torch.Tensor:
+    signal = readable(signal)
     kind = Kind("msp_window_gradient", adjoint=True, two_sided=not geometry.onesided, dtype=signal.dtype)
     scale = geometry.scale / 2  # the kernel counts the bins between 0 and half twice
     return _frame_products(gradient, signal, kind, geometry, scale)[geometry.window_part].clone()

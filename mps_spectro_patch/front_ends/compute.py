@@ -32,7 +32,7 @@ from ..execution import (
     trouble,
     verification,
 )  # fmt: skip
-from ..kernels import Ready, TensorState, fft, gapless
+from ..kernels import Ready, TensorState, fft, gapless, readable
 from ..options import Options
 from ..reasons import Reason
 from ..tensors import PLAIN, wants_gradient
@@ -272,10 +272,10 @@ def _fused(
     def fused(rows: Tensor, rows_per_item: int) -> tuple[Tensor, Ready | None, tuple]:
         """(the features, the launch that made them, what it read)."""
         if in_kernels:
-            readable = gapless(rows.resolve_neg()), gapless(window.resolve_neg())
-            launch = features.ready_features(*readable, basis, rows_per_item, *scale.finishing(), *arguments)
+            given = readable(rows.resolve_neg()), gapless(window.resolve_neg())
+            launch = features.ready_features(*given, basis, rows_per_item, *scale.finishing(), *arguments)
             if launch is not None:
-                return launch(*readable), launch, readable
+                return launch(*given), launch, given
         values = features.eager_features(rows, window, basis, *arguments)
         if in_kernels and scale.below is None and scale.deviation_eps is not None:
             features.feature_passes.standardise(values, scale.deviation_eps)
@@ -292,8 +292,8 @@ def _fused(
     original = partial(_composed, rows, window, basis, scale, one) if must else lambda: None
     compared = partial(_compared, name, rows, window, basis, scale, one, fused)
     result, trusted = runner.call_front_end(name, active.options_here(), key, run, compared, rows, original)
-    launch, readable = known
-    is_as_given = launch is not None and readable[0] is rows and readable[1] is window
+    launch, given = known
+    is_as_given = launch is not None and given[0] is rows and given[1] is window
     if trusted and place is not None and is_as_given and not call.window_norm and not one.outer_pad:
         again = launch if x.dim() == 2 else _of_batches(launch, rows.shape, x.shape[:-1])
         call_cache.remember(*place, call_cache.Known(name, again, None, keep=call, basis=state))

@@ -163,3 +163,65 @@ def test_so_it_is_for_front_ends_and_losses(name, limit, mac, monkeypatch, elsew
         warnings.simplefilter("error")
         torch.testing.assert_close(call(x), expected, rtol=1e-3, atol=1e-3)
     assert not quarantine.front_ends and len(verification.verified) == 1 and "torch's own result of" in caplog.text
+
+
+@pytest.mark.parametrize("release", ["2.7", "2.14"])
+def test_without_bfloat_such_input_is_converted_and_nothing_is_put_aside(monkeypatch, release):
+    x = torch.randn(2, 1000).bfloat16()
+    window = torch.hann_window(64).requires_grad_()
+
+    def results(x):
+        spectrum = torch.stft(x, 64, 16, 64, window, return_complex=True)
+        odd = torch.stft(x, 63, 16, 63, torch.ones(63), return_complex=True)
+        (by_window,) = torch.autograd.grad(spectrum.abs().square().sum(), window)
+        signal = x.clone().requires_grad_()
+        options = dict(sample_rate=16000, n_fft=64, hop_length=16, n_mels=4)
+        loud = msp.mel_spectrogram(signal, **options)
+        (by_signal,) = torch.autograd.grad(loud.sum(), signal)
+        return spectrum.detach(), odd, by_window, msp.mel_spectrogram(x, **options), by_signal.float()
+
+    expected = results(x.float())
+    on = dict(devices=("mps",), on_error="raise", on_fallback="raise", verify="off")
+    with standing_in(monkeypatch, release, has_bfloat=False), msp.accelerated(**on):
+        for _ in range(2):
+            for got, right in zip(results(x), expected, strict=True):
+                assert (got - right).norm() < 4e-3 * right.norm()  # the gradient of x is rounded to bfloat16
+    assert not quarantine.plans and not quarantine.front_ends and not msp.stats()["stft"].fallback
+
+
+OTHER_WAYS = {
+    "hop": dict(hop_length=17), "padding": dict(pad_mode="constant"), "two-sided": dict(onesided=False),
+    "short window": dict(win_length=50, window=torch.ones(50)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("other", OTHER_WAYS)
+@pytest.mark.parametrize("fault", ["wrong", "an error"])
+def test_what_failed_is_put_aside_and_other_ways_through_the_same_plan_are_not(other, fault, mac, monkeypatch):
+    def change(result):
+        if fault == "wrong":
+            return doubled(result)
+        raise ValueError("Threadgroup size exceeds 64 limit")
+
+    plain = dict(n_fft=64, hop_length=16, window=torch.hann_window(64), return_complex=True)
+    with msp.accelerated(devices=("mps",)):
+        with monkeypatch.context() as broken:
+            falsify(broken, change)
+            with pytest.warns(RuntimeWarning, match="not accelerated again"):
+                torch.stft(X, **plain | OTHER_WAYS[other])
+        for _ in range(2):
+            torch.stft(X, **plain | OTHER_WAYS[other])
+            torch.stft(X, **plain)
+    stats = msp.stats()["stft"]
+    assert stats.fast == 2 and stats.fallback["quarantined"] == 2 and len(quarantine.plans) == 1
+
+
+def test_front_ends_of_a_size_that_are_put_aside_for_float32_are_not_for_half(mac):
+    def is_fast(x) -> bool:
+        before = mac.launches
+        msp.mel_spectrogram(x, sample_rate=16000, n_fft=64, hop_length=16, n_mels=4)
+        return mac.launches > before
+
+    quarantine.add_size(64, X.device, False, "for this test")
+    with msp.accelerated(devices=("mps",)):
+        assert not is_fast(X) and is_fast(X.half()) and is_fast(X.bfloat16())
