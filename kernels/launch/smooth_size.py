@@ -22,6 +22,7 @@ from ..tables.twiddles import pair_twiddles, stage_twiddles
 from . import dispatch
 from .call_fields import forward_fields, inverse_fields
 from .dispatch import RESIDENT_THREADS, Ready, Recipe, gapless, readable, starts_at_pair
+from .frame_sums import sum_of_frames
 from .params import IstftParams, StftParams, WindowGradientParams
 
 KERNELS = ("msp_stft", "msp_istft", "msp_istft_registers", "msp_window_gradient")
@@ -144,7 +145,7 @@ def istft_window_gradient(
     output = ready_istft(spectrum, window, replace(geometry, length=reached))(spectrum, window)
     sums = _frame_products(spectrum, quotient, Kind("msp_window_gradient"), geometry, geometry.scale)
     products = pad((output * quotient).sum(0), geometry.margins)
-    framed = products.as_strided((geometry.frames, geometry.n_fft), (geometry.hop_length, 1)).sum(0)
+    framed = sum_of_frames(products, geometry.frames, geometry.n_fft, geometry.hop_length)
     return sums[part] - 2 * window * framed[part]
 
 
