@@ -1,4 +1,4 @@
-"""The gradients of windows are made of operations that are right on MPS: none that overlapping views are summed by, none
+"""The gradients of windows are made of operations that are right on MPS: no sum over an overlapping view, and nothing
 that works outside of the queue (pytorch issue 197836)."""
 
 from __future__ import annotations
