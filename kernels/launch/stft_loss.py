@@ -4,6 +4,7 @@ magnitude in memory, and the gradient. For smooth sizes; arguments must be valid
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import NamedTuple
@@ -81,13 +82,27 @@ def stft_loss(
     The terms are convergence, log and linear, unweighted and zero where the weight is; behind them is what
     stft_loss_gradient() needs to know.
     """
-    input, target, window = gapless(input), gapless(target), window.contiguous()
+    tensors = gapless(input), gapless(target), window.contiguous()
+    return ready_stft_loss(*tensors, geometry, wanted)(*tensors)
+
+
+def ready_stft_loss(
+    input: torch.Tensor, target: torch.Tensor, window: torch.Tensor, geometry: StftGeometry, wanted: Terms
+) -> Callable[..., tuple[torch.Tensor, torch.Tensor]]:
+    """stft_loss() as a function of the three tensors alone: of tensors laid out as these, which have no gaps."""
     recipe, finish, groups = _recipes(geometry, wanted, _layout(input, target, window, geometry), input.device)
-    sums = input.new_empty((groups, 4))
-    loss, terms = input.new_empty(()), input.new_empty((TERMS + (geometry.rows if wanted.per_row else 1),))
-    recipe(input, target, window, sums)
-    finish(sums, loss.view(1), terms)
-    return loss, terms
+    count = TERMS + (geometry.rows if wanted.per_row else 1)
+
+    def run(
+        input: torch.Tensor, target: torch.Tensor, window: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
+        sums = input.new_empty((groups, 4))
+        loss, terms = input.new_empty(1), input.new_empty(count)
+        recipe(input, target, window, sums)
+        finish(sums, loss, terms)
+        return loss.view(()), terms
+
+    return run
 
 
 def stft_loss_gradient(
@@ -95,17 +110,34 @@ def stft_loss_gradient(
     target: torch.Tensor, window: torch.Tensor, geometry: StftGeometry, wanted: Terms,
 ) -> torch.Tensor:  # fmt: skip
     """[rows, samples]: the gradient with respect to the input, for those of loss and terms, in one launch."""
-    input, target, window = gapless(input), gapless(target), window.contiguous()
+    tensors = gapless(input), gapless(target), window.contiguous()
     given = loss_gradient is not None, terms_gradient is not None
-    layout = _layout(input, target, window, geometry)
-    recipe, leaves_gaps = _gradient_recipe(geometry, wanted, layout, given, input.device)
-    output = input.new_empty((geometry.rows, geometry.samples))
-    if leaves_gaps:
-        output.zero_()
     of_loss = terms if loss_gradient is None else loss_gradient.reshape(1)  # something with an address, not looked at
     of_terms = terms if terms_gradient is None else terms_gradient.contiguous()
-    recipe(window, output, input, target, terms, of_loss, of_terms)
-    return output
+    return ready_stft_loss_gradient(*tensors, geometry, wanted, given)(of_loss, of_terms, terms, *tensors)
+
+
+def ready_stft_loss_gradient(
+    input: torch.Tensor, target: torch.Tensor, window: torch.Tensor, geometry: StftGeometry, wanted: Terms,
+    given: tuple[bool, bool],
+) -> Callable[..., torch.Tensor]:  # fmt: skip
+    """stft_loss_gradient() as a function of six tensors, all of them there: of tensors laid out as these, which have no
+    gaps. given: whether the gradients of the loss and of the terms are looked at."""
+    layout = _layout(input, target, window, geometry)
+    recipe, leaves_gaps = _gradient_recipe(geometry, wanted, layout, given, input.device)
+    size = geometry.rows, geometry.samples
+
+    def run(
+        loss_gradient: torch.Tensor, terms_gradient: torch.Tensor, terms: torch.Tensor, input: torch.Tensor,
+        target: torch.Tensor, window: torch.Tensor,
+    ) -> torch.Tensor:  # fmt: skip
+        output = input.new_empty(size)
+        if leaves_gaps:
+            output.zero_()
+        recipe(window, output, input, target, terms, loss_gradient, terms_gradient)
+        return output
+
+    return run
 
 
 def launched(n_fft: int, gradient: bool, wanted: Terms) -> tuple[str, str, Plan]:
