@@ -53,15 +53,15 @@ class Kind:
 def kernel_source(plan: Plan, kind: Kind | None = None) -> str:
     """The Metal text of a plan's kernel; of the plain stft or istft where no kind is given."""
     kind = kind or Kind("msp_istft" if plan.inverse else "msp_stft")
-    return dispatch.kernel_text(_name(plan, kind), plan.defines() + kind.defines())
+    return dispatch.kernel_text(kernel_name(plan, kind), plan.defines() + kind.defines())
 
 
 def kernel(plan: Plan, kind: Kind, device: torch.device) -> Callable[..., None]:
     """The compiled kernel of a plan."""
-    return dispatch.kernel(_name(plan, kind), plan.defines() + kind.defines(), device.type)
+    return dispatch.kernel(kernel_name(plan, kind), plan.defines() + kind.defines(), device.type)
 
 
-def _name(plan: Plan, kind: Kind) -> str:
+def kernel_name(plan: Plan, kind: Kind) -> str:
     return "msp_istft_registers" if plan.overlap == "registers" else kind.name
 
 
