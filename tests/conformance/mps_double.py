@@ -135,7 +135,6 @@ def standing_in(monkeypatch, release: str, **failure: Any):
         patch.setattr(torch, "mps", double)
         patch.setattr(torch.backends.mps, "is_available", double.start)
         patch.setattr(torch.backends.mps, "is_built", lambda: True)
-        patch.setenv("MPS_SPECTRO_PATCH_SELFTEST", "0")
         patch.setitem(options.ACCELERATORS, "mps", "cpu")
         patch.setitem(dispatch._DEVICE_NAMES, "cpu", "mps")
         forget()
