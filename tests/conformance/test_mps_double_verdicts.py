@@ -10,6 +10,7 @@ import torch
 
 import mps_spectro_patch as msp
 from mps_spectro_patch.execution import launches, quarantine, verification
+from mps_spectro_patch.graphs import step
 
 from .mps_double import standing_in
 
@@ -163,6 +164,27 @@ def test_so_it_is_for_front_ends_and_losses(name, limit, mac, monkeypatch, elsew
         warnings.simplefilter("error")
         torch.testing.assert_close(call(x), expected, rtol=1e-3, atol=1e-3)
     assert not quarantine.front_ends and len(verification.verified) == 1 and "torch's own result of" in caplog.text
+
+
+def test_so_it_is_for_what_is_fused_in_a_graph(monkeypatch, elsewhere, caplog):
+    """With the simulator: dynamo asks more of torch.mps than the double has."""
+
+    def loudness(x):
+        spectrum = torch.stft(x, 400, 100, window=torch.ones(400), return_complex=True)
+        return (spectrum.abs().square() + 1e-3).log()
+
+    x = torch.randn(2, 4000)
+    real, given = step.GraphModule, []
+
+    def graph_module(*args):
+        given.append(real(*args))
+        return elsewhere(given[-1], on_device=doubled)
+
+    monkeypatch.setattr(step, "GraphModule", graph_module)
+    with msp.accelerated(devices=("simulator",)), warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        torch.testing.assert_close(msp.fuse(loudness)(x), loudness(x), rtol=1e-3, atol=1e-3)
+    assert given and "torch's own result of graph is wrong" in caplog.text
 
 
 @pytest.mark.parametrize("release", ["2.7", "2.14"])
