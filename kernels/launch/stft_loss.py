@@ -49,6 +49,16 @@ class Terms:
     mean: bool = True
 
 
+class Place(NamedTuple):
+    """Of one loss among several: whether it adds to those before, and by what the sum is divided behind it."""
+
+    adds: bool
+    losses: int
+
+
+ALONE = Place(False, 1)
+
+
 class Layout(NamedTuple):
     """Of two signals and a window in memory: paired is where two values may be read at once, of every frame."""
 
@@ -87,17 +97,19 @@ def stft_loss(
 
 
 def ready_stft_loss(
-    input: torch.Tensor, target: torch.Tensor, window: torch.Tensor, geometry: StftGeometry, wanted: Terms
-) -> Callable[..., tuple[torch.Tensor, torch.Tensor]]:
-    """stft_loss() as a function of the three tensors alone: of tensors laid out as these, which have no gaps."""
-    recipe, finish, groups = _recipes(geometry, wanted, _layout(input, target, window, geometry), input.device)
+    input: torch.Tensor, target: torch.Tensor, window: torch.Tensor, geometry: StftGeometry, wanted: Terms,
+    place: Place = ALONE,
+) -> Callable[..., tuple[torch.Tensor, torch.Tensor]]:  # fmt: skip
+    """stft_loss() as a function of the three tensors, which are laid out as these and have no gaps, and of the loss
+    before if its place is behind another."""
+    recipe, finish, groups = _recipes(geometry, wanted, _layout(input, target, window, geometry), place, input.device)
     count = TERMS + (geometry.rows if wanted.per_row else 1)
 
     def run(
-        input: torch.Tensor, target: torch.Tensor, window: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
-        sums = input.new_empty((groups, 4))
-        loss, terms = input.new_empty(1), input.new_empty(count)
+        input: torch.Tensor, target: torch.Tensor, window: torch.Tensor, before: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        sums, terms = input.new_empty((groups, 4)), input.new_empty(count)
+        loss = input.new_empty(1) if before is None else before.view(1)
         recipe(input, target, window, sums)
         finish(sums, loss, terms)
         return loss.view(()), terms
@@ -158,19 +170,23 @@ def _layout(input: torch.Tensor, target: torch.Tensor, window: torch.Tensor, geo
     )  # fmt: skip
 
 
-def _numbers(geometry: StftGeometry, wanted: Terms) -> tuple[StftLossScale, StftLossWeights]:
+def _numbers(geometry: StftGeometry, wanted: Terms, losses: int = 1) -> tuple[StftLossScale, StftLossWeights]:
     count = geometry.rows * geometry.bins * geometry.frames if wanted.mean else 1
     return (
         StftLossScale(eps=wanted.eps, factor=wanted.factor, added=wanted.added),
-        StftLossWeights(convergence=wanted.convergence, log=wanted.log, linear=wanted.linear, count=count),
+        StftLossWeights(
+            convergence=wanted.convergence, log=wanted.log, linear=wanted.linear, count=count, losses=losses
+        ),
     )
 
 
 @lru_cache(maxsize=1024)
-def _recipes(geometry: StftGeometry, wanted: Terms, layout: Layout, device: torch.device) -> tuple[Recipe, Recipe, int]:
+def _recipes(
+    geometry: StftGeometry, wanted: Terms, layout: Layout, place: Place, device: torch.device
+) -> tuple[Recipe, Recipe, int]:
     """(the launch that sums up, the one that finishes, how many sums are between them)."""
     name, text, plan = launched(geometry.n_fft, False, wanted)
-    scale, weights = _numbers(geometry, wanted)
+    scale, weights = _numbers(geometry, wanted, place.losses)
     steps = steps_of(plan, geometry.rows * geometry.frames, device)
     per_row = -(-geometry.frames // (plan.frames * steps))
     params = StftLossParams(
@@ -182,7 +198,7 @@ def _recipes(geometry: StftGeometry, wanted: Terms, layout: Layout, device: torc
     args = [None, None, None, stages, pairs, None, params, scale]
     groups = geometry.rows * per_row
     sums = dispatch.recipe(dispatch.kernel(name, text, device.type), args, groups, plan.threads, device)
-    finishing = StftLossFinishParams(rows=geometry.rows, groups=per_row, per_row=wanted.per_row)
+    finishing = StftLossFinishParams(rows=geometry.rows, groups=per_row, per_row=wanted.per_row, adds=place.adds)
     kernel = dispatch.kernel("msp_stft_loss_finish", "", device.type)
     finish = dispatch.recipe(kernel, [None, None, None, finishing, weights], 1, FINISH_THREADS, device)
     return sums, finish, groups

@@ -46,16 +46,17 @@ class MeanOfLosses:
     def run(self, input: Tensor, target: Tensor, windows: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
         """(the mean, the terms of each loss)."""
         if self.forward is None:
+            last = len(windows) - 1
+            places = [kernels.Place(i > 0, len(windows) if i == last else 1) for i in range(len(windows))]
             self.forward = [
-                kernels.ready_stft_loss(input, target, window, *one)
-                for window, one in zip(windows, self.described, strict=True)
+                kernels.ready_stft_loss(input, target, window, *one, place)
+                for window, one, place in zip(windows, self.described, places, strict=True)
             ]
-        total, kept = None, []
+        mean, kept = None, []
         for launch, window in zip(self.forward, windows, strict=True):
-            loss, terms = launch(input, target, window)
-            total = loss if total is None else total.add_(loss)
+            mean, terms = launch(input, target, window, mean)
             kept.append(terms)
-        return total.div_(len(kept)), kept
+        return mean, kept
 
     def backward(
         self, upstream: Tensor, input: Tensor, target: Tensor, windows: Sequence[Tensor], terms: Sequence[Tensor]
