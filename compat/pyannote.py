@@ -12,9 +12,12 @@ from types import ModuleType
 
 import torch
 from torch import Tensor
+from torch.compiler import is_compiling
 
+from .. import active
+from ..options import Options
 from . import kaldi
-from .tools.overrides import original_of
+from .tools.overrides import original_of, override
 from .tools.project import Hook, Project
 from .tools.recompiled import Recompiled
 
@@ -22,16 +25,24 @@ _MODULE, _METHOD = "pyannote.audio.models.embedding.wespeaker", "BaseWeSpeakerRe
 _FEATURES = "torch.vmap(self._fbank)(waveforms.to(fft_device)).to(device)"
 
 
-def _features(fbank: partial, waveforms: Tensor, fft_device: torch.device) -> Tensor:
-    """torch.vmap(fbank)(waveforms.to(fft_device)).to(waveforms.device), of waveforms [batch, channels, time]."""
-    fused = None
-    # It may have been bound before the patch.
+def _fused(fbank: partial, waveforms: Tensor, fft_device: torch.device) -> Tensor | None:
+    # The model may have bound it before the patch.
     known = original_of(getattr(sys.modules.get("torchaudio.compliance.kaldi"), "fbank", None))
-    if type(fbank) is partial and not fbank.args and original_of(fbank.func) is known and waveforms.dim() == 3:
-        fused = kaldi.fbank(waveforms, **fbank.keywords)
-    return torch.vmap(fbank)(waveforms.to(fft_device)).to(waveforms.device) if fused is None else fused
+    if type(fbank) is not partial or fbank.args or original_of(fbank.func) is not known or waveforms.dim() != 3:
+        return None
+    return kaldi.fbank(waveforms, **fbank.keywords)
 
 
+def _unpatched(fbank: partial, waveforms: Tensor, fft_device: torch.device) -> Tensor:
+    """What stands in the project's text. waveforms: [batch, channels, time]"""
+    return torch.vmap(fbank)(waveforms.to(fft_device)).to(waveforms.device)
+
+
+def _options() -> Options | None:
+    return active.process if is_compiling() else active.options_here()
+
+
+_features = override(_fused)(_unpatched, _options)
 _CHANGED = Recompiled({_FEATURES: "msp_features(self._fbank, waveforms, fft_device)"}, msp_features=_features)
 
 

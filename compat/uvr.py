@@ -32,7 +32,8 @@ _MDX_PADDING = {"time_dim]).to(input_tensor.device)": "time_dim], device=input_t
 
 def _stays(signal: torch.device, home: torch.device | str) -> bool:
     """Whether a spectrum can stay with its signal, and that is where the object's results belong."""
-    return torch.device(home).type == signal.type and complex_support.stays(signal)
+    is_there = isinstance(home, str | torch.device) and torch.device(home).type == signal.type
+    return is_there and complex_support.stays(signal)
 
 
 def _versions(name: str, signal: str, window: str, more: Version) -> list[Version]:

@@ -139,3 +139,28 @@ def test_an_unknown_version_is_left_alone_and_named(which, stand_in, project_fol
     state = msp.status().projects["pyannote"]
     assert vars(module.BaseWeSpeakerResNet)["compute_fbank"] is original
     assert ("torchaudio is not known" if which == "torchaudio" else "is written in another way") in state
+
+
+@pytest.mark.thorough
+def test_an_error_of_ours_costs_one_warning(module, waveforms, device_name, monkeypatch, launches):
+    model = module.BaseWeSpeakerResNet(**OPTIONS)
+    theirs = model.compute_fbank(waveforms)
+    monkeypatch.setattr("mps_spectro_patch.compat.kaldi.kaldi.try_fused", lambda *_: 1 / 0)
+    with msp.accelerated(devices=(device_name,), compat=("pyannote",)), pytest.warns(RuntimeWarning) as told:
+        got = model.compute_fbank(waveforms)
+    assert len(told) == 1 and "ZeroDivisionError" in str(told[0].message)
+    torch.testing.assert_close(got, theirs, rtol=0, atol=0)
+    with (
+        msp.accelerated(devices=(device_name,), compat=("pyannote",), on_error="raise"),
+        pytest.raises(ZeroDivisionError),
+    ):
+        model.compute_fbank(waveforms)
+
+
+@pytest.mark.thorough
+def test_compiled_code_makes_its_own_features(module, waveforms, device_name, launches):
+    model = module.BaseWeSpeakerResNet(**OPTIONS)
+    theirs = model.compute_fbank(waveforms)
+    msp.enable(devices=(device_name,), on_error="raise")
+    got = torch.compile(model.compute_fbank, backend="eager")(waveforms)
+    torch.testing.assert_close(got, theirs, rtol=1e-4, atol=1e-3)

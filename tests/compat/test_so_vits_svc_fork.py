@@ -117,3 +117,15 @@ def test_an_unknown_version_is_left_alone_and_named(project_folder, train):
     msp.enable(devices=("mps",))
     assert vars(train.VitsLightning)["on_train_start"] is original
     assert "is written in another way" in msp.status().projects["so_vits_svc_fork"]
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("reach, fast", [("attribute", 0), ("references", 1)])
+def test_a_training_in_bfloat16_reaches_us_by_torch_functional(reach, fast, train, torch_device, device_name, launches):
+    """Their function at torch.stft calls torch.functional.stft."""
+    expected = spectrum(torch_device)
+    msp.enable(devices=(device_name,), reach=reach, verify="off", on_error="raise")
+    start(train, torch_device, "none", "bf16-mixed")
+    got = spectrum(torch_device)
+    assert len(launches) == fast
+    torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)
