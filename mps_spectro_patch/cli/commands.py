@@ -18,10 +18,10 @@ from ..errors import CommandError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    options = _parser().parse_args(arguments)
     sys.stdout = sys.stdout or open(os.devnull, "w")  # None where it was closed before we started
     sys.stderr = sys.stderr or open(os.devnull, "w")
     try:
+        options = _parser().parse_args(arguments)
         code = options.command(options)
         sys.stdout.flush()
         return code
