@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import inspect
 import os
 import random
@@ -115,7 +116,24 @@ def is_guard(code: types.CodeType) -> bool:
 
 
 def qualified(code: types.CodeType) -> str:
-    return getattr(code, "co_qualname", code.co_name)  # Python 3.10 has only the name
+    if sys.version_info >= (3, 11):
+        return code.co_qualname
+    return qualified_names(code.co_filename).get((code.co_firstlineno, code.co_name), code.co_name)
+
+
+@functools.lru_cache(maxsize=None)
+def qualified_names(file: str) -> dict[tuple[int, str], str]:
+    """By line and name, as Python 3.11 puts them into the code."""
+    found = {}
+
+    def look(outer: types.CodeType, before: str) -> None:
+        for code in outer.co_consts:
+            if isinstance(code, types.CodeType):
+                name = found[code.co_firstlineno, code.co_name] = before + code.co_name
+                look(code, name + (".<locals>." if code.co_flags & inspect.CO_OPTIMIZED else "."))
+
+    look(compile(Path(file).read_text(encoding="utf-8"), file, "exec"), "")
+    return found
 
 
 def steps(call, fresh, on, generators: bool = False) -> list[tuple[int, types.CodeType]]:
