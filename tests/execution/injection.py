@@ -121,7 +121,7 @@ def qualified(code: types.CodeType) -> str:
     return qualified_names(code.co_filename).get((code.co_firstlineno, code.co_name), code.co_name)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def qualified_names(file: str) -> dict[tuple[int, str], str]:
     """By line and name, as Python 3.11 puts them into the code."""
     found = {}
