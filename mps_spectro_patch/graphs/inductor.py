@@ -15,6 +15,7 @@ from torch.fx import Graph
 
 from .. import active
 from ..execution import quarantine
+from ..options import logger
 from ..version import __version__
 
 _FIELD = "pre_grad_custom_pass"
@@ -42,10 +43,10 @@ class _Pass:
     """others: what was there before, which is called first."""
 
     def __init__(self, others: Any) -> None:
-        self.others = others
+        self.others, self.each = others, _each(others)
 
     def __call__(self, graph: Graph) -> None:
-        for other in _each(self.others):
+        for other in self.each:
             other(graph)
         if active.process is not None:
             from .rewriting import rewrite
@@ -61,9 +62,13 @@ class _Pass:
 
     def uuid(self) -> Any:
         """By which inductor's cache knows what this does to a graph; None: by nothing."""
-        others = [other.uuid() if hasattr(other, "uuid") else None for other in _each(self.others)]
-        acts = active.process is not None and not quarantine.front_ends
-        return None if None in others else (*others, __version__, _text(), acts)
+        try:
+            others = [other.uuid() if hasattr(other, "uuid") else None for other in self.each]
+            acts = active.process is not None and not quarantine.front_ends
+            return None if None in others else (*others, __version__, _text(), acts)
+        except Exception as error:  # then the graph is not cached
+            logger.warning("inductor's cache is not used: %r", error)
+            return None
 
 
 def _each(passes: Any) -> list:

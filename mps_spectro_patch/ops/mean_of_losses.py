@@ -64,11 +64,11 @@ class MeanOfLosses:
         """The gradient of the input."""
         upstream, input_rows = upstream / len(terms), input.reshape(self.flat)
         given = list(zip(windows, terms, strict=True))
-        if is_plain(upstream):
-            try:
+        try:
+            if is_plain(upstream):
                 return self._launched(upstream.reshape(1), input_rows.contiguous(), target, given).reshape(input.shape)
-            except Exception:  # the operators meet it again and handle it
-                pass
+        except Exception:  # the operators meet it again and handle it
+            pass
         found = [
             WAYS["stft_loss_gradient"].backward(upstream, None, of_terms, input_rows, target, window, *arguments)
             for (window, of_terms), arguments in zip(given, self.arguments, strict=True)

@@ -42,6 +42,8 @@ GUARDS = {
     "built.py": {"watch.<locals>.hook"},
     "eager.py": {"Ways.backward"},
     "gradients.py": {"run", "_like_window", "tied", "_Tied.backward"},
+    "mean_of_losses.py": {"_Mean.backward", "MeanOfLosses.backward"},
+    "inductor.py": {"_Pass.__reduce__", "_Pass.__setstate__", "_Pass.uuid"},
     "surviving.py": {"surviving.<locals>.run"},
     "replay.py": {"_Recorded.backward"},
     "from_caller.py": {"call"},
