@@ -6,6 +6,7 @@ import ast
 import json
 import random
 import wave
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -202,7 +203,9 @@ torch.testing.assert_close(results[1], log_mel(x), rtol=1e-4, atol=1e-4)
 @pytest.mark.thorough
 @pytest.mark.parametrize("default", ["bfloat16", "meta"])
 def test_a_fused_program_gives_the_same_under_another_default(default, run_python):
-    run_python(FUSED.replace("DEFAULT", DEFAULTS[default]))
+    # torch 2.7 cannot import its compiler while there is a default device: plain torch.compile fails as well.
+    before = "import torch._dynamo\n" if default == "meta" and version("torch").startswith("2.7.") else ""
+    run_python(FUSED.replace("DEFAULT", before + DEFAULTS[default]))
 
 
 NO_NUMBERS = {"__version__", "accelerated", "disable", "enable", "fuse", "is_enabled", "reset_stats"}  # but used above
@@ -316,7 +319,8 @@ def test_every_command_gives_the_same_under_another_default(default, run_python,
     def found(setting: str) -> dict:
         given = f"sound, setting = {str(sound)!r}, {setting!r}\n"
         output = run_python(f"{given}{COMMANDS}\n{setting}\nprint('found', json.dumps(outcomes()))")
-        return json.loads(output.removeprefix("found "))
+        (line,) = (line for line in output.splitlines() if line.startswith("found {"))  # torch may have warned
+        return json.loads(line.removeprefix("found "))
 
     if not _expected:
         _expected.update(found(""))
