@@ -43,7 +43,8 @@ class _Pass:
     """others: what was there before, which is called first."""
 
     def __init__(self, others: Any) -> None:
-        self.others, self.each = others, _each(others)
+        self.others = others
+        self.each = list(others) if isinstance(others, (list, tuple)) else [others] * (others is not None)
 
     def __call__(self, graph: Graph) -> None:
         for other in self.each:
@@ -69,12 +70,6 @@ class _Pass:
         except Exception as error:  # then the graph is not cached
             logger.warning("inductor's cache is not used: %r", error)
             return None
-
-
-def _each(passes: Any) -> list:
-    if passes is None:
-        return []
-    return list(passes) if isinstance(passes, (list, tuple)) else [passes]
 
 
 @lru_cache(maxsize=1)

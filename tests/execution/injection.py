@@ -43,7 +43,7 @@ GUARDS = {
     "built.py": {"watch.<locals>.hook"},
     "eager.py": {"Ways.backward"},
     "gradients.py": {"run", "_like_window", "tied", "_Tied.backward"},
-    "inductor.py": {"_Pass.__reduce__", "_Pass.__setstate__", "_Pass.uuid"},
+    "inductor.py": {"_Pass.__init__", "_Pass.__reduce__", "_Pass.__setstate__", "_Pass.uuid"},
     "surviving.py": {"surviving.<locals>.run"},
     "replay.py": {"_Recorded.backward"},
     "from_caller.py": {"call"},
