@@ -279,9 +279,10 @@ def test_ctrl_c_is_one_word_and_exit_status_130(monkeypatch, device_name, capsys
     assert capsys.readouterr().err == "mps-spectro-patch: interrupted\n"
 
 
+BY_ARGPARSE = 0 if sys.version_info >= (3, 11) else 141  # which says nothing of closed outputs since then
 CLOSED = (
-    (["bench", "--predict"], 141), (["--help"], 0), (["status"], 141), (["autoload", "status"], 141),
-    (["--version"], 0), (["run", "--help"], 0),
+    (["bench", "--predict"], 141), (["--help"], BY_ARGPARSE), (["status"], 141), (["autoload", "status"], 141),
+    (["--version"], BY_ARGPARSE), (["run", "--help"], BY_ARGPARSE),
 )  # fmt: skip
 
 

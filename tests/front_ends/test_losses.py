@@ -133,14 +133,15 @@ def test_the_terms_have_gradients_of_their_own(signals, scope, launches):
 def test_gradients_of_the_target_are_torchs(wanted, signals, scope):
     x, y = signals
     x, y = x.clone().requires_grad_(wanted == "both"), y.clone().requires_grad_()
-    module = msp.STFTLoss(**dict(FULL, output="loss", mag_distance="L2"))
+    # Of a magnitude of nearly zero the logarithm's gradient is lost in float32, with torch's own functions, too.
+    module = msp.STFTLoss(**dict(FULL, output="loss", mag_distance="L2", eps=1e-2))
     module(x, y).backward()
     wide = [one.detach().cpu().double().requires_grad_(one.requires_grad) for one in (x, y)]
     copy.deepcopy(module).double().cpu()(*wide).backward()
     for got, right in zip((x, y), wide, strict=True):
         assert (got.grad is None) == (right.grad is None)
         if got.grad is not None:
-            assert relative(got.grad, right.grad) < 1e-3
+            assert relative(got.grad, right.grad) < 1e-5
 
 
 CALL = LossCall(16, 4, 16, 1e-3, 0.7, 0.9, 0.5, factor=2.0, added=0.1, squared=True, per_row=True)
