@@ -4,8 +4,8 @@
 
 torchaudio.compliance.kaldi.fbank, and the ISTFT of Vocos with padding="same". Columns as in losses.py, which measures.
 The random spectra have imaginary parts at 0 and at half the rate, which cuFFT does not leave out as other libraries and
-this package do: there the results of the ISTFT are 3e-2 apart. On the simulator the times say nothing: there it only shows
-that everything runs.
+this package do: there the results of the ISTFT are 3e-2 apart. On the simulator the times say nothing: there it only
+shows that everything runs.
 """
 
 from __future__ import annotations
