@@ -140,7 +140,11 @@ RE = RuntimeError
 ENTRIES = [
     Entry("a tensor is bound by its storage and offset", _offset, [0, 0, 0, 1, 1, 0, 0, 0]),
     Entry("threads default to the elements of the first tensor", _add_one(), [1] * 5),
-    Entry("a complex tensor is pairs of floats", _read("complexes", C, torch.tensor([1 + 2j])), [1 + 2j]),
+    Entry(
+        "a complex tensor is pairs of floats",
+        _read("complexes", C, torch.tensor([1 + 2j], dtype=C, device="cpu")),
+        [1 + 2j],
+    ),
     Entry("an int is 64 bits", _read("longs", L, -(2**40)), [-(2**40)]),
     Entry("a bool is an int", _read("longs", L, True), [1]),
     Entry("an int is readable by its low half", _read("ints", I, 7), [7]),
@@ -152,7 +156,7 @@ ENTRIES = [
     Entry("one cast for all", _read("halves", H, [1.5], arg_casts="fp16"), [1.5]),
     Entry("an unknown cast", _read("ints", I, 1, arg_casts="int64"), error=RE, message="Unsupported cast instruction"),
     Entry("casts of another type", _read("ints", I, 1, arg_casts=3), error=RE),
-    Entry("a 0-dim CPU tensor is its value", _read("floats", F, torch.tensor(0.25)), [0.25]),
+    Entry("a 0-dim CPU tensor is its value", _read("floats", F, torch.tensor(0.25, dtype=F, device="cpu")), [0.25]),
     Entry(
         "a 0-dim CPU double is a float",
         _read("floats", F, torch.tensor(0.25, dtype=torch.float64)),
