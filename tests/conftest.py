@@ -191,6 +191,13 @@ def threads(torch_device) -> None:
 
 
 @pytest.fixture
+def forks(torch_device) -> None:
+    """For tests that fork a process which has worked on the device under test."""
+    if torch_device.type == "mps":
+        pytest.skip("a child that works on MPS behind its parent's work there hangs or crashes (pytorch#178037)")
+
+
+@pytest.fixture
 def float64(torch_device) -> None:
     """For tests about tensors of doubles on the device under test."""
     if torch_device.type == "mps":

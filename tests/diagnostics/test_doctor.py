@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import subprocess
 import sys
 import types
@@ -21,6 +22,7 @@ from mps_spectro_patch.errors import MissingCompiler
 from mps_spectro_patch.execution import call_cache, devices, launches, quarantine
 from mps_spectro_patch.kernels.launch import feature_passes, features, stft_loss, transforms
 
+from .. import like_mps
 from ..tiers import some
 
 
@@ -31,6 +33,13 @@ def run(device_name, capsys):
         return code, capsys.readouterr().out
 
     return run
+
+
+@pytest.fixture(autouse=True)
+def _few_sizes_where_a_gpu_is_played(monkeypatch):
+    if like_mps.wanted():
+        for module in (doctor_kernels, doctor_front_ends, doctor_losses):
+            monkeypatch.setattr(module, "SIZES", dict.fromkeys((True, False), module.SIZES[False]))
 
 
 @pytest.fixture
@@ -47,6 +56,7 @@ def only(monkeypatch):
     return only
 
 
+@like_mps.cannot("torch is faster there")
 def test_a_healthy_machine_is_healthy_and_told_about(run):
     code, output = run()
     assert code == 0 and output.splitlines()[-1].startswith("healthy")
@@ -55,6 +65,7 @@ def test_a_healthy_machine_is_healthy_and_told_about(run):
     assert "BAD" not in output and torch.stft is torch.functional.stft
 
 
+@like_mps.cannot("torch is faster there")
 def test_json_is_all_of_it_and_nothing_else(run, only):
     only("is_fast")
     code, output = run("--json")
@@ -89,7 +100,7 @@ def test_a_kernel_that_does_not_compile_is_named(run, only, monkeypatch):
 
     monkeypatch.setattr(kernels, "compile_shader", all_but_the_first_are_broken)
     code, output = run()
-    assert code == 1 and "1 of 25 kernels compile" in output and "real Kind(name='msp_stft'" in output
+    assert code == 1 and re.search(r"\b1 of \d+ kernels compile", output) and "real Kind(name='msp_stft'" in output
     assert "features n_fft=400 bands=40 gradient: SyntaxError" in output and "msp_decibels: SyntaxError" in output
     last = output.splitlines()[-1]
     assert last.startswith("NOT healthy: kernels: 1 of") and "mps-spectro-patch doctor --json" in last
@@ -104,7 +115,7 @@ def test_a_device_with_too_few_threads_is_named(run, only, monkeypatch):
 
     monkeypatch.setattr(kernels, "compile_shader", lambda source, device: Library())
     code, output = run()
-    assert code == 1 and "0 of 25" in output and "the device allows 64" in output
+    assert code == 1 and re.search(r"\b0 of \d+ kernels", output) and "the device allows 64" in output
 
 
 @pytest.mark.parametrize(("broken", "words"), [("stft", "forward differs"), ("stft_adjoint", "backward differs")])
@@ -146,7 +157,7 @@ def test_wrong_numbers_of_a_loss_are_found(broken, words, run, only, monkeypatch
     louder = lambda found: tuple(map(louder, found)) if isinstance(found, tuple) else found * 1.0001  # noqa: E731
     monkeypatch.setattr(stft_loss, broken, lambda *args: louder(right(*args)))
     code, output = run()
-    assert code == 1 and words in output and "BAD  losses: 3 calls against float64" in output
+    assert code == 1 and words in output and re.search(r"BAD  losses: \d+ calls against float64", output)
 
 
 @pytest.mark.parametrize(
@@ -166,7 +177,7 @@ def test_wrong_numbers_of_a_front_end_are_named_by_size_and_scale(broken, words,
         wrong = lambda *args: right(*args) * 1.0001  # noqa: E731
     monkeypatch.setattr(features, broken, wrong)
     code, output = run()
-    assert code == 1 and words in output and "BAD  front ends: 18 calls against float64" in output
+    assert code == 1 and words in output and re.search(r"BAD  front ends: \d+ calls against float64", output)
 
 
 @pytest.mark.parametrize(

@@ -83,6 +83,13 @@ def at_once() -> int:
     return ctypes.CDLL(os.environ[_BUILT]).like_mps_at_once() if wanted() else 0
 
 
+def cannot(what: str) -> Any:
+    """A mark, for a test that needs what is not imitated."""
+    import pytest
+
+    return pytest.mark.skipif(wanted(), reason=f"like-mps is not a Mac: {what}")
+
+
 # --- kernels ----------------------------------------------------------------------------------------------------------
 
 
