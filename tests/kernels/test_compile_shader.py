@@ -277,6 +277,8 @@ kernel void mirror(device float* x, device int* y, uint l [[thread_index_in_thre
 
 
 def test_a_grid_without_threads_does_nothing(library, torch_device):
+    if torch_device.type == "mps":
+        pytest.skip("Metal leaves it undefined")
     library.add_one(torch.zeros(0, device=torch_device))
     library.group_of(torch.zeros(0, dtype=torch.int32, device=torch_device), threads=(0, 4))
 

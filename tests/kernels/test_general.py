@@ -129,7 +129,7 @@ def check_istft(
         gradient = torch.randn(
             reference.shape, dtype=torch.complex64 if complex_output else torch.float32, device=device
         )
-        reference.backward(gradient.to(reference.dtype).cpu())
+        reference.backward(gradient.cpu().to(reference.dtype))
         assert_gradient_accurate(transforms.istft_adjoint(gradient, window, geometry), s.grad)
 
 

@@ -144,7 +144,7 @@ at::Tensor on_mps(const at::Tensor& tensor) {
 // While it lasts, its tensors' memory is the CPU's.
 class OnCpu {
  public:
-  const at::Tensor& operator()(const at::Tensor& tensor) {
+  at::Tensor operator()(const at::Tensor& tensor) {
     for (const auto& [theirs, ours] : pairs_)
       if (theirs.is_same(tensor)) return ours;
     move(tensor.storage(), CPU);
@@ -300,6 +300,33 @@ at::Tensor& copy_(at::Tensor& to, const at::Tensor& from, bool) {
   return to;
 }
 
+// torch chooses MPS's convolution where it is built with one, and these two otherwise.
+at::Tensor convolution(
+    const at::Tensor& input, const at::Tensor& weight, const std::optional<at::Tensor>& bias,
+    c10::SymIntArrayRef stride, c10::SymIntArrayRef padding, c10::SymIntArrayRef dilation, bool transposed,
+    c10::SymIntArrayRef output_padding, c10::SymInt groups) {
+  Working working;
+  OnCpu on_cpu;
+  const auto ours = bias && bias->defined() ? std::make_optional(on_cpu(*bias)) : std::nullopt;
+  at::AutoDispatchBelowADInplaceOrView below;
+  return on_cpu.result(at::convolution_symint(
+      on_cpu(input), on_cpu(weight), ours, stride, padding, dilation, transposed, output_padding, groups));
+}
+
+std::tuple<at::Tensor, at::Tensor, at::Tensor> convolution_backward(
+    const at::Tensor& gradient, const at::Tensor& input, const at::Tensor& weight, c10::SymIntArrayRef stride,
+    c10::SymIntArrayRef padding, c10::SymIntArrayRef dilation, bool transposed, c10::SymIntArrayRef output_padding,
+    c10::SymInt groups, std::array<bool, 3> wanted) {
+  Working working;
+  OnCpu on_cpu;
+  at::AutoDispatchBelowADInplaceOrView below;
+  const std::vector<c10::SymInt> bias{weight.sym_size(transposed ? 1 : 0) * (transposed ? groups : c10::SymInt(1))};
+  const auto [a, b, c] = at::convolution_backward_symint(
+      on_cpu(gradient), on_cpu(input), on_cpu(weight), c10::SymIntArrayRef(bias), stride, padding, dilation, transposed,
+      output_padding, groups, wanted);
+  return {on_cpu.result(a), on_cpu.result(b), on_cpu.result(c)};
+}
+
 // For the kernels of the simulator, which take the CPU's tensors.
 at::Tensor as_cpu(const at::Tensor& tensor) {
   OnCpu on_cpu;
@@ -311,6 +338,8 @@ TORCH_LIBRARY_IMPL(aten, MPS, m) {
   m.impl("empty.memory_format", empty);
   m.impl("empty_strided", empty_strided);
   m.impl("copy_", copy_);
+  m.impl("convolution_overrideable", convolution);
+  m.impl("convolution_backward_overrideable", convolution_backward);
 }
 TORCH_LIBRARY(like_mps, m) {
   m.def("as_cpu(Tensor tensor) -> Tensor");

@@ -10,6 +10,7 @@ import torch
 
 import mps_spectro_patch as msp
 from mps_spectro_patch.execution import comparison
+from tests.precision import wide
 
 N_FFT, HOP = 64, 16
 
@@ -41,8 +42,8 @@ def call(spectrum, window, **options):
 
 
 def right(spectrum, window):
-    wide = comparison.with_real_ends(spectrum.detach(), N_FFT).to(torch.complex128)
-    return torch._VF.istft(wide, N_FFT, HOP, None, window.double())
+    exact = torch._VF.istft(wide(comparison.with_real_ends(spectrum.detach(), N_FFT)), N_FFT, HOP, None, wide(window))
+    return exact.to(window)
 
 
 @pytest.mark.parametrize("learns", [False, True])
