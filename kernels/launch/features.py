@@ -88,7 +88,7 @@ def ready_features(
 ) -> Ready:  # fmt: skip
     """features(), or limited_features() if `below` is given, as a function of signal and window alone: of tensors laid
     out as these, rows and window without gaps."""
-    device, pairs = signal.device, (starts_at_pair(signal), is_paired(window, geometry))
+    device, pairs = signal.device, (starts_at_pair(signal), is_paired(window, geometry.n_fft))
     recipe, slots = _recipe(geometry, wanted, bands, signal.stride(0), signal.dtype, pairs, below is not None, device)
     frames = geometry.frames - wanted.dropped
     shape, strides = (geometry.rows, wanted.width, frames), (frames * wanted.width, 1, wanted.width)
@@ -123,7 +123,7 @@ def features_gradient(
     """
     signal, window = gapless(signal), window.contiguous()
     device, strides = signal.device, gradient.stride()
-    pairs = starts_at_pair(signal), is_paired(window, geometry)
+    pairs = starts_at_pair(signal), is_paired(window, geometry.n_fft)
     layout = signal.stride(0), signal.dtype, pairs
     if _fits_adjoint(geometry.n_fft, _count(bands)):
         recipe, leaves_gaps = _adjoint_recipe(geometry, wanted, bands, *layout, strides, device)

@@ -15,15 +15,7 @@ import torch
 from torch.nn.functional import pad
 
 from ..plans.fft import inverse_plan, istft_plan, stft_plan
-from ..plans.geometry import (
-    PAD_MODES,
-    Geometry,
-    IstftGeometry,
-    PaddedEnds,
-    StftGeometry,
-    padded_ends,
-    runs_per_row,
-)  # fmt: skip
+from ..plans.geometry import PAD_MODES, Geometry, IstftGeometry, PaddedEnds, StftGeometry, padded_ends, runs_per_row
 from ..plans.plan import Plan, defines
 from ..tables.envelope import inverse_envelope, squared
 from ..tables.twiddles import pair_twiddles, stage_twiddles
@@ -91,7 +83,7 @@ def ready_istft_adjoint(gradient: torch.Tensor, window: torch.Tensor, geometry: 
 def _forward(signal: torch.Tensor, window: torch.Tensor, geometry: Geometry) -> Callable[..., torch.Tensor]:
     """From samples to spectra, as a function of signal, window and, of an adjoint, the inverse envelope."""
     device = signal.device
-    pairs = starts_at_pair(signal), is_paired(window, geometry)
+    pairs = starts_at_pair(signal), is_paired(window, geometry.n_fft)
     recipe = _forward_recipe(geometry, signal.stride(0), signal.dtype, *pairs, device)
     rows, bins, frames = size = geometry.rows, geometry.bins, geometry.frames
     strides = frames * bins, 1, bins
@@ -108,7 +100,7 @@ def _forward(signal: torch.Tensor, window: torch.Tensor, geometry: Geometry) -> 
 def _inverse(spectrum: torch.Tensor, window: torch.Tensor, geometry: Geometry) -> Callable[..., torch.Tensor]:
     """From spectra to samples, as a function of spectrum, window and, but for an adjoint, the inverse envelope."""
     device = spectrum.device
-    recipe, has_gaps = _inverse_recipe(geometry, spectrum.stride(), is_paired(window, geometry), device)
+    recipe, has_gaps = _inverse_recipe(geometry, spectrum.stride(), is_paired(window, geometry.n_fft), device)
     size = geometry.rows, geometry.length
 
     def run(spectrum: torch.Tensor, window: torch.Tensor, *envelope: torch.Tensor) -> torch.Tensor:
@@ -246,9 +238,9 @@ def are_paired(geometry: Geometry, row_stride: int) -> bool:
     return is_even and geometry.hop_length % 2 == 0 and geometry.pad % 2 == 0
 
 
-def is_paired(window: torch.Tensor, geometry: Geometry) -> bool:
+def is_paired(window: torch.Tensor, n_fft: int) -> bool:
     """Whether two values of a window may be read at once."""
-    return geometry.win_length == geometry.n_fft and starts_at_pair(window)
+    return window.shape[0] == n_fft and starts_at_pair(window)
 
 
 def _runs(plan: Plan, geometry: Geometry, edges: PaddedEnds, device: torch.device) -> tuple[int, int, int]:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from tests.cli.installed import build_wheel, make_environment
 
 
+@pytest.mark.thorough
 def test_bench_runs_from_a_wheel(tmp_path):
     environment = make_environment(tmp_path / "venv", build_wheel(tmp_path))
     command = ["-m", "mps_spectro_patch", "bench", "--device", "simulator", "--peers", "--tables", "stft"]

@@ -57,6 +57,7 @@ def only(monkeypatch):
 
 
 @like_mps.cannot("torch is faster there")
+@pytest.mark.thorough
 def test_a_healthy_machine_is_healthy_and_told_about(run):
     code, output = run()
     assert code == 0 and output.splitlines()[-1].startswith("healthy")

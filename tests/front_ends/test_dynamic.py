@@ -60,6 +60,7 @@ def test_fcpe(keyshift, speed, torch_device, fused):
     assert_absolute(got, expected, LOG_MAX_ABS, judged(expected))
 
 
+@pytest.mark.thorough
 @given(some.floats(-12, 12), some.floats(0.5, 2), some.sampled_from([None, 100, 201, 300]), some.booleans())
 @settings(max_examples=25)
 def test_any_shift_and_speed(device_name, torch_device, keyshift, speed, target, center):

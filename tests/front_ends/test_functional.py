@@ -203,6 +203,7 @@ arguments = some.fixed_dictionaries(dict(
 ))  # fmt: skip
 
 
+@pytest.mark.thorough
 @given(signals, arguments, some.integers(0, 2**31))
 @settings(max_examples=60)
 def test_whatever_the_arguments_fused_is_composed(device_name, torch_device, signal, given_arguments, seed):

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 NAME = "like-mps"
-_HERE = Path(__file__).parent
+_HERE = Path(__file__).resolve().parent
 _BUILT = "MPS_SPECTRO_TEST_BACKEND"  # the library, for the processes that tests start
 _REFUSALS = {
     1: "like-mps: two threads work on MPS at once (pytorch#197805)",

@@ -149,6 +149,7 @@ def test_sizes(n_fft, fake):
 
 @pytest.mark.parametrize("complex_valued", [False, True])
 @pytest.mark.parametrize("op", ["stft", "istft"])
+@pytest.mark.thorough
 def test_every_size_up_to_4096_is_fast(op, complex_valued, fake):
     slow = []
     with fake:
