@@ -1,6 +1,7 @@
 """The call contract of torch.mps.compile_shader, release by release, as data: what is bound, refused and offered.
 
-From the sources and binaries of torch 2.7 to 2.14, and the sources of what follows. `since` is the first release that behaves so; each entry is run by
+From the sources and binaries of torch 2.7 to 2.14, and the sources of what follows. `since` is the first release that
+behaves so; each entry is run by
 test_contract.py on every compiler that can launch here, and by the double of torch.mps to know what to refuse.
 """
 

@@ -281,6 +281,22 @@ def test_a_device_that_cannot_compile_ends_it(run, only, monkeypatch):
     assert code == 1 and output.splitlines()[-1].startswith("NOT healthy: device: no compiler")
 
 
+@pytest.mark.thorough
+@pytest.mark.parametrize("broken, words", [
+    ("zeros", "RuntimeError: MPS backend out of memory"), ("sum", "RuntimeError: 64 ones are 63.0 together"),
+])  # fmt: skip
+def test_a_gpu_that_is_found_and_does_not_work_ends_it(broken, words, device_name, monkeypatch):
+    def no_memory(*_: object, **__: object):
+        raise RuntimeError("MPS backend out of memory")
+
+    if broken == "zeros":
+        monkeypatch.setattr(torch, "zeros", no_memory)
+    else:
+        monkeypatch.setattr(torch.Tensor, "sum", lambda _: torch.tensor(63.0))
+    (finding,) = doctor.has_device(device_name)
+    assert finding.ok is False and finding.words == f"{device_name} runs no kernel: {words}"
+
+
 def test_ctrl_c_is_one_word_and_exit_status_130(monkeypatch, device_name, capsys):
     def interrupt(*_: object):
         raise KeyboardInterrupt
