@@ -17,6 +17,8 @@ import pytest
 
 from mps_spectro_patch.cli import commands, running
 
+from ..outputs import FULL
+
 SEES = """
 import sys, os
 def annotated(x: undefined_unless_annotations_are_inherited = None): pass
@@ -271,7 +273,7 @@ def test_what_a_person_can_put_right_is_a_sentence_and_exit_status_2(arguments, 
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("redirected", [">&-", "2>&-", ">&- 2>&-", ">/dev/full"])
+@pytest.mark.parametrize("redirected", [">&-", "2>&-", ">&- 2>&-", FULL])
 @pytest.mark.parametrize("arguments", [["-c", "print(1); import sys; print(sys.stdout, file=sys.stderr)"], ["absent"]])
 def test_output_that_nobody_takes_is_what_it_is_under_python(arguments, redirected, tmp_path):
     """Programs are started so by cron, by daemons and without a console."""

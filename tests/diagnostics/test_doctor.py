@@ -23,6 +23,7 @@ from mps_spectro_patch.execution import call_cache, devices, launches, quarantin
 from mps_spectro_patch.kernels.launch import feature_passes, features, stft_loss, transforms
 
 from .. import like_mps
+from ..outputs import FULL
 from ..tiers import some
 
 
@@ -328,7 +329,7 @@ def test_a_reader_that_stops_reading_is_no_error(command, code):
     [(["status"], 0), (["autoload", "status"], 0), (["bench", "--predict"], 0), (["run", "--compare", "-c", "1"], 0),
      (["demo", "absent.wav"], 2), (["bench", "--compare", "a", "b"], 2)],
 )  # fmt: skip
-@pytest.mark.parametrize("redirected", [">&- 2>&-", ">/dev/full"])
+@pytest.mark.parametrize("redirected", [">&- 2>&-", FULL])
 def test_commands_do_their_work_where_nobody_takes_their_output(command, code, redirected):
     shell = f'"$0" -m mps_spectro_patch "$@" {redirected}'
     done = subprocess.run(["sh", "-c", shell, sys.executable, *command], capture_output=True, text=True)
