@@ -69,7 +69,7 @@ def of_mels(accelerator: Accelerator, size: tuple[int, int], compiled: bool) -> 
 
 
 def signals(accelerator: Accelerator, size: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
-    x, y = torch.randn(2, *size, device=accelerator.place) * 0.1
+    x, y = (torch.randn(2, *size) * 0.1).to(accelerator.place)  # a generator on the device remembers captured graphs
     return x.requires_grad_(), y
 
 
