@@ -170,7 +170,8 @@ def test_torch_is_not_imported_for_it(run, tmp_path):
     assert result.stdout == "False\n" and "did not import torch" in result.stderr
 
 
-def test_the_options_reach_the_program_and_its_children(run, tmp_path):
+def test_the_options_reach_the_program_and_its_children(run, tmp_path, monkeypatch):
+    monkeypatch.delenv("MPS_SPECTRO_PATCH_SELFTEST", raising=False)  # that of all tests
     text = "import os; print({k: v for k, v in sorted(os.environ.items()) if k.startswith('MPS_SPECTRO_PATCH')})"
     options = "--devices", "mps,cuda", "--reach", "references", "--verify", "off", "--torchaudio"
     result = run(*options, write(tmp_path / "a.py", text))
