@@ -65,6 +65,8 @@ const at::Generator& default_generator() {
 }
 
 struct Hooks final : at::MPSHooksInterface {
+  Hooks() = default;
+  explicit Hooks(at::MPSHooksArgs) {}  // before torch 2.13
   void init() const override {}
   bool isBuilt() const override { return true; }
   bool isAvailable() const override { return true; }
