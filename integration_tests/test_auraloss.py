@@ -65,7 +65,7 @@ def run(loss, x, y):
 
 
 def in_float64(loss, x, y):
-    wide = copy.deepcopy(loss).double().cpu()
+    wide = copy.deepcopy(loss).cpu().double()
     for one in wide.stft_losses:
         one.window = one.window.cpu().double()
     return run(wide, x.cpu().double(), y.cpu().double())

@@ -17,6 +17,8 @@ import pytest
 
 from mps_spectro_patch.cli import commands, running
 
+from ..outputs import FULL
+
 SEES = """
 import sys, os, traceback
 def annotated(x: undefined_unless_annotations_are_inherited = None): pass
@@ -239,7 +241,8 @@ def test_torch_is_not_imported_for_it(run, tmp_path):
     assert result.stdout == "False\n" and "did not import torch" in result.stderr
 
 
-def test_the_options_reach_the_program_and_its_children(run, tmp_path):
+def test_the_options_reach_the_program_and_its_children(run, tmp_path, monkeypatch):
+    monkeypatch.delenv("MPS_SPECTRO_PATCH_SELFTEST", raising=False)  # that of all tests
     text = "import os; print({k: v for k, v in sorted(os.environ.items()) if k.startswith('MPS_SPECTRO_PATCH')})"
     options = "--devices", "mps,cuda", "--reach", "references", "--verify", "off", "--torchaudio"
     result = run(*options, write(tmp_path / "a.py", text))
@@ -334,7 +337,7 @@ def test_what_a_person_can_put_right_is_a_sentence_and_exit_status_2(arguments, 
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("redirected", [">&-", "2>&-", ">&- 2>&-", ">/dev/full"])
+@pytest.mark.parametrize("redirected", [">&-", "2>&-", ">&- 2>&-", FULL])
 @pytest.mark.parametrize("arguments", [["-c", "print(1); import sys; print(sys.stdout, file=sys.stderr)"], ["absent"]])
 def test_output_that_nobody_takes_is_what_it_is_under_python(arguments, redirected, tmp_path):
     """Programs are started so by cron, by daemons and without a console."""

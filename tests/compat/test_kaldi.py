@@ -41,7 +41,7 @@ def test_it_is_one_launch_and_one_more_for_the_mean(change, count, module, wavef
     assert (got.shape, got.dtype, got.stride(), got.device) == (
         theirs.shape, theirs.dtype, theirs.stride(), theirs.device
     )  # fmt: skip
-    mine, original = errors((got, theirs), module.fbank(waveform.double().cpu(), **change))
+    mine, original = errors((got, theirs), module.fbank(waveform.cpu().double(), **change))
     assert mine <= max(2 * original, 2e-6)
 
 
@@ -60,7 +60,7 @@ def test_drawn_arguments_are_as_accurate_as_the_original(module, options, torch_
             got = module.fbank(waveform, **arguments)
         assert got.shape == theirs.shape and got.stride() == theirs.stride()
         assert len(launches) == 1 + arguments["subtract_mean"]
-        mine, original = errors((got, theirs), module.fbank(waveform.double().cpu(), **arguments))
+        mine, original = errors((got, theirs), module.fbank(waveform.cpu().double(), **arguments))
         assert mine <= max(2 * original, 2e-6)
 
     compare()

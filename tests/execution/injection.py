@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 import torch
 
 import mps_spectro_patch as msp
@@ -145,11 +146,14 @@ def steps(call, fresh, on, generators: bool = False) -> list[tuple[int, types.Co
     fresh()
     with msp.accelerated(**on):
         calls = [entered(call) for _ in range(2)]
-    return [
+    found = [
         (number, code) for number, codes in enumerate(calls) for code in codes
         # Of a generator that is just entered, what a profiler raises can end the process (Python 3.11).
         if code not in definition and not is_guard(code) and (generators or not code.co_flags & inspect.CO_GENERATOR)
     ]  # fmt: skip
+    if len(found) < 3 and on["devices"] == ("mps",):
+        pytest.skip("front ends on MPS are fused without enable(), too: their steps cannot be told from what may fail")
+    return found
 
 
 class raises_once(Profiler):

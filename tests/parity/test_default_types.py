@@ -63,8 +63,8 @@ import torch
 import mps_spectro_patch as msp
 
 generator = torch.Generator().manual_seed(5)
-x = torch.randn(2, 6000, generator=generator)
-window = torch.hann_window(300)
+x = torch.randn(2, 6000, generator=generator).to(device)
+window = torch.hann_window(300, device=device)
 spectrum = torch.stft(x, 300, 100, window=window, return_complex=True)
 basis = msp.melscale_fbanks(n_freqs=151, f_min=0, f_max=8000, n_mels=30, sample_rate=16000)
 sizes = dict(n_fft=300, hop_length=100)
@@ -104,14 +104,18 @@ CALLS = {
     "gradient": lambda: gradient(lambda leaf: torch.stft(leaf, 300, 100, window=window, return_complex=True).abs()),
     "gradient of mels": lambda: gradient(lambda leaf: msp.mel_spectrogram(leaf, **mels)),
     **{
-        name: lambda name=name: getattr(msp, name)(**mels)(x)
+        name: lambda name=name: getattr(msp, name)(**mels).to(device)(x)
         for name in ("MelSpectrogramTransform", "LogMelSpectrogramTransform", "CompatMelSpectrogramTransform",
                      "DynamicMelSpectrogramTransform")
     },
-    "FilterbankSpectrogramTransform": lambda: msp.FilterbankSpectrogramTransform(filterbank=basis, hop_length=100)(x),
-    "KaldiFbankTransform": lambda: msp.KaldiFbankTransform()(x),
-    "MFCCTransform": lambda: msp.MFCCTransform(n_mfcc=13, melkwargs=dict(n_fft=300, hop_length=100, n_mels=30))(x),
-    "WhisperLogMelTransform": lambda: msp.WhisperLogMelTransform()(x),
+    "FilterbankSpectrogramTransform": lambda: (
+        msp.FilterbankSpectrogramTransform(filterbank=basis, hop_length=100).to(device)(x)
+    ),
+    "KaldiFbankTransform": lambda: msp.KaldiFbankTransform().to(device)(x),
+    "MFCCTransform": lambda: (
+        msp.MFCCTransform(n_mfcc=13, melkwargs=dict(n_fft=300, hop_length=100, n_mels=30)).to(device)(x)
+    ),
+    "WhisperLogMelTransform": lambda: msp.WhisperLogMelTransform().to(device)(x),
     "STFTLoss": lambda: loss(msp.STFTLoss(300, 100, 300, w_lin_mag=0.5)),
     "STFTLoss with everything": lambda: loss(
         msp.STFTLoss(300, 100, 300, w_phs=0.5, scale="mel", n_bins=20, sample_rate=16000, scale_invariance=True)
@@ -123,7 +127,7 @@ CALLS = {
 
 def loss(module):
     leaf = x.clone().requires_grad_()
-    result = module(leaf[:, None], x.flip(-1)[:, None])
+    result = module.to(device)(leaf[:, None], x.flip(-1)[:, None])
     return torch.cat([result.detach().reshape(1), torch.autograd.grad(result, leaf)[0].flatten()])
 
 def told():
@@ -137,7 +141,8 @@ def told():
     counts = {name: (one.fast, one.fallback, one.verified, one.errors) for name, one in msp.stats().items()}
     explained = [
         str(msp.explain(torch.stft, x, 300, 100, window=window, return_complex=True)),
-        str(msp.explain(torch.istft, spectrum, 300, 100)), str(msp.explain(torch.stft, x.double(), 300)),
+        str(msp.explain(torch.istft, spectrum, 300, 100)),
+        str(msp.explain(torch.stft, x if x.is_mps else x.double(), 300)),
     ]
     return sorted(rows), counts, explained, str(msp.status())
 
@@ -181,8 +186,8 @@ FUSED = """
 import torch
 import mps_spectro_patch as msp
 
-x = torch.linspace(-1, 1, 4000).sin()[None]
-window, basis = torch.hann_window(400), torch.rand(20, 201)
+x = torch.linspace(-1, 1, 4000, device=device).sin()[None]
+window, basis = torch.hann_window(400, device=device), torch.rand(20, 201, device=device)
 DEFAULT
 
 @msp.fuse

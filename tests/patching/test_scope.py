@@ -286,7 +286,7 @@ def test_forgotten_parentheses_are_explained():
             pass
 
 
-def test_threads_that_enable_disable_enter_and_call_never_crash(signal, on):
+def test_threads_that_enable_disable_enter_and_call_never_crash(signal, on, threads):
     stop, errors = threading.Event(), []
     expected = signal.spectrum
 
