@@ -28,7 +28,6 @@ SIZES = (
 )  # fmt: skip
 BLUESTEIN = (263, 1009, 1085, 1219, 1933, 4093)
 BANDS = (40, 80, 128, 256)
-HOPS = (8, 4, 2)  # n_fft over these: the hops whose frames overlap in registers
 
 
 @dataclass(frozen=True)
@@ -329,7 +328,7 @@ def listed() -> list[Listed]:
             elif one.calls[0].operation == call.operation:
                 one.name = _joined(one.name, _named(name, kernel, call))
             one.calls.append(call)
-    for source in sources.representatives():
+    for source in sources.representatives(sources.single_traits):
         if (text := _key(source.kernel, source.defines)) not in found:
             calls = _reaching(source)
             n_fft = calls[0].n_fft if calls else source.plan.n_fft if source.plan else 0
@@ -393,12 +392,9 @@ def _of_sizes() -> Iterator[tuple[str, Call]]:
         yield "istft", Call("istft", n_fft)
         yield "adjoint of stft", Call("stft adjoint", n_fft)
         yield "adjoint of istft", Call("istft adjoint", n_fft)
-        yield "window gradient of stft", Call("stft window gradient", n_fft)
-        for part in HOPS:
-            if n_fft % part == 0 and fft.registers_plan(n_fft, n_fft // part) is not None:
-                yield f"istft, hop n/{part}", Call("istft", n_fft, n_fft // part)
-                if part == 4:
-                    yield f"adjoint of stft, hop n/{part}", Call("stft adjoint", n_fft, n_fft // part)
+        if fft.registers_plan(n_fft, n_fft // 4) is not None:
+            yield "istft, hop n/4", Call("istft", n_fft, n_fft // 4)
+            yield "adjoint of stft, hop n/4", Call("stft adjoint", n_fft, n_fft // 4)
         for bands in (0, *BANDS):
             name = f"log-mel {bands}" if bands else "spectrogram"
             for operation, words in (("features", name), ("features gradient", f"gradient of {name}")):
@@ -408,9 +404,6 @@ def _of_sizes() -> Iterator[tuple[str, Call]]:
                         yield words, call
         yield "loss", Call("loss", n_fft)
         yield "gradient of loss", Call("loss gradient", n_fft)
-        call = Call("kaldi", n_fft, bands=80)
-        if kaldi.supports_kaldi(n_fft, call.bank):
-            yield "kaldi 80", call
 
 
 def _of_bluestein() -> Iterator[tuple[str, Call]]:
