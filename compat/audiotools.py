@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 from torch.compiler import is_compiling
 
-from ..front_ends import Scale, compute, resolve
-from .tools.modules import is_from, is_its_class_alone
+from ..front_ends import Scale, compute, is_its_class_alone, resolve
+from .tools.modules import is_from
 from .tools.overrides import original_of, override
 from .tools.project import ClassHook, Project
 from .tools.same_code import form_of

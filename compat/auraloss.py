@@ -1,8 +1,11 @@
-"""auraloss: each of its STFT losses in two launches, and its gradient in one. stable-audio-tools has a changed copy."""
+"""auraloss: each of its STFT losses in two launches, its gradient in one; the sizes of a loss together where it gives
+their mean alone. stable-audio-tools has a changed copy.
+"""
 
 from __future__ import annotations
 
 import sys
+from functools import partial
 from types import ModuleType
 from typing import NamedTuple
 
@@ -35,6 +38,11 @@ _METHODS = {
     "STFTMagnitudeLoss.forward": ({"torch", "log", "distance"}, {"log_fac", "log_eps"}, set(), set()),
     _CONVERGENCE: ({"torch", "norm"}, {"mean", "unsqueeze"}, {"p", "dim"}, {"fro", -1, -2}),
 }
+_SEVERAL = {
+    "MultiResolutionSTFTLoss.forward": (
+        {"stft_losses", "output", "append", "len"}, set(), set(), {0.0, 1, 2, 3, 4, "full", "loss"}
+    ),
+}  # fmt: skip
 
 
 class _Version(NamedTuple):
@@ -50,8 +58,8 @@ _IS_TRACEABLE = torch.__version__ >= (2, 13)
 _versions: dict[str, _Version] = {}  # by module
 
 
-def _lacks(module: ModuleType) -> str | None:
-    for attribute, (needed, known, keywords, constants) in _METHODS.items():
+def _differs(module: ModuleType, methods: dict[str, tuple[set, set, set, set]]) -> str | None:
+    for attribute, (needed, known, keywords, constants) in methods.items():
         found = structure_in(module, attribute)
         if found is None:
             return f"it has no {attribute}"
@@ -60,6 +68,12 @@ def _lacks(module: ModuleType) -> str | None:
         other = {*(set(found.names) - needed - known), *(found.keywords - keywords), *(found.constants - constants)}
         if other:
             return f"{attribute} uses {min(map(str, other))}"
+    return None
+
+
+def _lacks(module: ModuleType) -> str | None:
+    if difference := _differs(module, _METHODS):
+        return difference
     forward, convergence = structure_in(module, "STFTLoss.forward"), structure_in(module, _CONVERGENCE)
     per_row, is_mean = "dim" in convergence.keywords, "mean" in convergence.names
     if not per_row and len(convergence.names) > 2:
@@ -92,27 +106,51 @@ def _loss(module, input, target) -> Tensor | tuple | None:
     return found[0], *losses.weighted_terms(found[1], (call.convergence, call.log, call.linear)), 0.0
 
 
+def _mean(module, x, y) -> Tensor | None:
+    """The mean of the module's losses, where each is known by now; None: each for itself."""
+    parts = module.stft_losses
+    if is_dynamo_compiling() or type(parts) is not torch.nn.ModuleList or not isinstance(y, Tensor):
+        return None
+    calls, windows = [], []
+    for loss in parts._modules.values():
+        home = sys.modules.get(type(loss).__module__)
+        call = None if home is None or home.__name__ not in _versions else _call(loss, home)
+        if call is None or loss.output != "loss" or getattr(loss, "perceptual_weighting", False):
+            return None
+        calls.append(call)
+        windows.append(loss.window)
+    is_usual = (
+        x.dim() == 3 and x.is_contiguous() and y.is_contiguous() and {one.device for one in windows} == {x.device}
+    )
+    if not is_usual or x.shape != y.shape:
+        return None
+    project, rows = home.__name__.partition(".")[0], (-1, x.shape[-1])
+    names = f"{project}.MultiResolutionSTFTLoss", f"{project}.STFTLoss"
+    return losses.try_mean(x.view(rows), y.view(rows), windows, losses.mean_of(*calls), *names)
+
+
 def _call(module, home: ModuleType) -> LossCall | None:
     """What the module computes, if it consists of what its project makes it of, and nobody listens in between."""
     if not does_what_its_class_does(module, "STFTLoss", home) or not is_from(type(module).stft, home):
         return None
     if "stft" in vars(module) or not _is_plain_function(home, "apply_reduction"):
         return None
-    parts = {"spectralconv": "SpectralConvergenceLoss", "logstft": "STFTMagnitudeLoss", "linstft": "STFTMagnitudeLoss"}
-    if not all(does_what_its_class_does(getattr(module, part), name, home) for part, name in parts.items()):
+    parts = [module._modules.get(name) for name in ("spectralconv", "logstft", "linstft")]
+    names = "SpectralConvergenceLoss", "STFTMagnitudeLoss", "STFTMagnitudeLoss"
+    if not all(does_what_its_class_does(part, name, home) for part, name in zip(parts, names, strict=True)):
         return None
-    log, linear = module.logstft, module.linstft
+    log, linear = parts[1:]
     name = type(log.distance).__name__
     for part in (log, linear):
         if not does_what_its_class_does(part.distance, name, _TORCHS) or part.distance.reduction != module.reduction:
             return None
     if name not in _DISTANCES or log.log is not True or linear.log is not False:
         return None
-    if module.scale is not None or module.scale_invariance or module.w_phs or getattr(module, "phs_used", False):
+    if module.scale is not None or module.scale_invariance or module.w_phs or _lookup(module, "phs_used", False):
         return None
     sizes = module.fft_size, module.hop_size, module.win_length
     numbers = [module.eps, module.w_sc, module.w_log_mag, module.w_lin_mag]
-    numbers += [getattr(log, "log_fac", 1.0), getattr(log, "log_eps", 0.0)]
+    numbers += [_lookup(log, "log_fac", 1.0), _lookup(log, "log_eps", 0.0)]
     is_usual = module.output in ("loss", "full") and module.reduction in ("mean", "sum")
     if not is_usual or any(type(one) is not int for one in sizes) or not isinstance(module.window, Tensor):
         return None
@@ -124,17 +162,26 @@ def _call(module, home: ModuleType) -> LossCall | None:
     return losses.loss_call(*sizes, *numbers, squared=_DISTANCES[name], per_row=version.per_row, mean=is_mean)
 
 
+def _lookup(module, name: str, usual: float) -> object:
+    """An attribute that not all versions have: torch's modules are slow to say that there is none."""
+    return vars(module).get(name, getattr(type(module), name, usual))
+
+
 def _is_plain_function(home: ModuleType, name: str) -> bool:
     """Whether the project's own function is there."""
     function = getattr(home, name, None)
     return is_from(function, home) or is_from(function, sys.modules.get("auraloss.utils"))
 
 
+_MODULES = "auraloss.freq", "stable_audio_tools.training.losses.auraloss"
 PROJECT = Project(
     "auraloss",
-    hooks=tuple(
-        Hook(module, "STFTLoss.forward", override(_loss), _lacks)
-        for module in ("auraloss.freq", "stable_audio_tools.training.losses.auraloss")
+    hooks=(
+        *(Hook(module, "STFTLoss.forward", override(_loss), _lacks) for module in _MODULES),
+        *(
+            Hook(module, "MultiResolutionSTFTLoss.forward", override(_mean), partial(_differs, methods=_SEVERAL))
+            for module in _MODULES
+        ),
     ),
     distribution="auraloss",
     packages=("auraloss", "stable_audio_tools"),

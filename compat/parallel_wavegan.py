@@ -19,8 +19,7 @@ from torch import Tensor
 from torch.compiler import is_compiling
 
 from ..execution import torch_warnings
-from ..front_ends import compute, losses, resolve
-from .tools.modules import is_its_class_alone
+from ..front_ends import compute, is_its_class_alone, losses, resolve
 from .tools.overrides import original_of, override
 from .tools.project import ClassHook, FunctionHook, Project
 from .tools.same_code import form_of

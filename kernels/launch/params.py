@@ -252,6 +252,7 @@ class StftLossFinishParams(Params):
     rows: int
     groups: int  # sums of a row
     per_row: bool
+    adds: bool  # to the loss that is there
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -269,6 +270,7 @@ class StftLossWeights(Params):
     log: float
     linear: float
     count: float  # what sums of log and linear are divided by
+    losses: float  # what the loss is divided by
 
 
 @dataclass(frozen=True, kw_only=True)

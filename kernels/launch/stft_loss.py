@@ -4,6 +4,7 @@ magnitude in memory, and the gradient. For smooth sizes; arguments must be valid
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import NamedTuple
@@ -48,6 +49,16 @@ class Terms:
     mean: bool = True
 
 
+class Place(NamedTuple):
+    """Of one loss among several: whether it adds to those before, and by what the sum is divided behind it."""
+
+    adds: bool
+    losses: int
+
+
+ALONE = Place(False, 1)
+
+
 class Layout(NamedTuple):
     """Of two signals and a window in memory: paired is where two values may be read at once, of every frame."""
 
@@ -81,13 +92,29 @@ def stft_loss(
     The terms are convergence, log and linear, unweighted and zero where the weight is; behind them is what
     stft_loss_gradient() needs to know.
     """
-    input, target, window = gapless(input), gapless(target), window.contiguous()
-    recipe, finish, groups = _recipes(geometry, wanted, _layout(input, target, window, geometry), input.device)
-    sums = input.new_empty((groups, 4))
-    loss, terms = input.new_empty(()), input.new_empty((TERMS + (geometry.rows if wanted.per_row else 1),))
-    recipe(input, target, window, sums)
-    finish(sums, loss.view(1), terms)
-    return loss, terms
+    tensors = gapless(input), gapless(target), window.contiguous()
+    return ready_stft_loss(*tensors, geometry, wanted)(*tensors)
+
+
+def ready_stft_loss(
+    input: torch.Tensor, target: torch.Tensor, window: torch.Tensor, geometry: StftGeometry, wanted: Terms,
+    place: Place = ALONE,
+) -> Callable[..., tuple[torch.Tensor, torch.Tensor]]:  # fmt: skip
+    """stft_loss() as a function of the three tensors, which are laid out as these and have no gaps, and of the loss
+    before if its place is behind another."""
+    recipe, finish, groups = _recipes(geometry, wanted, _layout(input, target, window, geometry), place, input.device)
+    count = TERMS + (geometry.rows if wanted.per_row else 1)
+
+    def run(
+        input: torch.Tensor, target: torch.Tensor, window: torch.Tensor, before: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        sums, terms = input.new_empty((groups, 4)), input.new_empty(count)
+        loss = input.new_empty(1) if before is None else before.view(1)
+        recipe(input, target, window, sums)
+        finish(sums, loss, terms)
+        return loss.view(()), terms
+
+    return run
 
 
 def stft_loss_gradient(
@@ -95,17 +122,34 @@ def stft_loss_gradient(
     target: torch.Tensor, window: torch.Tensor, geometry: StftGeometry, wanted: Terms,
 ) -> torch.Tensor:  # fmt: skip
     """[rows, samples]: the gradient with respect to the input, for those of loss and terms, in one launch."""
-    input, target, window = gapless(input), gapless(target), window.contiguous()
+    tensors = gapless(input), gapless(target), window.contiguous()
     given = loss_gradient is not None, terms_gradient is not None
-    layout = _layout(input, target, window, geometry)
-    recipe, leaves_gaps = _gradient_recipe(geometry, wanted, layout, given, input.device)
-    output = input.new_empty((geometry.rows, geometry.samples))
-    if leaves_gaps:
-        output.zero_()
     of_loss = terms if loss_gradient is None else loss_gradient.reshape(1)  # something with an address, not looked at
     of_terms = terms if terms_gradient is None else terms_gradient.contiguous()
-    recipe(window, output, input, target, terms, of_loss, of_terms)
-    return output
+    return ready_stft_loss_gradient(*tensors, geometry, wanted, given)(of_loss, of_terms, terms, *tensors)
+
+
+def ready_stft_loss_gradient(
+    input: torch.Tensor, target: torch.Tensor, window: torch.Tensor, geometry: StftGeometry, wanted: Terms,
+    given: tuple[bool, bool],
+) -> Callable[..., torch.Tensor]:  # fmt: skip
+    """stft_loss_gradient() as a function of six tensors, all of them there: of tensors laid out as these, which have no
+    gaps. given: whether the gradients of the loss and of the terms are looked at."""
+    layout = _layout(input, target, window, geometry)
+    recipe, leaves_gaps = _gradient_recipe(geometry, wanted, layout, given, input.device)
+    size = geometry.rows, geometry.samples
+
+    def run(
+        loss_gradient: torch.Tensor, terms_gradient: torch.Tensor, terms: torch.Tensor, input: torch.Tensor,
+        target: torch.Tensor, window: torch.Tensor,
+    ) -> torch.Tensor:  # fmt: skip
+        output = input.new_empty(size)
+        if leaves_gaps:
+            output.zero_()
+        recipe(window, output, input, target, terms, loss_gradient, terms_gradient)
+        return output
+
+    return run
 
 
 def launched(n_fft: int, gradient: bool, wanted: Terms) -> tuple[str, str, Plan]:
@@ -126,19 +170,23 @@ def _layout(input: torch.Tensor, target: torch.Tensor, window: torch.Tensor, geo
     )  # fmt: skip
 
 
-def _numbers(geometry: StftGeometry, wanted: Terms) -> tuple[StftLossScale, StftLossWeights]:
+def _numbers(geometry: StftGeometry, wanted: Terms, losses: int = 1) -> tuple[StftLossScale, StftLossWeights]:
     count = geometry.rows * geometry.bins * geometry.frames if wanted.mean else 1
     return (
         StftLossScale(eps=wanted.eps, factor=wanted.factor, added=wanted.added),
-        StftLossWeights(convergence=wanted.convergence, log=wanted.log, linear=wanted.linear, count=count),
+        StftLossWeights(
+            convergence=wanted.convergence, log=wanted.log, linear=wanted.linear, count=count, losses=losses
+        ),
     )
 
 
 @lru_cache(maxsize=1024)
-def _recipes(geometry: StftGeometry, wanted: Terms, layout: Layout, device: torch.device) -> tuple[Recipe, Recipe, int]:
+def _recipes(
+    geometry: StftGeometry, wanted: Terms, layout: Layout, place: Place, device: torch.device
+) -> tuple[Recipe, Recipe, int]:
     """(the launch that sums up, the one that finishes, how many sums are between them)."""
     name, text, plan = launched(geometry.n_fft, False, wanted)
-    scale, weights = _numbers(geometry, wanted)
+    scale, weights = _numbers(geometry, wanted, place.losses)
     steps = steps_of(plan, geometry.rows * geometry.frames, device)
     per_row = -(-geometry.frames // (plan.frames * steps))
     params = StftLossParams(
@@ -150,7 +198,7 @@ def _recipes(geometry: StftGeometry, wanted: Terms, layout: Layout, device: torc
     args = [None, None, None, stages, pairs, None, params, scale]
     groups = geometry.rows * per_row
     sums = dispatch.recipe(dispatch.kernel(name, text, device.type), args, groups, plan.threads, device)
-    finishing = StftLossFinishParams(rows=geometry.rows, groups=per_row, per_row=wanted.per_row)
+    finishing = StftLossFinishParams(rows=geometry.rows, groups=per_row, per_row=wanted.per_row, adds=place.adds)
     kernel = dispatch.kernel("msp_stft_loss_finish", "", device.type)
     finish = dispatch.recipe(kernel, [None, None, None, finishing, weights], 1, FINISH_THREADS, device)
     return sums, finish, groups

@@ -132,11 +132,11 @@ def find_front_end(
 
 
 def find_loss(
-    name: str, options: Options | None, x: torch.Tensor, y: torch.Tensor, window: torch.Tensor, call: Any
+    name: str, options: Options | None, call: Any, x: torch.Tensor, *others: torch.Tensor
 ) -> tuple[Hashable | None, Known | None]:
-    """find() for a loss between two signals. call: the same object every time."""
+    """find() for a loss between two signals. call: the same object every time. others: target and windows."""
     needs_gradient = torch.is_grad_enabled()
-    for tensor in (x, y, window):
+    for tensor in (x, *others):
         if type(tensor) not in PLAIN or (needs_gradient and tensor.requires_grad and tensor is not x):
             return None, None
     if not is_plain_eager():
@@ -145,7 +145,7 @@ def find_loss(
         key = (
             name, id(call), None if options is None else options.front_ends, needs_gradient and x.requires_grad,
             *((one.shape, one.stride(), one.dtype, one.device, one.is_neg(), one.data_ptr() % 8)
-              for one in (x, y, window)),
+              for one in (x, *others)),
         )  # fmt: skip
         return key, entries.get(key)
     except (RuntimeError, AttributeError):  # no strides, no memory

@@ -12,6 +12,7 @@ if TYPE_CHECKING:  # the public names; a type checker would take any name from _
     from .functional import dynamic_mel_spectrogram as dynamic_mel_spectrogram
     from .functional import dynamic_spectrogram as dynamic_spectrogram
     from .functional import mel_spectrogram as mel_spectrogram
+    from .modules.base import is_its_class_alone as is_its_class_alone
     from .modules.filterbank import FilterbankSpectrogramTransform as FilterbankSpectrogramTransform
     from .modules.kaldi import KaldiFbankTransform as KaldiFbankTransform
     from .modules.losses import MultiResolutionSTFTLoss as MultiResolutionSTFTLoss
@@ -31,6 +32,7 @@ else:
             "direct": ("istft", "stft"),
             "filterbanks": ("melscale_fbanks",),
             "functional": ("amplitude_to_db", "dynamic_mel_spectrogram", "dynamic_spectrogram", "mel_spectrogram"),
+            "modules.base": ("is_its_class_alone",),
             "modules.filterbank": ("FilterbankSpectrogramTransform",),
             "losses": ("LossCall",),
             "modules.kaldi": ("KaldiFbankTransform",),

@@ -75,7 +75,13 @@ class LossCall:
 @remembered
 def loss_call(*sizes: Any, **more: Any) -> LossCall:
     """A LossCall of these fields, the same for the same: calls are cached by it."""
-    return LossCall(*sizes, **more)
+    return _the_same(LossCall(*sizes, **more))
+
+
+@remembered
+def _the_same(call: LossCall) -> LossCall:
+    """However its fields were given."""
+    return call
 
 
 def try_fused(
@@ -99,6 +105,59 @@ def try_fused(
         found = trouble.trouble_of(error)
     trouble.give_up(name, found)
     return None
+
+
+@remembered
+def mean_of(*calls: LossCall) -> tuple[LossCall, ...]:
+    """The same tuple for the same calls: what try_mean() is cached by."""
+    return calls
+
+
+def try_mean(
+    x: Tensor, y: Tensor, windows: Sequence[Tensor], calls: tuple[LossCall, ...], name: str, one: str = "stft_loss"
+) -> Tensor | None:
+    """The mean of the losses that mean_of() is of, between the same two signals, each of which is cached under the name
+    `one`: with less work around the kernels than each for itself. None: each for itself.
+
+    name: under which the mean is counted.
+    """
+    if is_dynamo_compiling():
+        return None
+    options = None
+    try:
+        options = active.options_here()
+        answer = partial(_mean, x, y, windows, calls, name, one, options)
+        if call_sites.is_due(name):
+            first = calls[0]
+            return call_sites.call(name, (x, first.n_fft, first.hop_length, first.win_length, None), answer)
+        return answer()
+    except Exception as error:
+        if runner.goes_on(options, error):
+            raise
+        found = trouble.trouble_of(error)
+    trouble.give_up(name, found)
+    return None
+
+
+def _mean(
+    x: Tensor, y: Tensor, windows: Sequence[Tensor], calls: tuple[LossCall, ...], name: str, one: str,
+    options: Options | None,
+) -> Tensor | None:  # fmt: skip
+    entries = call_cache.entries
+    key, known = call_cache.find_loss(name, options, calls, x, y, *windows)
+    if key is None:
+        return None
+    if known is None:
+        if any(tensor.is_neg() for tensor in (x, y, *windows)):
+            return None
+        for window, call in zip(windows, calls, strict=True):
+            if call_cache.find_loss(one, options, call, x, y, window)[1] is None:
+                return None
+        flat = torch.Size((prod(x.shape[:-1]), x.shape[-1]))
+        launch = launches.ops.mean_of_losses.MeanOfLosses(flat, [call.arguments() for call in calls])
+        known = call_cache.Known(name, launch, None, keep=calls)
+        call_cache.remember(entries, key, known)
+    return call_cache.launched(key, known, x, y, *windows)
 
 
 def apart(terms: Tensor, wanted: Sequence[int]) -> tuple[Tensor, ...]:
@@ -145,7 +204,7 @@ def _answer(
 ) -> tuple[Tensor, Tensor] | None:
     """A cached launch, or the full path."""
     entries = call_cache.entries
-    key, known = call_cache.find_loss(name, options, x, y, window, call)
+    key, known = call_cache.find_loss(name, options, call, x, y, window)
     if known is not None and (result := call_cache.launched(key, known, x, y, window)) is not None:
         return result
     return _full_path(x, y, window, call, name, None if key is None else (entries, key))

@@ -8,6 +8,7 @@ from . import (
     features,
     kaldi,
     losses,
+    mean_of_losses,
     operators,
     replay,
     surviving,
@@ -18,5 +19,5 @@ from .operators import istft, stft
 
 __all__ = [
     "composite", "composite_features", "composite_kaldi", "composite_losses", "eager_istft", "eager_stft", "features",
-    "istft", "kaldi", "losses", "operators", "replay", "stft", "surviving", "torch_library",
+    "istft", "kaldi", "losses", "mean_of_losses", "operators", "replay", "stft", "surviving", "torch_library",
 ]  # fmt: skip

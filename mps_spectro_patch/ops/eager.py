@@ -74,6 +74,11 @@ def needs_operator(gradient: Any) -> bool:
     return type(gradient) is not Tensor or torch._C._functorch.is_legacy_batchedtensor(gradient)
 
 
+def is_plain(gradient: Any) -> bool:
+    """Whether the gradient is what it seems, and nobody wants to know how a backward pass is made."""
+    return not (needs_operator(gradient) or is_transformed() or torch.is_grad_enabled())
+
+
 def kept(window: Tensor, n_fft: int) -> Tensor:
     """As it is kept for the backward pass. Of a short window torch keeps a copy, which the program cannot change."""
     return window if window.shape[0] == n_fft else window.clone()

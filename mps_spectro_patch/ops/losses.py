@@ -28,7 +28,7 @@ _FIELDS = tuple(field.name for field in fields(kernels.Terms))
 
 def run_stft_loss(input: Tensor, target: Tensor, window: Tensor, *arguments: Any) -> tuple[Tensor, Tensor]:
     """(the loss, its terms and what the gradient needs) of [rows, samples] float32. arguments: LossArguments."""
-    geometry, wanted = _described(*input.shape, *arguments)
+    geometry, wanted = described(*input.shape, *arguments)
     return kernels.stft_loss(input.resolve_neg(), target.resolve_neg(), window.resolve_neg(), geometry, wanted)
 
 
@@ -37,14 +37,14 @@ def run_stft_loss_gradient(
     window: Tensor, *arguments: Any,
 ) -> Tensor:  # fmt: skip
     """From the gradients of the loss and its terms to that of the input, [rows, samples]. arguments: LossArguments."""
-    geometry, wanted = _described(*input.shape, *arguments)
+    geometry, wanted = described(*input.shape, *arguments)
     given = (None if one is None else one.resolve_neg() for one in (loss_gradient, terms_gradient))
     tensors = (one.resolve_neg() for one in (terms, input, target, window))
     return kernels.stft_loss_gradient(*given, *tensors, geometry, wanted)
 
 
 @lru_cache(maxsize=1024)
-def _described(rows: int, samples: int, *arguments: Any) -> tuple[StftGeometry, kernels.Terms]:
+def described(rows: int, samples: int, *arguments: Any) -> tuple[StftGeometry, kernels.Terms]:
     call = LossArguments(*arguments)
     wanted = kernels.Terms(**{name: getattr(call, name) for name in _FIELDS})
     return StftGeometry(rows, samples, *call.stft()), wanted

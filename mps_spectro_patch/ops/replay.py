@@ -7,7 +7,6 @@ mode uses the operators.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,7 +15,7 @@ from ..arguments import StftArguments
 from ..kernels import Ready, transforms
 from ..tensors import has_bits
 from . import gradients, operators
-from .eager import is_transformed, kept, needs_operator
+from .eager import is_plain, kept
 
 
 class Known:
@@ -37,7 +36,7 @@ class Known:
 
     def backward(self, gradient: Tensor, window: Tensor) -> Tensor | None:
         """The gradient of the input, launched again; None where the operator must find it."""
-        if _is_plain(gradient):
+        if is_plain(gradient):
             if self.adjoint == "istft_adjoint" and gradient.stride(1) != 1:  # of a sum() all strides are 0
                 gradient = gradient.contiguous()
             places = gradient.data_ptr() % 8, window.data_ptr() % 8
@@ -90,8 +89,3 @@ def known(op: str, input: Tensor, window: Tensor, arguments: tuple) -> Known | N
     geometry = operators.istft_geometry(input.shape[0], frames, *given, length)
     return Known(run, "istft_adjoint", (frames, *given),
                  lambda gradient, window: transforms.ready_istft_adjoint(gradient, window, geometry))  # fmt: skip
-
-
-def _is_plain(gradient: Any) -> bool:
-    """Whether the gradient is what it seems, and nobody wants to know how it is made."""
-    return not (needs_operator(gradient) or is_transformed() or torch.is_grad_enabled())

@@ -58,7 +58,7 @@ def test_a_usual_loss_is_two_launches_and_its_gradient_one(how, freq, signals, o
     expected, gradient = in_float64(module, *signals)
     with msp.accelerated(**options):
         state = msp.status().projects["auraloss"]
-        assert state.startswith("applied") and state.endswith(": auraloss.freq.STFTLoss.forward")
+        assert state.startswith("applied") and ": auraloss.freq.STFTLoss.forward, " in state
         got, own_gradient = of_loss(module, *signals)
     assert fused == ["loss", "gradient"] and type(got) is type(expected)
     for one, right in zip(got, expected, strict=True) if isinstance(got, tuple) else [(got, expected)]:
@@ -67,6 +67,65 @@ def test_a_usual_loss_is_two_launches_and_its_gradient_one(how, freq, signals, o
                                    rtol=1e-5, atol=1e-9, check_dtype=False)  # fmt: skip
     assert (own_gradient.cpu().double() - gradient).norm() / gradient.norm() < 1e-2
     assert module.window.device == signals[0].device
+
+
+def _part(change):
+    """A change of the second of several losses."""
+    return lambda freq, module: change(freq, module.stft_losses[1])
+
+
+SEVERAL = {
+    "as it comes": lambda freq, module: None,
+    "all terms": lambda freq, module: [setattr(one, "output", "full") for one in module.stft_losses],
+    "a hook on one": _part(lambda freq, one: one.register_forward_hook(lambda *a: None)),
+    "a part of its own": _part(lambda freq, one: setattr(one, "spectralconv", torch.nn.MSELoss())),
+    "phases in one": _part(lambda freq, one: setattr(one, "w_phs", 1e-3)),
+    "a list of its own": lambda freq, module: setattr(
+        module, "stft_losses", type("List", (torch.nn.ModuleList,), {})(module.stft_losses)
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", SEVERAL)
+def test_losses_of_several_sizes_are_one_call_once_each_is_known(what, freq, signals, options):
+    module = freq.MultiResolutionSTFTLoss(**ALL)
+    SEVERAL[what](freq, module)
+    x, y = signals
+    expected, gradient = of_loss(module, x, y)
+    with msp.accelerated(**options):
+        found = [of_loss(module, x, y) for _ in range(3)]
+        counted = msp.stats().get("auraloss.MultiResolutionSTFTLoss")
+    assert (counted.fast if counted else 0) == (2 if what == "as it comes" else 0)
+    for got, own_gradient in found:
+        torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-6)
+        assert (own_gradient - gradient).norm() / gradient.norm() < 1e-2
+
+
+@pytest.mark.parametrize("other", ["longer", "float64", "no view", "two dimensions", "empty", "another dtype"])
+def test_signals_that_are_not_for_all_of_them_have_the_same_outcome(other, freq, signals, options):
+    module, (x, y) = freq.MultiResolutionSTFTLoss(**ALL), signals
+    given = {
+        "longer": (x, torch.cat([y, y], -1)), "float64": (x.double(), y.double()), "empty": (x[:0], y[:0]),
+        "no view": (x.transpose(0, 1), y.transpose(0, 1)), "two dimensions": (x[0], y[0]),
+        "another dtype": (x, y.half()),
+    }[other]  # fmt: skip
+
+    def outcome():
+        try:
+            return module(*given)
+        except Exception as error:
+            return type(error), str(error)
+
+    expected = outcome()
+    with msp.accelerated(**options):
+        module(x, y)
+        got = [outcome() for _ in range(3)]
+    for one in got:
+        if isinstance(expected, tuple):
+            assert one == expected
+        else:
+            torch.testing.assert_close(one, expected, equal_nan=True, rtol=1e-4, atol=1e-6)
+    assert "auraloss.MultiResolutionSTFTLoss" not in msp.stats()
 
 
 def _subclass(freq, module):

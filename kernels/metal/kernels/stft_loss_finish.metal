@@ -1,4 +1,5 @@
-// From the sums of kernels/stft_loss.metal to the loss, in one threadgroup: a simdgroup adds up one row after another.
+// From the sums of kernels/stft_loss.metal to the loss, in one threadgroup: all threads add up all sums or, `per_row`, a
+// simdgroup one row after another.
 //
 // In numpy, for sums[row], the four terms of losses/terms.metal summed over the row:
 //
@@ -6,6 +7,7 @@
 //   log, linear = sums[:, 2].sum() / count, sums[:, 3].sum() / count
 //   loss = weights.convergence * convergence + weights.log * log + weights.linear * linear
 //
+// What is stored is (loss + that of the losses before, `adds`) / weights.losses: the mean, of the last of several.
 // A term of weight 0 is 0. `terms`: convergence, log, linear; then, for the gradient, what (y - x)**2 of every bin is
 // worth to convergence: of each row, or once for all.
 
@@ -30,13 +32,19 @@ kernel void msp_stft_loss_finish(
   const int team = int(thread_index) / 32, lane = int(thread_index) % 32;
   float4 total = float4(0.0f, 0.0f, 0.0f, 0.0f);
   float quotients = 0.0f;
-  for (int row = team; row < params.rows; row += MSP_FINISH_THREADS / 32) {
-    float4 sum = float4(0.0f, 0.0f, 0.0f, 0.0f);
-    for (int i = lane; i < params.groups; i += 32) sum = sum + msp_take_sums(sums + (row * params.groups + i) * 4);
-    sum = msp_sum_over_lanes(sum);
-    total = total + sum;
-    quotients += metal::sqrt(sum.x) / metal::sqrt(sum.y);
-    if (params.per_row != 0 && lane == 0) terms[3 + row] = msp_worth(sum.x, sum.y) / float(params.rows);
+  if (params.per_row != 0) {
+    for (int row = team; row < params.rows; row += MSP_FINISH_THREADS / 32) {
+      float4 sum = float4(0.0f, 0.0f, 0.0f, 0.0f);
+      for (int i = lane; i < params.groups; i += 32) sum = sum + msp_take_sums(sums + (row * params.groups + i) * 4);
+      sum = msp_sum_over_lanes(sum);
+      total = total + sum;
+      quotients += metal::sqrt(sum.x) / metal::sqrt(sum.y);
+      if (lane == 0) terms[3 + row] = msp_worth(sum.x, sum.y) / float(params.rows);
+    }
+  } else {
+    const int count = params.rows * params.groups;
+    for (int i = int(thread_index); i < count; i += MSP_FINISH_THREADS) total = total + msp_take_sums(sums + 4 * i);
+    total = msp_sum_over_lanes(total);
   }
   if (lane == 0) {
     msp_store_sums(found + 5 * team, total);
@@ -61,6 +69,7 @@ kernel void msp_stft_loss_finish(
     sum += weights.log * terms[1];
     terms[2] = total.w / weights.count;
     sum += weights.linear * terms[2];
-    loss[0] = sum;
+    if (params.adds != 0) sum = loss[0] + sum;
+    loss[0] = sum / weights.losses;
   }
 }

@@ -6,10 +6,29 @@ from dataclasses import fields
 
 import torch
 from torch.compiler import is_dynamo_compiling
+from torch.nn.modules import module as torchs
 
 from ...ops import composite_features
 from .. import compute
 from ..spec import FrontEnd
+
+_CALL, _CALL_IMPL = torch.nn.Module.__call__, torch.nn.Module._call_impl
+# Dictionaries that never change places. (torch's own question after them is not in torch 2.7.)
+_HOOKS_ON_ALL = [
+    getattr(torchs, f"_global_{kind}_hooks") for kind in ("forward_pre", "forward", "backward_pre", "backward")
+]
+
+
+def is_its_class_alone(module: torch.nn.Module) -> bool:
+    """Whether nobody has replaced the module's own forward, and nobody listens to its calls."""
+    own, cls = module.__dict__, type(module)
+    return (
+        not ("forward" in own or "_call_impl" in own)  # looked up in the module itself: accelerate puts its own there
+        and not (own["_forward_hooks"] or own["_forward_pre_hooks"])
+        and not (own["_backward_hooks"] or own["_backward_pre_hooks"] or any(_HOOKS_ON_ALL))
+        and cls.__call__ is _CALL
+        and cls._call_impl is _CALL_IMPL
+    )
 
 
 class ExactBuffers(torch.nn.Module):

@@ -7,10 +7,11 @@ from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
+from torch.compiler import is_dynamo_compiling
 
 from .. import compute, filterbanks
-from ..losses import LossCall, loss_call, try_fused, weighted_terms
-from .base import ExactBuffers
+from ..losses import LossCall, loss_call, mean_of, try_fused, try_mean, weighted_terms
+from .base import ExactBuffers, is_its_class_alone
 
 Output = Literal["loss", "full"]
 Reduction = Literal["none", "mean", "sum"]
@@ -123,8 +124,7 @@ class STFTLoss(ExactBuffers):
         if self.perceptual_weighting:
             input, target = self._weighted(input), self._weighted(target)
         window = self._following("window", input)
-        is_plain = not (self.w_phs or self.scale_invariance or self.scale is not None or self.reduction == "none")
-        found = try_fused(input, target, window, self._call()) if is_plain else None
+        found = try_fused(input, target, window, self._call()) if self._is_plain() else None
         if found is None:
             return self._composed(input, target, window)
         loss, terms = found
@@ -134,6 +134,13 @@ class STFTLoss(ExactBuffers):
 
     def extra_repr(self) -> str:
         return f"fft_size={self.fft_size}, hop_size={self.hop_size}, win_length={self.win_length}"
+
+    def _means_alone(self) -> bool:
+        """Whether nothing but the loss is wanted, of the signals as they are."""
+        return self._is_plain() and self.output == "loss" and not self.perceptual_weighting
+
+    def _is_plain(self) -> bool:
+        return not (self.w_phs or self.scale_invariance or self.scale is not None or self.reduction == "none")
 
     def _call(self) -> LossCall:
         return loss_call(
@@ -245,11 +252,22 @@ class MultiResolutionSTFTLoss(torch.nn.Module):
         )  # fmt: skip
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor | tuple:
+        mean = None if is_dynamo_compiling() else self._mean(x, y)
+        if mean is not None:
+            return mean
         found = [loss(x, y) for loss in self.stft_losses]
         if self.stft_losses[0].output == "loss":
             return sum(found[1:], found[0]) / len(found)
         losses, *terms = (list(parts) for parts in zip(*found, strict=True))
         return sum(losses[1:], losses[0]) / len(losses), *terms
+
+    def _mean(self, x: Tensor, y: Tensor) -> Tensor | None:
+        """The mean of the losses, where each is known by now; None: each for itself."""
+        parts = list(self.stft_losses._modules.values())
+        if not all(type(one) is STFTLoss and is_its_class_alone(one) and one._means_alone() for one in parts):
+            return None
+        calls = mean_of(*(one._call() for one in parts))
+        return try_mean(x, y, [one._own("window") for one in parts], calls, "MultiResolutionSTFTLoss")
 
 
 def _a_weighting(sample_rate: float) -> Tensor:

@@ -60,3 +60,25 @@ class STFTLoss(torch.nn.Module):
             return loss
         elif self.output == "full":
             return loss, sc, log, lin, phs
+
+
+class MultiResolutionSTFTLoss(torch.nn.Module):
+    def __init__(self, fft_sizes=(64, 128), hop_sizes=(16, 20), win_lengths=(48, 100), **kwargs):
+        super().__init__()
+        sizes = zip(fft_sizes, hop_sizes, win_lengths, strict=True)
+        self.stft_losses = torch.nn.ModuleList([STFTLoss(*one, **kwargs) for one in sizes])
+
+    def forward(self, x, y):
+        total, parts = 0.0, ([], [], [], [])
+        for loss in self.stft_losses:
+            found = loss(x, y)
+            if loss.output == "full":
+                total += found[0]
+                parts[0].append(found[1])
+                parts[1].append(found[2])
+                parts[2].append(found[3])
+                parts[3].append(found[4])
+            else:
+                total += found
+        total /= len(self.stft_losses)
+        return total if loss.output == "loss" else (total, *parts)
