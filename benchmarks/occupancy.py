@@ -66,12 +66,8 @@ class Launched:
         """The kept result of this kernel."""
         names = {"stft": "stft", "istft": f"istft, {self.plan.overlap}", "features": "log-mel",
                  "gradient": f"gradient of log-mel {_BANDS}"}  # fmt: skip
-        hops = {part: self.n // part for part in (8, 4, 2) if self.n % part == 0}
-        for part, hop_length in hops.items():
-            if self.kind == "registers" and any(
-                shift * self.n == hop_length * self.plan.radices[-1] for shift in self.shifts
-            ):
-                names["registers"] = f"istft, hop n/{part}"
+        if any(4 * shift == self.plan.radices[-1] for shift in self.shifts):
+            names["registers"] = "istft, hop n/4"
         found = _kept().find(names[self.kind], self.n) if self.kind in names else None
         return found if found and found.local_bytes == self.threadgroup_bytes else None
 

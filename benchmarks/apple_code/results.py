@@ -42,11 +42,6 @@ class Row:
     def key(self) -> tuple[str, int, str, int]:
         return self.kernel, self.n_fft, self.variant, self.licm
 
-    @property
-    def registers(self) -> int:
-        """Of 32 bits that a thread has."""
-        return -(-min(self.demand, 256) // 2)
-
 
 def worse(new: Row, kept: Row) -> list[str]:
     """A few registers or instructions more are none: other kernels change by as much when a line moves."""
