@@ -52,8 +52,7 @@ def run() -> dict[tuple[str, str], int | None]:
     return found
 
 
-def page(found: dict[tuple[str, str], int | None], device: str, digest: str) -> str:
-    tool = subprocess.run(["compute-sanitizer", "--version"], capture_output=True, text=True).stdout
+def page(found: dict[tuple[str, str], int | None], device: str, digest: str, tool: str = "") -> str:
     version = re.search(r"Version (\S+)", tool)
     lines = [
         "# Memory and races: every kernel under compute-sanitizer", "",
@@ -79,7 +78,8 @@ def main() -> int:
     from mps_spectro_patch.kernels import text_digest
 
     found = run()
-    text = page(found, torch.cuda.get_device_name(), text_digest())
+    tool = subprocess.run(["compute-sanitizer", "--version"], capture_output=True, text=True).stdout
+    text = page(found, torch.cuda.get_device_name(), text_digest(), tool)
     if options.write:
         options.write.write_text(text)
     print(text)

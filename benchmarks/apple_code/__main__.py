@@ -34,10 +34,10 @@ NOT_ON_CPU = {"msp_stft_loss_finish"}
 
 
 def variants(one: kernels.Listed) -> dict[str, str]:
-    """The texts to compile. Steady: of the sizes of the list, if that is another text, and one that Mesa compiles."""
+    """The texts to compile. Steady: of some sizes, if that is another text, and one that Mesa compiles."""
     text = opencl.written(one.text, one.kernel).text
     steady = opencl.steady(text)
-    has_steady = one.n_fft in kernels.SIZES + kernels.BLUESTEIN and "loss" not in one.name
+    has_steady = one.n_fft in kernels.STEADY and "loss" not in one.name
     has_steady = has_steady and steady != text and not one.name.startswith("msp_")
     return {"full": text, "steady": steady} if has_steady else {"full": text}
 

@@ -99,25 +99,14 @@ def _findings(kept: Kept) -> list[str]:
 
 
 def _kernels(kept: Kept) -> list[str]:
-    heads = [
-        "kernel",
-        "n_fft",
-        "demand",
-        "spills",
-        "threads",
-        "local bytes",
-        "groups",
-        "limited by",
-        "steady",
-        "ALU",
-        "error",
-    ]
+    heads = ["kernel", "n_fft", "demand", "spills", "threads", "local bytes", "groups", "limited by", "steady", "ALU",
+             "error"]  # fmt: skip
     rows = []
     for a, b in _pairs(kept):
         if not is_listed(a):
             continue
         steady = kept.find(a.kernel, a.n_fft, "steady")
-        counts = (f"{steady.instructions}", f"{steady.alu}") if steady else (f"({a.instructions})", f"({a.alu})")
+        counts = (f"{steady.instructions}", f"{steady.alu}") if steady else ("", "")
         spills = f"{a.spills} / {b.spills}" if a.spills + b.spills else ""
         rows.append([
             a.kernel, str(a.n_fft), f"{a.demand} / {b.demand}", spills, f"{a.threads} / {b.threads}",
@@ -136,13 +125,8 @@ def limited_by(a: Row, b: Row) -> str:
 def _balance(kept: Kept) -> list[str]:
     """Million frames a second that arithmetic and memory allow, hop n/4."""
     chips = [one for one in prediction.CHIPS if one.name in CHIPS]
-    heads = [
-        "kernel",
-        "n_fft",
-        "cycles per frame",
-        "bytes per frame",
-        *(one.name.removeprefix("Apple ") for one in chips),
-    ]
+    names = [one.name.removeprefix("Apple ") for one in chips]
+    heads = ["kernel", "n_fft", "cycles per frame", "bytes per frame", *names]
     rows = []
     by_kernel = cycles(kept)
     for name, values in (("stft", 2), ("istft in registers", 2), ("log-mel", 0)):
@@ -185,14 +169,16 @@ def cycles(kept: Kept) -> dict[str, dict[str, float]]:
     """By kernel and n_fft: ALU cycles of a simdgroup per frame, on the way of almost all frames."""
     found: dict[str, dict[str, float]] = {}
     for name, n_fft, row_name, lanes in _wanted():
-        row = kept.find(row_name, n_fft, "steady") or kept.find(row_name, n_fft)
+        row = kept.find(row_name, n_fft, "steady") or (
+            kept.find(row_name, n_fft) if n_fft in kernels.BLUESTEIN else None
+        )
         if row is not None:
             found.setdefault(name, {})[str(n_fft)] = round(row.alu * lanes / 32, 1)
     return found
 
 
 def _wanted() -> Iterator[tuple[str, int, str, int]]:
-    for n_fft in kernels.SIZES:
+    for n_fft in (size for size in kernels.SIZES if size in kernels.STEADY):
         lanes, overlap = fft.stft_plan(n_fft).lanes, fft.istft_plan(n_fft).overlap
         for name, row in (
             ("stft", "stft"), ("istft", f"istft, {overlap}"), ("istft in registers", "istft, hop n/4"),
