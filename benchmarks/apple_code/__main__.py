@@ -115,8 +115,8 @@ def main() -> int:
         for number, (lines, failure) in enumerate(pool.map(_measured, given), 1):
             found += lines
             failures += [failure] if failure else []
-            if number % 20 == 0:
-                print(f"{number} of {len(chosen)}, {len(failures)} failed", file=sys.stderr, flush=True)
+            if failure or number % 20 == 0:
+                print(f"{number} of {len(chosen)} {failure}", file=sys.stderr, flush=True)
     text = results.text(text_digest(), folder.versions, found)
     print(text if not options.write else f"{len(chosen)} kernels, {len(found)} lines")
     if options.check:
