@@ -69,13 +69,19 @@ def relative_error(call: kernels.Call, processor: Processor) -> float:
     return error
 
 
+def known_error(call: kernels.Call, processor: Processor) -> float:
+    """relative_error(), which the texts and the call determine: worked out once."""
+    texts = [dispatch.kernel_text(kernel, defines) for kernel, defines, _ in kernels.launches(call)]
+    return processor.folder.remembered(f"{call}{texts}", lambda: relative_error(call, processor))
+
+
 def measured(one: kernels.Listed, processor: Processor, on_cpu: bool) -> tuple[list[results.Row], str]:
     """The lines of the table, and what failed."""
     try:
         compiled = {variant: processor.folder.compile(text) for variant, text in variants(one).items()}
         error = None
         if on_cpu and one.calls and one.kernel not in NOT_ON_CPU:
-            error = relative_error(one.calls[0], processor)
+            error = known_error(one.calls[0], processor)
         return rows(one, compiled, error), ""
     except (Failed, ValueError, RuntimeError) as failure:
         return [], f"{one.name} {one.n_fft}: {failure}"
