@@ -6,6 +6,7 @@ python -m benchmarks.apple_code.page       # when the page or what it says has c
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,8 +24,8 @@ USUAL = (400, 512, 1024, 2048, 4096)
 DEMAND_MAX = 232  # registers of 16 bits with which 448 threads are on a core
 HEAD = """# The kernels' machine code for Apple GPUs
 
-Metal text {digest}. {versions}. Made by `python -m benchmarks.apple_code`; the whole table is
-[{table}]({table}).
+Metal text {digest}. {versions}.
+Made by `python -m benchmarks.apple_code`; the whole table is [{table}]({table}).
 
 Every kernel was compiled, unmodified, to the machine code of Apple's G13 GPU (M1) by Mesa's open compiler, which is not
 Apple's, and nothing ran on a GPU: registers, instructions and spills are evidence, times are not to be had. On the CPU
@@ -85,16 +86,21 @@ def demanding(kept: Kept) -> list[tuple[Row, Row]]:
 
 
 def _findings(kept: Kept) -> list[str]:
-    def named(pairs: list[tuple[Row, Row]], what: str) -> str:
-        words = [f"{a.kernel} {a.n_fft} ({getattr(a, what)}, {getattr(b, what)})" for a, b in pairs]
-        return "; ".join(words) or "none"
+    def named(pairs: list[tuple[Row, Row]], what: str) -> list[str]:
+        by_kernel: dict[str, list[str]] = {}
+        for a, b in pairs:
+            numbers = f"{a.n_fft} ({getattr(a, what)} / {getattr(b, what)})"
+            by_kernel.setdefault(re.sub(r", (gather|ring|device)$", "", a.kernel), []).append(numbers)
+        return [f"  * {kernel}: {', '.join(sizes)}" for kernel, sizes in by_kernel.items()]
 
     listed = sum(1 for a, _ in _pairs(kept) if is_listed(a) and a.n_fft <= 8192)
     spills = spilling(kept)
+    usual = ", ".join(map(str, USUAL))
     return [
-        f"* {len(spills)} of {listed} kernels up to 8192 spill or use scratch memory: {named(spills, 'spills')}.",
-        f"* Of stft, istft and log-mel of {', '.join(map(str, USUAL))} more than {DEMAND_MAX} registers are asked for "
-        f"by: {named(demanding(kept), 'demand')}.",
+        f"* {len(spills)} of {listed} kernels up to 8192 spill or use scratch memory (spills without / with LICM):",
+        *named(spills, "spills"),
+        f"* More than {DEMAND_MAX} registers, in stft, istft and log-mel of {usual}:",
+        *named(demanding(kept), "demand"),
     ]
 
 
