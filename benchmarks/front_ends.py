@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from losses import NOTHING, Contestants, measured, report
+from losses import NOTHING, Contestants, described, measured, report
 
 import mps_spectro_patch as msp
-from mps_spectro_patch.bench.accelerator import Accelerator, machine
+from mps_spectro_patch.bench.accelerator import Accelerator
 
 STAND_INS = Path(__file__).parents[1] / "tests" / "compat" / "stand_in"  # of a class that projects copy
 
@@ -65,7 +65,7 @@ def main() -> None:
     parser.add_argument("--write", metavar="FOLDER", type=Path, help="write front-ends.json and front-ends.md there")
     options = parser.parse_args()
     accelerator = Accelerator(options.device)
-    results: dict[str, Any] = {"machine": machine(accelerator), "cases": {}}
+    results: dict[str, Any] = {"machine": described(accelerator), "cases": {}}
     for name, make in (TINY if options.device == "simulator" else CASES).items():
         results["cases"][name] = measured(accelerator, make(accelerator))
         accelerator.forget()

@@ -30,6 +30,7 @@ import mps_spectro_patch as msp
 from benchmarks.front_end_steps import mel_function
 from mps_spectro_patch.bench import markdown, timing
 from mps_spectro_patch.bench.accelerator import Accelerator, machine
+from mps_spectro_patch.kernels.launch import dispatch
 
 SIZES = {"B8 T65536": (8, 65_536), "B16 T8192": (16, 8192), "B4 T441000": (4, 441_000)}
 TINY = {"B2 T4000": (2, 4000)}
@@ -121,6 +122,10 @@ def device_time(accelerator: Accelerator, call: Callable[[], Any], effort: timin
         return timing.profiled([call]) * 1e3
 
 
+def described(accelerator: Accelerator) -> dict[str, Any]:
+    return {**machine(accelerator), "text": dispatch.text_digest()}
+
+
 def report(what: str, results: dict[str, Any]) -> list[str]:
     """The lines of a page."""
     heads = ["case", "by", "device, ms", "launches", "wall, ms", "peak, MB", "apart from torch's"]
@@ -136,7 +141,8 @@ def report(what: str, results: dict[str, Any]) -> list[str]:
     ]
     where = results["machine"]
     title = f"# {what}: {where['name']}, torch {where['torch']}, {where['date']}"
-    return [title, "", *markdown.table(heads, rows)]
+    text = f"The text of the kernels is {where['text']}. " if "text" in where else ""
+    return [title, "", *markdown.table(heads, rows), "", text + "What the columns are: `benchmarks/losses.py`."]
 
 
 def _number(value: float | None) -> str:
@@ -150,7 +156,7 @@ def main() -> None:
     parser.add_argument("--write", metavar="FOLDER", type=Path, help="write losses.json and losses.md there")
     options = parser.parse_args()
     accelerator = Accelerator(options.device)
-    results: dict[str, Any] = {"machine": machine(accelerator), "cases": {}}
+    results: dict[str, Any] = {"machine": described(accelerator), "cases": {}}
     for what, make in (("three resolutions", of_several_sizes), ("HiFi-GAN's mels", of_mels)):
         for name, size in (TINY if options.device == "simulator" else SIZES).items():
             results["cases"][f"{what}, {name}"] = measured(accelerator, make(accelerator, size, options.compile))

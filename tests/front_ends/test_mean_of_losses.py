@@ -214,7 +214,7 @@ def test_where_a_launch_fails_each_answers_for_itself(where, loss, signals, devi
         def broken(*_):
             raise RuntimeError("a launch that fails")
 
-        name = "run" if where == "forward" else "_launched"
+        name = "run" if where == "forward" else "launched"
         monkeypatch.setattr(MeanOfLosses, name, broken)
         got = step(loss, x, y)
         for one, right in zip(got, expected, strict=True):
