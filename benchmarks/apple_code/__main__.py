@@ -29,8 +29,10 @@ from mps_spectro_patch.kernels.launch import dispatch
 from . import kernels, opencl, page, results
 from .folder import Counts, Failed, Folder, Processor
 
-# Its simdgroups shuffle in loops of their own; PoCL takes a whole threadgroup for one simdgroup.
-NOT_ON_CPU = {"msp_stft_loss_finish"}
+# They shuffle, and PoCL takes a whole threadgroup for one simdgroup. msp_stft_loss_finish shuffles in loops that not all
+# simdgroups go through; the sums of msp_stft_loss lack some lanes in PoCL at 600, 1200, 2560, 3072, 5120 and 6144 (why is
+# not known; they are right in the simulator, under any order of threads).
+NOT_ON_CPU = {"msp_stft_loss", "msp_stft_loss_finish"}
 
 
 def variants(one: kernels.Listed) -> dict[str, str]:

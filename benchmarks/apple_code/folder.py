@@ -23,7 +23,8 @@ from . import opencl
 HERE = Path(__file__).parent
 _OWN = ("metal.h", "compile.sh", "on_cpu.py")
 # PoCL asks the machine for its memory, which is not to be seen from inside.
-_CPU = ("env", "HWLOC_SYNTHETIC=node:1(memory=4294967296) pu:1", "POCL_CACHE_DIR=/work/pocl", "python3", "-W", "ignore")
+_CPU = ("env", "HWLOC_SYNTHETIC=node:1(memory=4294967296) pu:1", "POCL_CACHE_DIR=/work/pocl",
+        "POCL_WORK_GROUP_METHOD=cbs", "python3", "-W", "ignore")  # fmt: skip
 
 
 class Failed(Exception):
@@ -112,7 +113,6 @@ class Processor:
 
         def launch(*args: Any, threads: int, group_size: int, arg_casts: Any = None) -> None:
             job: dict[str, Any] = dict(spirv=spirv, kernel=name, groups=threads // group_size, threads=group_size)
-            job["method"] = "loopvec" if "simd_shuffle_xor(" in written.text else "cbs"  # quicker, and knows none
             places: dict[int, int] = {}  # of tensors, by address: one buffer each
             tensors, buffers, bound = [], [], []
             for position, (arg, by_value) in enumerate(zip(args, written.values, strict=True)):
