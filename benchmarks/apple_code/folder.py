@@ -23,8 +23,10 @@ from . import opencl
 HERE = Path(__file__).parent
 _OWN = ("metal.h", "compile.sh", "on_cpu.py")
 # PoCL asks the machine for its memory, which is not to be seen from inside.
-_CPU = ("env", "HWLOC_SYNTHETIC=node:1(memory=4294967296) pu:1", "POCL_CACHE_DIR=/work/pocl",
-        "POCL_WORK_GROUP_METHOD=cbs", "python3", "-W", "ignore")  # fmt: skip
+_CPU = (
+    "env", "HWLOC_SYNTHETIC=node:1(memory=4294967296) pu:1", "POCL_CACHE_DIR=/work/pocl", "POCL_WORK_GROUP_METHOD=cbs",
+    "python3", "-W", "ignore",
+)  # fmt: skip
 
 
 class Failed(Exception):
