@@ -29,9 +29,9 @@ from mps_spectro_patch.kernels.launch import dispatch
 from . import kernels, opencl, page, results
 from .folder import Counts, Failed, Folder, Processor
 
-# They shuffle, and PoCL takes a whole threadgroup for one simdgroup. msp_stft_loss_finish shuffles in loops that not all
-# simdgroups go through; the sums of msp_stft_loss lack some lanes in PoCL at 600, 1200, 2560, 3072, 5120 and 6144 (why is
-# not known; they are right in the simulator, under any order of threads).
+# They shuffle, and PoCL takes a whole threadgroup for one simdgroup. msp_stft_loss_finish does it in loops that not all
+# simdgroups go through; the sums of msp_stft_loss lack some lanes at 600, 1200, 2560, 3072, 5120 and 6144 (why is not
+# known; the simulator has them right under any order of threads).
 NOT_ON_CPU = {"msp_stft_loss", "msp_stft_loss_finish"}
 
 
