@@ -23,10 +23,8 @@ from . import opencl
 HERE = Path(__file__).parent
 _OWN = ("metal.h", "compile.sh", "on_cpu.py")
 # PoCL asks the machine for its memory, which is not to be seen from inside.
-_CPU = (
-    "env", "HWLOC_SYNTHETIC=node:1(memory=4294967296) pu:1", "POCL_CACHE_DIR=/work/pocl", "POCL_WORK_GROUP_METHOD=cbs",
-    "python3", "-W", "ignore",
-)  # fmt: skip
+_CPU = ("env", "HWLOC_SYNTHETIC=node:1(memory=4294967296) pu:1", "POCL_CACHE_DIR=/work/pocl")
+METHODS = ("cbs", "loopvec")  # how PoCL makes loops of threads: the first is quicker, and wrong or ends at some kernels
 
 
 class Failed(Exception):
@@ -104,7 +102,7 @@ class Processor:
     """PoCL in the folder. Of a kernel that ends the process, the next one starts another."""
 
     def __init__(self, folder: Folder) -> None:
-        self.folder = folder
+        self.folder, self.method = folder, METHODS[0]
         self._process: subprocess.Popen[bytes] | None = None
 
     def kernel(self, name: str, defines: str, device_type: str) -> Callable[..., None]:
@@ -142,7 +140,8 @@ class Processor:
 
     def _run(self, job: dict[str, Any], buffers: list[bytes]) -> list[bytes]:
         if self._process is None:
-            command = ["chroot", str(self.folder.root), *_CPU, "/work/on_cpu.py"]
+            command = ["chroot", str(self.folder.root), *_CPU, f"POCL_WORK_GROUP_METHOD={self.method}"]
+            command += ["python3", "-W", "ignore", "/work/on_cpu.py"]
             pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
             self._process = subprocess.Popen(command, **pipes)  # type: ignore[call-overload]
         process = self._process
