@@ -91,9 +91,9 @@ def test_every_kernel_of_the_package_is_in_the_table():
 
 @pytest.mark.thorough
 def test_kernels_of_the_table_ran_on_the_cpu_and_were_right():
-    """But for the few that no call launches."""
+    """But for the few that no call launches, and those that shuffle."""
     ran = [row for row in KEPT.rows if row.error]
-    assert len(ran) > 0.9 * len({(row.kernel, row.n_fft) for row in KEPT.rows})
+    assert len(ran) > 0.85 * len({(row.kernel, row.n_fft) for row in KEPT.rows})
     assert all(
         float(row.error) <= 1e-5 for row in ran if not row.kernel.startswith(("gradient of loss", "msp_stft_loss_g"))
     )
