@@ -1,11 +1,13 @@
-"""What a core of an Apple GPU holds of each plan: registers estimated, threadgroup memory, threadgroups per core.
+"""What a core of an Apple GPU holds of each plan: registers, threadgroup memory, threadgroups per core.
 
     python benchmarks/occupancy.py            # says whether benchmarks/results/apple-occupancy.csv is that of the plans
     python benchmarks/occupancy.py --write    # writes it: look at the difference before committing it
 
-Nothing here was measured. What a core has is published for M1 and M2 (metal-benchmarks by P. Turner: one set of figures
-for the families Apple7 and Apple8). For M3 to M5, whose registers and threadgroup memory are parts of one cache and are
-given out as a kernel goes, there is no published figure that we know of: their columns are those of M2, and say so.
+Nothing here was measured. Registers are those of the compiled kernel (benchmarks/apple_code, without LICM) where there
+is one of that size, and estimated elsewhere: `registers_from` says which. What a core has is published for M1 and M2
+(metal-benchmarks by P. Turner: one set of figures for the families Apple7 and Apple8). For M3 to M5, whose registers
+and threadgroup memory are parts of one cache and are given out as a kernel goes, there is no published figure that we
+know of: their columns are those of M2, and say so.
 `spilled`: registers of a thread beyond those that a threadgroup of its size can have, which the compiler would put into
 memory.
 """
@@ -18,13 +20,17 @@ import io
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from mps_spectro_patch.kernels.launch import features
 from mps_spectro_patch.kernels.plans import fft
 from mps_spectro_patch.kernels.plans.fft import Plan
 
-TABLE = Path(__file__).parent / "results" / "apple-occupancy.csv"
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from benchmarks.apple_code import results
+
+TABLE = results.RESULTS / "apple-occupancy.csv"
 
 
 @dataclass(frozen=True)
@@ -33,7 +39,7 @@ class Core:
 
     register_bytes: int
     threadgroup_bytes: int  # one threadgroup may have 32 KB of it
-    registers_max: int = 256  # 32-bit ones that a thread can have before it spills
+    registers_max: int = 128  # 32-bit ones that a thread can have before it spills
 
 
 _PUBLISHED = Core(register_bytes=208 * 1024, threadgroup_bytes=60 * 1024)
@@ -56,8 +62,21 @@ class Launched:
     shifts: tuple[int, ...] = ()  # "registers": the hops, in n_fft / last radix
 
     @property
+    def compiled(self) -> results.Row | None:
+        """The kept result of this kernel."""
+        names = {"stft": "stft", "istft": f"istft, {self.plan.overlap}", "features": "log-mel",
+                 "gradient": f"gradient of log-mel {_BANDS}"}  # fmt: skip
+        if any(4 * shift == self.plan.radices[-1] for shift in self.shifts):
+            names["registers"] = "istft, hop n/4"
+        found = _kept().find(names[self.kind], self.n) if self.kind in names else None
+        return found if found and found.local_bytes == self.threadgroup_bytes else None
+
+    @property
     def registers(self) -> int:
-        """32-bit ones of a thread: its values, a butterfly's temporaries and twiddles, and what it keeps besides."""
+        """32-bit ones of a thread. Estimated: its values, a butterfly's temporaries and twiddles, and what it keeps
+        besides."""
+        if self.compiled is not None:
+            return -(-self.compiled.demand // 2)
         which = self.plan
         ends = which.radices[0], which.radices[-1]
         first, last = (radix * -(-(which.half // radix) // which.lanes) for radix in ends)
@@ -72,6 +91,11 @@ class Launched:
         """Threadgroups on a core at once."""
         used = 4 * min(self.registers, self.registers_available(core)) * self.plan.threads
         return min(core.register_bytes // used, core.threadgroup_bytes // self.threadgroup_bytes)
+
+
+@cache
+def _kept() -> results.Kept:
+    return results.read()
 
 
 def launched() -> Iterator[Launched]:
@@ -138,7 +162,8 @@ def _row(one: Launched) -> dict[str, object]:
     return {
         "kind": one.kind, "n_fft": one.n, "radices": "x".join(map(str, which.radices)),
         "overlap": which.overlap or "-", "shifts": " ".join(map(str, one.shifts)) or "-", "threads": which.threads,
-        "registers": one.registers, "spilled": max(0, one.registers - one.registers_available()),
+        "registers": one.registers, "registers_from": "compiler" if one.compiled else "estimate",
+        "spilled": max(0, one.registers - one.registers_available()),
         "threadgroup_bytes": one.threadgroup_bytes,
         **{chip: one.groups(core) for chip, core in CORES.items()},
         "threads_per_core": one.groups(_SMALLEST) * which.threads,

@@ -1,27 +1,32 @@
 """What Apple GPUs may need, from bytes, arithmetic and a fixed cost per call. A prediction: none of them was measured.
 
-time = fixed + the larger of bytes / (0.8 * the chip's memory bandwidth) and operations / (0.38 * its float32 peak).
-The fixed cost and the 0.8 are fitted to the times that mps-spectro and mlx-spectro publish for an M4 Max (both follow a
-constant of 0.12 to 0.18 ms plus bytes at 430 to 440 of its 546 GB/s); the 0.38 is what FFT code, half of it additions,
-can issue. `bench` prints what it measures on an Apple GPU beside this.
+time = fixed + the larger of bytes / (0.8 * the chip's memory bandwidth) and ALU cycles / the rate at which they are
+issued. The fixed cost and the 0.8 are fitted to the times that mps-spectro and mlx-spectro publish for an M4 Max (both
+follow a constant of 0.12 to 0.18 ms plus bytes at 430 to 440 of its 546 GB/s). The cycles are those of the kernels'
+machine code by Mesa's compiler (benchmarks/apple_code writes apple_cycles.json). `bench` prints what it measures on an
+Apple GPU beside this.
 """
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
+from ..kernels import fft
 from . import markdown
-from .cases import Case, cases
+from .cases import GRADIENTS, ROUND_TRIP, Case, cases
 
 FIXED = 0.13  # ms of one synchronised call
-BANDWIDTH, ARITHMETIC = 0.8, 0.38  # of the peaks
-FLOPS = 2.8  # operations per frame, in n_fft * log2(n_fft): 2.5 of the transform, the rest around it
+BANDWIDTH = 0.8  # of the peak
+SIMDGROUPS = 4  # of a core that issue at once
 
 
 @dataclass(frozen=True)
 class Chip:
-    """Gigabytes per second, and float32 operations of all cores: 128 lanes, two operations in each cycle."""
+    """bandwidth: gigabytes per second."""
 
     name: str
     bandwidth: float
@@ -29,8 +34,9 @@ class Chip:
     gigahertz: float
 
     @property
-    def flops(self) -> float:
-        return self.cores * 128 * 2 * self.gigahertz * 1e9
+    def issued(self) -> float:
+        """Cycles of simdgroups per second, all cores together."""
+        return self.cores * SIMDGROUPS * self.gigahertz * 1e9
 
 
 # The largest variant of each.
@@ -47,17 +53,54 @@ def chip(name: str) -> Chip | None:
     return next((one for one in CHIPS if one.name == name), None)
 
 
-def operations(case: Case) -> float:
-    """Floating-point operations of a call."""
-    transforms = case.rows * case.frames * FLOPS * case.n_fft * math.log2(case.n_fft)
-    return transforms * case.passes * (1.1 if case.front_end else 1.0)  # the bands are a tenth of the FFT
+@cache
+def cycles() -> dict[str, dict[str, float]]:
+    """By kernel and n_fft: ALU cycles of a simdgroup per frame."""
+    path = Path(__file__).with_name("apple_cycles.json")
+    return json.loads(path.read_text(encoding="utf-8"))["cycles"]
+
+
+def cycles_per_frame(kernel: str, n_fft: int) -> float:
+    """Of a size that is not listed: as much per point and stage as of the nearest that is."""
+    known = {int(size): count for size, count in cycles()[kernel].items()}
+    nearest = min(known, key=lambda size: abs(math.log(size / n_fft)))
+    return known[nearest] * n_fft * math.log2(n_fft) / (nearest * math.log2(nearest))
+
+
+def kernels(case: Case) -> list[str]:
+    """What a call launches, by the names of apple_cycles.json."""
+    if case.front_end:
+        feature = "log-mel" if fft.supports_real(case.n_fft) else "log-mel of any size"
+        return [feature] + ["gradient of log-mel"] * (case.op in GRADIENTS.values())
+    in_registers = " in registers" if fft.inverse_plan(case.n_fft, case.hop_length).shift else ""
+    inverse, adjoint = f"istft{in_registers}", f"adjoint of stft{in_registers}"
+    launched = {
+        "stft": ["stft"], "istft": [inverse], GRADIENTS["stft"]: ["stft", adjoint],
+        GRADIENTS["istft"]: [inverse, "adjoint of istft"], ROUND_TRIP: ["stft", inverse, "adjoint of istft", adjoint],
+    }  # fmt: skip
+    return launched[case.op]
+
+
+def predicted_parts(case: Case, where: Chip) -> tuple[float, float]:
+    """Milliseconds on the device that memory takes, and arithmetic."""
+    memory = case.bytes_moved / (BANDWIDTH * where.bandwidth * 1e9)
+    per_frame = sum(cycles_per_frame(kernel, case.n_fft) for kernel in kernels(case))
+    return 1e3 * memory, 1e3 * case.rows * case.frames * per_frame / where.issued
 
 
 def predicted(case: Case, where: Chip) -> float:
     """Milliseconds of one synchronised call."""
-    memory = case.bytes_moved / (BANDWIDTH * where.bandwidth * 1e9)
-    arithmetic = operations(case) / (ARITHMETIC * where.flops)
-    return FIXED + 1e3 * max(memory, arithmetic)
+    return FIXED + max(predicted_parts(case, where))
+
+
+def bound(case: Case, chips: list[Chip]) -> str:
+    """Which of the two takes longer, and where it is the other one."""
+    by_arithmetic = [
+        one.name.removeprefix("Apple ") for one in chips if max(parts := predicted_parts(case, one)) == parts[1]
+    ]
+    if len(by_arithmetic) in (0, len(chips)):
+        return "arithmetic" if by_arithmetic else "memory"
+    return f"memory; arithmetic on {', '.join(by_arithmetic)}"
 
 
 def table() -> str:
@@ -67,15 +110,18 @@ def table() -> str:
         "# A prediction, not a measurement: milliseconds of one synchronised call on Apple GPUs", "",
         "Made by `python -m mps_spectro_patch bench --predict`; no Apple GPU was at hand. A call is predicted to take",
         f"{FIXED} ms and the larger of two times: its bytes over {BANDWIDTH:.0%} of the chip's memory bandwidth, and",
-        f"its arithmetic over {ARITHMETIC:.0%} of the chip's float32 peak. `python -m mps_spectro_patch bench` prints",
-        "what it measures on an Apple GPU beside this. Published are the seed package's own times on an M4 Max:",
+        "the ALU cycles of its kernels, as Mesa's compiler for Apple GPUs counts them, over those that all cores",
+        "issue. The last column says which of the two that is. `python -m mps_spectro_patch bench` prints what it",
+        "measures on an Apple GPU beside this. Published are the seed package's own times on an M4 Max:",
         "torch's on MPS -> mps-spectro's.", "",
     ]  # fmt: skip
-    heads = ["case", "op", "MB", *(one.name.removeprefix("Apple ") for one in chips), "published, M4 Max"]
+    heads = ["case", "op", "MB", *(one.name.removeprefix("Apple ") for one in chips), "published, M4 Max", "bound by"]
     rows = []
     for case in cases():
         times = [f"{predicted(case, one):.2f}" for one in chips]
-        rows.append([case.name, case.op, f"{case.bytes_moved / 1e6:.1f}", *times, published(case.published)])
+        rows.append(
+            [case.name, case.op, f"{case.bytes_moved / 1e6:.1f}", *times, published(case.published), bound(case, chips)]
+        )
     return "\n".join([*lines, *markdown.table(heads, rows)]) + "\n"
 
 

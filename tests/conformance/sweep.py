@@ -1,6 +1,7 @@
 """The checker over every source, or a sample: clang reads each, the rest looks at one of each shape.
 
     python -m tests.conformance.sweep                       # everything: an hour of one core
+    python -m tests.conformance.sweep --jobs 16             # in sixteen processes
     python -m tests.conformance.sweep --sample 500 --seed 3
     python -m tests.conformance.sweep --write benchmarks/results/metal-conformance.md
     python -m tests.conformance.sweep --every-tree          # twice the time
@@ -24,6 +25,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date
 from importlib.metadata import version
@@ -99,6 +101,17 @@ def preprocessed(texts: list[str]) -> list[str]:
     return [text.strip("\n") + "\n" for text in found]
 
 
+def side_by_side(given: Sequence[sources.Generated], jobs: int, every_tree: bool) -> Outcome:
+    """sweep() in several processes, each of which has its part. Of shapes and trees, those of all parts are counted."""
+    with ProcessPoolExecutor(jobs) as pool:
+        parts = list(pool.map(sweep, [given[part::jobs] for part in range(jobs)], [every_tree] * jobs))
+    total = Outcome(seconds=max(part.seconds for part in parts))
+    for part in parts:
+        for name in ("sources", "shapes", "declarations", "trees", "processor", "findings"):
+            setattr(total, name, getattr(total, name) + getattr(part, name))
+    return total
+
+
 def _whole(source: sources.Generated) -> Iterator[object]:
     report = checker.check(source.text, house=True)
     yield from report.findings
@@ -121,7 +134,7 @@ def _launched_otherwise(source: sources.Generated, limits: dict[str, int | None]
 # --- the command -----------------------------------------------------------------------------------------------------
 
 
-def report(outcome: Outcome, command: str, commit: str) -> str:
+def report(outcome: Outcome, command: str, commit: str, jobs: int = 1) -> str:
     """The outcome as benchmarks/results/ keeps it."""
     found = "".join(f"* {finding}\n" for finding in outcome.findings[:50]) or "None.\n"
     return f"""# Every Metal source that the package generates, through the checker of tests/conformance
@@ -132,7 +145,7 @@ def report(outcome: Outcome, command: str, commit: str) -> str:
 |---|---|
 | commit | {commit}, Metal text {selftest.environment()["kernels"]} |
 | date | {date.today()} |
-| front end | libclang {version("libclang")}, Python {platform.python_version()}, one process |
+| front end | libclang {version("libclang")}, Python {platform.python_version()}, processes: {jobs} |
 | sources, all read by clang with their templates filled in | {outcome.sources:,} |
 | shapes of texts (without their whole numbers) | {outcome.shapes:,} |
 | shapes of declarations, each looked at in a syntax tree | {outcome.declarations:,} |
@@ -152,6 +165,7 @@ def main() -> int:
     parser.add_argument("--part", default="0/1", help="i/n: every n-th from the i-th on")
     parser.add_argument("--kernels", default="", help="only those with this in their names: general, istft, ...")
     parser.add_argument("--every-tree", action="store_true", help="of every shape of a text, not of a declaration")
+    parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--write", type=Path, help="a file for the outcome")
     options = parser.parse_args()
     given: Sequence[sources.Generated] = sources.everything()
@@ -165,8 +179,9 @@ def main() -> int:
         print(f"{outcome.sources} of {len(given)}, {outcome.shapes} shapes, {outcome.trees} trees, "
               f"{len(outcome.findings)} findings, {outcome.seconds:.0f} s", file=sys.stderr)  # fmt: skip
 
-    outcome = sweep(given, options.every_tree, say)
-    text = report(outcome, " ".join(["python -m tests.conformance.sweep", *sys.argv[1:]]), commit)
+    jobs = options.jobs
+    outcome = sweep(given, options.every_tree, say) if jobs == 1 else side_by_side(given, jobs, options.every_tree)
+    text = report(outcome, " ".join(["python -m tests.conformance.sweep", *sys.argv[1:]]), commit, jobs)
     if options.write:
         options.write.write_text(text)
     print(text)

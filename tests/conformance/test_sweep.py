@@ -81,6 +81,17 @@ def test_every_tree_looks_at_one_of_every_shape_of_a_text():
     assert [sweep.sweep(both, every).trees for every in (False, True)] == [3, 4]
 
 
+def test_processes_side_by_side_find_what_one_finds():
+    given = [
+        kernel("right"),
+        kernel("wrong", more="double(1)"),
+        kernel("right again", size=64),
+        kernel("more", size=32),
+    ]
+    one, several = sweep.sweep(given), sweep.side_by_side(given, 2, False)
+    assert (several.sources, several.findings) == (one.sources, one.findings) and one.findings
+
+
 def test_the_report_has_the_numbers_and_the_findings():
     outcome = sweep.Outcome(44_000, 2400, 260, 170, 1800.4, 1700.1, ["n_fft=16: line 3: shift: no"])
     text = sweep.report(outcome, "python -m tests.conformance.sweep", "abc")

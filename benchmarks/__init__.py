@@ -1,0 +1,1 @@
+"""Measurements and instruments of this repository; not part of the package."""
