@@ -149,7 +149,7 @@ def test_an_error_around_the_kernel_gives_the_composed_result(x, device_name, mo
     expected = module(x)
     monkeypatch.setattr(kaldi, "_why_not", None)
     with msp.accelerated(devices=(device_name,)), pytest.warns(RuntimeWarning, match="KaldiFbankTransform"):
-        torch.testing.assert_close(module(x), expected)
+        torch.testing.assert_close(module(x), expected, rtol=1e-5, atol=1e-4)  # on MPS what is expected is fused
 
 
 @pytest.mark.thorough
