@@ -22,17 +22,6 @@ FULL = dict(w_sc=0.7, w_log_mag=0.9, w_lin_mag=0.5, output="full", **SIZES)
 
 
 @pytest.fixture
-def options(device_name):
-    return dict(devices=(device_name,), on_error="raise", verify="off")
-
-
-@pytest.fixture
-def scope(options):
-    with msp.accelerated(**options):
-        yield
-
-
-@pytest.fixture
 def launches(monkeypatch):
     """The kernels of every launch so far."""
     counted: list[str] = []
@@ -63,13 +52,6 @@ def launches(monkeypatch):
     monkeypatch.setattr(dispatch, "recipe", counting)
     yield counted
     forget()
-
-
-@pytest.fixture
-def signals(torch_device):
-    """Input and target that differ in loudness by the sample, so that few bins are equally loud in both."""
-    x, y = torch.randn(2, 3, 2, 500)
-    return x.to(torch_device), (y * torch.linspace(0.2, 3, 500)).to(torch_device)
 
 
 def in_float64(module, x, y):

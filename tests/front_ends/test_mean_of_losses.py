@@ -18,23 +18,6 @@ NAME = "MultiResolutionSTFTLoss"
 
 
 @pytest.fixture
-def options(device_name):
-    return dict(devices=(device_name,), on_error="raise", verify="off")
-
-
-@pytest.fixture
-def scope(options):
-    with msp.accelerated(**options):
-        yield
-
-
-@pytest.fixture
-def signals(torch_device):
-    x, y = torch.randn(2, 3, 2, 500)
-    return x.to(torch_device), (y * torch.linspace(0.2, 3, 500)).to(torch_device)
-
-
-@pytest.fixture
 def loss(torch_device):
     return msp.MultiResolutionSTFTLoss(**SIZES, w_lin_mag=0.5).to(torch_device)
 
