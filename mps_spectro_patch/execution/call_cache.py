@@ -2,8 +2,9 @@
 
 A key holds everything that decides about a call but the values of its tensors, so a cached answer is final. Where
 anything is going on around the call (a mode, a transform, a trace), there is no key, and routing looks at the call.
-Values that are part of a launch are looked at again (see kernels/tables/by_tensor.py): a filterbank here, the window
-of an istft in kernels/tables/envelope.py. Nothing here keeps a tensor of the program, nor a weak reference to one.
+Values that are part of a launch are looked at again (see kernels/tables/by_tensor.py): those of a filterbank are in the
+key, those of an istft's window are in kernels/tables/envelope.py. Nothing here keeps a tensor of the program, nor a weak
+reference to one.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.autograd import forward_ad
 
-from ..kernels import fft
+from ..kernels import bases, fft
 from ..options import OPS, Options
 from ..reasons import Reason
 from ..stops import stops
@@ -22,7 +23,7 @@ from ..tensors import PLAIN
 from . import call_sites, counters
 
 if TYPE_CHECKING:
-    from ..kernels import Ready, TensorState
+    from ..kernels import Ready
 
 LIMIT = 1024
 # Reasons that are not the arguments' own.
@@ -37,15 +38,11 @@ _tracing_state = torch._C._get_tracing_state
 class Known:
     """What is known of one call: how it is launched, or (launch None) the reason for which the original does it."""
 
-    __slots__ = ("launch", "reason", "tally", "keep", "basis")
+    __slots__ = ("launch", "reason", "tally", "keep")
 
-    def __init__(
-        self, name: str, launch: Ready | None, reason: Reason | None, keep: Any = None,
-        basis: TensorState | None = None,
-    ) -> None:  # fmt: skip
-        """keep: of which the key has the id only. basis: the filterbank whose values are part of the launch."""
+    def __init__(self, name: str, launch: Callable | None, reason: Reason | None, keep: Any = None) -> None:
+        """keep: of which the key has the id only."""
         self.launch, self.reason, self.tally, self.keep = launch, reason, counters.tally(name, reason), keep
-        self.basis = basis
 
 
 # Replaced whole when answers may have changed: who began before that remembers its answer in the old one, for nobody.
@@ -107,28 +104,38 @@ def find_front_end(
     name: str, options: Options | None, x: torch.Tensor, window: torch.Tensor, basis: torch.Tensor | None, call: Any
 ) -> tuple[Hashable | None, Known | None]:
     """find() for a front end. call: the same object every time."""
-    tensors = (x, window) if basis is None else (x, window, basis)
-    for tensor in tensors:
-        if type(tensor) not in PLAIN or (tensor.requires_grad and torch.is_grad_enabled()):
+    needs_gradient = torch.is_grad_enabled()
+    for tensor in (x, window) if basis is None else (x, window, basis):
+        if type(tensor) not in PLAIN or (needs_gradient and tensor.requires_grad and tensor is not x):
             return None, None
     if not is_plain_eager():
         return None, None
     try:
-        of_basis = None if basis is None else (
-            id(basis.__dict__), basis._version, basis.data_ptr(), basis.shape, basis.stride(), basis.dtype,
-            basis.device,
-        )  # fmt: skip
+        of_basis = None
+        if basis is not None:
+            values = values_of(basis, options, x)
+            if values is None:
+                return None, None
+            of_basis = id(values), basis.dtype, basis.device
         key = (
-            name, id(call), None if options is None else options.front_ends, x.shape, x.stride(), x.dtype, x.device,
-            x.is_neg(), x.data_ptr() % 8, window.shape, window.stride(), window.dtype, window.device,
-            window.is_neg(), window.data_ptr() % 8, of_basis,
+            name, id(call), None if options is None else options.front_ends, needs_gradient and x.requires_grad,
+            x.shape, x.stride(), x.dtype, x.device, x.is_neg(), x.data_ptr() % 8, window.shape, window.stride(),
+            window.dtype, window.device, window.is_neg(), window.data_ptr() % 8, of_basis,
         )  # fmt: skip
-        known = entries.get(key)
-    except (RuntimeError, AttributeError):  # no strides, no memory; a filterbank of inference mode has no version
+        return key, entries.get(key)
+    except (RuntimeError, AttributeError):  # no strides, no memory
         return None, None
-    if known is not None and known.basis is not None and known.basis.storage.expired():
-        return key, None  # its memory has become another filterbank's
-    return key, known
+
+
+def values_of(basis: torch.Tensor, options: Options | None, x: torch.Tensor) -> object | None:
+    """A filterbank's values on the host, the same object for the same values. None where they are not known and may
+    not be read: x is not accelerated, or its device must not be waited for."""
+    known = bases.find(basis)
+    if known is not None:
+        return known
+    if not (x.is_mps or (options is not None and options.concerns(x))):
+        return None
+    return None if x.is_cuda and torch.cuda.is_current_stream_capturing() else bases(basis)
 
 
 def find_loss(
@@ -152,7 +159,7 @@ def find_loss(
         return None, None
 
 
-def launched(key: Hashable, known: Known, *tensors: torch.Tensor) -> Any:
+def launched(key: Hashable, known: Known, *tensors: torch.Tensor | None) -> Any:
     """The result of a known call, launched again and counted; None where the full path must run."""
     try:
         result = known.launch(*tensors)

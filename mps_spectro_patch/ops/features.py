@@ -18,12 +18,15 @@ from torch import Tensor
 from ..arguments import FeatureArguments, schema
 from ..kernels import Bands, StftGeometry, bands_of, feature_passes
 from ..kernels import features as kernels
-from ..tensors import wants_gradient
+from ..tensors import has_bits, wants_gradient
 from . import composite_features, gradients
-from .eager import Ways, is_transformed, kept
+from .eager import Ways, is_plain, is_transformed, kept
 from .operators import define
 
 _FIELDS = tuple(field.name for field in fields(kernels.Features))
+
+# A known call: of input, window and basis.
+Ready = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 
 
 def run_features(input: Tensor, window: Tensor, basis: Tensor | None, *arguments: Any) -> Tensor:
@@ -61,23 +64,61 @@ def run_features_gradient(
 def ready_features(
     input: Tensor, window: Tensor, basis: Tensor | None, rows_per_item: int, below: float | None, factor: float,
     offset: float, deviation_eps: float | None, *arguments: Any,
-) -> Callable[[Tensor, Tensor], Tensor] | None:  # fmt: skip
-    """features() and what the scale asks for behind it, as a function of input and window alone, for tensors of this
-    layout: a floor `below` the largest of each item, zero mean and unit deviation. None: the basis is not banded."""
+) -> Ready | None:  # fmt: skip
+    """features() and what the scale asks for behind it, as a function of the tensors alone, if they are laid out as
+    these and the basis has these values: a floor `below` the largest of each item, zero mean and unit deviation. None:
+    the basis is not banded."""
     geometry, wanted = _described(*input.shape, *arguments)
     bands, dense = _bands(basis, geometry, False)
     if dense:
         return None
-    run = kernels.ready_features(input, window, geometry, wanted, bands, rows_per_item, below, factor, offset)
-    if deviation_eps is None:
-        return run
+    launch = kernels.ready_features(input, window, geometry, wanted, bands, rows_per_item, below, factor, offset)
 
-    def standardised(input: Tensor, window: Tensor) -> Tensor:
-        values = run(input, window)
-        feature_passes.standardise(values, deviation_eps)
+    def run(input: Tensor, window: Tensor, basis: Tensor | None) -> Tensor:
+        values = launch(input, window)
+        if deviation_eps is not None:
+            feature_passes.standardise(values, deviation_eps)
         return values
 
-    return standardised
+    return run
+
+
+def recorded_features(input: Tensor, window: Tensor, basis: Tensor | None, *arguments: Any) -> Ready | None:
+    """features() with the gradient of its input, likewise. None: not all of it is one launch."""
+    geometry, wanted = _described(*input.shape, *arguments)
+    bands, dense = _bands(basis, geometry, False)
+    if dense or _bands(basis, geometry, True)[1]:
+        return None
+    run = kernels.ready_features(input, window, geometry, wanted, bands)
+
+    def backward(gradient: Tensor, input: Tensor, window: Tensor) -> Tensor:
+        return kernels.features_gradient(gradient, input, window, geometry, wanted, bands)
+
+    return lambda *tensors: _Recorded.apply(*tensors, run, backward, arguments)
+
+
+class _Recorded(torch.autograd.Function):
+    """Both passes of a known call. A backward pass that is itself recorded, transformed or seen by a mode, and one that
+    fails, is the operator's."""
+
+    @staticmethod
+    def forward(ctx, input, window, basis, run, backward, arguments):
+        ctx.run, ctx.arguments, ctx.dtype = backward, arguments, input.dtype
+        ctx.save_for_backward(input, kept(window, arguments[0]), basis)
+        return run(input, window)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        tensors = input, window, basis = ctx.saved_tensors
+        result = None
+        if is_plain(gradient) and not has_bits(gradient):
+            try:
+                result = ctx.run(gradient, input, window)
+            except Exception:  # the operator meets it again and handles it
+                result = None
+        if result is None:
+            result = WAYS["features_gradient"].backward(gradient, *tensors, *ctx.arguments)
+        return result.to(ctx.dtype), None, None, None, None, None
 
 
 @lru_cache(maxsize=1024)
