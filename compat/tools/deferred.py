@@ -30,14 +30,15 @@ class Signal:
     """What a call of the function is given. name: under which its launch is counted."""
 
     def __init__(self, name: str, tensor: Tensor) -> None:
-        self.name, self.tensor = name, tensor
+        self.name, self.tensor, self.device = name, tensor, tensor.device
         self.has_new_bands = False  # a filterbank that was not known
         self._limits: tuple[float, float] | None = None
 
     def limits(self) -> tuple[float, float]:
         """Its least and its largest sample, for which the device is waited for once."""
         if self._limits is None:
-            self._limits = tuple(_extremes(self.tensor.detach()).tolist())
+            with torch._C.DisableTorchFunction():
+                self._limits = tuple(_extremes(self.tensor.detach()).tolist())
         return self._limits
 
 
@@ -92,6 +93,7 @@ class Deferred(Tensor):
 
 
 STAND_INS.add(Deferred)
+_modes = torch._C._len_torch_function_stack
 
 
 def _answer(function: Callable, step: Callable | None, args: tuple, kwargs: dict) -> Any:
@@ -115,8 +117,12 @@ def _answer(function: Callable, step: Callable | None, args: tuple, kwargs: dict
             found = step(*given, **kwargs)
         except (TypeError, AttributeError):  # arguments that the step does not have, or of other kinds
             found = None
+    if found is None:
+        if _modes():  # this came by a shorter way than torch's, which switches _Copies off
+            return function(*args, **kwargs)
+        return function(*_real(args), **_real(kwargs))
     if type(found) is not Note:
-        return function(*_real(args), **_real(kwargs)) if found is None else found
+        return found
     if writes:
         return _written(mine[0], found, function, args[1:], kwargs)
     for one in mine:
@@ -299,9 +305,7 @@ def _from(what: str, then: str) -> Callable[[Note], Note | None]:
 
 
 def _unsqueeze(input, dim):
-    return (
-        input.but(what="channel") if input.what == "signal" and input.signal.tensor.dim() == 2 == dim + 1 else None
-    )
+    return input.but(what="channel") if input.what == "signal" and input.signal.tensor.dim() == 2 == dim + 1 else None
 
 
 def _pad(input, pad, mode="constant", value=None):
@@ -426,7 +430,9 @@ def _times(input, other):
 def _after(input: Note, factor: float, offset: float) -> Note:
     scale = input.scale
     return input.but(
-        scale=_changed(scale, after_factor=scale.after_factor * factor, after_offset=scale.after_offset * factor + offset)
+        scale=_changed(
+            scale, after_factor=scale.after_factor * factor, after_offset=scale.after_offset * factor + offset
+        )
     )
 
 
@@ -436,7 +442,7 @@ def _divided(input, other):
 
 def _to(input, *args, **kwargs):
     """Where it gives the same tensor."""
-    own = input.signal.tensor.device, _dtype(input)
+    own = input.signal.device, _dtype(input)
     wanted = [*args, *(kwargs.pop(name) for name in ("device", "dtype") if name in kwargs)]
     same = all(own[1] == one if isinstance(one, torch.dtype) else own[0] == _device_of(one) for one in wanted)
     return input if same and not kwargs else None
@@ -447,7 +453,7 @@ def _device_of(name: Any) -> torch.device:
 
 
 def _type_as(input, other):
-    return None if type(input) is Note else input.to(other.signal.tensor.device, _dtype(other))
+    return None if type(input) is Note else input.to(other.signal.device, _dtype(other))
 
 
 def _dtype(input) -> torch.dtype:
@@ -487,18 +493,13 @@ def _functions() -> Iterator[tuple[Callable, Callable]]:
 _STEPS = dict(_functions())
 
 
-_modes = torch._C._len_torch_function_stack
-
 # What follows takes the way of __torch_function__ too, only shorter: torch's own way there takes as long as a step.
 
 
 def _method(name: str, step: Callable) -> Callable:
     own = getattr(Tensor, name)
 
-    def method(self, *args, **kwargs):
-        return own(self, *args, **kwargs) if _modes() else _answer(own, step, (self, *args), kwargs)
-
-    return method
+    return lambda self, *args, **kwargs: _answer(own, step, (self, *args), kwargs)
 
 
 def _attribute(name: str, step: Callable[[Note], Any]) -> property:
@@ -516,6 +517,6 @@ _OPERATORS = {"__add__": _add, "__sub__": _minus, "__mul__": _times, "__truediv_
 for _name, _step in (_BY_NAME | _OPERATORS).items():
     if callable(getattr(Tensor, _name, None)):
         setattr(Deferred, _name, _method(_name, _step))
-Deferred.device = _attribute("device", lambda note: note.signal.tensor.device)
+Deferred.device = _attribute("device", lambda note: note.signal.device)
 Deferred.dtype = _attribute("dtype", _dtype)
 Deferred.shape = _attribute("shape", lambda note: note.signal.tensor.shape if note.what == "signal" else None)
