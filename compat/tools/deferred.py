@@ -31,7 +31,6 @@ class Signal:
 
     def __init__(self, name: str, tensor: Tensor) -> None:
         self.name, self.tensor, self.device = name, tensor, tensor.device
-        self.has_new_bands = False  # a filterbank that was not known
         self._limits: tuple[float, float] | None = None
 
     def limits(self) -> tuple[float, float]:
@@ -138,15 +137,15 @@ class _Unforeseen(Exception):
 
 
 def _extremes(signal: Tensor) -> Tensor:
-    """[2] on the CPU: the least and the largest of its numbers. Its rows are looked at on the device, each by one group of
-    threads: for one row of all torch launches a second kernel."""
+    """[2] on the CPU: the least and the largest of its numbers. The device looks at rows of them: all at once would be
+    two launches."""
     count = signal.numel()
-    if signal.is_contiguous() and not count % _ROW and count <= _ROW * _ROWS_MAX:
-        signal = signal.view(-1, _ROW)
+    has_rows = signal.is_contiguous() and not count % _ROW and count <= _ROW * _ROWS_MAX
+    both = torch.empty((2, count // _ROW) if has_rows else 2, dtype=torch.float32, device=signal.device)
+    if has_rows:
+        torch.aminmax(signal.view(-1, _ROW), dim=1, out=(both[0], both[1]))
     else:
-        signal = signal.reshape(1, -1)
-    both = torch.empty(2, signal.shape[0], dtype=torch.float32, device=signal.device)
-    torch.aminmax(signal, dim=1, out=(both[0], both[1]))
+        torch.aminmax(signal, out=(both[0], both[1]))
     return torch.stack(torch.aminmax(both.cpu()))
 
 
@@ -168,27 +167,25 @@ def run(function: Callable, name: str, args: tuple, kwargs: dict) -> Any:
     given[place] = _stand_in(Note({"what": "signal", "signal": signal}), lambda: tensor)
     args, kwargs = tuple(given[: len(args)]), dict(zip(kwargs, given[len(args) :], strict=True))
     try:
-        if name not in _making:
-            result = _real(function(*args, **kwargs))
-            if signal.has_new_bands:
-                _making.add(name)
-            return result
+        if not _makes_bands.get(name):
+            return _real(function(*args, **kwargs))
         with _Copies() as copies:
             result = function(*args, **kwargs)
-        if not copies.noted:
-            _making.discard(name)
+        _makes_bands[name] = copies.noted
         return _real(result)
     except _Unforeseen:
         return None
 
 
-# Functions that made their filterbank in the last call, by name: HiFi-GAN's own does so in every call.
-_making: set[str] = set()
+# By name, functions whose filterbank was not known when it was needed: whether they copied it from the CPU in the last
+# call. HiFi-GAN's own does so in every call.
+_makes_bands: dict[str, bool] = {}
+_BANDS_MAX = 2**20  # numbers: nobody's filterbank is larger
 
 
 class _Copies(TorchFunctionMode):
-    """While it is on, filterbanks that are copied from the CPU to a device are known by what was copied: they are not read
-    back. It makes every step of the function a little longer."""
+    """While it is on, a filterbank that is copied from the CPU is known by what was copied, and need not be read back.
+    It makes the function's other calls of torch a little longer."""
 
     noted = False
 
@@ -196,10 +193,10 @@ class _Copies(TorchFunctionMode):
         if Deferred in types:
             return Deferred.__torch_function__(function, types, args, kwargs)
         result = function(*args, **(kwargs or {}))
-        if function is Tensor.to and len(args) == 2 and not kwargs:  # else a copy may not have been made yet
+        if function is Tensor.to and len(args) == 2 and not kwargs:  # else it may not have been copied yet
             source = args[0]
-            if type(source) is type(result) is Tensor and source.device.type == "cpu" and source.dim() == 2:
-                if source.dtype is result.dtype:
+            if result is not source and type(source) is type(result) is Tensor and source.dtype is result.dtype:
+                if source.device.type == "cpu" and source.dim() == 2 and source.numel() <= _BANDS_MAX:
                     bases.learn(result, source)
                     self.noted = True
         return result
@@ -259,7 +256,7 @@ def _launched(note: Note) -> Tensor | None:
     if note.center and edges:
         signal, edges = torch.nn.functional.pad(signal.unsqueeze(1), (edges, edges), "reflect").squeeze(1), 0
     if note.basis is not None and bases.find(note.basis) is None:
-        note.signal.has_new_bands = True
+        _makes_bands.setdefault(note.signal.name, True)
     power = 2.0 if note.what == "power" else note.power
     call = _call(*note.sizes, note.center, edges, note.dropped, power, note.eps, note.scale)
     result = compute.try_fused(signal, note.window, note.basis, call, note.signal.name)

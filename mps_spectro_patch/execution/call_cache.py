@@ -2,15 +2,15 @@
 
 A key holds everything that decides about a call but the values of its tensors, so a cached answer is final. Where
 anything is going on around the call (a mode, a transform, a trace), there is no key, and routing looks at the call.
-Values that are part of a launch are looked at again (see kernels/tables/by_tensor.py): those of a filterbank are in the
-key, those of an istft's window are in kernels/tables/envelope.py. Nothing here keeps a tensor of the program, nor a weak
-reference to one.
+Values that are part of a launch are looked at again (see kernels/tables/by_tensor.py): those of a filterbank here, as
+a part of the key, those of an istft's window in kernels/tables/envelope.py. Nothing here keeps a tensor of the program,
+nor a weak reference to one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch.autograd import forward_ad
@@ -21,9 +21,6 @@ from ..reasons import Reason
 from ..stops import stops
 from ..tensors import PLAIN
 from . import call_sites, counters
-
-if TYPE_CHECKING:
-    from ..kernels import Ready
 
 LIMIT = 1024
 # Reasons that are not the arguments' own.
@@ -113,10 +110,10 @@ def find_front_end(
     try:
         of_basis = None
         if basis is not None:
-            values = values_of(basis, options, x)
+            values = _values(basis, options, x)
             if values is None:
                 return None, None
-            of_basis = id(values), basis.dtype, basis.device
+            of_basis = values, basis.dtype, basis.device
         key = (
             name, id(call), None if options is None else options.front_ends, needs_gradient and x.requires_grad,
             x.shape, x.stride(), x.dtype, x.device, x.is_neg(), x.data_ptr() % 8, window.shape, window.stride(),
@@ -127,9 +124,9 @@ def find_front_end(
         return None, None
 
 
-def values_of(basis: torch.Tensor, options: Options | None, x: torch.Tensor) -> object | None:
-    """A filterbank's values on the host, the same object for the same values. None where they are not known and may
-    not be read: x is not accelerated, or its device must not be waited for."""
+def _values(basis: torch.Tensor, options: Options | None, x: torch.Tensor) -> object | None:
+    """A filterbank's values on the host: the same object for the same values, also of a tensor that was made anew. None
+    where they are not known and may not be read: x is not accelerated, or its device must not be waited for."""
     known = bases.find(basis)
     if known is not None:
         return known

@@ -32,7 +32,7 @@ from ..execution import (
     trouble,
     verification,
 )  # fmt: skip
-from ..kernels import bases, fft, gapless, readable
+from ..kernels import fft, gapless, readable
 from ..options import Options
 from ..reasons import Reason
 from ..tensors import PLAIN, wants_gradient
@@ -92,14 +92,13 @@ def _answer(x, window, basis, call: FrontEnd, must: bool, name: str, options: Op
     key, known = call_cache.find_front_end(name, options, x, window, basis, call)
     if known is not None and (result := call_cache.launched(key, known, x, window, basis)) is not None:
         return result
-    place = None if key is None else (entries, key, (call, None if basis is None else bases.find(basis)))
-    return _full_path(x, window, basis, call, True, must, name, place)
+    return _full_path(x, window, basis, call, True, must, name, None if key is None else (entries, key))
 
 
 def _full_path(
     x, window, basis, call: FrontEnd, use_kernels: bool, must: bool, name: str, place: tuple | None = None
 ) -> Tensor | None:
-    """place: in the cache, where such a call is to be remembered, and of what it has the id only."""
+    """place: in the cache, where such a call is to be remembered."""
     if must:
         _check(x)
         device, dtype = x.device, precision(x)
@@ -300,8 +299,7 @@ def _fused(
     is_as_given = launch is not None and given[0] is rows and given[1] is window
     if trusted and place is not None and is_as_given and not call.window_norm and not one.outer_pad:
         again = launch if x.dim() == 2 else _of_batches(launch, rows.shape, x.shape[:-1])
-        into, key, keep = place
-        call_cache.remember(into, key, call_cache.Known(name, again, None, keep))
+        call_cache.remember(*place, call_cache.Known(name, again, None, keep=call))
     return result
 
 
