@@ -110,7 +110,9 @@ def find_front_end(
     try:
         of_basis = None
         if basis is not None:
-            values = _values(basis, options, x)
+            values = bases.find(basis)
+            if values is None and _may_read(options, x):
+                values = bases(basis)  # the same object for the same values, also of a tensor that was made anew
             if values is None:
                 return None, None
             of_basis = values, basis.dtype, basis.device
@@ -124,15 +126,11 @@ def find_front_end(
         return None, None
 
 
-def _values(basis: torch.Tensor, options: Options | None, x: torch.Tensor) -> object | None:
-    """A filterbank's values on the host: the same object for the same values, also of a tensor that was made anew. None
-    where they are not known and may not be read: x is not accelerated, or its device must not be waited for."""
-    known = bases.find(basis)
-    if known is not None:
-        return known
+def _may_read(options: Options | None, x: torch.Tensor) -> bool:
+    """Whether the device may be waited for: x is to be accelerated, and no graph is being captured."""
     if not (x.is_mps or (options is not None and options.concerns(x))):
-        return None
-    return None if x.is_cuda and torch.cuda.is_current_stream_capturing() else bases(basis)
+        return False
+    return not (x.is_cuda and torch.cuda.is_current_stream_capturing())
 
 
 def find_loss(

@@ -90,8 +90,10 @@ def _answer(x, window, basis, call: FrontEnd, must: bool, name: str, options: Op
     """A cached launch, or the full path."""
     entries = call_cache.entries
     key, known = call_cache.find_front_end(name, options, x, window, basis, call)
-    if known is not None and (result := call_cache.launched(key, known, x, window, basis)) is not None:
-        return result
+    if known is not None:
+        given = (x, window, basis) if x.requires_grad and torch.is_grad_enabled() else (x, window)
+        if (result := call_cache.launched(key, known, *given)) is not None:
+            return result
     return _full_path(x, window, basis, call, True, must, name, None if key is None else (entries, key))
 
 
@@ -277,9 +279,10 @@ def _fused(
             if in_kernels:
                 launch = features.ready_features(*given, basis, rows_per_item, *scale.finishing(), *arguments)
             else:
-                launch = features.recorded_features(*given, basis, *arguments)
+                given = *given, basis
+                launch = features.recorded_features(*given, *arguments)
             if launch is not None:
-                return launch(*given, basis), launch, given
+                return launch(*given), launch, given
         values = features.eager_features(rows, window, basis, *arguments)
         if in_kernels and scale.below is None and scale.deviation_eps is not None:
             features.feature_passes.standardise(values, scale.deviation_eps)
@@ -333,7 +336,7 @@ def _compared(
 
 def _of_batches(launch: Callable, flat: torch.Size, batch: torch.Size) -> Callable:
     """`launch`, which takes rows of the shape `flat`, for waveforms [*batch, time]."""
-    return lambda x, window, basis: _unfolded(launch(x.reshape(flat), window, basis), batch)
+    return lambda x, *others: _unfolded(launch(x.reshape(flat), *others), batch)
 
 
 def _composed(rows, window, basis, scale: Scale, one: _Resolved) -> Tensor:

@@ -25,9 +25,6 @@ from .operators import define
 
 _FIELDS = tuple(field.name for field in fields(kernels.Features))
 
-# A known call: of input, window and basis.
-Ready = Callable[[Tensor, Tensor, Tensor | None], Tensor]
-
 
 def run_features(input: Tensor, window: Tensor, basis: Tensor | None, *arguments: Any) -> Tensor:
     """[rows, samples] to [rows, width, frames], frame by frame in memory. arguments: FeatureArguments.
@@ -64,27 +61,30 @@ def run_features_gradient(
 def ready_features(
     input: Tensor, window: Tensor, basis: Tensor | None, rows_per_item: int, below: float | None, factor: float,
     offset: float, deviation_eps: float | None, *arguments: Any,
-) -> Ready | None:  # fmt: skip
-    """features() and what the scale asks for behind it, as a function of the tensors alone, if they are laid out as
-    these and the basis has these values: a floor `below` the largest of each item, zero mean and unit deviation. None:
-    the basis is not banded."""
+) -> Callable[[Tensor, Tensor], Tensor] | None:  # fmt: skip
+    """features() and what the scale asks for behind it, as a function of input and window alone, for tensors of this
+    layout: a floor `below` the largest of each item, zero mean and unit deviation. None: the basis is not banded."""
     geometry, wanted = _described(*input.shape, *arguments)
     bands, dense = _bands(basis, geometry, False)
     if dense:
         return None
-    launch = kernels.ready_features(input, window, geometry, wanted, bands, rows_per_item, below, factor, offset)
+    run = kernels.ready_features(input, window, geometry, wanted, bands, rows_per_item, below, factor, offset)
+    if deviation_eps is None:
+        return run
 
-    def run(input: Tensor, window: Tensor, basis: Tensor | None) -> Tensor:
-        values = launch(input, window)
-        if deviation_eps is not None:
-            feature_passes.standardise(values, deviation_eps)
+    def standardised(input: Tensor, window: Tensor) -> Tensor:
+        values = run(input, window)
+        feature_passes.standardise(values, deviation_eps)
         return values
 
-    return run
+    return standardised
 
 
-def recorded_features(input: Tensor, window: Tensor, basis: Tensor | None, *arguments: Any) -> Ready | None:
-    """features() with the gradient of its input, likewise. None: not all of it is one launch."""
+def recorded_features(
+    input: Tensor, window: Tensor, basis: Tensor | None, *arguments: Any
+) -> Callable[[Tensor, Tensor, Tensor | None], Tensor] | None:
+    """features() with the gradient of its input, likewise, as a function of input, window and basis, which has the same
+    values. None: the basis is not banded."""
     geometry, wanted = _described(*input.shape, *arguments)
     bands, dense = _bands(basis, geometry, False)
     if dense or _bands(basis, geometry, True)[1]:
