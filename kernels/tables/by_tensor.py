@@ -6,6 +6,7 @@ load_state_dict() and Module.to(), refuses tensors that have one.
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
@@ -75,7 +76,7 @@ class HostCopies(ByTensor[T]):
     def __init__(self, make: Callable[[torch.Tensor], T], rereads_learned: bool = False) -> None:
         super().__init__()
         self._make, self._rereads_learned = make, rereads_learned
-        self._by_content: list[tuple[torch.Tensor, T]] = []  # the last one first
+        self._by_content: list[tuple[tuple, T]] = []  # the last one first
         self.read_backs = 0
 
     def __call__(self, tensor: torch.Tensor) -> T:
@@ -96,15 +97,13 @@ class HostCopies(ByTensor[T]):
         # To the CPU before any other type: Metal has no double to convert to on the way.
         values = source.detach().cpu().resolve_conj().resolve_neg().contiguous()
         # Programs that make their tensor anew for every call find what was made of the last one by its contents.
-        # Compared, and not hashed: bytes to hash would be a copy in fresh memory, which takes ten times as long.
-        made = next((made for known, made in self._by_content if _is_same(known, values)), None)
+        bytes_ = ctypes.string_at(values.data_ptr(), values.numel() * values.element_size())
+        content = values.dtype, values.shape, bytes_
+        # Compared, and not hashed: that takes longer than all else here.
+        made = next((made for known, made in self._by_content if known == content), None)
         if made is None:
             made = self._make(values)
-            self._by_content = [(values.clone(), made), *self._by_content[: _LIMIT - 1]]
+            self._by_content = [(content, made), *self._by_content[: _LIMIT - 1]]
         if state is not None:
             self.keep(state, made)
         return made
-
-
-def _is_same(known: torch.Tensor, values: torch.Tensor) -> bool:
-    return known.dtype is values.dtype and known.shape == values.shape and torch.equal(known, values)

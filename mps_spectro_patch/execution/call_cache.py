@@ -99,7 +99,7 @@ def find(options: Options, arguments: tuple) -> tuple[Hashable | None, Known | N
 
 def find_front_end(
     name: str, options: Options | None, x: torch.Tensor, window: torch.Tensor, basis: torch.Tensor | None, call: Any
-) -> tuple[Hashable | None, Known | None]:
+) -> tuple[tuple | None, Known | None]:
     """find() for a front end. call: the same object every time."""
     needs_gradient = torch.is_grad_enabled()
     for tensor in (x, window) if basis is None else (x, window, basis):
@@ -124,6 +124,11 @@ def find_front_end(
         return key, entries.get(key)
     except (RuntimeError, AttributeError):  # no strides, no memory
         return None, None
+
+
+def has_values(key: tuple, basis: torch.Tensor | None) -> bool:
+    """Whether the filterbank has the values that the key of a front end was made of: another thread may change them."""
+    return basis is None or basis.is_inference() or bases.find(basis) is key[-1][0]
 
 
 def _may_read(options: Options | None, x: torch.Tensor) -> bool:

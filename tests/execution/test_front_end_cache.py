@@ -126,6 +126,22 @@ def test_a_filterbank_that_is_made_anew_is_known_by_its_values(x, window, basis,
         assert way(basis.clone().mul_(4)) == "whole"
 
 
+@pytest.mark.thorough
+def test_a_filterbank_that_changes_while_it_is_launched_is_not_remembered_for_what_it_was(
+    x, window, basis, fused, ways, monkeypatch
+):
+    before, full = basis.clone(), front_end._full_path
+
+    def changing(*arguments):
+        basis.mul_(2)  # as another thread may
+        return full(*arguments)
+
+    monkeypatch.setattr(front_end, "_full_path", changing)
+    compute(x, window, basis)
+    monkeypatch.setattr(front_end, "_full_path", full)
+    agrees(x, window, before)
+
+
 def test_functions_and_modules_are_cached_the_second_time(x, fused, ways):
     mel = dict(sample_rate=16000, n_fft=64, hop_length=16, n_mels=8)
     dynamic = msp.DynamicMelSpectrogramTransform(**mel).to(x.device)
