@@ -1,5 +1,6 @@
-// From the sums of kernels/stft_loss.metal to losses and their mean, in the first threadgroup: for each loss all threads
-// add up all sums or, `per_row`, a simdgroup one row after another. The other threadgroups copy the target meanwhile.
+// From the sums of kernels/stft_loss.metal to losses and their mean, in the first threadgroup. Its simdgroups share the
+// losses out; those of a loss add up all its sums or, `per_row`, each one row after another. The other threadgroups copy
+// the target meanwhile.
 //
 // In numpy, for sums[row], the four terms of losses/terms.metal summed over the row:
 //
@@ -14,8 +15,7 @@
 
 #define MSP_FINISH_THREADS 512
 #define MSP_FINISH_TEAMS (MSP_FINISH_THREADS / 32)
-#define MSP_AT_ONCE 8  // losses
-#define MSP_COPIED 8   // samples of a thread
+#define MSP_COPIED 16  // samples of a thread
 
 inline float msp_worth(float difference, float target) {
   return difference == 0.0f ? 0.0f : 0.5f / (metal::sqrt(difference) * metal::sqrt(target));
@@ -33,8 +33,8 @@ kernel void msp_stft_loss_finish(
     constant MspStftLossWeights* all_weights [[buffer(7)]],
     uint group [[threadgroup_position_in_grid]],
     uint thread_index [[thread_index_in_threadgroup]]) {
-  threadgroup float found[MSP_AT_ONCE * MSP_FINISH_TEAMS * 5];  // by every team of each loss
-  threadgroup float finished[MSP_AT_ONCE];
+  threadgroup float found[MSP_FINISH_TEAMS * 5];
+  threadgroup float finished[MSP_FINISH_TEAMS];
 
   if (group > 0) {
     const int part = int(group) - 1;
@@ -56,15 +56,17 @@ kernel void msp_stft_loss_finish(
   const int losses = group > 0 ? 0 : mean_params.losses;
   const int team = int(thread_index) / 32, lane = int(thread_index) % 32;
   float sum_of_losses = 0.0f;
-  for (int first = 0; first < losses; first += MSP_AT_ONCE) {
-    const int count = min(losses - first, MSP_AT_ONCE);
-    for (int which = 0; which < count; ++which) {
+  for (int first = 0; first < losses; first += MSP_FINISH_TEAMS) {
+    const int count = min(losses - first, MSP_FINISH_TEAMS);
+    const int teams = MSP_FINISH_TEAMS / count;  // of each loss
+    const int which = team / teams, member = team - which * teams;
+    if (which < count) {
       const MspStftLossFinishParams params = all_params[first + which];
       const device float* own = sums + 4 * params.first_sum;
       float4 total = float4(0.0f, 0.0f, 0.0f, 0.0f);
       float quotients = 0.0f;
       if (params.per_row != 0) {
-        for (int row = team; row < params.rows; row += MSP_FINISH_TEAMS) {
+        for (int row = member; row < params.rows; row += teams) {
           float4 sum = float4(0.0f, 0.0f, 0.0f, 0.0f);
           for (int i = lane; i < params.groups; i += 32) sum = sum + msp_take_sums(own + (row * params.groups + i) * 4);
           sum = msp_sum_over_lanes(sum);
@@ -74,15 +76,12 @@ kernel void msp_stft_loss_finish(
         }
       } else {
         const int sums_of_all = params.rows * params.groups;
-        for (int i = int(thread_index); i < sums_of_all; i += MSP_FINISH_THREADS) {
-          total = total + msp_take_sums(own + 4 * i);
-        }
+        for (int i = 32 * member + lane; i < sums_of_all; i += 32 * teams) total = total + msp_take_sums(own + 4 * i);
         total = msp_sum_over_lanes(total);
       }
       if (lane == 0) {
-        threadgroup float* place = found + 5 * (which * MSP_FINISH_TEAMS + team);
-        msp_store_sums(place, total);
-        place[4] = quotients;
+        msp_store_sums(found + 5 * team, total);
+        found[5 * team + 4] = quotients;
       }
     }
     threadgroup_barrier(mem_flags::mem_threadgroup);
@@ -92,10 +91,9 @@ kernel void msp_stft_loss_finish(
       device float* terms = all_terms + params.first_term;
       float4 total = float4(0.0f, 0.0f, 0.0f, 0.0f);
       float quotients = 0.0f;
-      for (int i = 0; i < MSP_FINISH_TEAMS; ++i) {
-        const threadgroup float* place = found + 5 * (int(thread_index) * MSP_FINISH_TEAMS + i);
-        total = total + msp_take_sums(place);
-        quotients += place[4];
+      for (int i = int(thread_index) * teams; i < (int(thread_index) + 1) * teams; ++i) {
+        total = total + msp_take_sums(found + 5 * i);
+        quotients += found[5 * i + 4];
       }
       if (params.per_row == 0) terms[3] = msp_worth(total.x, total.y);
       float sum = 0.0f;

@@ -76,12 +76,6 @@ inline void msp_gather(
 #if !MSP_ADJOINT
     if (steady) weight = msp_take(inverse_envelope + envelope.head + r, T(0.0f));
 #endif
-    T held[MSP_FRAMES];  // by the output: read together, as each takes a while to come
-#pragma unroll
-    for (int j = 0; j < MSP_FRAMES; ++j) {
-      held[j] = T(0.0f);
-      if (step.adds && steady) held[j] = msp_take(samples + (step.begin + j * step.hop_length + r - step.first), T(0.0f));
-    }
     int block = step.ring_block;
     for (int j = 0; j < blocks; ++j) {
       T sum = j < step.reach - 1 && !step.fresh ? ring[block * hop + column] : T(0.0f);
@@ -101,16 +95,15 @@ inline void msp_gather(
       } else {
         const int position = step.begin + j * step.hop_length + r;
         if (steady) {
-          msp_store(samples + (position - step.first), step.adds ? held[0] + sum * weight : sum * weight);
-#pragma unroll
-          for (int i = 0; i + 1 < MSP_FRAMES; ++i) held[i] = held[i + 1];
+          device float* place = samples + (position - step.first);
+          msp_store(place, step.adds ? msp_take(place, T(0.0f)) + sum * weight : sum * weight);
         } else {
 #pragma unroll
           for (int i = 0; i < WIDTH; ++i) {
             if (position + i >= step.keep_begin && position + i < step.keep_end) {
-              device float* sample = samples + (position + i - step.first);
-              const float part = msp_part(sum, i) * msp_inverse_envelope(inverse_envelope, envelope, position + i, r + i);
-              *sample = step.adds ? *sample + part : part;
+              float part = msp_part(sum, i) * msp_inverse_envelope(inverse_envelope, envelope, position + i, r + i);
+              if (step.adds) part += samples[position + i - step.first];
+              samples[position + i - step.first] = part;
             }
           }
         }
