@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import accumulate
 from typing import NamedTuple
 
 import torch
@@ -173,14 +174,17 @@ def ready_mean_gradient(
 ) -> Callable[..., torch.Tensor]:  # fmt: skip
     """The gradient of what ready_mean() gives with respect to the input, in one launch for each loss, the later ones
     adding to the first: a function of the gradient of the mean, [1], the terms of all, input, target and windows."""
-    recipes, first_term, gaps = [], 0, False
-    for number, ((geometry, wanted), window) in enumerate(zip(calls, windows, strict=True)):
-        place = Place(first_term, number > 0, len(calls))
-        layout = _layout(input, target, window, geometry)
+    # The first adds nothing: that of the shortest hop, whose samples the fewest threads add up.
+    order = sorted(range(len(calls)), key=lambda number: calls[number][0].hop_length)
+    first_terms = [0, *accumulate(terms_of(*call) for call in calls)]
+    launches, gaps = [], False
+    for number in order:
+        (geometry, wanted), adds = calls[number], number != order[0]
+        place = Place(first_terms[number], adds, len(calls))
+        layout = _layout(input, target, windows[number], geometry)
         recipe, leaves_gaps = _gradient_recipe(geometry, wanted, layout, (True, False), place, input.device)
-        recipes.append(recipe)
-        first_term += terms_of(geometry, wanted)
-        gaps = gaps or (leaves_gaps and number == 0)
+        launches.append((recipe, number))
+        gaps = gaps or (leaves_gaps and not adds)
     size = calls[0][0].rows, calls[0][0].samples
 
     def run(
@@ -190,8 +194,8 @@ def ready_mean_gradient(
         output = input.new_empty(size)
         if gaps:
             output.zero_()
-        for recipe, window in zip(recipes, windows):  # noqa: B905 (strict costs on the hot path)
-            recipe(window, output, input, target, terms, mean_gradient, terms)
+        for recipe, number in launches:
+            recipe(windows[number], output, input, target, terms, mean_gradient, terms)
         return output
 
     return run

@@ -41,6 +41,8 @@ class MeanOfLosses:
         return self.run(self.rows(input), self.rows(target), wholes)[0]
 
     def rows(self, signal: Tensor) -> Tensor:
+        if signal.shape == self.flat and signal.is_contiguous():  # as it is mostly: asked faster than done
+            return signal
         return signal.reshape(self.flat).contiguous()
 
     def run(
@@ -60,7 +62,8 @@ class MeanOfLosses:
         rows = self.rows(input)
         if self.gradient is None:
             self.gradient = kernels.ready_mean_gradient(rows, target, windows, self.described)
-        return self.gradient(upstream.resolve_neg().view(1), terms, rows, target, windows).reshape(input.shape)
+        gradient = self.gradient(upstream.resolve_neg().view(1), terms, rows, target, windows)
+        return gradient if rows is input else gradient.reshape(input.shape)
 
     def by_operators(
         self, upstream: Tensor, input: Tensor, target: Tensor, terms: Tensor, windows: Sequence[Tensor]
