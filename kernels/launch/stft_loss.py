@@ -30,7 +30,7 @@ from .params import (
 from .smooth_size import Kind, are_paired, has_gaps, inverse_params, is_paired, steps_of
 
 KERNELS = ("msp_stft_loss", "msp_stft_loss_finish", "msp_stft_loss_gradient")
-FINISH_THREADS, COPIED = 512, 16  # as in stft_loss_finish.metal
+FINISH_THREADS, COPIED = 512, 8  # as in stft_loss_finish.metal
 TERMS = 3  # convergence, log and linear
 LOSSES_MAX = 64  # of a mean: all of what is said of them in numbers has to fit what Metal takes without a buffer
 
