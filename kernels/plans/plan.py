@@ -40,8 +40,8 @@ class Plan:
     radices: stages in the order they run; lanes: threads per frame; frames: frames in flight per threadgroup;
     mirrored: bins k and half - k end in one lane, so the real post-pass needs no exchange (forward only);
     split: exchange real parts, then imaginary parts, through half the memory; spread: exchanges leave elements of it
-    spare, so that lanes do not meet in its banks; overlap: where the inverse keeps unfinished samples ("gather", "ring", "device", "registers"; "" when
-    forward); shift: by how many registers a hop moves them ("registers").
+    spare, so that lanes do not meet in its banks; overlap: where the inverse keeps unfinished samples ("gather",
+    "ring", "device", "registers"; "" when forward); shift: by how many registers a hop moves them ("registers").
     """
 
     n_fft: int
