@@ -174,13 +174,14 @@ def fitted(n_fft: int, radices: tuple[int, ...], lanes: int, **options: Any) -> 
 def _spare(run: int, block: int, banks: int) -> tuple[int, int]:
     """(every so many elements, so many spare ones) for lanes that write runs of `run` elements, a block apart.
 
-    Runs that lie behind each other in the banks do not meet. Where the first run that meets another begins, as many
-    elements are left out as a run has; or where each meets the next, as many behind each block as bring it there.
+    Runs that lie side by side in the banks do not meet. Where the first would that meets another, as many elements are
+    left out as a run has; where each meets the next, as many behind each block as move it beside the one before.
     """
-    every, count = block * banks // gcd(block, banks), run
-    if run > gcd(block, banks):
-        every, count = block, (run - block) % banks
-    return (every, count) if run < banks and 0 < count * SPARE_MOST <= every else (1, 0)
+    every, count, step = block, (run - block) % banks, gcd(block, banks)
+    if run < step:
+        every, count = block * banks // step, run
+    needed = run < banks and run != step and 0 < count * SPARE_MOST <= every
+    return (every, count) if needed else (1, 0)
 
 
 def known_stages(n_fft: int) -> tuple[tuple[int, ...], int, bool]:
