@@ -94,11 +94,12 @@ inline void msp_gather(
         sums[c] = j < step.reach - 1 && !step.fresh ? ring[block * hop + columns[c]] : T(0.0f);
       }
 #if MSP_FRAMES <= 4
+      const int from = 0, to = MSP_FRAMES;
 #pragma unroll
-      for (int g = 0; g < MSP_FRAMES; ++g) {
 #else
-      for (int g = max(0, j - step.reach + 1); g <= min(j, MSP_FRAMES - 1); ++g) {
+      const int from = max(0, j - step.reach + 1), to = min(j + 1, MSP_FRAMES);
 #endif
+      for (int g = from; g < to; ++g) {
 #pragma unroll
         for (int c = 0; c < MSP_COLUMNS; ++c) {
           if (g >= j - last[c] && g <= j) sums[c] = sums[c] + slots[j * hop + columns[c] + g * stride];
