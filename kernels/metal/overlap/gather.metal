@@ -56,69 +56,51 @@ inline float msp_inverse_envelope(const device float* table, MspEnvelope envelop
 #if MSP_OVERLAP == MSP_GATHER
 // Adds the frames of one step up, T (float or float2, WIDTH samples) at a time. The samples come in blocks of one hop:
 // block j gathers from the frames g with 0 <= j - g < reach, in order. Blocks below MSP_FRAMES are finished; the others
-// wait in the ring, reach - 1 blocks long. A lane keeps to its own columns of every block, so the ring needs no barrier.
-// It does MSP_COLUMNS of them at a time, whose sums do not wait for each other.
-#define MSP_COLUMNS 2
+// wait in the ring, reach - 1 blocks long. A lane keeps to its own column of every block, so the ring needs no barrier.
 template <class T, int WIDTH>
 inline void msp_gather(
     const threadgroup T* slots, threadgroup T* ring, device float* samples, const device float* inverse_envelope,
     MspEnvelope envelope, MspStep step, int thread_index) {
-  const int threads = MSP_LANES * MSP_FRAMES;
   const int hop = step.hop_length / WIDTH;
   const int stride = 2 * MSP_EXCHANGE_SIZE / WIDTH - hop;  // from frame g to g + 1 within a block
   const int blocks = step.reach + MSP_FRAMES - 1;
   const int end = step.begin + MSP_FRAMES * step.hop_length;
-  const int whole = step.covered - (step.reach - 1) * step.hop_length;  // samples of a frame's last hop
   // Almost every step: all its finished samples are wanted, and share one period of the envelope.
   const bool steady = step.begin >= envelope.head && end <= envelope.tail
       && step.begin >= step.keep_begin && end <= step.keep_end;
-  for (int base = thread_index; base < hop; base += MSP_COLUMNS * threads) {
-    int columns[MSP_COLUMNS], last[MSP_COLUMNS];
-    T weight[MSP_COLUMNS];
-#pragma unroll
-    for (int c = 0; c < MSP_COLUMNS; ++c) {
-      // One that is not there: the first is added up again, and not stored.
-      columns[c] = base + c * threads < hop ? base + c * threads : base;
-      const int r = columns[c] * WIDTH;
-      last[c] = r < whole ? step.reach - 1 : step.reach - 2;
-      weight[c] = T(1.0f);
+  for (int column = thread_index; column < hop; column += MSP_LANES * MSP_FRAMES) {
+    const int r = column * WIDTH;
+    const int last = r < step.covered - (step.reach - 1) * step.hop_length ? step.reach - 1 : step.reach - 2;
+    T weight = T(1.0f);
 #if !MSP_ADJOINT
-      if (steady) weight[c] = msp_take(inverse_envelope + envelope.head + r, T(0.0f));
+    if (steady) weight = msp_take(inverse_envelope + envelope.head + r, T(0.0f));
 #endif
-    }
     int block = step.ring_block;
     for (int j = 0; j < blocks; ++j) {
-      T sums[MSP_COLUMNS];
-#pragma unroll
-      for (int c = 0; c < MSP_COLUMNS; ++c) {
-        sums[c] = j < step.reach - 1 && !step.fresh ? ring[block * hop + columns[c]] : T(0.0f);
-      }
+      T sum = j < step.reach - 1 && !step.fresh ? ring[block * hop + column] : T(0.0f);
+      const int g_first = max(0, j - last);
+      const int g_last = min(j, MSP_FRAMES - 1);
+      const int place = j * hop + column;
 #if MSP_FRAMES <= 4
-      const int from = 0, to = MSP_FRAMES;
 #pragma unroll
-#else
-      const int from = max(0, j - step.reach + 1), to = min(j + 1, MSP_FRAMES);
-#endif
-      for (int g = from; g < to; ++g) {
-#pragma unroll
-        for (int c = 0; c < MSP_COLUMNS; ++c) {
-          if (g >= j - last[c] && g <= j) sums[c] = sums[c] + slots[j * hop + columns[c] + g * stride];
-        }
+      for (int g = 0; g < MSP_FRAMES; ++g) {
+        if (g >= g_first && g <= g_last) sum = sum + slots[place + g * stride];
       }
-#pragma unroll
-      for (int c = 0; c < MSP_COLUMNS; ++c) {
-        if (base + c * threads >= hop) continue;
-        const int r = columns[c] * WIDTH, position = step.begin + j * step.hop_length + r;
-        if (j >= MSP_FRAMES) {
-          ring[block * hop + columns[c]] = sums[c];
-        } else if (steady) {
-          msp_store(samples + (position - step.first), sums[c] * weight[c]);
+#else
+      for (int g = g_first; g <= g_last; ++g) sum = sum + slots[place + g * stride];
+#endif
+      if (j >= MSP_FRAMES) {
+        ring[block * hop + column] = sum;
+      } else {
+        const int position = step.begin + j * step.hop_length + r;
+        if (steady) {
+          msp_store(samples + (position - step.first), sum * weight);
         } else {
 #pragma unroll
           for (int i = 0; i < WIDTH; ++i) {
             if (position + i >= step.keep_begin && position + i < step.keep_end) {
               samples[position + i - step.first] =
-                  msp_part(sums[c], i) * msp_inverse_envelope(inverse_envelope, envelope, position + i, r + i);
+                  msp_part(sum, i) * msp_inverse_envelope(inverse_envelope, envelope, position + i, r + i);
             }
           }
         }
