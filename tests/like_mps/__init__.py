@@ -46,14 +46,17 @@ def wanted() -> bool:
 
 def prepare() -> None:
     """Builds the library, if need be, installs the device here and in the processes that the tests will start."""
-    os.environ[_BUILT] = str(_library())
-    handle, os.environ[_USES] = tempfile.mkstemp(prefix="like-mps-")
+    handle, uses = tempfile.mkstemp(prefix="like-mps-")
     os.close(handle)
-    atexit.register(Path(os.environ[_USES]).unlink, missing_ok=True)
-    path = [str(_HERE / "start"), *filter(None, [os.environ.get("PYTHONPATH")])]
-    if str(_HERE / "start") not in (os.environ.get("PYTHONPATH") or "").split(os.pathsep):
-        os.environ["PYTHONPATH"] = os.pathsep.join(path)
+    atexit.register(Path(uses).unlink, missing_ok=True)
+    os.environ.update(environment(), **{_USES: uses})
     install()
+
+
+def environment() -> dict[str, str]:
+    """The variables with which Python processes have the device."""
+    path = [one for one in os.environ.get("PYTHONPATH", "").split(os.pathsep) if one and one != str(_HERE / "start")]
+    return {_BUILT: str(_library()), "PYTHONPATH": os.pathsep.join([str(_HERE / "start"), *path])}
 
 
 def install() -> None:
@@ -107,9 +110,9 @@ def uses() -> int:
 def say_at_the_end() -> None:
     """In a process that the tests started."""
 
-    def say(of: int = os.getpid()) -> None:
-        if of == os.getpid() and (_asked or ctypes.CDLL(os.environ[_BUILT]).like_mps_works()):
-            with open(os.environ[_USES], "a") as file:
+    def say(of: int = os.getpid(), uses: str | None = os.environ.get(_USES)) -> None:
+        if uses and of == os.getpid() and (_asked or ctypes.CDLL(os.environ[_BUILT]).like_mps_works()):
+            with open(uses, "a") as file:
                 file.write("used\n")
 
     atexit.register(say)
