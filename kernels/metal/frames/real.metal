@@ -6,6 +6,12 @@
 #include "frames/padding.metal"
 #include "frames/window.metal"
 
+// MspFirst::index(q, lane) as one number per lane and constants behind it, so that a frame has one address. (Where the
+// first stage is the last and mirrored there is none.)
+#define MSP_ONE_BASE (MSP_STAGES > 1 || !MSP_MIRRORED)
+inline int msp_first_base(int lane) { return MSP_ONE_BASE ? lane : 0; }
+inline int msp_first_behind(int q, int lane) { return MspFirst::index(q, MSP_ONE_BASE ? 0 : lane); }
+
 inline void msp_load_weights(
     thread float2* weight, const device float* window, int lane, int win_left, int win_length, bool paired) {
 #pragma unroll
@@ -18,18 +24,18 @@ inline void msp_load_weights(
 // The samples of a frame that lies within the signal, weighted. `paired`: it starts at an 8-byte boundary.
 inline void msp_load_inside(
     thread float2* v, const thread float2* weight, const device MSP_SAMPLE* row, int start, bool paired, int lane) {
-  const device MSP_SAMPLE* samples = row + start;
+  const device MSP_SAMPLE* samples = row + start + 2 * msp_first_base(lane);
 #pragma unroll
   for (int q = 0; q < MspFirst::COUNT; ++q) v[q] = float2(0.0f, 0.0f);
   if (paired && MSP_WIDE_SAMPLES) {
 #pragma unroll
     for (int q = 0; q < MspFirst::COUNT; ++q) {
-      if (MspFirst::active(q, lane)) v[q] = ((const device float2*)samples)[MspFirst::index(q, lane)];
+      if (MspFirst::active(q, lane)) v[q] = ((const device float2*)samples)[msp_first_behind(q, lane)];
     }
   } else {
 #pragma unroll
     for (int q = 0; q < MspFirst::COUNT; ++q) {
-      const int t = 2 * MspFirst::index(q, lane);
+      const int t = 2 * msp_first_behind(q, lane);
       if (MspFirst::active(q, lane)) v[q] = float2(float(samples[t]), float(samples[t + 1]));
     }
   }
@@ -41,9 +47,10 @@ inline void msp_load_inside(
 inline void msp_load_across(
     thread float2* v, const thread float2* weight, const device MSP_SAMPLE* row, int start, int samples, int pad_mode,
     int lane) {
+  const int first = start + 2 * msp_first_base(lane);
 #pragma unroll
   for (int q = 0; q < MspFirst::COUNT; ++q) {
-    const int t = start + 2 * MspFirst::index(q, lane);
+    const int t = first + 2 * msp_first_behind(q, lane);
     v[q] = float2(0.0f, 0.0f);
     if (MspFirst::active(q, lane)) {
       v[q] = float2(msp_padded_sample<float>(row, t, samples, pad_mode),

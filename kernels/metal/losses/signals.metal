@@ -20,8 +20,9 @@ struct MspLossSignals {
   bool paired_window;
 
   // The input's bins in v, as msp_frame_spectrum(), and what magnitudes.square() makes of the target's in `wanted`.
-  // One after the other by the same instructions: those of two transforms are more than a GPU keeps at hand.
-  void spectra(
+  // One after the other by the same instructions: those of two transforms are more than a GPU keeps at hand. A call would
+  // send v to memory.
+  __attribute__((always_inline)) void spectra(
       thread float2* v, thread float* wanted, MspMagnitudes magnitudes, threadgroup MSP_EXCHANGE_TYPE* shared,
       int frame, int lane) const {
 #pragma unroll 1

@@ -84,8 +84,8 @@ struct MspEdge {
   }
 
   // Adds the frames of one step, which begins at position `step`; v: a lane's windowed samples, in the layout MspLast.
-  // slots: the threadgroup's exchange memory; values: this slot's.
-  void add(
+  // slots: the threadgroup's exchange memory; values: this slot's. A call would send v to memory.
+  __attribute__((always_inline)) void add(
       const thread float2* v, threadgroup float* slots, threadgroup float* values, device float* output, int step,
       int lane, int thread_index) {
     for (int odd = 0; odd < 2; ++odd) {
