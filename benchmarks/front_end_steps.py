@@ -25,7 +25,7 @@ def vocoder_step(setting: Setting) -> Iterator[Callable[[], Job]]:
 
     def make() -> Job:
         losses = importlib.import_module("auraloss.freq")
-        mels = _mel_function()
+        mels = mel_function()
         resolutions = losses.MultiResolutionSTFTLoss()
         frames = 8 if setting.tiny else 32
         features = torch.randn(2 if setting.tiny else 16, 80, frames, device=setting.device)
@@ -146,7 +146,7 @@ def _wavenet(channels: int) -> nn.Module:
     return nn.Sequential(nn.Conv1d(1, channels, 1), *layers, nn.Conv1d(channels, 1, 1))
 
 
-def _mel_function() -> ModuleType:
+def mel_function() -> ModuleType:
     """HiFi-GAN's, as the tests have it: nobody publishes it as a package."""
     folder = str(ROOT / "tests" / "compat" / "stand_in")
     if folder not in sys.path:

@@ -1,12 +1,13 @@
-"""What a spectral loss and its gradient cost a training step: torch, an unmodified program with the patch, and this
+"""What spectral losses and their gradients cost a training step: torch, an unmodified program with the patch, and this
 package's own module.
 
     python benchmarks/losses.py [--device cuda] [--compile] [--write FOLDER]
 
-Each is auraloss's MultiResolutionSTFTLoss as it comes, with the gradient of its input. Device time is by CUDA events
-around a captured graph, or where a step cannot be captured, the sum of its kernels; launches are the profiler's; wall
-is one step, waited for; peak is what the step allocates. `--compile` also times torch.compile of the program, with and
-without the patch. On the simulator the numbers say nothing: there it only shows that everything runs.
+auraloss's MultiResolutionSTFTLoss as it comes, and the L1 distance of two of HiFi-GAN's mel spectrograms, each with the
+gradient of its input. Device time is by CUDA events around a captured graph, or where a step cannot be captured, the
+sum of its kernels; launches are the profiler's; wall is one step, waited for; peak is what the step allocates.
+`--compile` also times torch.compile of the program, with and without the patch. On the simulator the numbers say
+nothing: there it only shows that everything runs.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -22,27 +24,54 @@ from typing import Any
 import torch
 from auraloss.freq import MultiResolutionSTFTLoss
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
 import mps_spectro_patch as msp
+from benchmarks.front_end_steps import mel_function
 from mps_spectro_patch.bench import markdown, timing
 from mps_spectro_patch.bench.accelerator import Accelerator, machine
+from mps_spectro_patch.kernels.launch import dispatch
 
-CASES = {"B8 T65536": (8, 65_536), "B16 T8192": (16, 8192), "B4 T441000": (4, 441_000)}
+SIZES = {"B8 T65536": (8, 65_536), "B16 T8192": (16, 8192), "B4 T441000": (4, 441_000)}
 TINY = {"B2 T4000": (2, 4000)}
+HIFIGAN = (1024, 80, 22_050, 256, 1024, 0, 8000)  # n_fft, num_mels, sampling_rate, hop_size, win_size, fmin, fmax
 NOTHING = contextlib.nullcontext
+Step = Callable[[], torch.Tensor]
+Contestants = dict[str, tuple[Step, Callable[[], Any]]]  # by name: a step, and the scope that it is made in
 
 
-def steps(accelerator: Accelerator, compiled: bool) -> dict[str, tuple[Callable[..., Any], Callable[[], Any]]]:
-    """By contestant: its loss, and the scope that it is called in."""
+def of_several_sizes(accelerator: Accelerator, size: tuple[int, int], compiled: bool) -> Contestants:
+    x, y = signals(accelerator, size)
+    x, y = x.unsqueeze(1).detach().requires_grad_(), y.unsqueeze(1)
     patched = partial(msp.accelerated, devices=(accelerator.device,))
-    found: dict[str, tuple[Callable[..., Any], Callable[[], Any]]] = {
-        "torch": (MultiResolutionSTFTLoss(), NOTHING),
-        "patched": (MultiResolutionSTFTLoss(), patched),
-        "msp": (msp.MultiResolutionSTFTLoss().to(accelerator.place), patched),
+    own = msp.MultiResolutionSTFTLoss().to(accelerator.place)
+    found: Contestants = {
+        "torch": (partial(gradient, MultiResolutionSTFTLoss(), x, y), NOTHING),
+        "patched": (partial(gradient, MultiResolutionSTFTLoss(), x, y), patched),
+        "msp": (partial(gradient, own, x, y), patched),
     }
     if compiled:
-        found["torch.compile"] = torch.compile(MultiResolutionSTFTLoss()), NOTHING
-        found["patched, torch.compile"] = torch.compile(MultiResolutionSTFTLoss()), partial(enabled, accelerator.device)
+        losses = [torch.compile(MultiResolutionSTFTLoss()) for _ in range(2)]
+        found["torch.compile"] = partial(gradient, losses[0], x, y), NOTHING
+        found["patched, torch.compile"] = partial(gradient, losses[1], x, y), partial(enabled, accelerator.device)
     return found
+
+
+def of_mels(accelerator: Accelerator, size: tuple[int, int], compiled: bool) -> Contestants:
+    x, y = signals(accelerator, size)
+    project = mel_function()
+    patched = partial(msp.accelerated, devices=(accelerator.device,))
+
+    def loss(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        mels = [project.mel_spectrogram(signal, *HIFIGAN) for signal in (x, y)]
+        return torch.nn.functional.l1_loss(*mels)
+
+    return {"torch": (partial(gradient, loss, x, y), NOTHING), "patched": (partial(gradient, loss, x, y), patched)}
+
+
+def signals(accelerator: Accelerator, size: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
+    x, y = (torch.randn(2, *size) * 0.1).to(accelerator.place)  # a generator on the device remembers captured graphs
+    return x.requires_grad_(), y
 
 
 @contextlib.contextmanager
@@ -55,34 +84,30 @@ def enabled(device: str):
         msp.disable()
 
 
-def step(loss: Callable[..., Any], x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+def gradient(loss: Callable[..., torch.Tensor], x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     return torch.autograd.grad(loss(x, y), x)[0]
 
 
-def measured(accelerator: Accelerator, size: tuple[int, int], compiled: bool) -> dict[str, dict[str, float | None]]:
-    """By contestant: device and wall milliseconds, launches, megabytes at the peak, and how far its gradient is from
-    torch's, relatively."""
+def measured(accelerator: Accelerator, contestants: Contestants) -> dict[str, dict[str, float | None]]:
+    """By contestant: device and wall milliseconds, launches, megabytes at the peak, and how far its result is from
+    the first one's, relatively."""
     effort = timing.TINY if accelerator.device == "simulator" else timing.FULL
-    batch, samples = size
-    x = torch.randn(batch, 1, samples, device=accelerator.place, requires_grad=True)
-    y = torch.randn(batch, 1, samples, device=accelerator.place)
-    contestants = steps(accelerator, compiled)
-    timed = {name: timing.Timed([partial(step, loss, x, y)], scope) for name, (loss, scope) in contestants.items()}
+    timed = {name: timing.Timed([step], scope) for name, (step, scope) in contestants.items()}
     timing.in_turns(timed, accelerator, effort)
     found: dict[str, dict[str, float | None]] = {}
     right = None
     for name, one in timed.items():
         call = one.calls[0]
         with one.scope():
-            gradient = call()
-            right = gradient if right is None else right
+            result = call()
+            right = result if right is None else right
             peak = accelerator.peak(call)
             found[name] = {
                 "device": device_time(accelerator, call, effort),
                 "launches": timing.launches(call) if accelerator.device == "cuda" else None,
                 "wall": timing.summary(one.synchronised)["median"],
                 "peak": None if peak is None else peak / 1e6,
-                "apart": float((gradient - right).norm() / right.norm()),
+                "apart": float((result - right).norm() / right.norm()),
             }
     return found
 
@@ -97,9 +122,13 @@ def device_time(accelerator: Accelerator, call: Callable[[], Any], effort: timin
         return timing.profiled([call]) * 1e3
 
 
-def report(results: dict[str, Any]) -> list[str]:
+def described(accelerator: Accelerator) -> dict[str, Any]:
+    return {**machine(accelerator), "text": dispatch.text_digest()}
+
+
+def report(what: str, results: dict[str, Any]) -> list[str]:
     """The lines of a page."""
-    heads = ["case", "by", "device, ms", "launches", "wall, ms", "peak, MB", "gradient apart from torch's"]
+    heads = ["case", "by", "device, ms", "launches", "wall, ms", "peak, MB", "apart from torch's"]
     rows = [
         [
             case,
@@ -111,8 +140,9 @@ def report(results: dict[str, Any]) -> list[str]:
         for name, values in contestants.items()
     ]
     where = results["machine"]
-    title = f"# A loss of three resolutions and its gradient: {where['name']}, torch {where['torch']}, {where['date']}"
-    return [title, "", *markdown.table(heads, rows)]
+    title = f"# {what}: {where['name']}, torch {where['torch']}, {where['date']}"
+    text = f"The text of the kernels is {where['text']}. " if "text" in where else ""
+    return [title, "", *markdown.table(heads, rows), "", text + "What the columns are: `benchmarks/losses.py`."]
 
 
 def _number(value: float | None) -> str:
@@ -126,12 +156,12 @@ def main() -> None:
     parser.add_argument("--write", metavar="FOLDER", type=Path, help="write losses.json and losses.md there")
     options = parser.parse_args()
     accelerator = Accelerator(options.device)
-    cases = TINY if options.device == "simulator" else CASES
-    results: dict[str, Any] = {"machine": machine(accelerator), "cases": {}}
-    for name, size in cases.items():
-        results["cases"][name] = measured(accelerator, size, options.compile)
-        accelerator.forget()
-    lines = "\n".join(report(results))
+    results: dict[str, Any] = {"machine": described(accelerator), "cases": {}}
+    for what, make in (("three resolutions", of_several_sizes), ("HiFi-GAN's mels", of_mels)):
+        for name, size in (TINY if options.device == "simulator" else SIZES).items():
+            results["cases"][f"{what}, {name}"] = measured(accelerator, make(accelerator, size, options.compile))
+            accelerator.forget()
+    lines = "\n".join(report("Spectral losses and their gradients", results))
     print(lines)
     if options.write:
         (options.write / "losses.json").write_text(json.dumps(results, indent=1))

@@ -8,6 +8,7 @@ that cannot give exactly torchaudio's result are passed to torchaudio.
 from __future__ import annotations
 
 import sys
+from functools import partial
 from typing import Any
 
 import torch
@@ -73,13 +74,20 @@ def _amplitude_to_db(x, multiplier, amin, db_multiplier, top_db=None) -> torch.T
         if x.numel() > parts.LIMIT:  # a comparison of so many would need much memory
             values, of_one = x.as_strided((1, parts.LIMIT), (parts.LIMIT, 1)), 1
             result = fused(values, 1)
-        db = torch.log(values.clamp(min=amin)) * scale.factor + scale.offset
-        composed = compute.finished(db.reshape(-1, *values.shape[-2:]), of_one, *scale.finishing())
-        return verification.judge_front_end(result, composed.reshape(values.shape), scale)
 
+        def reference(values: torch.Tensor) -> torch.Tensor:
+            db = torch.log(values.clamp(min=amin)) * scale.factor + scale.offset
+            composed = compute.finished(db.reshape(-1, *values.shape[-2:]), of_one, *scale.finishing())
+            return composed.reshape(values.shape)
+
+        return verification.judge_by(
+            name, partial(verification.judge_front_end, scale=scale), result, reference, (values,)
+        )
+
+    name = "torchaudio.amplitude_to_DB"
     key = FrontEnd(1, 1, 1, scale=scale), None, x.dtype, x.device, False
     options = active.options_here()
-    return runner.call_front_end("torchaudio.amplitude_to_DB", options, key, fused, compared, x, lambda: None)[0]
+    return runner.call_front_end(name, options, key, fused, compared, x, lambda: None)[0]
 
 
 def mel(module, waveform, scale: Scale, name: str) -> torch.Tensor | None:

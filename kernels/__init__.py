@@ -16,7 +16,7 @@ else:
             "compilers": ("check_files", "compile_shader"),
             "compilers.cache_folder": ("cache_directory", "locked", "read_json", "wanted_directory", "write_file"),
             "launch": ("any_size", "feature_passes", "features", "kaldi", "smooth_size", "stft_loss", "transforms"),
-            "launch.dispatch": ("Ready", "gapless", "kernel_text", "text_digest"),
+            "launch.dispatch": ("Ready", "gapless", "kernel_text", "readable", "text_digest"),
             "plans": ("fft",),
             "plans.frozen": ("hashed_once",),
             "plans.geometry": ("IstftGeometry", "StftGeometry"),

@@ -34,10 +34,10 @@ NOT_ON_CPU = {"msp_stft_loss_finish"}
 
 
 def variants(one: kernels.Listed) -> dict[str, str]:
-    """The texts to compile. Steady: of the sizes of the list, if that is another text, and one that Mesa compiles."""
+    """The texts to compile. Steady: of some sizes, if that is another text, and one that Mesa compiles."""
     text = opencl.written(one.text, one.kernel).text
     steady = opencl.steady(text)
-    has_steady = one.n_fft in kernels.SIZES + kernels.BLUESTEIN and "loss" not in one.name
+    has_steady = one.n_fft in kernels.STEADY and "loss" not in one.name
     has_steady = has_steady and steady != text and not one.name.startswith("msp_")
     return {"full": text, "steady": steady} if has_steady else {"full": text}
 
@@ -69,13 +69,19 @@ def relative_error(call: kernels.Call, processor: Processor) -> float:
     return error
 
 
+def known_error(call: kernels.Call, processor: Processor) -> float:
+    """relative_error(), which the texts and the call determine: worked out once."""
+    texts = [dispatch.kernel_text(kernel, defines) for kernel, defines, _ in kernels.launches(call)]
+    return processor.folder.remembered(f"{call}{texts}", lambda: relative_error(call, processor))
+
+
 def measured(one: kernels.Listed, processor: Processor, on_cpu: bool) -> tuple[list[results.Row], str]:
     """The lines of the table, and what failed."""
     try:
         compiled = {variant: processor.folder.compile(text) for variant, text in variants(one).items()}
         error = None
         if on_cpu and one.calls and one.kernel not in NOT_ON_CPU:
-            error = relative_error(one.calls[0], processor)
+            error = known_error(one.calls[0], processor)
         return rows(one, compiled, error), ""
     except (Failed, ValueError, RuntimeError) as failure:
         return [], f"{one.name} {one.n_fft}: {failure}"
@@ -115,8 +121,8 @@ def main() -> int:
         for number, (lines, failure) in enumerate(pool.map(_measured, given), 1):
             found += lines
             failures += [failure] if failure else []
-            if number % 20 == 0:
-                print(f"{number} of {len(chosen)}, {len(failures)} failed", file=sys.stderr, flush=True)
+            if failure or number % 20 == 0:
+                print(f"{number} of {len(chosen)} {failure}", file=sys.stderr, flush=True)
     text = results.text(text_digest(), folder.versions, found)
     print(text if not options.write else f"{len(chosen)} kernels, {len(found)} lines")
     if options.check:

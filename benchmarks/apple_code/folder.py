@@ -62,6 +62,13 @@ class Folder:
     def name(self, text: str) -> str:
         return hashlib.sha256((self._key + text).encode()).hexdigest()[:20]
 
+    def remembered(self, what: str, number: Callable[[], float]) -> float:
+        """`number()` of `what` determines it: it is worked out once."""
+        path = self.work / f"{self.name(what)}.number"
+        if not path.exists():
+            path.write_text(repr(number()))
+        return float(path.read_text())
+
     def compile(self, text: str) -> dict[int, Counts]:
         """Without LICM (0) and with it (1). What was compiled before is not compiled again."""
         path = self.work / self.name(text)

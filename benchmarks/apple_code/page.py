@@ -6,6 +6,7 @@ python -m benchmarks.apple_code.page       # when the page or what it says has c
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,8 +24,8 @@ USUAL = (400, 512, 1024, 2048, 4096)
 DEMAND_MAX = 232  # registers of 16 bits with which 448 threads are on a core
 HEAD = """# The kernels' machine code for Apple GPUs
 
-Metal text {digest}. {versions}. Made by `python -m benchmarks.apple_code`; the whole table is
-[{table}]({table}).
+Metal text {digest}. {versions}.
+Made by `python -m benchmarks.apple_code`; the whole table is [{table}]({table}).
 
 Every kernel was compiled, unmodified, to the machine code of Apple's G13 GPU (M1) by Mesa's open compiler, which is not
 Apple's, and nothing ran on a GPU: registers, instructions and spills are evidence, times are not to be had. On the CPU
@@ -85,39 +86,33 @@ def demanding(kept: Kept) -> list[tuple[Row, Row]]:
 
 
 def _findings(kept: Kept) -> list[str]:
-    def named(pairs: list[tuple[Row, Row]], what: str) -> str:
-        words = [f"{a.kernel} {a.n_fft} ({getattr(a, what)}, {getattr(b, what)})" for a, b in pairs]
-        return "; ".join(words) or "none"
+    def named(pairs: list[tuple[Row, Row]], what: str) -> list[str]:
+        by_kernel: dict[str, list[str]] = {}
+        for a, b in pairs:
+            numbers = f"{a.n_fft} ({getattr(a, what)} / {getattr(b, what)})"
+            by_kernel.setdefault(re.sub(r", (gather|ring|device)$", "", a.kernel), []).append(numbers)
+        return [f"  * {kernel}: {', '.join(sizes)}" for kernel, sizes in by_kernel.items()]
 
     listed = sum(1 for a, _ in _pairs(kept) if is_listed(a) and a.n_fft <= 8192)
     spills = spilling(kept)
+    usual = ", ".join(map(str, USUAL))
     return [
-        f"* {len(spills)} of {listed} kernels up to 8192 spill or use scratch memory: {named(spills, 'spills')}.",
-        f"* Of stft, istft and log-mel of {', '.join(map(str, USUAL))} more than {DEMAND_MAX} registers are asked for "
-        f"by: {named(demanding(kept), 'demand')}.",
+        f"* {len(spills)} of {listed} kernels up to 8192 spill or use scratch memory (spills without / with LICM):",
+        *named(spills, "spills"),
+        f"* More than {DEMAND_MAX} registers, in stft, istft and log-mel of {usual}:",
+        *named(demanding(kept), "demand"),
     ]
 
 
 def _kernels(kept: Kept) -> list[str]:
-    heads = [
-        "kernel",
-        "n_fft",
-        "demand",
-        "spills",
-        "threads",
-        "local bytes",
-        "groups",
-        "limited by",
-        "steady",
-        "ALU",
-        "error",
-    ]
+    heads = ["kernel", "n_fft", "demand", "spills", "threads", "local bytes", "groups", "limited by", "steady", "ALU",
+             "error"]  # fmt: skip
     rows = []
     for a, b in _pairs(kept):
         if not is_listed(a):
             continue
         steady = kept.find(a.kernel, a.n_fft, "steady")
-        counts = (f"{steady.instructions}", f"{steady.alu}") if steady else (f"({a.instructions})", f"({a.alu})")
+        counts = (f"{steady.instructions}", f"{steady.alu}") if steady else ("", "")
         spills = f"{a.spills} / {b.spills}" if a.spills + b.spills else ""
         rows.append([
             a.kernel, str(a.n_fft), f"{a.demand} / {b.demand}", spills, f"{a.threads} / {b.threads}",
@@ -136,13 +131,8 @@ def limited_by(a: Row, b: Row) -> str:
 def _balance(kept: Kept) -> list[str]:
     """Million frames a second that arithmetic and memory allow, hop n/4."""
     chips = [one for one in prediction.CHIPS if one.name in CHIPS]
-    heads = [
-        "kernel",
-        "n_fft",
-        "cycles per frame",
-        "bytes per frame",
-        *(one.name.removeprefix("Apple ") for one in chips),
-    ]
+    names = [one.name.removeprefix("Apple ") for one in chips]
+    heads = ["kernel", "n_fft", "cycles per frame", "bytes per frame", *names]
     rows = []
     by_kernel = cycles(kept)
     for name, values in (("stft", 2), ("istft in registers", 2), ("log-mel", 0)):
@@ -185,14 +175,16 @@ def cycles(kept: Kept) -> dict[str, dict[str, float]]:
     """By kernel and n_fft: ALU cycles of a simdgroup per frame, on the way of almost all frames."""
     found: dict[str, dict[str, float]] = {}
     for name, n_fft, row_name, lanes in _wanted():
-        row = kept.find(row_name, n_fft, "steady") or kept.find(row_name, n_fft)
+        row = kept.find(row_name, n_fft, "steady") or (
+            kept.find(row_name, n_fft) if n_fft in kernels.BLUESTEIN else None
+        )
         if row is not None:
             found.setdefault(name, {})[str(n_fft)] = round(row.alu * lanes / 32, 1)
     return found
 
 
 def _wanted() -> Iterator[tuple[str, int, str, int]]:
-    for n_fft in kernels.SIZES:
+    for n_fft in (size for size in kernels.SIZES if size in kernels.STEADY):
         lanes, overlap = fft.stft_plan(n_fft).lanes, fft.istft_plan(n_fft).overlap
         for name, row in (
             ("stft", "stft"), ("istft", f"istft, {overlap}"), ("istft in registers", "istft, hop n/4"),

@@ -237,7 +237,7 @@ def _build(source: str) -> tuple[Path, list[list[Any]]]:
     compiler = _compiler()
     headers = "".join(path.read_text() for path in entry_points.headers())
     python = "".join(path.read_text() for path in sorted((Path(__file__).parent / "msl").glob("*.py")))
-    key = _digest(source, headers, python, *compiler)
+    key = _digest(source, headers, python, *compiler, *_fast_math())
     found = cache_folder.find_library(key)
     if found is None:
         translation = translate.translate(preprocess(embed_headers(source)), "host")
@@ -318,12 +318,21 @@ def _common_flags() -> list[str]:
 
 def _kernel_flags() -> list[str]:
     # No contraction and no fast math: the CPU gives the same bits on every machine.
-    flags = ["-O1", "-ffp-contract=off", "-fno-math-errno", "-fno-exceptions", *_cpu_flags()]
+    flags = ["-O1", "-ffp-contract=off", "-fno-math-errno", "-fno-exceptions", *_cpu_flags(), *_fast_math()]
     if "clang" not in _compiler()[1]:
         flags.append("-fno-gnu-unique")  # else libraries that use one name for different kernels would share it
     if sys.platform == "darwin":
         flags.append("-fvisibility=hidden")  # for the same reason
     return flags
+
+
+def _fast_math() -> tuple[str, ...]:
+    """As torch has Metal compiled with PYTORCH_MPS_FAST_MATH: without NaN, infinities and the order of operations.
+    (-ffast-math by this name would also change how the whole process calculates.)"""
+    if os.environ.get("PYTORCH_MPS_FAST_MATH", "0") == "0":
+        return ()
+    names = ("finite-math-only", "associative-math", "reciprocal-math", "no-signed-zeros", "no-trapping-math")
+    return *(f"-f{name}" for name in names), "-ffp-contract=fast"
 
 
 @lru_cache(maxsize=1)

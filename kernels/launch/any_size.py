@@ -19,7 +19,8 @@ from ..tables.envelope import inverse_envelope
 from ..tables.twiddles import chirp_tables, pair_twiddles, stage_twiddles
 from . import dispatch
 from .call_fields import forward_fields, inverse_fields
-from .dispatch import RESIDENT_THREADS, Recipe, empty_spectrum, gapless
+from .dispatch import RESIDENT_THREADS, Recipe, empty_spectrum, readable
+from .frame_sums import sum_of_frames
 from .params import AnyIstftParams, AnyStftParams
 
 KERNELS = ("msp_any_stft", "msp_any_istft")
@@ -113,15 +114,13 @@ def istft_window_gradient(
     apart = replace(geometry, hop_length=n_fft, win_length=n_fft, trim=0, length=frames * n_fft)
     framewise = istft(spectrum, _ones(n_fft, spectrum.device), apart, complex_output)
     assert output is not None and framewise is not None
-
-    def framed(samples: torch.Tensor) -> torch.Tensor:
-        return pad(samples, geometry.margins).unfold(1, n_fft, hop_length)
-
     # Conjugates are written out: compiled code of torch ignores the bit that stands for one.
     part = geometry.window_part
-    products = (framewise.view(-1, frames, n_fft).conj_physical() * framed(quotient)).sum((0, 1))[part]
-    whole = framed((output.conj_physical() * quotient).sum(0, keepdim=True)).sum((0, 1))[part]
-    return _like(window, products - 2 * window.conj_physical() * whole)
+    framed = pad(quotient, geometry.margins).unfold(1, n_fft, hop_length)
+    products = (framewise.view(-1, frames, n_fft).conj_physical() * framed).sum((0, 1))
+    samples = pad((output.conj_physical() * quotient).sum(0), geometry.margins)
+    whole = sum_of_frames(samples, frames, n_fft, hop_length)
+    return _like(window, products[part] - 2 * window.conj_physical() * whole[part])
 
 
 def _ones(n_fft: int, device: torch.device) -> torch.Tensor:
@@ -135,7 +134,7 @@ def _like(window: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
 
 def _forward(signal: torch.Tensor, window: torch.Tensor, table: torch.Tensor, geometry: Geometry) -> torch.Tensor:
     """From samples to spectra. table: the inverse envelope of an adjoint."""
-    signal, window, device = gapless(signal), window.contiguous(), signal.device
+    signal, window, device = readable(signal), window.contiguous(), signal.device
     recipe = _forward_recipe(geometry, signal.stride(0), signal.dtype, window.is_complex(), device)
     spectrum = empty_spectrum(geometry.rows, geometry.bins, geometry.frames, device)
     recipe(signal, window, table.contiguous(), spectrum)

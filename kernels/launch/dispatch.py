@@ -69,6 +69,25 @@ def gapless(signal: torch.Tensor) -> torch.Tensor:
     return signal if signal.stride(-1) == 1 else signal.contiguous()
 
 
+def readable(signal: torch.Tensor) -> torch.Tensor:
+    """A signal [..., samples] as kernels read it: without gaps, and not in bfloat16 where their language has none: on
+    macOS 13 and on the GPUs of virtual machines."""
+    if signal.dtype is torch.bfloat16 and not _has_bfloat(_DEVICE_NAMES[signal.device.type]):
+        signal = signal.float()
+    return gapless(signal)
+
+
+@cache
+def _has_bfloat(device: str) -> bool:
+    if device != "mps":
+        return True
+    try:
+        compile_shader("kernel void probe(device bfloat* x [[buffer(0)]]) { x[0] = bfloat(1.0f); }", device).probe  # noqa: B018
+    except (RuntimeError, SyntaxError):  # for whatever reason: a copy does no harm
+        return False
+    return True
+
+
 def empty_spectrum(rows: int, bins: int, frames: int, device: torch.device) -> torch.Tensor:
     """[rows, bins, frames] complex64, frame by frame in memory."""
     strides = frames * bins, 1, bins

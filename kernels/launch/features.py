@@ -21,7 +21,7 @@ from ..tables.twiddles import pair_twiddles, stage_twiddles
 from . import dispatch, feature_passes
 from . import transforms as library
 from .any_size import transform_tables
-from .dispatch import Ready, Recipe, empty_spectrum, gapless, starts_at_pair
+from .dispatch import Ready, Recipe, empty_spectrum, readable, starts_at_pair
 from .params import AnyFeatureParams, FeatureGradientParams, FeatureParams, FeatureScale
 from .smooth_size import Kind, are_paired, has_gaps, inverse_params, is_paired, steps_of
 
@@ -67,7 +67,7 @@ def features(
     signal: torch.Tensor, window: torch.Tensor, geometry: StftGeometry, wanted: Features, bands: Bands | None
 ) -> torch.Tensor:
     """[rows, width, frames] float32, frame by frame in memory, of signal [rows, samples] in one launch."""
-    signal, window = gapless(signal), window.contiguous()
+    signal, window = readable(signal), window.contiguous()
     return ready_features(signal, window, geometry, wanted, bands)(signal, window)
 
 
@@ -77,7 +77,7 @@ def limited_features(
 ) -> torch.Tensor:  # fmt: skip
     """features() with a floor: `below` under the largest of every `rows_per_item` rows; then times factor plus offset.
     Two launches."""
-    signal, window = gapless(signal), window.contiguous()
+    signal, window = readable(signal), window.contiguous()
     run = ready_features(signal, window, geometry, wanted, bands, rows_per_item, below, factor, offset)
     return run(signal, window)
 
@@ -121,7 +121,7 @@ def features_gradient(
     Smooth sizes take one launch, if the powers and bands of a frame fit into the memory of its transform. The others
     take two: the gradients of the spectra go through memory, to the adjoint of stft.
     """
-    signal, window = gapless(signal), window.contiguous()
+    signal, window = readable(signal), window.contiguous()
     device, strides = signal.device, gradient.stride()
     pairs = starts_at_pair(signal), is_paired(window, geometry.n_fft)
     layout = signal.stride(0), signal.dtype, pairs

@@ -21,7 +21,8 @@ from ..tables.envelope import inverse_envelope, squared
 from ..tables.twiddles import pair_twiddles, stage_twiddles
 from . import dispatch
 from .call_fields import forward_fields, inverse_fields
-from .dispatch import RESIDENT_THREADS, Ready, Recipe, gapless, starts_at_pair
+from .dispatch import RESIDENT_THREADS, Ready, Recipe, gapless, readable, starts_at_pair
+from .frame_sums import sum_of_frames
 from .params import IstftParams, StftParams, WindowGradientParams
 
 KERNELS = ("msp_stft", "msp_istft", "msp_istft_registers", "msp_window_gradient")
@@ -52,15 +53,15 @@ class Kind:
 def kernel_source(plan: Plan, kind: Kind | None = None) -> str:
     """The Metal text of a plan's kernel; of the plain stft or istft where no kind is given."""
     kind = kind or Kind("msp_istft" if plan.inverse else "msp_stft")
-    return dispatch.kernel_text(_name(plan, kind), plan.defines() + kind.defines())
+    return dispatch.kernel_text(kernel_name(plan, kind), plan.defines() + kind.defines())
 
 
 def kernel(plan: Plan, kind: Kind, device: torch.device) -> Callable[..., None]:
     """The compiled kernel of a plan."""
-    return dispatch.kernel(_name(plan, kind), plan.defines() + kind.defines(), device.type)
+    return dispatch.kernel(kernel_name(plan, kind), plan.defines() + kind.defines(), device.type)
 
 
-def _name(plan: Plan, kind: Kind) -> str:
+def kernel_name(plan: Plan, kind: Kind) -> str:
     return "msp_istft_registers" if plan.overlap == "registers" else kind.name
 
 
@@ -125,6 +126,7 @@ def _with_envelope(geometry: IstftGeometry, run_with: Callable[..., torch.Tensor
 
 
 def stft_window_gradient(gradient: torch.Tensor, signal: torch.Tensor, geometry: StftGeometry) -> torch.Tensor:
+    signal = readable(signal)
     kind = Kind("msp_window_gradient", adjoint=True, two_sided=not geometry.onesided, dtype=signal.dtype)
     scale = geometry.scale / 2  # the kernel counts the bins between 0 and half twice
     return _frame_products(gradient, signal, kind, geometry, scale)[geometry.window_part].clone()
@@ -143,7 +145,7 @@ def istft_window_gradient(
     output = ready_istft(spectrum, window, replace(geometry, length=reached))(spectrum, window)
     sums = _frame_products(spectrum, quotient, Kind("msp_window_gradient"), geometry, geometry.scale)
     products = pad((output * quotient).sum(0), geometry.margins)
-    framed = products.as_strided((geometry.frames, geometry.n_fft), (geometry.hop_length, 1)).sum(0)
+    framed = sum_of_frames(products, geometry.frames, geometry.n_fft, geometry.hop_length)
     return sums[part] - 2 * window * framed[part]
 
 

@@ -11,7 +11,7 @@ import torch
 from ..plans.geometry import Geometry, IstftGeometry, StftGeometry
 from ..plans.plan import supports_real
 from . import any_size, smooth_size
-from .dispatch import Ready, gapless
+from .dispatch import Ready, gapless, readable
 
 __all__ = [
     "istft",
@@ -32,13 +32,13 @@ def stft(signal: torch.Tensor, window: torch.Tensor, geometry: StftGeometry) -> 
     float64): complex signals and windows have two-sided spectra."""
     if signal.is_complex() or not _is_smooth(geometry, window):
         return any_size.stft(signal, window, geometry)
-    signal, window = gapless(signal), window.contiguous()
+    signal, window = readable(signal), window.contiguous()
     return smooth_size.ready_stft(signal, window, geometry)(signal, window)
 
 
 def ready_stft(signal: torch.Tensor, window: torch.Tensor, geometry: StftGeometry) -> Ready | None:
     """stft() as a function of signal and window alone, for tensors laid out as these, or None where there is none."""
-    if signal.is_complex() or not _is_smooth(geometry, window) or signal.stride(1) != 1:
+    if signal.is_complex() or not _is_smooth(geometry, window) or readable(signal) is not signal:
         return None
     return smooth_size.ready_stft(signal, window, geometry)
 

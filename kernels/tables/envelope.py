@@ -34,11 +34,7 @@ class Envelope:
 
     def expand(self, first: int, length: int, hop_length: int) -> torch.Tensor:
         """[length]: the inverse envelope at positions first, first + 1, ..., one by one."""
-        position = torch.arange(first, first + length, device=self.table.device)
-        period = self.head + position % hop_length
-        behind = self.head + hop_length + position - self.tail
-        index = torch.where(position < self.head, position, torch.where(position < self.tail, period, behind))
-        return self.table[index]
+        return _between(self.table, self.head, self.tail, hop_length, first, first + length)
 
 
 class _Squared:
@@ -55,7 +51,7 @@ class _Squared:
         head, tail = ends(n_fft, hop_length, frames, self.squares.is_complex())
         # The table of a long signal serves every longer one: only the place of its tail moves.
         table, full = self._table(n_fft, hop_length, frames if head == tail else 0, forgiving, device)
-        values = _between(full, head, tail, hop_length, first, first + length).abs()
+        values = _between(full, head, tail, hop_length, first, first + length, once=True).abs()
         if not values.numel():
             return None
         if (
@@ -95,16 +91,22 @@ class _Squared:
         return torch.cat([head, middle, tail])
 
 
-def _between(full: torch.Tensor, head: int, tail: int, hop_length: int, begin: int, end: int) -> torch.Tensor:
-    """The values that positions [begin, end) take, those of the period once each."""
-    parts = [full[begin : min(end, head)]]
+def _between(
+    table: torch.Tensor, head: int, tail: int, hop_length: int, begin: int, end: int, once: bool = False
+) -> torch.Tensor:
+    """The values that positions [begin, end) take, those of the period as often or once each.
+
+    By copies of slices, as some of torch's functions for indices are not safe on MPS (pytorch issue 197836).
+    """
+    parts = [table[begin : min(end, head)]]
     first, last = max(begin, head), min(end, tail)  # of the steady part
     if first < last:
-        positions = torch.arange(first, min(last, first + hop_length), device="cpu")
-        parts.append(full[head + positions % hop_length])
+        count, offset = min(last - first, hop_length) if once else last - first, first % hop_length
+        periods = table[head : head + hop_length].repeat(-(-(offset + count) // hop_length))
+        parts.append(periods[offset : offset + count])
     if end > tail > head:
         offset = head + hop_length - tail
-        parts.append(full[offset + max(begin, tail) : offset + end])
+        parts.append(table[offset + max(begin, tail) : offset + end])
     return torch.cat(parts)
 
 

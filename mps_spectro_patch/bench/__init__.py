@@ -8,10 +8,10 @@ from ..lazy import attach
 __getattr__, __dir__, __all__ = attach(
     __name__,
     {
-        "": ("contestants", "sweep", "timing"),
+        "": ("contestants", "markdown", "sweep", "tables", "timing"),
         "accelerator": ("Accelerator",),
         "cases": ("Case",),
-        "command": ("run_bench",),
+        "command": ("run_bench", "time_seeds_cases"),
         "measuring": ("relative_error",),
         "progress": ("Progress",),
         "result_files": ("results_folder",),

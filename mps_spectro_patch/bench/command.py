@@ -13,7 +13,7 @@ from ..execution import best_device, check_device, tuning
 from ..patching import disable
 from . import compare, dispatch, firsts, measuring, plot, prediction, sweep, tables, timing
 from .accelerator import Accelerator, machine
-from .cases import TABLES, Case, cases, shrunk
+from .cases import SHAPES, TABLES, Case, cases, shrunk
 from .contestants import IMPORTED, OURS, contestants, why_not
 from .progress import Progress
 from .result_files import results_folder
@@ -34,10 +34,7 @@ def run_bench(options: argparse.Namespace) -> int:
     accelerator = Accelerator(device)
     effort = timing.TINY if device == "simulator" else timing.QUICK if options.quick else timing.FULL
     missing = {name: why_not(name) for name in IMPORTED if why_not(name)} if options.peers else {}
-    data = {
-        "format": 1, "machine": machine(accelerator), "missing": missing, "effort": vars(effort),
-        "copy_rate": 0.0, "rows": [], "first_calls": [], "sweep": [], "dispatch": [], "errors": [],
-    }  # fmt: skip
+    data = _empty(accelerator, effort, missing)
     with results_folder(options.out, _files(data, options.out)):
         try:
             with tuning.ignored():
@@ -45,6 +42,30 @@ def run_bench(options: argparse.Namespace) -> int:
         finally:  # of a run that is interrupted, too
             code = write(data, options.out, print)
     return code
+
+
+def time_seeds_cases(device: str) -> dict[str, Any]:
+    """What the seed package's tables time, as `bench --quick` does and as its JSON has it."""
+    names = ("stft", "istft", "gradient", "roundtrip")
+    chosen = [
+        case for case in cases(names) if (case.rows, case.samples, case.n_fft, case.hop_length, case.quick) in SHAPES
+    ]
+    options = argparse.Namespace(tables=",".join(names), peers=False, sweep=False, dispatch_profile=False)
+    if device == "simulator":
+        chosen = list({small.key: small for small in map(shrunk, chosen)}.values())
+    disable()
+    accelerator, effort = Accelerator(device), timing.TINY if device == "simulator" else timing.QUICK
+    data = _empty(accelerator, effort, {})
+    with tuning.ignored():
+        _measure(options, chosen, accelerator, effort, data)
+    return data
+
+
+def _empty(accelerator: Accelerator, effort: timing.Effort, missing: dict[str, str]) -> dict[str, Any]:
+    return {
+        "format": 1, "machine": machine(accelerator), "missing": missing, "effort": vars(effort),
+        "copy_rate": 0.0, "rows": [], "first_calls": [], "sweep": [], "dispatch": [], "errors": [],
+    }  # fmt: skip
 
 
 def _chosen(options: argparse.Namespace, device: str) -> list[Case]:

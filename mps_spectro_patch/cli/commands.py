@@ -144,15 +144,24 @@ def _add_doctor(commands: argparse._SubParsersAction) -> None:
     _add_device(doctor)
     doctor.add_argument("--json", action="store_true", help="everything as JSON, for a bug report")
     doctor.add_argument("--full", action="store_true", help="every kernel and more sizes: minutes on the simulator")
+    first = (
+        "everything that one run tells of a new kind of machine, as a page for an issue and JSON (default: %(const)s)"
+    )
+    doctor.add_argument(
+        "--first-run", nargs="?", const=Path("first_run_output"), type=Path, metavar="FOLDER", help=first
+    )
     doctor.add_argument("--tune", nargs="?", const="measure", choices=("measure", "off"), help=tune)
 
 
 def _doctor(options: argparse.Namespace) -> int:
     """Looks at the environment, compiles the kernels, compares them with float64, forward and backward, and times them
-    against torch. Ends in one line: healthy, or what is wrong. Exit status 0 or 1."""
-    from ..diagnostics import run_doctor, run_tuning
+    against torch. Ends in one line: healthy, or what is wrong. Exit status 0 or 1. With --first-run minutes of all that
+    can be measured, for a machine that nobody has tried before."""
+    from ..diagnostics import run_doctor, run_first, run_tuning
 
     _check_options()
+    if options.first_run:
+        return run_first(options.device, options.first_run)
     if options.tune:
         return run_tuning(options.device, options.tune == "off", options.json)
     return run_doctor(options.device, options.json, options.full)

@@ -19,6 +19,7 @@ else:
             "call_report": ("report", "watch_calls", "write_trace"),
             "doctor": ("run_doctor", "run_tuning"),
             "explanation": ("explain",),
+            "first_run": ("run_first",),
             "patch_status": ("status",),
             "statistics": ("Stats", "reset_stats", "stats"),
         },

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 
 from ..bench import relative_error
-from ..front_ends import FrontEnd, Scale, compute, melscale_fbanks
-from ..kernels import feature_passes, features, kernel_text
+from ..front_ends import FrontEnd, KaldiFbankTransform, Scale, compute, melscale_fbanks
+from ..kernels import feature_passes, features, kaldi, kernel_text
 from ..options import ACCELERATORS
 from ..patching import accelerated
 from .doctor_kernels import SINGLE, Errors, Finding, compared
@@ -35,6 +35,9 @@ def sources(full: bool) -> Iterator[tuple[str, str, str, int]]:
                 name, defines, plan = features.launched(n_fft, bands, gradient, used=used)
                 label = f"features n_fft={n_fft} bands={bands}{kind}"
                 yield label, name, kernel_text(name, defines), plan.threads
+    name, defines, plan = kaldi.launched(512, _BANDS, 2.0)
+    yield "kaldi n_fft=512", name, kernel_text(name, defines), plan.threads
+    yield "kaldi's mean", "msp_subtract_mean", kernel_text("msp_subtract_mean"), kaldi.MEAN_THREADS
     for name in feature_passes.KERNELS:
         yield name, name, kernel_text(name), feature_passes.THREADS
 
@@ -52,6 +55,9 @@ def _cases(device: str, full: bool) -> Iterator[tuple[str, Errors, Callable[[], 
             yield f"n_fft={n_fft}, {label}", bounds, partial(_errors, device, call, banded)
     for below in (None, 20.0):
         yield f"decibels, floor {below}", {"forward": FORWARD}, partial(_decibels, device, below)
+    for removes_mean in (False, True):
+        bounds = {"forward": STANDARDISED if removes_mean else FORWARD}
+        yield f"kaldi, subtract_mean={removes_mean}", bounds, partial(_kaldi, device, removes_mean)
 
 
 def _calls(n_fft: int) -> Iterator[tuple[str, FrontEnd, bool]]:
@@ -100,3 +106,13 @@ def _decibels(device: str, below: float | None) -> Errors:
     if below is not None:
         want = want.maximum(want.amax((1, 2), keepdim=True) - below)
     return {"forward": relative_error(got.cpu(), want)}
+
+
+def _kaldi(device: str, removes_mean: bool) -> Errors:
+    x = torch.randn(2, 5000, generator=torch.Generator().manual_seed(1), **SINGLE)
+    module = KaldiFbankTransform(
+        num_mel_bins=_BANDS, remove_dc_offset=True, use_energy=True, subtract_mean=removes_mean
+    )
+    with accelerated(devices=(device,), verify="off", on_error="raise"):
+        got = module.to(ACCELERATORS[device])(x.to(ACCELERATORS[device]))
+    return {"forward": relative_error(got.cpu(), module.cpu()(x.double()))}

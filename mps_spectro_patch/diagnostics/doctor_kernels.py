@@ -132,8 +132,12 @@ def sources(full: bool) -> Iterator[tuple[str, str, str, int]]:
             kinds = [(forward, smooth_size.Kind("msp_stft", dtype=dtype)) for dtype in samples]
             kinds += [(forward, smooth_size.Kind("msp_stft", **{option: True})) for option in ("two_sided", "adjoint")]
             kinds += [(inverse, smooth_size.Kind("msp_istft", adjoint=adjoint)) for adjoint in (False, True)]
-            for how, kind in [*kinds, (inverse, smooth_size.Kind("msp_window_gradient"))]:
-                yield f"real {kind} n_fft={n_fft}", kind.name, smooth_size.kernel_source(how, kind), how.threads
+            kinds.append((inverse, smooth_size.Kind("msp_window_gradient")))
+            if (usual := fft.inverse_plan(n_fft, n_fft // 4)) != inverse:  # of hops that programs use
+                kinds += [(usual, smooth_size.Kind("msp_istft", adjoint=adjoint)) for adjoint in (False, True)]
+            for how, kind in kinds:
+                name = smooth_size.kernel_name(how, kind)
+                yield f"real {kind} {how.describe()}", name, smooth_size.kernel_source(how, kind), how.threads
         for complex_valued in (False, True):
             if n_fft > fft.MAX_BLUESTEIN_POINTS or (not complex_valued and fft.supports_real(n_fft)):
                 continue

@@ -120,7 +120,7 @@ def _explained(op: str, function: Callable, args: tuple, kwargs: dict, options: 
     reason = route.reason
     if op not in options.ops:
         reason = Reason.OP
-    elif isinstance(decision, Call) and (decision.plan, arguments[0].device) in quarantine.plans:
+    elif isinstance(decision, Call) and (decision.plan, arguments[0].device, decision.way) in quarantine.plans:
         reason = Reason.QUARANTINED
     elif isinstance(decision, Call) and op == "istft" and not _is_invertible(arguments[0], arguments[4], decision):
         reason = Reason.NOLA

@@ -1,4 +1,7 @@
-"""What went wrong once and is not used again in this process: plans of stft and istft, and fused front ends."""
+"""What went wrong once and is not used again in this process: plans of stft and istft, and fused front ends.
+
+Put aside is what failed, and no more: of a plan one way through it. Another hop, padding or type of samples is another.
+"""
 
 from __future__ import annotations
 
@@ -23,20 +26,20 @@ class Quarantined(NamedTuple):
 
 
 # Apart, because compiled code cannot look a plan up: there, any entry stops the use of all.
-# Kept behind a reload of this module, too. By (plan, device):
+# Kept behind a reload of this module, too. By (plan, device, way):
 plans: dict[Hashable, Quarantined] = kept(__name__, "plans", {})
-# By call, or by (n_fft, device, whether gradients are wanted):
+# By call, or by (n_fft, dtype, device, whether gradients are wanted):
 front_ends: dict[Hashable, Quarantined] = kept(__name__, "front_ends", {})
 
 
 def put_plan(key: tuple, why: str, sentence: str | None) -> None:
-    """Never again this plan, and one warning if there is a sentence; key: (plan, device)."""
+    """Never again this plan that way, and one warning if there is a sentence; key: (plan, device, way), of a Call."""
     if add_plan(key, why) and sentence is not None:
         entry = plans[key]
         _warn(
             f"the fast torch.{entry.op} {sentence} for plan '{entry.plan}' on {entry.device}, torch "
-            f"{torch.__version__}. The original's result was used, and this plan is not used again in this process. "
-            f"Please report this: open an issue of mps_spectro_patch with this message and the text of "
+            f"{torch.__version__}. The original's result was used, and such calls are not accelerated again in this "
+            f"process. Please report this: open an issue of mps_spectro_patch with this message and the text of "
             f"mps_spectro_patch.status()."
         )
 
@@ -53,15 +56,17 @@ def put_front_end(key: tuple, why: str, sentence: str | None) -> None:
 
 
 def add_plan(key: tuple, why: str) -> bool:
-    """Never again this plan, and no warning. Whether that is news."""
-    which, device = key
-    return _add(plans, key, Quarantined(which[0], fft.describe(*which), str(device), why))
+    """Never again this plan that way, and no warning. Whether that is news."""
+    which, device, way = key
+    types = (f" of {part}" for part in way if isinstance(part, torch.dtype))
+    return _add(plans, key, Quarantined(which[0], fft.describe(*which) + "".join(types), str(device), why))
 
 
 def add_size(n_fft: int, device: torch.device, gradients_only: bool, why: str) -> bool:
-    """Never again front ends of this size, and no warning. Whether that is news."""
+    """Never again front ends of this size for float32 signals, and no warning. Whether that is news."""
     entry = Quarantined("features", f"front ends n_fft={n_fft}", str(device), why)
-    return any([_add(front_ends, (n_fft, device, wanted), entry) for wanted in {True, gradients_only}])
+    keys = [(n_fft, torch.float32, device, wanted) for wanted in {True, gradients_only}]
+    return any([_add(front_ends, key, entry) for key in keys])
 
 
 def entries() -> tuple[Quarantined, ...]:

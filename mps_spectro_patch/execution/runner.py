@@ -16,16 +16,16 @@ from torch._subclasses.fake_tensor import FakeTensor
 
 from .. import active, pending, routing
 from ..errors import MissingCompiler
-from ..options import OPS, Options, logger
+from ..options import ACCELERATORS, OPS, Options, logger
 from ..reasons import Call, FallbackError, Reason, UseOriginal
 from ..stops import stops
 from ..tensors import wants_gradient
 from . import call_cache, call_sites, counters, from_caller, launches, parts, quarantine, torch_warnings, verification
-from .shortage import is_shortage
+from .passing import passes
 from .trouble import Trouble, give_up, trouble_of, warn_of_step, warn_once
 
 _DEFAULTS = Options()  # of front ends and direct calls where nothing is enabled
-_used: set[Hashable] = set()  # plans whose kernels are compiled and whose tables are on the device
+_used: set[Hashable] = set()  # ways whose kernels are compiled and whose tables are on the device
 
 
 class Attempt:
@@ -132,12 +132,12 @@ def call_front_end(
     attempt = Attempt(name, options or _DEFAULTS, original)
     attempt.key = key
     try:
-        size = key[0].n_fft, key[3], key[4]
+        size = key[0].n_fft, *key[2:]
         obstacle = _obstacle(attempt, key in quarantine.front_ends or size in quarantine.front_ends, signal)
         if obstacle is not None:
             return _fall_back(attempt, obstacle), False
         compares = verification.is_due(attempt.options.verify, key) and not attempt.passing
-        return _tried(attempt, key, fused, compared if compares else None)
+        return _tried(attempt, key, fused, compared if compares else None, signal)
     except Exception as error:
         if _goes_on(attempt, error):
             raise
@@ -205,14 +205,14 @@ def _full_path(attempt: Attempt, arguments: tuple, entries: dict, key: Hashable 
 
 def _launched(attempt: Attempt, arguments: tuple, decision: Call, entries: dict, key: Hashable | None) -> torch.Tensor:
     op, input, window = attempt.name, arguments[0], arguments[4]
-    attempt.key = plan = decision.plan, input.device
+    attempt.key = plan = decision.plan, input.device, decision.way
     obstacle = _obstacle(attempt, plan in quarantine.plans, input)
     if obstacle is not None:
         return _fall_back(attempt, obstacle)
     launch = partial(launches.again, op, decision) if key is None else launches.prepare(op, input, window, decision)
     # One kernel holds several ways through: an odd hop or a short window is not vouched for by other calls.
     recorded = wants_gradient(input, window) and (input.requires_grad, window is not None and window.requires_grad)
-    way = plan, decision.way, recorded
+    way = plan, recorded
     compares = verification.is_due(attempt.options.verify, way) and _can_compare(attempt, input)
     pieces = parts.of(op, arguments, decision) if compares else ()
     notices = () if len(pieces) == 1 else decision.notices  # the original gives its own
@@ -228,7 +228,7 @@ def _launched(attempt: Attempt, arguments: tuple, decision: Call, entries: dict,
         return result
 
     compared = partial(_compared, attempt, pieces, window, decision, launch) if compares else None
-    result, trusted = _tried(attempt, way, fused, compared)
+    result, trusted = _tried(attempt, way, fused, compared, input)
     if trusted and key is not None and not decision.notices:
         call_cache.remember(entries, key, call_cache.Known(op, launch, None))
     return result
@@ -243,8 +243,9 @@ def _obstacle(attempt: Attempt, is_quarantined: bool, input: torch.Tensor) -> Re
 
 
 def _tried(
-    attempt: Attempt, way: Hashable, fused: Callable, compared: Callable[[torch.Tensor], tuple[str, bool]] | None
-) -> tuple[torch.Tensor | None, bool]:
+    attempt: Attempt, way: Hashable, fused: Callable, compared: Callable[[torch.Tensor], tuple[str, bool]] | None,
+    input: torch.Tensor,
+) -> tuple[torch.Tensor | None, bool]:  # fmt: skip
     """(the fast result, or the original's if compared(the fast one) finds it wrong; whether to trust such calls).
 
     compared: None where nothing is to be compared.
@@ -257,12 +258,12 @@ def _tried(
             with torch.no_grad():  # else the hooks for saved tensors would see this one, too
                 wrong, told = compared(result)
         except Exception as error:
-            if not is_shortage(error):
+            if not passes(error):
                 raise
-            # Beside the fast result there is no room to compare. A later call of the kind is compared instead.
+            # Beside the fast result there may be no room to compare. A later call of the kind is compared instead.
             attempt.failed = False
             wrong, told = "", False
-            logger.warning("no memory to compare %s: %s", counters.title(name), error)
+            logger.warning("%s cannot be compared now: %s", counters.title(name), error)
         if wrong:
             del result  # the original may need its memory
             right = "the original" if name in OPS else "torch's composition"
@@ -273,6 +274,10 @@ def _tried(
             counters.count_agreed(name)
     attempt.key = None
     counters.count(name, None)
+    if input.device.type == ACCELERATORS["mps"] and _can_compare(attempt, input):
+        from . import selftest  # nobody else needs it
+
+        selftest.behind_call(input.device)
     return result, verify != "always" and not verification.is_due(verify, way)
 
 
@@ -283,17 +288,25 @@ def _compared(
     """(what is wrong with the result, or nothing; whether there was anything to compare)."""
     told = False
     for part in pieces:
+        args, kwargs = (attempt.args, attempt.kwargs) if part.arguments is None else (part.arguments, {})
         if part.arguments is None:
             reference = attempt.original()
             if not result.requires_grad:
                 attempt.reference = reference
         else:
             try:
-                reference = attempt.function(*part.arguments)
+                reference = attempt.function(*args)
             except Exception as error:
+                if passes(error):
+                    raise
                 logger.warning("a part of %s cannot be compared: %s", counters.title(attempt.name), error)
                 continue
-        wrong, tells = verification.judge(attempt.name, part, window, decision, launch, result, reference)
+
+        def on_cpu(args: tuple = args, kwargs: dict = kwargs) -> torch.Tensor:
+            moved = dict(zip(kwargs, verification.on_cpu(tuple(kwargs.values())), strict=True))
+            return attempt.function(*verification.on_cpu(args), **moved)
+
+        wrong, tells = verification.judge(attempt.name, part, window, decision, launch, result, reference, on_cpu)
         if wrong:
             return wrong, True
         told |= tells
@@ -330,7 +343,7 @@ def _after_error(attempt: Attempt, trouble: Trouble) -> torch.Tensor | None:
 def _tell(attempt: Attempt, trouble: Trouble) -> None:
     title = counters.title(attempt.name)
     logger.debug("fast path of %s:\n%s", title, trouble.text)
-    if attempt.passing or trouble.is_shortage:  # no reason for a quarantine
+    if attempt.passing or trouble.passes:  # no reason for a quarantine
         warn_once(attempt.name, f"{title}: the fast path could not be taken now: {trouble.what}")
     elif attempt.key is None:
         warn_of_step(attempt.name, trouble)

@@ -1,8 +1,10 @@
 """The first minute on a Mac: whether the kernels compile, have the properties they count on, and give right numbers.
 
-Runs once for each environment (this package, torch, macOS, chip) in the first enable() for MPS, takes well under a
-second and is recorded in the user's cache directory. A plan that fails is not used, and one warning says what to
-report. Changes no patch; `run` with more sizes is for the long version.
+Runs behind the first accelerated call of a process on MPS, because what touches Metal before that would harm programs
+that fork. It takes well under a second; the next process goes on, until every plan has passed once in this environment
+(this package, torch, macOS, chip). Passes are recorded in the user's cache directory. A plan that fails is not used in
+this process, and one warning says what to report; the next process tries it again. Memory, time-outs and interruptions
+are no verdict.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache, partial
 from pathlib import Path
@@ -25,17 +27,18 @@ from typing import Any
 import torch
 
 from ..kernels import cache_directory, fft, read_json, text_digest, write_file
-from ..options import ACCELERATORS, ENVIRONMENT, Options, logger
+from ..options import ENVIRONMENT, logger
 from ..version import __version__
-from . import quarantine, selftest_cases
-from .shortage import is_shortage
+from . import call_sites, quarantine, selftest_cases
+from .passing import passes
 
-# One plan for each way the kernels have: one simdgroup, several, and on the way back both places for the overlap.
+# Frames within a simdgroup, several to a threadgroup; as large as one; and those that a whole threadgroup transforms.
 SIZES = (400, 1024, 4096)
 FRONT_ENDS = (400, 1024)  # of those, the sizes whose mel kernels are tried as well, forward and gradient
-SECONDS = 0.7  # after which no further plan is begun: those left are looked at by verify="first"
+SECONDS = 0.7  # after which no further plan is begun: the next process goes on
 SIMD_WIDTH = 32
 TOLERANCE = 1e-5  # relative L2 against float64; the kernels reach 3e-7
+is_done = False  # in this process
 
 
 @dataclass
@@ -63,37 +66,52 @@ class Outcome:
         return [check for check in self.checks if check.wrong]
 
 
-def first(options: Options) -> Outcome | None:
-    """The outcome for this environment, made now if there is none on record; failing plans are turned off.
+def behind_call(device: torch.device) -> None:
+    """The self-test of this process, on the device of the call that has just been accelerated.
 
-    None where MPS is not asked for or not there, or MPS_SPECTRO_PATCH_SELFTEST=0.
+    Goes on where the record for this environment ends; what fails is turned off. MPS_SPECTRO_PATCH_SELFTEST=0: nothing.
     """
-    if "mps" not in options.devices or not torch.backends.mps.is_available():
-        return None
-    if os.environ.get(f"{ENVIRONMENT}_SELFTEST", "").strip().lower() in ("0", "off", "false", "no"):
-        return None
+    global is_done
+    if is_done or os.environ.get(f"{ENVIRONMENT}_SELFTEST", "").strip().lower() in ("0", "off", "false", "no"):
+        return
+    is_done = True
     here = environment()
-    outcome = _recorded(here)
-    if outcome is None:
-        outcome = run(torch.device(ACCELERATORS["mps"]), SIZES, SECONDS)
-        _record(outcome)
-        logger.info("self-test on %s: %d kernels in %.2f s", here["chip"], len(outcome.checks), outcome.seconds)
-    _turn_off(outcome)
-    return outcome
+    outcome = _recorded(here) or Outcome(here)
+    made = []
+    for check in _tried(device, SIZES, SECONDS, outcome):
+        _record(outcome)  # now: the process may be ended at any time
+        made.append(check)
+        if check.wrong:
+            _turn_off(check, device)
+    logger.info("self-test on %s: %d kernels tried, %d on record", here["chip"], len(made), len(outcome.checks))
+    _warn_of([check for check in made if check.wrong], here)
 
 
 def run(device: torch.device, sizes: Iterable[int] = SIZES, seconds: float | None = SECONDS) -> Outcome:
     """Compiles and tries the plans of `sizes` on `device`; seconds=None takes as long as it takes."""
     outcome = Outcome(environment())
-    begin = time.perf_counter()
-    for op, n_fft in planned(sizes):
-        if seconds is not None and time.perf_counter() - begin > seconds:
+    for _ in _tried(device, sizes, seconds, outcome):
+        pass
+    return outcome
+
+
+def _tried(device: torch.device, sizes: Iterable[int], seconds: float | None, outcome: Outcome) -> Iterator[Check]:
+    """The checks that are made now, each when it is in the outcome: what failed before, then what was never tried.
+
+    One at least of those is made, and so every process gets further.
+    """
+    failed = [(check.op, check.n_fft) for check in outcome.failures]
+    passed = [check for check in outcome.checks if not check.wrong]
+    known = {*failed, *((check.op, check.n_fft) for check in passed)}
+    begin, spent = time.perf_counter(), outcome.seconds
+    for number, (op, n_fft) in enumerate([*failed, *(one for one in planned(sizes) if one not in known)]):
+        if seconds is not None and number > len(failed) and time.perf_counter() - begin > seconds:
             break
         check = _check(op, n_fft, device)
         if check is not None:
-            outcome.checks.append(check)
-    outcome.seconds = time.perf_counter() - begin
-    return outcome
+            outcome.checks = [one for one in outcome.checks if (one.op, one.n_fft) != (op, n_fft)] + [check]
+            outcome.seconds = spent + time.perf_counter() - begin
+            yield check
 
 
 def planned(sizes: Iterable[int]) -> list[tuple[str, int]]:
@@ -126,14 +144,14 @@ def environment() -> dict[str, str]:
 
 
 def _check(op: str, n_fft: int, device: torch.device) -> Check | None:
-    """None where memory was short: that is no failure, and verify="first" looks at the plan later."""
+    """None where an error was the moment's: a later process tries again."""
     check = Check(op, n_fft)
     begin = time.perf_counter()
     try:
         with torch.inference_mode(False), torch.no_grad():
             check.wrong = _properties(check, device) or _numbers(check, device)
     except Exception as error:  # whatever goes wrong is what this is here to find, and nobody's program may see it
-        if is_shortage(error):
+        if passes(error):
             logger.info("self-test of %s n_fft=%d: %s", op, n_fft, error)
             return None
         check.wrong = f"{type(error).__name__}: {error}"
@@ -164,30 +182,28 @@ def _numbers(check: Check, device: torch.device) -> str:
     return "" if check.error <= TOLERANCE else f"differs from torch in float64 by {check.error:.1e} (relative L2)"
 
 
-def _turn_off(outcome: Outcome) -> None:
-    """Failing plans are quarantined as if a call had found them out; one warning for all of them."""
-    if not outcome.failures:
+def _turn_off(check: Check, device: torch.device) -> None:
+    """As if a call had found it out."""
+    why = f"self-test: {check.wrong}"
+    if check.op in selftest_cases.FRONT_ENDS:
+        quarantine.add_size(check.n_fft, device, check.op == "features_gradient", why)
+    else:
+        call = selftest_cases.call(check.op, check.n_fft)[1]
+        quarantine.add_plan((call.plan, device, call.way), why)
+
+
+def _warn_of(failed: list[Check], here: dict[str, str]) -> None:
+    """One warning for all that failed, at the line of the program that made the call."""
+    if not failed:
         return
-    device = torch.zeros(0, dtype=torch.float32, device=ACCELERATORS["mps"]).device
-    fresh = []
-    for check in outcome.failures:
-        why = f"self-test: {check.wrong}"
-        if check.op in selftest_cases.FRONT_ENDS:
-            is_gradient = check.op == "features_gradient"
-            is_news = quarantine.add_size(check.n_fft, device, is_gradient, why)
-            what = f"{'gradients of ' if is_gradient else ''}fused front ends"
-        else:
-            is_news = quarantine.add_plan(((check.op, check.n_fft, False), device), why)
-            what = f"torch.{check.op}"
-        if is_news:
-            fresh.append(f"{what} n_fft={check.n_fft} ({check.wrong})")
-    if fresh:
-        text = (
-            f"mps_spectro_patch: the self-test failed for {', '.join(fresh)}. torch's own functions are used instead. "
-            f"Please report this: open an issue of mps_spectro_patch with this message and the file "
-            f"{_path(outcome.environment)}, or the output of `python -m mps_spectro_patch doctor`."
-        )
-        warnings.warn(text, RuntimeWarning, stacklevel=4)
+    titles = {"features": "fused front ends", "features_gradient": "gradients of fused front ends"}
+    what = (f"{titles.get(one.op, f'torch.{one.op}')} n_fft={one.n_fft} ({one.wrong})" for one in failed)
+    text = (
+        f"mps_spectro_patch: the self-test failed for {', '.join(what)}. torch's own functions are used instead. "
+        f"Please report this: open an issue of mps_spectro_patch with this message and the file "
+        f"{_path(here)}, or the output of `python -m mps_spectro_patch doctor`."
+    )
+    warnings.warn(text, RuntimeWarning, stacklevel=call_sites.caller()[1])
 
 
 def _path(here: dict[str, str]) -> Path:
@@ -202,7 +218,7 @@ def _recorded(here: dict[str, str]) -> Outcome | None:
 
 
 def _checked(here: dict[str, str], data: Any) -> Outcome:
-    """What a failure turns off is looked up: it has to be one that can have been tried."""
+    """As far as it is one of ours: what passed is not tried again, and what failed is tried."""
     outcome = Outcome(data["environment"], [Check(**check) for check in data["checks"]], data["seconds"])
     for check in outcome.checks:
         is_known = type(check.n_fft) is int and (check.op, check.n_fft) in planned(SIZES)

@@ -12,7 +12,7 @@ from .. import active
 from ..options import logger
 from ..reasons import Reason, UseOriginal
 from . import call_sites, counters
-from .shortage import is_shortage
+from .passing import passes
 
 told: dict[str, object] = {}  # what a warning was given of that is no plan's fault
 
@@ -28,7 +28,7 @@ class Trouble(NamedTuple):
     words: str
     what: str
     place: str
-    is_shortage: bool
+    passes: bool
     text: str
     reason: Reason | None
 
@@ -43,7 +43,7 @@ def trouble_of(error: Exception) -> Trouble:
     frames = traceback.extract_tb(error.__traceback__)
     place = f"{os.path.basename(frames[-1].filename)}:{frames[-1].lineno} in {frames[-1].name}" if frames else "?"
     text = "".join(traceback.format_exception(error)) if reason is None and logger.isEnabledFor(logging.DEBUG) else ""
-    return Trouble(kind, words, f"{kind.__name__}: {words}", place, is_shortage(error), text, reason)
+    return Trouble(kind, words, f"{kind.__name__}: {words}", place, passes(error), text, reason)
 
 
 def warn_of_step(name: str, trouble: Trouble) -> None:

@@ -1,5 +1,8 @@
 """Compares a fast result with the original's: of stft and istft with their gradients, and of front ends.
 
+Where the two differ, the original is asked for the same on the CPU: torch's functions have given wrong results on GPUs
+(irfft of odd sizes on MPS, pytorch issue 126649). A fast result that the CPU agrees with is right.
+
 Only judges; what follows is execution/runner.py's business. verified: what was found right and is trusted by
 verify="first". One kernel holds several ways through, so an odd hop is not vouched for by other calls.
 """
@@ -7,6 +10,7 @@ verify="first". One kernel holds several ways through, so an odd hop is not vouc
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Hashable
 from functools import partial
 from typing import Any
@@ -16,7 +20,7 @@ from torch import Tensor
 
 from ..options import logger
 from ..reasons import Call
-from . import comparison, launches
+from . import comparison, counters, launches
 from .parts import Part, complex_result
 
 Launch = Callable[[Tensor, "Tensor | None"], Tensor]
@@ -30,11 +34,13 @@ def is_due(verify: str, way: Hashable) -> bool:
 
 
 def judge(
-    op: str, part: Part, window: Tensor | None, call: Call, launch: Launch, result: Tensor, theirs: Tensor
-) -> tuple[str, bool]:
+    op: str, part: Part, window: Tensor | None, call: Call, launch: Launch, result: Tensor, theirs: Tensor,
+    on_cpu: Callable[[], Tensor],
+) -> tuple[str, bool]:  # fmt: skip
     """(what is wrong with a part of the result, or nothing; whether there was anything to compare).
 
-    result: of launch(input, window) for the whole call. theirs: the original's for the part.
+    result: of launch(input, window) for the whole call. theirs: the original's for the part. on_cpu(): what the
+    original gives there for tensors on the CPU.
     """
     input, wanted = part.input, part.call.arguments
     needs_gradient = result.requires_grad
@@ -47,9 +53,13 @@ def judge(
     used = launches.ones(wanted.win_length, input.device) if window is None else window
     everywhere = comparison.envelope(used, wanted, input.shape[-1]) if op == "istft" else None
     weight = None if everywhere is None else everywhere[part.theirs]
-    wrong = comparison.difference(result, theirs, weight, everywhere=finite)
-    if wrong and op == "istft" and _ends_leak(result, theirs, weight, finite, part, used):
-        wrong = ""
+
+    def differs(one: Tensor, other: Tensor) -> str:
+        return comparison.difference(one, other, weight, everywhere=finite)
+
+    wrong = differs(result, theirs)
+    if wrong:
+        wrong = asked_on_cpu(op, wrong, differs, result, theirs, lambda: on_cpu()[part.theirs])
     if wrong or not finite:
         return wrong, bool(wrong)
     if needs_gradient:
@@ -58,6 +68,53 @@ def judge(
         reference = partial(launches.composite, op, part.call)
         wrong = comparison.gradient_difference(launch, reference, input, used, everywhere)
     return wrong or "", True
+
+
+def judge_by(
+    name: str, judge: Callable[[Any, Any], tuple[str, bool]], result: Any, reference: Callable[..., Any],
+    tensors: tuple[Tensor | None, ...],
+) -> tuple[str, bool]:  # fmt: skip
+    """judge(result, reference(*tensors)): what is wrong with the result, and whether there was anything to compare."""
+    theirs = reference(*tensors)
+    wrong, told = judge(result, theirs)
+    if wrong:
+        wrong = asked_on_cpu(
+            name, wrong, lambda *pair: judge(*pair)[0], result, theirs, lambda: reference(*map(on_cpu, tensors))
+        )
+    return wrong, told
+
+
+def asked_on_cpu(
+    name: str, wrong: str, differs: Callable[[Any, Any], str], result: Any, theirs: Any, right: Callable[[], Any]
+) -> str:
+    """What is wrong with a result that differs from `theirs`: nothing, if it agrees with right(), torch's on the CPU.
+
+    differs: what is wrong with its first argument as seen from the second, in words. wrong: differs(result, theirs).
+    """
+    title = counters.title(name)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch has given its own once
+            reference = right()
+            ours, torchs = (differs(on_cpu(one), reference) for one in (result, theirs))
+    except Exception as error:
+        logger.warning("%s cannot be asked for on the CPU: %s", title, error)
+        return wrong
+    if not ours:
+        logger.warning("torch's own result of %s is wrong (%s from torch's on the CPU, with which the fast one agrees)",
+                       title, torchs)  # fmt: skip
+        return ""
+    return f"{wrong}; torch's on the CPU agrees with neither: {ours}, and the original's {torchs}" if torchs else wrong
+
+
+def on_cpu(value: Any) -> Any:
+    """A tensor, or each tensor of a tuple, on the CPU, in single precision at least; anything else as it is."""
+    if isinstance(value, tuple):
+        return tuple(map(on_cpu, value))
+    if not isinstance(value, Tensor):
+        return value
+    value = value.detach().cpu()
+    return value.float() if value.dtype in (torch.float16, torch.bfloat16) else value
 
 
 def judge_front_end(result: Tensor, theirs: Tensor, scale: Any) -> tuple[str, bool]:
@@ -89,21 +146,3 @@ def judge_loss(result: Tensor, theirs: Tensor, loudest: float, squared: bool) ->
         if math.isfinite(right) != math.isfinite(ours) or abs(ours - right) > RELATIVE * abs(right) + noise:
             return f"{name} {ours:.6g} instead of {right:.6g}", True
     return "", any(map(math.isfinite, theirs))
-
-
-def _ends_leak(result: Tensor, theirs: Tensor, weight: Tensor, finite: bool, part: Part, window: Tensor) -> bool:
-    """Whether all that is wrong is what torch's irfft makes of imaginary parts that it documents as ignored: those of
-    bin 0 and of half an even n_fft. cuFFT lets them through at some sizes (pytorch issue 154496)."""
-    input, n_fft, onesided = part.input, part.call.arguments.n_fft, part.call.arguments.onesided
-    if not onesided or result.is_complex():
-        return False
-    with torch.no_grad():
-        right = launches.composite("istft", part.call, comparison.with_real_ends(input, n_fft), window)[part.theirs]
-        if right.shape != theirs.shape:
-            return False
-        right = torch.empty_like(theirs).copy_(right)  # in the original's memory order
-    if comparison.difference(result, right, weight, everywhere=finite):
-        return False
-    leak = f"torch.istft on {input.device} counts imaginary parts of the first and the last bin at n_fft={n_fft}"
-    logger.info("%s; the fast one ignores them, as torch documents it", leak)
-    return True

@@ -32,7 +32,7 @@ from ..execution import (
     trouble,
     verification,
 )  # fmt: skip
-from ..kernels import Ready, TensorState, fft, gapless
+from ..kernels import Ready, TensorState, fft, gapless, readable
 from ..options import Options
 from ..reasons import Reason
 from ..tensors import PLAIN, wants_gradient
@@ -272,10 +272,10 @@ def _fused(
     def fused(rows: Tensor, rows_per_item: int) -> tuple[Tensor, Ready | None, tuple]:
         """(the features, the launch that made them, what it read)."""
         if in_kernels:
-            readable = gapless(rows.resolve_neg()), gapless(window.resolve_neg())
-            launch = features.ready_features(*readable, basis, rows_per_item, *scale.finishing(), *arguments)
+            given = readable(rows.resolve_neg()), gapless(window.resolve_neg())
+            launch = features.ready_features(*given, basis, rows_per_item, *scale.finishing(), *arguments)
             if launch is not None:
-                return launch(*readable), launch, readable
+                return launch(*given), launch, given
         values = features.eager_features(rows, window, basis, *arguments)
         if in_kernels and scale.below is None and scale.deviation_eps is not None:
             features.feature_passes.standardise(values, scale.deviation_eps)
@@ -290,10 +290,10 @@ def _fused(
     state = None if basis is None or place is None else TensorState(basis)
     key = call, None if basis is None else basis.shape, rows.dtype, rows.device, needs
     original = partial(_composed, rows, window, basis, scale, one) if must else lambda: None
-    compared = partial(_compared, rows, window, basis, scale, one, fused)
+    compared = partial(_compared, name, rows, window, basis, scale, one, fused)
     result, trusted = runner.call_front_end(name, active.options_here(), key, run, compared, rows, original)
-    launch, readable = known
-    is_as_given = launch is not None and readable[0] is rows and readable[1] is window
+    launch, given = known
+    is_as_given = launch is not None and given[0] is rows and given[1] is window
     if trusted and place is not None and is_as_given and not call.window_norm and not one.outer_pad:
         again = launch if x.dim() == 2 else _of_batches(launch, rows.shape, x.shape[:-1])
         call_cache.remember(*place, call_cache.Known(name, again, None, keep=call, basis=state))
@@ -301,23 +301,31 @@ def _fused(
 
 
 def _compared(
-    rows: Tensor, window: Tensor, basis: Tensor | None, scale: Scale, one: _Resolved, fused: Callable, result: Tensor
-) -> tuple[str, bool]:
+    name: str, rows: Tensor, window: Tensor, basis: Tensor | None, scale: Scale, one: _Resolved, fused: Callable,
+    result: Tensor,
+) -> tuple[str, bool]:  # fmt: skip
     """(what is wrong with the fused result, or nothing; whether there was anything to compare).
 
     Of a call whose comparison would need much memory, the first rows and frames.
     """
     piece = parts.beginning(rows, one.arguments)
-    if piece is rows:
-        return verification.judge_front_end(result, _composed(rows, window, basis, scale, one), scale)
-    one = one._replace(rows_per_item=len(piece))
-    theirs = _composed(piece, window, basis, scale, one)
-    mine = fused(piece, one.rows_per_item)[0]
-    wrong, told = verification.judge_front_end(mine, theirs, scale)
-    if wrong or scale.below is not None or scale.deviation_eps is not None:  # those depend on what comes later
-        return wrong, told
-    inner = slice(*parts.inner_frames(piece.shape[-1], one.arguments))
-    return verification.judge_front_end(result[: len(piece), :, inner], theirs[..., inner], scale)
+    mine, inner = (result,), None
+    if piece is not rows:
+        one = one._replace(rows_per_item=len(piece))
+        mine = (fused(piece, one.rows_per_item)[0],)
+        if scale.below is None and scale.deviation_eps is None:  # those depend on what comes later
+            inner = slice(*parts.inner_frames(piece.shape[-1], one.arguments))
+            mine = *mine, result[: len(piece), :, inner]
+
+    def reference(*tensors: Tensor) -> tuple[Tensor, ...]:
+        values = _composed(*tensors, scale, one)
+        return (values,) if inner is None else (values, values[..., inner])
+
+    def judge(ours: tuple[Tensor, ...], theirs: tuple[Tensor, ...]) -> tuple[str, bool]:
+        found = [verification.judge_front_end(*pair, scale) for pair in zip(ours, theirs, strict=True)]
+        return "; ".join(wrong for wrong, _ in found if wrong), any(told for _, told in found)
+
+    return verification.judge_by(name, judge, mine, reference, (piece, window, basis))
 
 
 def _of_batches(launch: Ready, flat: torch.Size, batch: torch.Size) -> Ready:

@@ -88,7 +88,7 @@ def try_fused(rows: Tensor, window: Tensor, basis: Tensor, call: KaldiArguments,
     key = call, basis.shape, rows.dtype, rows.device, wants_gradient(rows, window, basis)
     fused, compared = (
         partial(ops.eager_kaldi, rows, window, basis, *call),
-        partial(_compared, rows, window, basis, call),
+        partial(_compared, name, rows, window, basis, call),
     )
     return runner.call_front_end(name, active.options_here(), key, fused, compared, rows, lambda: None)[0]
 
@@ -106,7 +106,9 @@ def _why_not(rows: Tensor, window: Tensor, basis: Tensor, call: KaldiArguments) 
     return None if launches.ops.kaldi.has_kernel(basis, n_fft) else Reason.N_FFT
 
 
-def _compared(rows: Tensor, window: Tensor, basis: Tensor, call: KaldiArguments, result: Tensor) -> tuple[str, bool]:
+def _compared(
+    name: str, rows: Tensor, window: Tensor, basis: Tensor, call: KaldiArguments, result: Tensor
+) -> tuple[str, bool]:
     """(what is wrong with the fused result, or nothing; whether there was anything to compare). Of a call whose
     comparison would need much memory, the first rows and samples, made once more."""
     some = max(1, parts.LIMIT // call.n_fft)  # frames
@@ -115,7 +117,8 @@ def _compared(rows: Tensor, window: Tensor, basis: Tensor, call: KaldiArguments,
     if piece.shape != rows.shape:
         result = launches.ops.kaldi.run_kaldi(piece, window, basis, *call)
     scale = Scale("clamp", EPSILON) if call.log else Scale()
-    return verification.judge_front_end(result, _composed(piece, window, basis, call), scale)
+    judge, reference = partial(verification.judge_front_end, scale=scale), partial(_composed, call=call)
+    return verification.judge_by(name, judge, result, reference, (piece, window, basis))
 
 
 def _composed(rows: Tensor, window: Tensor, basis: Tensor, call: KaldiArguments) -> Tensor:

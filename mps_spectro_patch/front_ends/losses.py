@@ -240,9 +240,15 @@ def _full_path(
         if piece is not rows[0]:
             signals = tuple(one[: piece.shape[0], : piece.shape[1]] for one in rows)
             result = losses.run_stft_loss(*signals, window, *arguments)
-        theirs = composite.stft_loss(*signals, window, *arguments)
         loudest = float(signals[1].abs().max() * window.abs().sum())
-        return verification.judge_loss(result[1], theirs[1], loudest, call.squared)
+
+        def judge(result: tuple[Tensor, Tensor], theirs: tuple[Tensor, Tensor]) -> tuple[str, bool]:
+            return verification.judge_loss(result[1], theirs[1], loudest, call.squared)
+
+        def reference(*tensors: Tensor) -> tuple[Tensor, Tensor]:
+            return composite.stft_loss(*tensors, *arguments)
+
+        return verification.judge_by(name, judge, result, reference, (*signals, window))
 
     needs_gradient = wants_gradient(x, y, window)
     key = call, None, x.dtype, x.device, needs_gradient

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from itertools import permutations
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch.fx import Graph, Node
 from torch.fx.experimental.symbolic_shapes import statically_known_true
@@ -71,9 +71,15 @@ def _is_magnitude(found: Found) -> bool:
 
 def _are_alike(x: Found, y: Found) -> bool:
     one, other = x.spectrum, y.spectrum
-    sizes = zip((*shape_of(one.rows), *shape_of(x.last)), (*shape_of(other.rows), *shape_of(y.last)), strict=False)
-    same = len(shape_of(one.rows)) == len(shape_of(other.rows)) and all(statically_known_true(a == b) for a, b in sizes)
-    return same and one.framing == other.framing and origin(one.window) is origin(other.window) and x.known == y.known
+    alike = one.framing == other.framing and origin(one.window) is origin(other.window) and x.known == y.known
+    shapes = ((shape_of(one.rows), shape_of(other.rows)), (shape_of(x.last), shape_of(y.last)))
+    return alike and all(len(a) == len(b) and all(map(_are_equal, a, b)) for a, b in shapes)
+
+
+def _are_equal(a: Any, b: Any) -> bool:
+    """Sizes that vary: by those of this call, which becomes a condition of the compiled code. (Signals of other lengths
+    may have as many frames.)"""
+    return bool(statically_known_true(a == b) or a == b)
 
 
 def _loss(x: Found, y: Found) -> FoundLoss | None:

@@ -48,7 +48,10 @@ class Step:
 
     @torch.no_grad()
     def _is_right(self, results: tuple[Tensor, ...], given: tuple) -> bool:
-        wrong = self.differs(results, self.original(*given), given)
+        def judge(results: tuple[Tensor, ...], expected: tuple[Tensor, ...]) -> tuple[str, bool]:
+            return self.differs(results, expected, given), True
+
+        wrong, _ = verification.judge_by(self.name, judge, results, self.original, given)
         if wrong:
             self.given_up = True
             what = f"the fused {self.call.describe()} in a graph differs from the program's steps ({wrong})"

@@ -58,34 +58,29 @@ class MeanOfLosses:
             kept.append(terms)
         return mean, kept
 
-    def backward(
-        self, upstream: Tensor, input: Tensor, target: Tensor, windows: Sequence[Tensor], terms: Sequence[Tensor]
-    ) -> Tensor:
-        """The gradient of the input."""
-        upstream, input_rows = upstream / len(terms), input.reshape(self.flat)
-        given = list(zip(windows, terms, strict=True))
-        if is_plain(upstream):
-            try:
-                return self._launched(upstream.reshape(1), input_rows.contiguous(), target, given).reshape(input.shape)
-            except Exception:  # the operators meet it again and handle it
-                pass
-        found = [
-            WAYS["stft_loss_gradient"].backward(upstream, None, of_terms, input_rows, target, window, *arguments)
-            for (window, of_terms), arguments in zip(given, self.arguments, strict=True)
-        ]
-        return sum(found[1:], found[0]).reshape(input.shape)
-
-    def _launched(self, upstream: Tensor, input: Tensor, target: Tensor, given: Sequence[tuple]) -> Tensor:
+    def launched(self, upstream: Tensor, input: Tensor, target: Tensor, given: Sequence[tuple]) -> Tensor | None:
+        """The gradient of the input; None where the operators must find it. given: each window and its terms."""
+        if not is_plain(upstream):
+            return None
+        upstream, rows = (upstream / len(given)).reshape(1), self.rows(input)
         if self.gradient is None:
             self.gradient = [
-                kernels.ready_stft_loss_gradient(input, target, window, *one, (True, False))
+                kernels.ready_stft_loss_gradient(rows, target, window, *one, (True, False))
                 for (window, _), one in zip(given, self.described, strict=True)
             ]
         total = None
         for launch, (window, terms) in zip(self.gradient, given, strict=True):
-            found = launch(upstream, terms, terms, input, target, window)
+            found = launch(upstream, terms, terms, rows, target, window)
             total = found if total is None else total.add_(found)
-        return total
+        return total.reshape(input.shape)
+
+    def by_operators(self, upstream: Tensor, input: Tensor, target: Tensor, given: Sequence[tuple]) -> Tensor:
+        upstream, rows = upstream / len(given), input.reshape(self.flat)
+        found = [
+            WAYS["stft_loss_gradient"].backward(upstream, None, terms, rows, target, window, *arguments)
+            for (window, terms), arguments in zip(given, self.arguments, strict=True)
+        ]
+        return sum(found[1:], found[0]).reshape(input.shape)
 
 
 class _Mean(torch.autograd.Function):
@@ -101,5 +96,11 @@ class _Mean(torch.autograd.Function):
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
         input, target, *rest = ctx.saved_tensors
         count = len(rest) // 2
-        gradient = ctx.known.backward(upstream, input, target, rest[:count], rest[count:])
+        given = list(zip(rest[:count], rest[count:], strict=True))
+        try:
+            gradient = ctx.known.launched(upstream, input, target, given)
+        except Exception:  # the operators meet it again and handle it
+            gradient = None
+        if gradient is None:
+            gradient = ctx.known.by_operators(upstream, input, target, given)
         return None, gradient, None, *[None] * count

@@ -85,8 +85,6 @@ def enable(
     _declare_projects(options)
     with _lock:
         launches.load_operators()  # before anything changes: this may fail
-        if "mps" in options.devices:
-            execution.selftest.first(options)
         execution.tuning.apply(again=True)
         copies.take_over(_end)
         _add(options, _holders)
@@ -329,8 +327,9 @@ def _patched(options: Options) -> Patched:
 
 
 def missing_devices(options: Options) -> list[str]:
-    """The devices among the options that torch does not find here."""
-    is_here = {"mps": torch.backends.mps.is_available, "cuda": torch.cuda.is_available, "simulator": lambda: True}
+    """The devices among the options that torch does not find here, as far as it tells without starting one: a process
+    that has could not fork. (Of MPS it tells whether it was built with it.)"""
+    is_here = {"mps": torch.backends.mps.is_built, "cuda": torch.cuda.device_count, "simulator": lambda: True}
     return [device for device in options.devices if not is_here[device]()]
 
 

@@ -6,6 +6,8 @@ What the real one leaves undefined (a grid without threads) is refused, too.
 
 from __future__ import annotations
 
+import os
+import re
 from contextlib import contextmanager
 from typing import Any
 
@@ -24,11 +26,17 @@ class Undocumented(Exception):
 
 
 class TorchMps:
-    def __init__(self, release: str, failure: Exception | None = None, failing: str = "") -> None:
-        """failure: what compiling, taking or launching a kernel raises; failing: "compile", "take" or "launch"."""
-        self._release, self._failure, self._failing = release, failure, failing
+    def __init__(
+        self, release: str, failure: Exception | None = None, failing: str = "", where: str = "",
+        has_bfloat: bool = True,
+    ) -> None:  # fmt: skip
+        """failure: what compiling, taking or launching a kernel raises; failing: "compile", "take" or "launch"; where:
+        in sources with these words. has_bfloat: not with MSL 3.0, nor on the GPUs of virtual machines."""
+        self._release, self._has_bfloat = release, has_bfloat
+        self.failure, self.failing, self.where = failure, failing, where
         self.used: set[str] = set()
-        self.launches = 0
+        self._started_in = 0  # which process touched Metal first
+        self.launches, self.launched = 0, set()
         self.undocumented: list[str] = []
 
     def __getattr__(self, name: str) -> Any:
@@ -37,9 +45,17 @@ class TorchMps:
         if name not in SURFACE[self._release]:
             raise AttributeError(f"module 'torch.mps' has no attribute '{name}' in {self._release}")
         self.used.add(name)
+        self.start()
         if name == "compile_shader":
             return self._compile
         raise NotImplementedError(f"torch.mps.{name} is not needed here so far")
+
+    def start(self) -> bool:
+        """What is_available() does, too. A child that is forked behind it would hang, or be ended."""
+        self._started_in = self._started_in or os.getpid()
+        if self._started_in != os.getpid():
+            self.refuse("Metal in a child that was forked when it had been started")
+        return True
 
     def refuse(self, what: str) -> None:
         self.undocumented.append(what)
@@ -48,27 +64,31 @@ class TorchMps:
     def _compile(self, source: str) -> _Library:
         if not isinstance(source, str) or not source.isascii():
             self.refuse("a source that is not ASCII text")
-        if self._failing == "compile":
-            raise self._failure
-        return _Library(self, simulator.compile_shader(source))
+        self.fail("compile", source)
+        if not self._has_bfloat and re.search(r"\bbfloat\b", re.sub("//.*", "", source)):
+            raise SyntaxError("program_source:5:21: error: unknown type name 'bfloat'")
+        return _Library(self, simulator.compile_shader(source), source)
+
+    def fail(self, step: str, source: str) -> None:
+        if self.failing == step and self.where in source:
+            raise self.failure
 
 
 class _Library:
-    def __init__(self, double: TorchMps, library: simulator.Library) -> None:
-        self._double, self._library = double, library
+    def __init__(self, double: TorchMps, library: simulator.Library, source: str) -> None:
+        self._double, self._library, self._source = double, library, source
 
     def __getattr__(self, name: str) -> _Kernel:
-        if self._double._failing == "take":
-            raise self._double._failure
-        return _Kernel(self._double, getattr(self._library, name))
+        self._double.fail("take", self._source)
+        return _Kernel(self._double, getattr(self._library, name), self._source)
 
     def __dir__(self) -> list[str]:
         return dir(self._library)
 
 
 class _Kernel:
-    def __init__(self, double: TorchMps, kernel: simulator.Kernel) -> None:
-        self._double, self._kernel = double, kernel
+    def __init__(self, double: TorchMps, kernel: simulator.Kernel, source: str) -> None:
+        self._double, self._kernel, self._source = double, kernel, source
 
     def __getattr__(self, name: str) -> Any:
         if name in PROPERTIES:
@@ -89,9 +109,9 @@ class _Kernel:
         threads = keywords.get("threads")
         if threads is not None and 0 in ((threads,) if isinstance(threads, int) else threads):
             double.refuse("a grid without threads")
-        if double._failing == "launch":
-            raise double._failure
+        double.fail("launch", self._source)
         double.launches += 1
+        double.launched.add(self)
         self._kernel(*args, **keywords)
 
     def _look(self, argument: Any, release: str) -> None:
@@ -109,11 +129,12 @@ class _Kernel:
 
 @contextmanager
 def standing_in(monkeypatch, release: str, **failure: Any):
-    """CPU tensors are "mps" tensors, and torch.mps is the double, while it lasts."""
+    """CPU tensors are "mps" tensors, and torch.mps is the double, while it lasts. The self-test has to be asked for."""
     double = TorchMps(release, **failure)
     with monkeypatch.context() as patch:
         patch.setattr(torch, "mps", double)
-        patch.setattr(torch.backends.mps, "is_available", lambda: True)
+        patch.setattr(torch.backends.mps, "is_available", double.start)
+        patch.setattr(torch.backends.mps, "is_built", lambda: True)
         patch.setitem(options.ACCELERATORS, "mps", "cpu")
         patch.setitem(dispatch._DEVICE_NAMES, "cpu", "mps")
         forget()

@@ -140,6 +140,7 @@ def forget() -> None:
     from .sources import families
 
     dispatch.kernel.cache_clear()
+    dispatch._has_bfloat.cache_clear()
     for family in families():
         for value in vars(family).values():
             if hasattr(value, "cache_clear") and value.__module__ == family.__name__:

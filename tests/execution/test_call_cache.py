@@ -234,8 +234,8 @@ def test_a_plan_that_is_put_aside_is_not_cached_any_more(op, window, used, on, t
         for _ in range(2):
             call(op, x, window)
         decision = routing.decide(op, ("is_cpu", "is_cuda"), _raw(op, x, window))
-        with pytest.warns(RuntimeWarning, match="is not used again"):
-            quarantine.put_plan((decision.plan, x.device), "a test", "was told so")
+        with pytest.warns(RuntimeWarning, match="not accelerated again"):
+            quarantine.put_plan((decision.plan, x.device, decision.way), "a test", "was told so")
         call(op, x, window)
     assert used == [False, True, False] and msp.stats()[op].fallback == {"quarantined": 1}
 

@@ -176,11 +176,14 @@ SHORTAGES = [
     RuntimeError("Failed to allocate private MTLBuffer for size 4096"), RuntimeError("std::bad_alloc"),
     RuntimeError("CUDA call failed: cudaErrorMemoryAllocation"), RuntimeError("cuFFT error: CUFFT_ALLOC_FAILED"),
     SyntaxError("g++: fatal error: Killed signal terminated program cc1plus"),
+    RuntimeError("Caused GPU Timeout Error (00000002:kIOGPUCommandBufferCallbackErrorTimeout)"),
+    SyntaxError("Compiler encountered XPC_ERROR_CONNECTION_INTERRUPTED (is the OS shutting down?)"),
+    RuntimeError("CUDA error: the launch timed out and was terminated"), InterruptedError(errno.EINTR, "by a signal"),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("error", SHORTAGES, ids=repr)
-def test_shortage_of_memory_falls_back_and_the_next_call_is_fast(error, signal, on, broken):
+def test_what_passes_falls_back_and_the_next_call_is_fast(error, signal, on, broken):
     failures = [error]
 
     def short_once(result):
@@ -199,7 +202,7 @@ def test_shortage_of_memory_falls_back_and_the_next_call_is_fast(error, signal, 
 @pytest.mark.parametrize("error", [RuntimeError("no memory in this sentence"), ValueError("out of memory")], ids=repr)
 def test_other_errors_are_no_shortage(error, signal, on, broken):
     broken("stft", raises(error))
-    with msp.accelerated(**on), pytest.warns(RuntimeWarning, match="not used again"):
+    with msp.accelerated(**on), pytest.warns(RuntimeWarning, match="not accelerated again"):
         torch.testing.assert_close(signal.stft(), signal.spectrum)
     assert quarantine.plans
 
@@ -238,6 +241,19 @@ def test_a_judgement_that_runs_out_of_memory_is_none(signal, on, monkeypatch):
     with msp.accelerated(**on):
         signal.stft()
     assert verification.verified and msp.stats()["stft"].fast == 2 and not quarantine.plans
+
+
+@pytest.mark.thorough
+def test_gradients_that_run_out_of_memory_are_compared_next_time(signal, on, monkeypatch):
+    x = signal.x.clone().requires_grad_()
+    with monkeypatch.context() as patch:
+        patch.setattr(launches, "composite", lambda *_: raises(SHORTAGES[3])(None))
+        with msp.accelerated(**on):
+            torch.stft(x, 400, 160, 400, signal.window, return_complex=True)
+            assert not verification.verified
+    with msp.accelerated(**on):
+        torch.stft(x, 400, 160, 400, signal.window, return_complex=True)
+    assert len(verification.verified) == 1 and msp.stats()["stft"].fast == 2 and not quarantine.plans
 
 
 def test_an_operator_may_hand_the_call_to_the_original_with_a_reason(signal, on, broken):

@@ -56,6 +56,10 @@ def step(call, x, y):
     return result.detach(), torch.autograd.grad(result, leaf)[0]
 
 
+def same(loss, x, y, apart):
+    torch.testing.assert_close(loss(x, y), apart(loss, x, y), rtol=3e-7, atol=0)
+
+
 def together():
     return msp.stats()[NAME].fast if NAME in msp.stats() else 0
 
@@ -73,9 +77,10 @@ def test_the_second_call_is_one_and_has_the_numbers_of_the_first(layout, loss, s
     second = step(loss, x, y)
     assert together() == 1
     with torch.no_grad():
-        assert torch.equal(loss(x, y), first[0]) and torch.equal(loss(x, y), first[0])
+        third = [loss(x, y) for _ in range(2)]
     assert together() >= 2
-    assert torch.equal(first[0], second[0])  # the sum of gradients is in another order
+    for one in (second[0], *third):  # a GPU divides by 3 in its own way
+        torch.testing.assert_close(one, first[0], rtol=3e-7, atol=0)
     torch.testing.assert_close(second[1], first[1], rtol=1e-5, atol=1e-6 * float(first[1].abs().max()))
     assert second[1].shape == x.shape
 
@@ -85,13 +90,16 @@ def test_other_numbers_and_other_windows_are_looked_at(loss, signals, scope, apa
     for _ in range(2):
         loss(x, y)
     x, y = y * 0.3, x
-    assert torch.equal(loss(x, y), apart(loss, x, y)) and together() == 2
+    same(loss, x, y, apart)
+    assert together() == 2
     for one in loss.stft_losses:
         one.window.mul_(torch.rand_like(one.window))
-    assert torch.equal(loss(x, y), apart(loss, x, y)) and together() == 3
+    same(loss, x, y, apart)
+    assert together() == 3
     loss.stft_losses[1].w_log_mag = 0.25
-    expected = apart(loss, x, y)
-    assert torch.equal(loss(x, y), expected) and together() == 4  # it is cached under its own weights
+    apart(loss, x, y)
+    same(loss, x, y, apart)
+    assert together() == 4  # it is cached under its own weights
 
 
 def test_its_node_is_one_and_frees_what_it_keeps(loss, signals, scope):
@@ -206,7 +214,7 @@ def test_where_a_launch_fails_each_answers_for_itself(where, loss, signals, devi
         def broken(*_):
             raise RuntimeError("a launch that fails")
 
-        name = "run" if where == "forward" else "_launched"
+        name = "run" if where == "forward" else "launched"
         monkeypatch.setattr(MeanOfLosses, name, broken)
         got = step(loss, x, y)
         for one, right in zip(got, expected, strict=True):
@@ -230,7 +238,9 @@ def test_after_disable_and_with_everything_forgotten_it_is_found_again(loss, sig
         with msp.accelerated(**options):
             results += [step(loss, x, y)[0] for _ in range(2)]
         kernels._recipes.cache_clear()
-    assert all(torch.equal(one, results[0]) for one in results) and together() == 3
+    for one in results:
+        torch.testing.assert_close(one, results[0], rtol=3e-7, atol=0)
+    assert together() == 3
 
 
 def test_a_wrong_kernel_is_found_before_they_are_one(loss, signals, device_name, monkeypatch):

@@ -115,6 +115,24 @@ def test_gradients_of_the_target_are_right(signals, options, fused):
     assert len(fused) == 1
 
 
+@pytest.mark.thorough
+def test_sizes_that_vary_are_fused_and_signals_of_different_lengths_are_not(options, fused, torch_device):
+    """In the second graph the sizes are symbols; 500 and 501 samples have as many frames, and are no loss of ours."""
+    with msp.accelerated(**options):
+        function = msp.fuse(whole)
+        for count, (rows, samples, others) in enumerate([(2, 500, 500), (3, 610, 610), (5, 720, 720)], 1):
+            x, y = torch.randn(rows, samples), torch.randn(rows, others)
+            expected = whole(x.double(), y.double())
+            for got, right in zip(function(x.to(torch_device), y.to(torch_device)), expected, strict=True):
+                torch.testing.assert_close(got.cpu().double(), right, rtol=1e-3, atol=1e-5)
+            assert msp.stats()["graph loss"].fast == count and len(fused) == min(count, 2)
+        x, y = torch.randn(5, 721), torch.randn(5, 720)
+        expected = whole(x.double(), y.double())
+        for got, right in zip(function(x.to(torch_device), y.to(torch_device)), expected, strict=True):
+            torch.testing.assert_close(got.cpu().double(), right, rtol=1e-3, atol=1e-5)
+    assert msp.stats()["graph loss"].fast == 3
+
+
 def magnitudes_returned(x, y):
     x, y = magnitude(x), magnitude(y)
     return convergence(x, y), x.mean()

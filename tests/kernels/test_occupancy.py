@@ -82,7 +82,7 @@ def test_every_plan_that_a_kernel_is_generated_from_has_its_row(occupancy, rows)
 
 
 def test_there_is_a_column_for_every_chip_and_it_says_whose_figures_it_has(occupancy, rows):
-    assert CHIPS | {"registers", "threadgroup_bytes", "shifts"} <= rows[0].keys()
+    assert CHIPS | {"registers", "registers_from", "threadgroup_bytes", "shifts"} <= rows[0].keys()
     assert occupancy.CORES.keys() == CHIPS
     for name, core in occupancy.CORES.items():  # a figure of one's own needs no "as"
         assert (core == occupancy.CORES["M2"]) is (name in ("M1", "M2") or name.endswith("(as M2)"))
@@ -112,5 +112,22 @@ def test_every_plan_fits_the_usual_sizes_twice_and_only_the_largest_may_spill(ro
     usual = [row for row in usual if row["kind"] in ("stft", "istft", "features", "gradient")]
     assert len(usual) == 20 and min(int(row["M1"]) for row in usual) >= 2
     spilling = [row for row in rows if row["spilled"] != "0"]
+    compiled = [row for row in spilling if row["registers_from"] == "compiler"]
+    assert not [row for row in compiled if row["kind"] in ("stft", "istft", "registers") and int(row["n_fft"]) <= 8192]
+    spilling = [row for row in spilling if row not in compiled]  # what the estimate says of the others
     assert {row["kind"] for row in spilling} <= {"stft", "registers", "features"}
     assert all(int(row["threads"]) >= 448 and int(row["spilled"]) <= 20 for row in spilling)
+
+
+def test_registers_are_those_of_the_compiled_kernel_where_there_is_one(occupancy, rows):
+    kept = occupancy.results.read()
+    by = {(row["kind"], row["n_fft"]): row for row in rows if row["registers_from"] == "compiler"}
+    for kind, name in (
+        ("stft", "stft"),
+        ("istft", "istft, gather"),
+        ("features", "log-mel"),
+        ("registers", "istft, hop n/4"),
+    ):
+        assert int(by[kind, "1024"]["registers"]) == -(-kept.find(name, 1024).demand // 2), kind
+    assert {row["registers_from"] for row in rows} == {"compiler", "estimate"}
+    assert all(core.registers_max == 128 for core in occupancy.CORES.values())

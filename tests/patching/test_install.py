@@ -366,3 +366,19 @@ def test_the_same_function_object_is_installed_every_time(on):
     assert torch.stft is first  # TorchScript's table of builtins goes by id: a freed function would poison it
     msp.disable()
     assert len([layer for layer in layers.layers() if layer.original is STFT]) == 1
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("call", [lambda: msp.enable(devices=("mps", "cuda")), msp.status])
+def test_neither_enabling_nor_status_starts_a_gpu(call, monkeypatch):
+    """A process that has started one cannot fork."""
+
+    def started():
+        raise AssertionError("started")
+
+    msp.enable(devices=("mps", "cuda"))
+    for module in (torch.backends.mps, torch.cuda):
+        monkeypatch.setattr(module, "is_available", started)
+    monkeypatch.setattr(torch.cuda, "_lazy_init", started)
+    call()
+    msp.disable()

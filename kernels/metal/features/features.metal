@@ -178,14 +178,24 @@ inline void msp_finish_frame(
   }
   MSP_SYNC();
 #if MSP_GRADIENT
+  // All bins of a lane at once: their tables are far away, and the loads of one would wait for those of the other.
+  int first[BINS::COUNT];
+  float sums[BINS::COUNT];
+#pragma unroll
+  for (int q = 0; q < BINS::COUNT; ++q) {
+    first[q] = bands.first[max(owner.bin(q, lane), 0)];
+    sums[q] = 0.0f;
+  }
+  for (int j = 0; j < features.reach; ++j) {
+#pragma unroll
+    for (int q = 0; q < BINS::COUNT; ++q) {
+      sums[q] += bands.shares[j * features.bins + max(owner.bin(q, lane), 0)] * band_gradients[first[q] + j];
+    }
+  }
 #pragma unroll
   for (int q = 0; q < BINS::COUNT; ++q) {
     const int k = owner.bin(q, lane);
-    if (k < 0) continue;
-    const threadgroup float* reached = band_gradients + bands.first[k];
-    float sum = 0.0f;
-    for (int j = 0; j < features.reach; ++j) sum += bands.shares[j * features.bins + k] * reached[j];
-    MSP_STORE_GRADIENT(features.power_gradient(v[q], sum));
+    if (k >= 0) MSP_STORE_GRADIENT(features.power_gradient(v[q], sums[q]));
   }
   MSP_SYNC();
 #endif
