@@ -3,21 +3,22 @@
     python benchmarks/front_ends.py [--device cuda] [--write FOLDER]
 
 torchaudio.compliance.kaldi.fbank, and the ISTFT of Vocos with padding="same". Columns as in losses.py, which measures.
-On the simulator the numbers say nothing: there it only shows that everything runs.
+The random spectra have imaginary parts at 0 and at half the rate, which cuFFT does not leave out as other libraries and
+this package do: there the results of the ISTFT are 3e-2 apart. On the simulator the times say nothing: there it only
+shows that everything runs.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
-import json
 import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from losses import NOTHING, Contestants, described, measured, report
+from losses import NOTHING, Contestants, tell
 
 import mps_spectro_patch as msp
 from mps_spectro_patch.bench.accelerator import Accelerator
@@ -64,16 +65,9 @@ def main() -> None:
     parser.add_argument("--device", choices=("cuda", "mps", "simulator"), default="cuda")
     parser.add_argument("--write", metavar="FOLDER", type=Path, help="write front-ends.json and front-ends.md there")
     options = parser.parse_args()
-    accelerator = Accelerator(options.device)
-    results: dict[str, Any] = {"machine": described(accelerator), "cases": {}}
-    for name, make in (TINY if options.device == "simulator" else CASES).items():
-        results["cases"][name] = measured(accelerator, make(accelerator))
-        accelerator.forget()
-    lines = "\n".join(report("Front ends that projects wrote themselves", results))
-    print(lines)
-    if options.write:
-        (options.write / "front-ends.json").write_text(json.dumps(results, indent=1))
-        (options.write / "front-ends.md").write_text(lines + "\n", encoding="utf-8")
+    cases = TINY if options.device == "simulator" else CASES
+    what, kept = "Front ends that projects wrote themselves", options.write and options.write / "front-ends"
+    tell(Accelerator(options.device), what, cases, kept)
 
 
 if __name__ == "__main__":

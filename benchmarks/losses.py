@@ -126,6 +126,19 @@ def described(accelerator: Accelerator) -> dict[str, Any]:
     return {**machine(accelerator), "text": dispatch.text_digest()}
 
 
+def tell(accelerator: Accelerator, what: str, cases: dict[str, Callable], kept: Path | None) -> None:
+    """Measures the cases and prints their page. kept: the page's path without its ending, where it is to be written."""
+    results: dict[str, Any] = {"machine": described(accelerator), "cases": {}}
+    for name, make in cases.items():
+        results["cases"][name] = measured(accelerator, make(accelerator))
+        accelerator.forget()
+    lines = "\n".join(report(what, results))
+    print(lines)
+    if kept is not None:
+        kept.with_suffix(".json").write_text(json.dumps(results, indent=1))
+        kept.with_suffix(".md").write_text(lines + "\n", encoding="utf-8")
+
+
 def report(what: str, results: dict[str, Any]) -> list[str]:
     """The lines of a page."""
     heads = ["case", "by", "device, ms", "launches", "wall, ms", "peak, MB", "apart from torch's"]
@@ -141,8 +154,8 @@ def report(what: str, results: dict[str, Any]) -> list[str]:
     ]
     where = results["machine"]
     title = f"# {what}: {where['name']}, torch {where['torch']}, {where['date']}"
-    text = f"The text of the kernels is {where['text']}. " if "text" in where else ""
-    return [title, "", *markdown.table(heads, rows), "", text + "What the columns are: `benchmarks/losses.py`."]
+    text = f"The text of the kernels is {where['text']}. What the columns are: `benchmarks/losses.py`."
+    return [title, "", *markdown.table(heads, rows), "", text]
 
 
 def _number(value: float | None) -> str:
@@ -156,16 +169,12 @@ def main() -> None:
     parser.add_argument("--write", metavar="FOLDER", type=Path, help="write losses.json and losses.md there")
     options = parser.parse_args()
     accelerator = Accelerator(options.device)
-    results: dict[str, Any] = {"machine": described(accelerator), "cases": {}}
-    for what, make in (("three resolutions", of_several_sizes), ("HiFi-GAN's mels", of_mels)):
-        for name, size in (TINY if options.device == "simulator" else SIZES).items():
-            results["cases"][f"{what}, {name}"] = measured(accelerator, make(accelerator, size, options.compile))
-            accelerator.forget()
-    lines = "\n".join(report("Spectral losses and their gradients", results))
-    print(lines)
-    if options.write:
-        (options.write / "losses.json").write_text(json.dumps(results, indent=1))
-        (options.write / "losses.md").write_text(lines + "\n", encoding="utf-8")
+    cases = {
+        f"{what}, {name}": partial(make, size=size, compiled=options.compile)
+        for what, make in (("three resolutions", of_several_sizes), ("HiFi-GAN's mels", of_mels))
+        for name, size in (TINY if options.device == "simulator" else SIZES).items()
+    }
+    tell(accelerator, "Spectral losses and their gradients", cases, options.write and options.write / "losses")
 
 
 if __name__ == "__main__":

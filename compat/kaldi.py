@@ -7,7 +7,7 @@ Filterbanks are made by torchaudio's own get_mel_banks, once for each choice of 
 from __future__ import annotations
 
 import sys
-from functools import lru_cache
+from functools import lru_cache, wraps
 from types import ModuleType
 
 import torch
@@ -35,13 +35,15 @@ _NAMES = {
 }  # fmt: skip
 
 
-def _fbank(
+def fbank(
     waveform, blackman_coeff=0.42, channel=-1, dither=0.0, energy_floor=1.0, frame_length=25.0, frame_shift=10.0,
     high_freq=0.0, htk_compat=False, low_freq=20.0, min_duration=0.0, num_mel_bins=23, preemphasis_coefficient=0.97,
     raw_energy=True, remove_dc_offset=True, round_to_power_of_two=True, sample_frequency=16000.0, snip_edges=True,
     subtract_mean=False, use_energy=False, use_log_fbank=True, use_power=True, vtln_high=-500.0, vtln_low=100.0,
     vtln_warp=1.0, window_type="povey",
 ) -> Tensor | None:  # fmt: skip
+    """[..., frames, features] of waveform [..., channels, time], as torchaudio's fbank makes them of [channels, time].
+    None: nothing here makes them."""
     switches = (
         htk_compat, raw_energy, remove_dc_offset, round_to_power_of_two, snip_edges, subtract_mean, use_energy,
         use_log_fbank, use_power,
@@ -56,22 +58,24 @@ def _fbank(
         return None
     if is_compiling() or not _is_plain(waveform) or torch.is_autocast_enabled(waveform.device.type):
         return None
-    channel, samples = max(channel, 0), waveform.shape[1]
+    channel, channels, samples = max(channel, 0), *waveform.shape[-2:]
     win_length = int(sample_frequency * frame_length * 0.001)
     hop_length = int(sample_frequency * frame_shift * 0.001)
     n_fft = 1 << (win_length - 1).bit_length() if round_to_power_of_two else win_length
     # torchaudio has an error for these, noise for dither, and an empty result for what is too short.
-    if channel >= waveform.shape[0] or not 2 <= win_length <= samples or hop_length < 1 or n_fft % 2:
+    if channel >= channels or not 2 <= win_length <= samples or hop_length < 1 or n_fft % 2:
         return None
     if not 0 <= preemphasis_coefficient <= 1 or energy_floor < 0 or dither != 0:
         return None
-    if samples < min_duration * sample_frequency:
+    if samples < min_duration * sample_frequency or 0 in waveform.shape:
         return None
     banks = (
         num_mel_bins, n_fft, float(sample_frequency), float(low_freq), float(high_freq), float(vtln_low),
         float(vtln_high), float(vtln_warp),
     )  # fmt: skip
-    made = _tables(banks, window_type, win_length, float(blackman_coeff), waveform.device)
+    # Those made under a mode, such as that of fake tensors, end with it.
+    tables = _tables.__wrapped__ if torch._C._len_torch_dispatch_stack() else _tables
+    made = tables(banks, window_type, win_length, float(blackman_coeff), waveform.device)
     if made is None:
         return None
     energy = "" if not use_energy else "raw" if raw_energy else "windowed"
@@ -80,13 +84,19 @@ def _fbank(
         2.0 if use_power else 1.0, use_log_fbank, kaldi.EPSILON, energy, kaldi.floor_of(energy_floor), htk_compat,
         subtract_mean,
     )  # fmt: skip
-    result = kaldi.try_fused(waveform[channel].unsqueeze(0), *made, call, "torchaudio.kaldi.fbank")
-    return None if result is None else result.squeeze(0)
+    rows = waveform[..., channel, :].reshape(-1, samples)
+    result = kaldi.try_fused(rows, *made, call, "torchaudio.kaldi.fbank")
+    return None if result is None else result.reshape(*waveform.shape[:-2], *result.shape[1:])
+
+
+@wraps(fbank)
+def _of_one(waveform, *args, **kwargs) -> Tensor | None:
+    return fbank(waveform, *args, **kwargs) if waveform.dim() == 2 else None
 
 
 def _is_plain(waveform) -> bool:
-    """Whether it is [channels, time] float32 without a gradient, and nobody has changed what fbank calls."""
-    if waveform.dtype is not torch.float32 or waveform.layout is not torch.strided or waveform.dim() != 2:
+    """Whether it is float32 without a gradient, and nobody has changed what torchaudio's fbank calls."""
+    if waveform.dtype is not torch.float32 or waveform.layout is not torch.strided or waveform.dim() < 2:
         return False
     module = sys.modules[_MODULE]
     return not wants_gradient(waveform) and all(is_from(getattr(module, name, None), module) for name in _PARTS)
@@ -107,11 +117,11 @@ def _tables(
         return kaldi.make_window(window_type, win_length, blackman_coeff).float().to(device), basis.to(device)
 
 
-def _lacks(module: ModuleType) -> str | None:
+def lacks(module: ModuleType) -> str | None:
     for name in _PARTS:
         if not is_from(getattr(module, name, None), module):
             return f"it has no {name} of its own"
-    parameters = _fbank.__code__.co_varnames[: _fbank.__code__.co_argcount]
+    parameters = fbank.__code__.co_varnames[: fbank.__code__.co_argcount]
     found = structure_of(module.fbank)
     if found.parameters != parameters:
         return "fbank has other arguments"
@@ -120,7 +130,7 @@ def _lacks(module: ModuleType) -> str | None:
 
 PROJECT = Project(
     "kaldi",
-    hooks=(Hook(_MODULE, "fbank", override(_fbank), _lacks),),
+    hooks=(Hook(_MODULE, "fbank", override(_of_one), lacks),),
     distribution="torchaudio",
     packages=("torchaudio",),
     tested=("2.11", "2.12"),

@@ -65,7 +65,7 @@ def run(loss, x, y):
 
 
 def in_float64(loss, x, y):
-    wide = copy.deepcopy(loss).double().cpu()
+    wide = copy.deepcopy(loss).cpu().double()
     for one in wide.stft_losses:
         one.window = one.window.cpu().double()
     return run(wide, x.cpu().double(), y.cpu().double())
@@ -116,7 +116,7 @@ def test_a_net_learns_the_same(signals):
     expected = learned()
     with accelerated():
         got = learned()
-        assert msp.stats()["auraloss.MultiResolutionSTFTLoss"].fast == 9
+        assert msp.stats()["auraloss.MultiResolutionSTFTLoss"].fast >= 9  # 10 where another test has cached its sizes
     # Where two magnitudes are equal but for rounding, a gradient has either sign.
     torch.testing.assert_close(torch.tensor(got), torch.tensor(expected), rtol=5e-3, atol=0)
     assert got[-1] < got[0]

@@ -59,7 +59,7 @@ def test_stems_are_the_same_and_every_call_is_fast(package, audio, monkeypatch):
 
     def separate() -> torch.Tensor:
         with torch.no_grad():
-            return apply_model(model, audio, shifts=0, split=True, segment=1, device=DEVICE).double().cpu()
+            return apply_model(model, audio, shifts=0, split=True, segment=1, device=DEVICE).cpu().double()
 
     with monkeypatch.context() as patch:
         patch.setattr(torch, "istft", documented.istft(torch.istft))

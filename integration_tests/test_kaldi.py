@@ -30,7 +30,7 @@ def test_drawn_arguments_are_as_accurate_as_torchaudio(launches):
             got = kaldi.fbank(waveform, **arguments)
         assert got.shape == theirs.shape and got.stride() == theirs.stride()
         assert len(launches) == 1 + arguments["subtract_mean"]
-        mine, original = errors((got, theirs), kaldi.fbank(waveform.double().cpu(), **arguments))
+        mine, original = errors((got, theirs), kaldi.fbank(waveform.cpu().double(), **arguments))
         assert mine <= max(2 * original, 2e-6)
 
     compare()
@@ -51,7 +51,7 @@ def test_a_batch_under_vmap(launches):
         got = features()
     assert len(launches) == 1
     mine, original = errors((got, theirs), torch.stack([kaldi.fbank(
-        one.double().cpu(), num_mel_bins=80, window_type="hamming") for one in batch]))  # fmt: skip
+        one.cpu().double(), num_mel_bins=80, window_type="hamming") for one in batch]))  # fmt: skip
     assert mine <= max(2 * original, 2e-6)
 
 
@@ -62,7 +62,7 @@ def test_mfcc(options, launches):
     with accelerated():
         got = kaldi.mfcc(waveform, **options)
     assert len(launches) == 1
-    mine, original = errors((got, theirs), kaldi.mfcc(waveform.double().cpu(), **options))
+    mine, original = errors((got, theirs), kaldi.mfcc(waveform.cpu().double(), **options))
     assert mine <= max(2 * original, 2e-6)
 
 

@@ -39,7 +39,7 @@ def _quiet():
 
 def close(got, expected, relative=2e-5):
     assert got.shape == expected.shape and got.dtype == expected.dtype
-    got, expected = got.detach().double().cpu(), expected.detach().double().cpu()
+    got, expected = got.detach().cpu().double(), expected.detach().cpu().double()
     assert float((got - expected).norm() / expected.norm()) <= relative
 
 

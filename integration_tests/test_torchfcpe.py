@@ -43,7 +43,7 @@ def model():
 
 def pitch(model, signal, rate):
     f0 = model.infer(signal.to(DEVICE)[None, :, None], rate, decoder_mode="local_argmax", threshold=0.006)
-    return f0[0, :, 0].double().cpu()
+    return f0[0, :, 0].cpu().double()
 
 
 @pytest.mark.parametrize("name", SIGNALS)

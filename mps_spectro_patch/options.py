@@ -34,8 +34,11 @@ Project = Literal[
     "muq",
     "musicfm",
     "parallel_wavegan",
+    "pyannote",
     "rmvpe",
+    "so_vits_svc_fork",
     "torchfcpe",
+    "uvr",
     "vocos",
     "whisper",
 ]

@@ -1,6 +1,7 @@
 """Fixtures for the whole suite: which device it runs on, fresh but printed seeds, and nothing left patched.
 
-MPS_SPECTRO_TEST_DEVICE=simulator (default), cuda or mps picks the device; MPS_SPECTRO_TEST_SEED repeats a run.
+MPS_SPECTRO_TEST_DEVICE=simulator (default), cuda, mps or like-mps (mps without an Apple GPU: tests/like_mps) picks the
+device; MPS_SPECTRO_TEST_SEED repeats a run.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import textwrap
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import pytest
 import torch
@@ -25,7 +27,7 @@ from mps_spectro_patch import active
 from mps_spectro_patch.execution import call_cache, call_sites, launches, quarantine, runner, trouble, verification
 from mps_spectro_patch.kernels.compilers import cuda
 from mps_spectro_patch.patching import install
-from tests import forked
+from tests import forked, like_mps
 
 # Looks at every launch that a test makes.
 from tests.conformance import recording
@@ -40,6 +42,8 @@ else:
     settings.register_profile("here", deadline=None, max_examples=40)
     settings.load_profile("here")
 
+if like_mps.wanted():
+    like_mps.prepare()
 TORCH_DEVICES = {"simulator": "cpu", "cuda": "cuda", "mps": "mps"}
 ORIGINALS = {"stft": torch.functional.stft, "istft": torch._VF.istft}
 
@@ -57,11 +61,12 @@ tuning._read = lambda: None
 
 
 def pytest_report_header() -> list[str]:
-    return [f"mps_spectro_patch on {_device_name()}, MPS_SPECTRO_TEST_SEED={SEED}", *recording.header()]
+    name = like_mps.NAME if like_mps.wanted() else _device_name()
+    return [f"mps_spectro_patch on {name}, MPS_SPECTRO_TEST_SEED={SEED}", *recording.header()]
 
 
 def _device_name() -> str:
-    return os.environ.get("MPS_SPECTRO_TEST_DEVICE", "simulator")
+    return "mps" if like_mps.wanted() else os.environ.get("MPS_SPECTRO_TEST_DEVICE", "simulator")
 
 
 def pytest_collection_finish() -> None:
@@ -86,7 +91,7 @@ def torch_device(device_name: str) -> torch.device:
 @pytest.fixture(scope="session", autouse=True)
 def _headers_are_precompiled(device_name: str) -> None:
     """In the usual cache, before a test chooses a cache of its own."""
-    if device_name == "simulator":
+    if device_name == "simulator" or like_mps.wanted():
         simulator = importlib.import_module("mps_spectro_patch.kernels.compilers.simulator")
         simulator._precompiled(*simulator._compiler())
 
@@ -114,6 +119,14 @@ def forget() -> None:
     for refused in call_cache.never.values():
         refused.clear()
     call_cache.clear()
+
+
+@pytest.fixture(autouse=True)
+def _one_thread_at_a_time():
+    """Where torch cannot take more, whether or not the test noticed."""
+    before = like_mps.at_once()
+    yield
+    assert like_mps.at_once() == before, "two threads worked on MPS at once: on a Mac that crashes torch"
 
 
 @pytest.fixture(autouse=True)
@@ -147,6 +160,11 @@ class Signal:
     def istft(self) -> torch.Tensor:
         return torch.istft(self.spectrum, 400, 160, 400, self.window, length=self.x.shape[-1])
 
+    def refused(self) -> torch.Tensor:
+        """A call that the fast path does not cover, on no device: of a size without a kernel."""
+        window = torch.ones(4999, device=self.x.device)
+        return torch.stft(self.x, 4999, window=window, return_complex=True)
+
     def is_fast(self) -> bool:
         """Whether a call made here and now takes the fast path."""
         before = msp.stats()["stft"].fast
@@ -169,6 +187,35 @@ def on(device_name) -> dict:
 @pytest.fixture(params=["stft", "istft"])
 def op(request) -> str:
     return request.param
+
+
+@pytest.fixture
+def threads(torch_device) -> None:
+    """For tests in which several threads work on the device under test."""
+    if torch_device.type == "mps":
+        pytest.skip("two threads that work on MPS at once crash torch itself (pytorch#197805)")
+
+
+@pytest.fixture
+def forks(torch_device) -> None:
+    """For tests that fork a process which has worked on the device under test."""
+    if torch_device.type == "mps":
+        pytest.skip("a child that works on MPS behind its parent's work there hangs or crashes (pytorch#178037)")
+
+
+@pytest.fixture
+def float64(torch_device) -> None:
+    """For tests about tensors of doubles on the device under test."""
+    if torch_device.type == "mps":
+        pytest.skip("MPS has no tensors of doubles: torch raises a TypeError before a call of ours could be made")
+
+
+@pytest.fixture
+def opcheck(torch_device):
+    """torch.library.opcheck(), with every check that it has for the device under test."""
+    checks = ["test_schema", "test_faketensor", "test_aot_dispatch_dynamic"]
+    checks += [] if torch_device.type == "mps" else ["test_autograd_registration"]  # not there yet on MPS, says torch
+    return partial(torch.library.opcheck, test_utils=checks)
 
 
 @pytest.fixture
@@ -239,7 +286,7 @@ def run_python(device_name: str, torch_device: torch.device, torch_forker: forke
 
 def _forker(device_name: str, imports: tuple[str, ...]) -> Iterator[forked.Forker | None]:
     """None where a process that has used an accelerator's libraries cannot be forked."""
-    if sys.platform != "linux" or device_name != "simulator":
+    if sys.platform != "linux" or not (device_name == "simulator" or like_mps.wanted()):
         yield None
         return
     forker = forked.Forker(imports)

@@ -1,12 +1,19 @@
-"""What becomes of the memory that the launches in kernels/launch ask torch for."""
+"""What becomes of the memory that the launches in kernels/launch ask torch for, and of what programs print."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import ModuleType
 
+import pytest
 import torch
+
+# A shell's redirection to a device without space.
+FULL = pytest.param(
+    ">/dev/full", marks=pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux alone has /dev/full")
+)
 
 
 @contextmanager

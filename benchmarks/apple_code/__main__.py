@@ -27,10 +27,12 @@ from mps_spectro_patch.kernels import text_digest
 from mps_spectro_patch.kernels.launch import dispatch
 
 from . import kernels, opencl, page, results
-from .folder import Counts, Failed, Folder, Processor
+from .folder import METHODS, Counts, Failed, Folder, Processor
 
-# Its simdgroups shuffle in loops of their own; PoCL takes a whole threadgroup for one simdgroup.
-NOT_ON_CPU = {"msp_stft_loss_finish"}
+# They shuffle, and PoCL takes a whole threadgroup for one simdgroup. msp_stft_loss_finish does it in loops that not all
+# simdgroups go through; the sums of msp_stft_loss lack some lanes at 600, 1200, 2560, 3072, 5120 and 6144 (why is not
+# known; the simulator has them right under any order of threads).
+NOT_ON_CPU = {"msp_stft_loss", "msp_stft_loss_finish"}
 
 
 def variants(one: kernels.Listed) -> dict[str, str]:
@@ -72,7 +74,17 @@ def relative_error(call: kernels.Call, processor: Processor) -> float:
 def known_error(call: kernels.Call, processor: Processor) -> float:
     """relative_error(), which the texts and the call determine: worked out once."""
     texts = [dispatch.kernel_text(kernel, defines) for kernel, defines, _ in kernels.launches(call)]
-    return processor.folder.remembered(f"{call}{texts}", lambda: relative_error(call, processor))
+
+    def error() -> float:
+        for processor.method in METHODS:
+            processor.close()
+            try:
+                return relative_error(call, processor)
+            except Failed as failure:
+                failed = failure
+        raise failed
+
+    return processor.folder.remembered(f"{call}{texts}", error)
 
 
 def measured(one: kernels.Listed, processor: Processor, on_cpu: bool) -> tuple[list[results.Row], str]:

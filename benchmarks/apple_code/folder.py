@@ -21,9 +21,11 @@ from mps_spectro_patch.kernels.launch import dispatch
 from . import opencl
 
 HERE = Path(__file__).parent
+_INSIDE = "kernels"  # the folder in the root that all is written to
 _OWN = ("metal.h", "compile.sh", "on_cpu.py")
 # PoCL asks the machine for its memory, which is not to be seen from inside.
-_CPU = ("env", "HWLOC_SYNTHETIC=node:1(memory=4294967296) pu:1", "POCL_CACHE_DIR=/work/pocl", "python3", "-W", "ignore")
+_CPU = ("env", "HWLOC_SYNTHETIC=node:1(memory=4294967296) pu:1", f"POCL_CACHE_DIR=/{_INSIDE}/pocl")
+METHODS = ("cbs", "loopvec")  # how PoCL makes loops of threads: the first is quicker, and wrong or ends at some kernels
 
 
 class Failed(Exception):
@@ -51,7 +53,7 @@ class Folder:
     def __init__(self, root: Path) -> None:
         if not (root / "versions").exists():
             raise Failed(f"{root} is not set up: {HERE.name}/setup.sh {root}")
-        self.root, self.work = root, root / "work"
+        self.root, self.work = root, root / _INSIDE
         self.versions = (root / "versions").read_text().strip()
         for name in _OWN:
             if not (self.work / name).exists() or not filecmp.cmp(HERE / name, self.work / name, shallow=False):
@@ -76,7 +78,7 @@ class Folder:
         if not spirv.exists():
             path.with_suffix(".cl").write_text(text)
             done = subprocess.run(
-                ["chroot", str(self.root), "bash", "-c", f"cd /work && timeout 300 ./compile.sh {path.name}"],
+                ["chroot", str(self.root), "bash", "-c", f"cd /{_INSIDE} && timeout 300 ./compile.sh {path.name}"],
                 capture_output=True, text=True, check=False,
             )  # fmt: skip
             if done.returncode:
@@ -101,18 +103,17 @@ class Processor:
     """PoCL in the folder. Of a kernel that ends the process, the next one starts another."""
 
     def __init__(self, folder: Folder) -> None:
-        self.folder = folder
+        self.folder, self.method = folder, METHODS[0]
         self._process: subprocess.Popen[bytes] | None = None
 
     def kernel(self, name: str, defines: str, device_type: str) -> Callable[..., None]:
         """As dispatch.kernel()."""
         written = opencl.written(dispatch.kernel_text(name, defines), name)
         self.folder.compile(written.text)
-        spirv = f"/work/{self.folder.name(written.text)}.cpu.spv"
+        spirv = f"/{_INSIDE}/{self.folder.name(written.text)}.cpu.spv"
 
         def launch(*args: Any, threads: int, group_size: int, arg_casts: Any = None) -> None:
             job: dict[str, Any] = dict(spirv=spirv, kernel=name, groups=threads // group_size, threads=group_size)
-            job["method"] = "loopvec" if "simd_shuffle_xor(" in written.text else "cbs"  # quicker, and knows none
             places: dict[int, int] = {}  # of tensors, by address: one buffer each
             tensors, buffers, bound = [], [], []
             for position, (arg, by_value) in enumerate(zip(args, written.values, strict=True)):
@@ -140,7 +141,8 @@ class Processor:
 
     def _run(self, job: dict[str, Any], buffers: list[bytes]) -> list[bytes]:
         if self._process is None:
-            command = ["chroot", str(self.folder.root), *_CPU, "/work/on_cpu.py"]
+            command = ["chroot", str(self.folder.root), *_CPU, f"POCL_WORK_GROUP_METHOD={self.method}"]
+            command += ["python3", "-W", "ignore", f"/{_INSIDE}/on_cpu.py"]
             pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
             self._process = subprocess.Popen(command, **pipes)  # type: ignore[call-overload]
         process = self._process

@@ -5,7 +5,6 @@ and the bytes of all buffers.
 """
 
 import json
-import os
 import sys
 
 import pyopencl as cl
@@ -18,7 +17,6 @@ kernels: dict = {}
 
 def run(job: dict, buffers: list[bytearray]) -> None:
     key = job["spirv"], job["kernel"]
-    os.environ["POCL_WORK_GROUP_METHOD"] = job["method"]  # how PoCL makes loops of threads
     if key not in kernels:
         with open(job["spirv"], "rb") as file:
             kernels[key] = cl.Kernel(cl.Program(context, file.read()).build(), job["kernel"])

@@ -59,5 +59,5 @@ inside "cd /usr/src/mesa
 inside "grep -q 'DEMAND: ' /usr/local/bin/asahi_clc && grep -q 'PEAK %u' /usr/local/bin/asahi_clc"
 printf 'Mesa %s, %s\n' "$mesa" "$(chroot "$root" dpkg-query -W -f '${Package} ${Version}, ' "clang-$llvm" "llvm-spirv-$llvm" \
     pocl-opencl-icd | sed 's/, $//')" > "$root/versions"
-mkdir "$root/work"
+mkdir "$root/kernels"
 step "ready: $(cat "$root/versions")"

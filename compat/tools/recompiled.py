@@ -28,14 +28,14 @@ class Recompiled:
     """A maker of such functions.
 
     versions: for each known version of the original, its fragments and their replacements. names: what the replacements
-    use.
+    use. signal_of(*arguments): the tensor whose device counts; without it, the first among the arguments.
 
     The new function runs for signals on a device that enable() names, the original for all others. A version that
     replaces nothing means that there is nothing to do.
     """
 
-    def __init__(self, *versions: Version, **names: Any) -> None:
-        self.versions, self.names = versions, names
+    def __init__(self, *versions: Version, signal_of: Callable | None = None, **names: Any) -> None:
+        self.versions, self.signal_of, self.names = versions, signal_of, names
 
     def hook(self, module: str, attribute: str) -> Hook:
         return Hook(module, attribute, self.make, functools.partial(self.lacks, attribute))
@@ -46,9 +46,8 @@ class Recompiled:
             return original
         changed = _compiled(original, version, self.names)
         # All of it is the project's code, and so are its errors: none is a reason to run the original as well.
-        ours = override(lambda *_, **__: True, lambda _, __, *args, **kwargs: changed(*args, **kwargs))(
-            original, active_options
-        )
+        run = override(lambda *_, **__: True, lambda _, __, *args, **kwargs: changed(*args, **kwargs), self.signal_of)
+        ours = run(original, active_options)
         _originals[ours] = original
         return ours
 

@@ -18,15 +18,10 @@ from ..errors import CommandError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    options = _parser().parse_args(arguments)
-    if options.command is _run and not options.compare:  # whatever else is raised comes from the program
-        try:
-            return options.command(options)
-        except CommandError as error:
-            return _refused(error)
     sys.stdout = sys.stdout or open(os.devnull, "w")  # None where it was closed before we started
     sys.stderr = sys.stderr or open(os.devnull, "w")
     try:
+        options = _parser().parse_args(arguments)
         code = options.command(options)
         sys.stdout.flush()
         return code
@@ -46,8 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _refused(why: object) -> int:
-    if sys.stderr is not None:
-        print(f"mps-spectro-patch: {why}", file=sys.stderr)
+    print(f"mps-spectro-patch: {why}", file=sys.stderr)
     return 2
 
 

@@ -23,7 +23,7 @@ from ..bench import Progress, results_folder
 from ..diagnostics import Stats, explain, reset_stats, stats, status
 from ..errors import CommandError
 from ..examples import denoise
-from ..execution import best_device, check_device
+from ..execution import best_device, check_device, device_error
 from ..options import ACCELERATORS
 from ..patching import accelerated, disable
 from .sound import as_wav
@@ -53,7 +53,9 @@ EXPECTATION = {
 def run_demo(audio: Path | None, out: Path, device: str | None) -> int:
     """The command: 0, or 1 if a kernel failed. Raises CommandError for what a person can put right."""
     audio = audio or AUDIO
-    device = device or best_device()
+    if device is None and (error := device_error(device := best_device())) is not None and device != "simulator":
+        print(f"{device} does not work here ({type(error).__name__}: {error}): the simulator is used")
+        device = "simulator"
     check_device(device)
     disable()  # MPS_SPECTRO_PATCH=1 would accelerate the plain run too
     files = [out / f"{audio.stem}{ending}" for ending in ("_plain.wav", "_accelerated.wav", ".png")]

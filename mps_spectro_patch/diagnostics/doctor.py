@@ -18,7 +18,7 @@ import torch
 
 from .. import autoload, compat
 from ..bench import Progress
-from ..execution import best_device, check_device, chip, compile_error, require_device, tuning
+from ..execution import best_device, check_device, chip, device_error, require_device, tuning
 from ..patching import disable, enable
 from . import doctor_front_ends, doctor_kernels, doctor_losses, doctor_tuning
 from .doctor_kernels import Finding
@@ -111,9 +111,9 @@ def has_device(device: str) -> Iterator[Finding]:
         words = torch.cuda.get_device_name() if ok else "no CUDA device"
     else:
         ok, words = True, "the simulator, on the CPU: for checking, not for speed"
-    error = compile_error(device) if ok else None
+    error = device_error(device) if ok else None
     if error is not None:
-        yield Finding("device", False, f"{device} compiles no kernel: {type(error).__name__}: {error}", data)
+        yield Finding("device", False, f"{device} runs no kernel: {type(error).__name__}: {error}", data)
     else:
         yield Finding("device", ok, words if ok else f"{device} cannot be used here", data)
 

@@ -88,11 +88,10 @@ def explain(function: Callable, *args: Any, **kwargs: Any) -> Explanation:
         >>> print(refused.reason)
         dtype
     """
-    options = options_here() or Options.resolve()
     try:
         which = _which(function, args)
         if which is not None:
-            return _explained(*which, kwargs, options)
+            return _explained(*which, kwargs, options_here())
     except Exception as error:
         note = f"explain() could not look at this call: {trouble.trouble_of(error).what}"
         op = "istft" if getattr(function, "__name__", "") == "istft" else "stft"
@@ -100,10 +99,10 @@ def explain(function: Callable, *args: Any, **kwargs: Any) -> Explanation:
     raise ValueError(f"explain() knows torch.stft, torch.istft and the Tensor methods of those names, not {function!r}")
 
 
-def _explained(op: str, function: Callable, args: tuple, kwargs: dict, options: Options) -> Explanation:
+def _explained(op: str, function: Callable, args: tuple, kwargs: dict, options: Options | None) -> Explanation:
     note = ""
-    if options_here() is None:
-        note = "not enabled now; this is what enable() would do"
+    if options is None:
+        options, note = Options.resolve(), "not enabled now; this is what enable() would do"
     elif options.reach == "dispatcher":
         note = "at the dispatcher, after torch's own padding"
     try:

@@ -80,28 +80,31 @@ def status() -> Status:
     versions = {"mps_spectro_patch": __version__, "torch": torch.__version__, "python": platform.python_version()}
     if "wrapt" in sys.modules:
         versions["wrapt"] = sys.modules["wrapt"].__version__
-    options = active.options_here()
     found: dict[str, Any] = {}
     problems = []
     for name, look in (
+        ("options", active.options_here),
         ("patched", lambda: {**{op: _state(op) for op in OPS}, **hooks.states("torchaudio")}),
         ("projects", install.project_states),
         ("registered", lambda: tuple(install.registered())),
         ("early_references", lambda: tuple(install.early_references(everywhere=True))),
         ("quarantined", quarantine.entries),
-        ("missing_devices", lambda: tuple(install.missing_devices(options)) if options else ()),
+        ("missing_devices", lambda: tuple(install.missing_devices(found["options"])) if found["options"] else ()),
         ("functional", lambda: tuple(install.users_of_functional())),
-        ("elsewhere", lambda: sum(counters.counts().get((op, Reason.DEVICE), 0) for op in OPS) if options else 0),
+        (
+            "elsewhere",
+            lambda: sum(counters.counts().get((op, Reason.DEVICE), 0) for op in OPS) if found["options"] else 0,
+        ),
     ):
         try:
             found[name] = look()
         except Exception as error:  # in modules of all kinds; the rest is told
             found[name] = _UNKNOWN.get(name, ())
             problems.append(f"{name} could not be found out: {trouble.trouble_of(error).what}")
-    return Status(enabled=options is not None, options=options, versions=versions, problems=tuple(problems), **found)
+    return Status(enabled=found["options"] is not None, versions=versions, problems=tuple(problems), **found)
 
 
-_UNKNOWN: dict[str, Any] = {"patched": {}, "projects": {}, "elsewhere": 0}
+_UNKNOWN: dict[str, Any] = {"options": None, "patched": {}, "projects": {}, "elsewhere": 0}
 
 
 def _state(op: str) -> str:

@@ -12,6 +12,6 @@ __getattr__, __dir__, __all__ = attach(
         ),
         "launches": ("load_operators",),
         "tuning": ("chip",),
-        "devices": ("best_device", "check_device", "compile_error", "require_device"),
+        "devices": ("best_device", "check_device", "device_error", "require_device"),
     },
 )

@@ -1,4 +1,4 @@
-"""Which of the accelerators are here and can compile a kernel: for commands that take --device."""
+"""Which of the accelerators are here and work: for commands that take --device."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import torch
 
 from ..errors import CommandError, MissingCompiler
 from ..kernels import compile_shader
+from ..options import ACCELERATORS
 
 _PROBE = "kernel void probe(device float* x [[buffer(0)]], uint i [[thread_position_in_grid]]) { x[i] = 1; }"
 
@@ -22,27 +23,32 @@ def require_device(device: str) -> None:
         raise CommandError("this torch finds no Apple GPU (mps) here; --device simulator runs the kernels on the CPU")
     if device == "cuda" and not torch.cuda.is_available():
         raise CommandError("this torch finds no NVIDIA GPU (cuda) here; --device simulator runs the kernels on the CPU")
-    error = compile_error(device)
+    error = device_error(device)
     if isinstance(error, (MissingCompiler, ImportError)):
         raise CommandError(_words(device, error))
 
 
 def check_device(device: str) -> None:
-    """Raises CommandError where no kernel can be compiled for the device, whatever the reason."""
+    """Raises CommandError where no kernel runs on the device, whatever the reason."""
     require_device(device)
-    error = compile_error(device)
+    error = device_error(device)
     if error is not None:
         raise CommandError(_words(device, error))
 
 
-def compile_error(device: str) -> Exception | None:
-    """What goes wrong when the smallest kernel is compiled."""
+def device_error(device: str) -> Exception | None:
+    """What goes wrong with the smallest kernel and one sum of torch's own. (A virtual GPU may be found and then be
+    unable to hold 256 bytes.)"""
     try:
-        compile_shader(_PROBE, device)
+        library = compile_shader(_PROBE, device)
+        ones = torch.zeros(64, dtype=torch.float32, device=ACCELERATORS[device])
+        library.probe(ones)
+        if float(ones.sum()) != 64:
+            raise RuntimeError(f"64 ones are {float(ones.sum())} together")
     except (RuntimeError, SyntaxError, ImportError) as error:
         return error
     return None
 
 
 def _words(device: str, error: Exception) -> str:
-    return f"kernels cannot be compiled for {device}: {error}"
+    return f"kernels cannot run on {device}: {error}"

@@ -81,10 +81,12 @@ def call_elsewhere(
 ) -> torch.Tensor:
     """original(*args, **kwargs) for tensors on a device that is not accelerated, remembered as the count-th such call.
 
-    bind: makes the operator's arguments of these; None: they are.
+    bind: makes the operator's arguments of these; None: they are. To be called by the function at torch's name: who
+    called that is shown to the observer, since it may have copied from an accelerated device what it calls with.
     """
     attempt = Attempt(op, options, original, args, kwargs)
     try:
+        call_sites.introduce(sys._getframe(2))
         arguments = args if bind is None else bind(*args, **kwargs)
         return call_sites.call_elsewhere(op, count, arguments, attempt.original)
     except Exception as error:

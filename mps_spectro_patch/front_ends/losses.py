@@ -126,11 +126,13 @@ def try_mean(
     options = None
     try:
         options = active.options_here()
-        answer = partial(_mean, x, y, windows, calls, name, one, options)
+        key, known = _known_mean(x, y, windows, calls, name, one, options)
+        if known is None:
+            return None
+        launch, first = partial(call_cache.launched, key, known, x, y, *windows), calls[0]
         if call_sites.is_due(name):
-            first = calls[0]
-            return call_sites.call(name, (x, first.n_fft, first.hop_length, first.win_length, None), answer)
-        return answer()
+            return call_sites.call(name, (x, first.n_fft, first.hop_length, first.win_length, None), launch)
+        return launch()
     except Exception as error:
         if runner.goes_on(options, error):
             raise
@@ -139,25 +141,25 @@ def try_mean(
     return None
 
 
-def _mean(
+def _known_mean(
     x: Tensor, y: Tensor, windows: Sequence[Tensor], calls: tuple[LossCall, ...], name: str, one: str,
     options: Options | None,
-) -> Tensor | None:  # fmt: skip
+) -> tuple[Any, call_cache.Known | None]:  # fmt: skip
+    """Its key in the cache, and what is known of it: nothing before each of the losses is known."""
     entries = call_cache.entries
     key, known = call_cache.find_loss(name, options, calls, x, y, *windows)
-    if key is None:
-        return None
-    if known is None:
-        if any(tensor.is_neg() for tensor in (x, y, *windows)):
-            return None
-        for window, call in zip(windows, calls, strict=True):
-            if call_cache.find_loss(one, options, call, x, y, window)[1] is None:
-                return None
-        flat = torch.Size((prod(x.shape[:-1]), x.shape[-1]))
-        launch = launches.ops.mean_of_losses.MeanOfLosses(flat, [call.arguments() for call in calls])
-        known = call_cache.Known(name, launch, None, keep=calls)
-        call_cache.remember(entries, key, known)
-    return call_cache.launched(key, known, x, y, *windows)
+    if key is None or known is not None:
+        return key, known
+    if any(tensor.is_neg() for tensor in (x, y, *windows)):
+        return key, None
+    for window, call in zip(windows, calls, strict=True):
+        if call_cache.find_loss(one, options, call, x, y, window)[1] is None:
+            return key, None
+    flat = torch.Size((prod(x.shape[:-1]), x.shape[-1]))
+    launch = launches.ops.mean_of_losses.MeanOfLosses(flat, [call.arguments() for call in calls])
+    known = call_cache.Known(name, launch, None, keep=calls)
+    call_cache.remember(entries, key, known)
+    return key, known
 
 
 def apart(terms: Tensor, wanted: Sequence[int]) -> tuple[Tensor, ...]:

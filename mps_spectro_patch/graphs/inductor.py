@@ -15,6 +15,7 @@ from torch.fx import Graph
 
 from .. import active
 from ..execution import quarantine
+from ..options import logger
 from ..version import __version__
 
 _FIELD = "pre_grad_custom_pass"
@@ -43,9 +44,10 @@ class _Pass:
 
     def __init__(self, others: Any) -> None:
         self.others = others
+        self.each = list(others) if isinstance(others, (list, tuple)) else [others] * (others is not None)
 
     def __call__(self, graph: Graph) -> None:
-        for other in _each(self.others):
+        for other in self.each:
             other(graph)
         if active.process is not None:
             from .rewriting import rewrite
@@ -61,15 +63,13 @@ class _Pass:
 
     def uuid(self) -> Any:
         """By which inductor's cache knows what this does to a graph; None: by nothing."""
-        others = [other.uuid() if hasattr(other, "uuid") else None for other in _each(self.others)]
-        acts = active.process is not None and not quarantine.front_ends
-        return None if None in others else (*others, __version__, _text(), acts)
-
-
-def _each(passes: Any) -> list:
-    if passes is None:
-        return []
-    return list(passes) if isinstance(passes, (list, tuple)) else [passes]
+        try:
+            others = [other.uuid() if hasattr(other, "uuid") else None for other in self.each]
+            acts = active.process is not None and not quarantine.front_ends
+            return None if None in others else (*others, __version__, _text(), acts)
+        except Exception as error:  # then the graph is not cached
+            logger.warning("inductor's cache is not used: %r", error)
+            return None
 
 
 @lru_cache(maxsize=1)

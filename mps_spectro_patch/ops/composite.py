@@ -17,21 +17,24 @@ from torch import Tensor
 from ..arguments import IstftArguments
 
 _NOLA_MINIMUM = 1e-11  # torch.istft refuses an envelope below this
-_here = threading.local()
+
+
+class _Here(threading.local):
+    """is_left: this thread's calls of torch's operators do not come to kernels of ours."""
+
+    is_left = False
+
+
+here = _Here()
 
 
 @contextmanager
 def left_to_torch() -> Iterator[None]:
-    """While it lasts, this thread's calls of torch's operators do not come to kernels of ours."""
-    before, _here.is_left = getattr(_here, "is_left", False), True
+    before, here.is_left = here.is_left, True
     try:
         yield
     finally:
-        _here.is_left = before
-
-
-def is_left_to_torch() -> bool:
-    return getattr(_here, "is_left", False)
+        here.is_left = before
 
 
 def stft(input: Tensor, window: Tensor, *arguments: Any) -> Tensor:

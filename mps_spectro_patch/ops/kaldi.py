@@ -36,7 +36,7 @@ def has_kernel(basis: Tensor, n_fft: int) -> bool:
 def _fake_kaldi(input, window, basis, *arguments):
     rows, samples = input.shape
     wanted = kernels.Kaldi(*arguments)
-    return input.new_empty((rows, wanted.frames(samples), basis.shape[0] + (wanted.energy != "")))
+    return input.new_empty((rows, wanted.frames(samples), basis.shape[0] + int(wanted.energy != "")))
 
 
 define("kaldi", f"Tensor input, Tensor window, Tensor basis, {schema(KaldiArguments)}", run_kaldi, _fake_kaldi)

@@ -42,7 +42,8 @@ def apply_groups() -> None:
     built.watch(_look_at, wanted)
     if wanted:
         for name, attributes in early_names.namespaces():
-            _look_at_all(attributes, wanted, sys.modules.get(name))
+            if not attributes.keys().isdisjoint(wanted):  # in most modules there is none
+                _look_at_all(attributes, wanted, sys.modules.get(name))
 
 
 def left_alone(group: str) -> dict[str, str]:

@@ -10,7 +10,7 @@ import functools
 import gc
 import sys
 import weakref
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from types import ModuleType
 from typing import NamedTuple
 
@@ -31,11 +31,14 @@ class Reference(NamedTuple):
 def bound_to(*functions: Callable) -> list[Reference]:
     """Every module-level name outside of torch and this package that is bound to one of the functions."""
     kinds = set(map(type, functions))  # tells most names apart at once (id() is slow where somebody audits)
+    each = {id(function): function for function in functions}.values()
     return [
         Reference(module, name)
         for module, namespace in namespaces()
         for name, value in list(namespace.items())
-        if type(value) in kinds and any(value is function for function in functions)
+        if type(value) in kinds
+        for function in each
+        if value is function
     ]
 
 
@@ -93,15 +96,11 @@ def partials_of(*functions: Callable) -> list[functools.partial]:
     )
 
 
-def namespaces() -> Iterator[tuple[str, dict]]:
-    seen = set()
+def namespaces() -> list[tuple[str, dict]]:
+    """The name and the names of every module outside of torch and this package. Imports no lazy module."""
+    found: dict[int, tuple[str, dict]] = {}  # one module may be known by two names
     for name, module in list(sys.modules.items()):
-        namespace = _namespace(module)
-        if name.partition(".")[0] not in ("torch", "mps_spectro_patch") and id(namespace) not in seen:
-            seen.add(id(namespace))  # one module may be known by two names
-            yield name, namespace
-
-
-def _namespace(module: object) -> dict:
-    """The module's names, without triggering the import of a lazy module."""
-    return object.__getattribute__(module, "__dict__") if isinstance(module, ModuleType) else {}
+        if isinstance(module, ModuleType) and name.partition(".")[0] not in ("torch", "mps_spectro_patch"):
+            namespace = object.__getattribute__(module, "__dict__")
+            found.setdefault(id(namespace), (name, namespace))
+    return list(found.values())

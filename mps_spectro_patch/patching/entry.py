@@ -56,7 +56,11 @@ def make_stft(layer: Any, original: Callable) -> Callable:
         options = active.process if here is None else here.options
         if options is None or layer.retired or "stft" not in options.layer_ops:
             return original(*arguments)
-        if type(input) in PLAIN and not options.concerns(input) and not call_sites.everything:
+        try:
+            is_elsewhere = type(input) in PLAIN and not options.concerns(input) and not call_sites.everything
+        except Exception:  # whoever runs the call meets it again, and tells
+            is_elsewhere = False
+        if is_elsewhere:
             count = untouched.calls = untouched.calls + 1
             if count > FIRST and count % EVERY:
                 return original(*arguments)
@@ -78,13 +82,16 @@ def make_istft(layer: Any, original: Callable) -> Callable:
         here = scope_here()
         options = active.process if here is None else here.options
         concerned = options is not None and not layer.retired and "istft" in options.layer_ops
-        if concerned and args and type(args[0]) in PLAIN and not options.concerns(args[0]):
-            if not call_sites.everything:
-                count = untouched.calls = untouched.calls + 1
-                if count > FIRST and count % EVERY:
-                    concerned = False
-                else:
-                    return runner.call_elsewhere("istft", options, count, istft_arguments, original, args, kwargs)
+        try:
+            is_elsewhere = concerned and args and type(args[0]) in PLAIN and not options.concerns(args[0])
+        except Exception:
+            is_elsewhere = False
+        if is_elsewhere and not call_sites.everything:
+            count = untouched.calls = untouched.calls + 1
+            if count > FIRST and count % EVERY:
+                concerned = False
+            else:
+                return runner.call_elsewhere("istft", options, count, istft_arguments, original, args, kwargs)
         if concerned:
             try:
                 arguments = istft_arguments(*args, **kwargs)

@@ -116,9 +116,10 @@ def _rebinding() -> Iterator[None]:
 
 def _forget_what_is_gone() -> None:
     """Patches of modules that are no longer imported: nothing else would ever let go of these."""
-    for place, patch in list(_declared.items()):
-        owner = patch.owner
-        if isinstance(owner, ModuleType) and not any(one is owner for one in list(sys.modules.values())):
+    of_modules = [(place, patch) for place, patch in _declared.items() if isinstance(patch.owner, ModuleType)]
+    imported = set(map(id, list(sys.modules.values()))) if of_modules else ()
+    for place, patch in of_modules:
+        if id(patch.owner) not in imported:
             if patch in _applied:
                 _remove(patch)
             for known in (_applied, _groups, _problems):

@@ -147,8 +147,9 @@ def let_go(options: Options) -> None:
         _holders.subtract([options])
         if _holders[options] <= 0:  # or it was forgotten meanwhile
             del _holders[options]
-        if copies.is_alone(_end):
-            _apply_patches(_held())
+        held = _held()
+        if options not in held and copies.is_alone(_end):  # nobody else wants the same
+            _apply_patches(held)
 
 
 def _end() -> None:

@@ -51,6 +51,9 @@ def _state(project: Project) -> str:
     states = {**hooks.states(group), **module_aliases.states(group), **class_hooks.left_alone(group)}
     applied = [what for what, state in states.items() if state == "patched"]
     refused = {what: state.removeprefix("not patched: ") for what, state in states.items() if ": unknown" in state}
+    others = {what: state for what, state in states.items() if not state.endswith("waits for the import")}
+    if not others and not project.is_installed():
+        return "not installed" if project.packages else "no such class is imported"
     version = project.version()
     here = f"{project.distribution} {version}" if version else "found"
     note = f" ({project.note})" if project.note and (applied or version) else ""
@@ -59,9 +62,6 @@ def _state(project: Project) -> str:
         return f"{here}, not patched there: {words}" + (f"; applied: {', '.join(applied)}" if applied else "")
     if applied:
         return f"applied{f' to {here}' if version else ''}: {', '.join(applied)}{note}"
-    others = {what: state for what, state in states.items() if not state.endswith("waits for the import")}
     if others:
         return f"{here}: " + "; ".join(f"{what} {state}" for what, state in others.items())
-    if project.is_installed():
-        return f"{here}, waits for its import{note}"
-    return "not installed" if project.packages else "no such class is imported"
+    return f"{here}, waits for its import{note}"

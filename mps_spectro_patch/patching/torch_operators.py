@@ -97,8 +97,11 @@ def _kernel(op: str) -> Callable[..., torch.Tensor]:
             if failure is not None:
                 trouble.give_up(op, failure)
             return result
-        with composite.left_to_torch():  # what the call makes must not come back here
+        before, composite.here.is_left = composite.here.is_left, True  # what the call makes must not come back here
+        try:
             return runner.call(op, options, arguments, plain, arguments, {}, cached=False)
+        finally:
+            composite.here.is_left = before
 
     # Beside a graph break torch.compile would compile our code. It shall skip this function and all that it calls.
     skip = eval_frame._FrameAction.SKIP
@@ -110,7 +113,7 @@ def _options_for(op: str, input: torch.Tensor) -> Options | None:
     """Those that hold here, if such a call is ours."""
     options = options_here()
     if (
-        options is None or op not in options.dispatcher_ops or composite.is_left_to_torch()
+        options is None or op not in options.dispatcher_ops or composite.here.is_left
         or type(input) not in PLAIN  # traced: fake and functional tensors
         or torch._C._are_functorch_transforms_active()
         or torch._C._get_tracing_state() is not None  # else jit.trace would record nothing of ours, and lose it

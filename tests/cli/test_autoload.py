@@ -62,6 +62,17 @@ if __name__ == "__main__":
     assert result.stdout.split() == ["here", "1", "spawned", "1"] * 2 and "mps_spectro" not in result.stderr
 
 
+@pytest.mark.thorough
+@pytest.mark.parametrize("how", [["-m", "mps_spectro_patch"], ["bin/mps-spectro-patch"]])
+def test_run_of_an_installed_package_becomes_the_programs_process(how, installed, tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text("import sys, torch; print(sys.orig_argv[1:], torch.stft is not torch.functional.stft)")
+    how = [str(installed.folder / word) if "/" in word else word for word in how]
+    result = installed.run("-u", *how, "run", "--stats", program, "a", cwd=tmp_path)
+    assert result.stdout == f"{['-u', str(program), 'a']} True\n"
+    assert "no calls" in result.stderr and "autoload on" not in result.stderr, result.stderr
+
+
 def test_without_the_variable_the_package_is_not_even_imported(installed):
     code = "import sys; print([name for name in sys.modules if 'mps_spectro' in name])"
     for variables in ({}, {"MPS_SPECTRO_PATCH": ""}):

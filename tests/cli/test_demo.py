@@ -16,7 +16,9 @@ import pytest
 import torch
 
 from mps_spectro_patch.cli import commands, demo
+from mps_spectro_patch.errors import CommandError
 from mps_spectro_patch.examples import denoise
+from mps_spectro_patch.execution import devices
 
 
 @pytest.fixture(autouse=True)
@@ -247,6 +249,25 @@ def test_no_command_prints_the_usage_and_ends_with_code_2(capsys):
     with pytest.raises(SystemExit) as end:
         commands.main([])
     assert end.value.code == 2 and "COMMAND" in capsys.readouterr().err
+
+
+@pytest.mark.thorough
+def test_a_gpu_that_is_found_and_does_not_work_is_told_and_the_simulator_is_used(monkeypatch, tmp_path, capsys):
+    def no_memory(source, device):
+        if device == "mps":
+            raise RuntimeError("MPS backend out of memory")
+        return compile_shader(source, device)
+
+    seen = []
+    compile_shader = devices.compile_shader
+    monkeypatch.setattr(devices, "compile_shader", no_memory)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setattr(demo, "_run_on", lambda wav, files, device: seen.append(device) or 0)
+    assert demo.run_demo(None, tmp_path, None) == 0 and seen == ["simulator"]
+    told = "mps does not work here (RuntimeError: MPS backend out of memory): the simulator is used"
+    assert told in capsys.readouterr().out
+    with pytest.raises(CommandError, match="kernels cannot run on mps: MPS backend out of memory"):
+        demo.run_demo(None, tmp_path, "mps")
 
 
 def test_the_best_device_is_the_apple_gpu_then_the_nvidia_gpu_then_the_simulator(monkeypatch):

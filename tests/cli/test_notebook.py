@@ -21,7 +21,7 @@ def test_loading_enables_and_says_so_and_unloading_puts_torchs_functions_back(mo
 
 
 def test_a_device_that_is_not_there_is_named(monkeypatch, capsys):
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_built", lambda: False)
     monkeypatch.delenv("MPS_SPECTRO_PATCH_DEVICES", raising=False)
     msp.load_ipython_extension(None)
     msp.disable()

@@ -33,7 +33,7 @@ STAND_INS = (
     "mps_spectro",
     "vocoders_of_somebody",
 )
-WRITTEN = ("audio_separator", "demucs", "demucs_infer")
+WRITTEN = ("audio_separator", "demucs", "demucs_infer", "pyannote", "so_vits_svc_fork", "mdx_of_somebody")
 
 
 def _imported(packages: Collection[str]) -> list[str]:

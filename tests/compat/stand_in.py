@@ -1,4 +1,5 @@
-"""Small projects with the lines that compat knows the real ones by: audio-separator before and since 0.46, and Demucs.
+"""Small projects with the lines that compat knows the real ones by: audio-separator before and since 0.46, Demucs,
+Ultimate Vocal Remover, pyannote.audio and so-vits-svc-fork.
 
 Their signal processing is as short as it can be; where they go over the CPU, they do as the real ones do.
 """
@@ -48,7 +49,9 @@ class STFT:
             {x} = {x}.cpu()
         window = self.{window}.to({x}.device)
         spectrum = torch.stft({x}, 16, 4, window=window, return_complex=False)
-        return spectrum.to(original_device) if {away} else spectrum
+        if {away}:
+            spectrum = spectrum.to(self.device)
+        return spectrum
 {extra}
     def inverse(self, {x}):
         original_device = {x}.device
@@ -58,13 +61,24 @@ class STFT:
         window = self.{window}.to({x}.device)
         {padding}
         signal = torch.istft(torch.view_as_complex(padded), 16, 4, window=window)
-        return signal.to(original_device) if {away} else signal
+        if {away}:
+            signal = signal.to(self.device)
+        return signal
 """
 _MDX_EXTRA = """
     def pad_frequency_dimension(self, input_tensor, time_dim):
         padding = torch.zeros([2, 1, time_dim]).to(input_tensor.device)
         return torch.cat([input_tensor, padding.unsqueeze(-1).expand(-1, -1, -1, 2)], 1)
 """
+
+MDX = dict(x="input_tensor", window="hann_window", extra=_MDX_EXTRA, away="is_non_standard_device",
+           decision='is_non_standard_device = not input_tensor.device.type in ["cuda", "cpu"]',
+           padding="padded = self.pad_frequency_dimension(input_tensor, input_tensor.shape[2])")  # fmt: skip
+MDX23C = dict(x="x", window="window", extra="", away="x_is_mps",
+              decision='x_is_mps = not x.device.type in ["cuda", "cpu"]',
+              padding="n, f, t = 9, 8, x.shape[2]\n"
+                      "        f_pad = torch.zeros([2, n - f, t]).to(x.device)\n"
+                      "        padded = torch.cat([x, f_pad.unsqueeze(-1).expand(-1, -1, -1, 2)], 1)")  # fmt: skip
 
 _ROFORMER = """
 from functools import partial
@@ -129,23 +143,86 @@ _NEW_MASK = """should_fallback = should_fallback_to_cpu_for_demucs_mask(original
             x = x.cpu()"""
 
 
+_PYANNOTE = """
+from functools import partial
+import torch
+import torchaudio.compliance.kaldi as kaldi
+
+class BaseWeSpeakerResNet(torch.nn.Module):
+    def __init__(self, **options):
+        super().__init__()
+        self._fbank = partial(kaldi.fbank, **options)
+
+    def compute_fbank(self, waveforms):
+        waveforms = waveforms * (1 << 15)
+        device = waveforms.device
+        fft_device = torch.device("cpu") if device.type == "mps" else device
+        features = torch.vmap(self._fbank)(waveforms.to(fft_device)).to(device)
+        return features - torch.mean(features, dim=1, keepdim=True)
+"""
+
+_SO_VITS = """
+from types import SimpleNamespace
+import torch
+
+class MPSAccelerator:
+    pass
+
+class TPUAccelerator:
+    pass
+
+class VitsLightning(torch.nn.Module):
+    def __init__(self, accelerator, precision="32"):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(1))
+        self.trainer = SimpleNamespace(accelerator=accelerator, precision=precision)
+
+    @property
+    def device(self):
+        return self.weight.device
+
+    def on_train_start(self):
+        if isinstance(self.trainer.accelerator, (TPUAccelerator, MPSAccelerator)):
+            def stft(input, n_fft, hop_length=None, win_length=None, window=None, center=True, return_complex=None):
+                spectrum = torch.functional.stft(
+                    input.cpu(), n_fft, hop_length, win_length, window.cpu(), center, return_complex=return_complex)
+                return spectrum.to(input.device)
+
+            torch.stft = stft
+
+        elif "bf" in self.trainer.precision:
+            def stft(input, n_fft, hop_length=None, win_length=None, window=None, center=True, return_complex=None):
+                return torch.functional.stft(
+                    input.float(), n_fft, hop_length, win_length, window.float(), center, return_complex=return_complex)
+
+            torch.stft = stft
+"""
+
+
+def write_pyannote(folder: Path) -> None:
+    _write(folder / "pyannote" / "audio" / "models" / "embedding" / "wespeaker.py", _PYANNOTE)
+
+
+def write_so_vits(folder: Path) -> None:
+    _write(folder / "so_vits_svc_fork" / "train.py", _SO_VITS)
+
+
+def write_uvr(file: Path, form: str, is_mdx: bool) -> None:
+    """form: how the decision is written, with {} for the signal."""
+    parts = MDX if is_mdx else MDX23C
+    decision = f"{parts['away']} = {form.format(parts['x'])}"
+    _write(file, _STFT.format(imports="", **(parts | dict(decision=decision))))
+
+
 def write_audio_separator(folder: Path, since_046: bool) -> None:
     library = folder.joinpath(*LIBRARY.split("."))
     imports = _IMPORT if since_046 else ""
     if since_046:
         _write(library / "device_utils.py", _DEVICE_UTILS)
     new = "should_fallback = should_fallback_to_cpu_for_complex_ops(original_device)"
-    mdx = dict(x="input_tensor", window="hann_window", extra=_MDX_EXTRA, away="is_non_standard_device",
-               decision='is_non_standard_device = not input_tensor.device.type in ["cuda", "cpu"]',
-               padding="padded = self.pad_frequency_dimension(input_tensor, input_tensor.shape[2])")  # fmt: skip
-    mdx23c = dict(x="x", window="window", extra="", away="x_is_mps",
-                  decision='x_is_mps = not x.device.type in ["cuda", "cpu"]',
-                  padding="n, f, t = 9, 8, x.shape[2]\n"
-                          "        f_pad = torch.zeros([2, n - f, t]).to(x.device)\n"
-                          "        padded = torch.cat([x, f_pad.unsqueeze(-1).expand(-1, -1, -1, 2)], 1)")  # fmt: skip
-    for name, parts in (("stft", mdx), ("tfc_tdf_v3", mdx23c)):
+    for name, parts in (("stft", MDX), ("tfc_tdf_v3", MDX23C)):
         if since_046:
-            parts |= dict(decision=new, away="should_fallback")
+            parts = parts | dict(decision=new, away="should_fallback")
         _write(library / f"{name}.py", _STFT.format(imports=imports, **parts))
     decision = 'x_is_mps = True if original_device.type == "mps" else False'
     if since_046:

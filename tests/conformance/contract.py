@@ -1,6 +1,7 @@
 """The call contract of torch.mps.compile_shader, release by release, as data: what is bound, refused and offered.
 
-From the sources and binaries of torch 2.7 to 2.14. `since` is the first release that behaves so; each entry is run by
+From the sources and binaries of torch 2.7 to 2.14, and the sources of what follows. `since` is the first release that
+behaves so; each entry is run by
 test_contract.py on every compiler that can launch here, and by the double of torch.mps to know what to refuse.
 """
 
@@ -12,7 +13,7 @@ from typing import Any
 
 import torch
 
-RELEASES = ("2.7", "2.8", "2.9", "2.10", "2.11", "2.12", "2.13", "2.14")
+RELEASES = ("2.7", "2.8", "2.9", "2.10", "2.11", "2.12", "2.13", "2.14", "2.15")
 
 # Names in torch.mps that are documented, by release; nothing else may be used. 2.6 had a private compiler only.
 _ALWAYS = (
@@ -20,11 +21,11 @@ _ALWAYS = (
     "manual_seed profiler recommended_max_memory seed set_per_process_memory_fraction set_rng_state synchronize Event"
 ).split()
 SURFACE = {release: frozenset(_ALWAYS) for release in RELEASES}
-for _release in ("2.13", "2.14"):
+for _release in ("2.13", "2.14", "2.15"):
     SURFACE[_release] |= {"load_metallib"}
 
 KEYWORDS = {release: frozenset(("threads", "group_size", "arg_casts")) for release in RELEASES}
-for _release in ("2.11", "2.12", "2.13", "2.14"):
+for _release in ("2.11", "2.12", "2.13", "2.14", "2.15"):
     KEYWORDS[_release] |= {"error_buf_idx"}
 PROPERTIES = frozenset(("max_threads_per_threadgroup", "thread_execution_width", "static_thread_group_memory_length"))
 CASTS = frozenset(("fp16", "bf16", "int32", "int16", "int8", "uint8"))
@@ -41,7 +42,7 @@ kernel void longs(constant long* in [[buffer(0)]], device long* out [[buffer(1)]
 kernel void ints(constant int* in [[buffer(0)]], device int* out [[buffer(1)]], uint i [[thread_position_in_grid]]) {
   out[i] = in[i];
 }
-kernel void halves(constant half* in [[buffer(0)]], device half* out [[buffer(1)]],
+kernel void halves(device const half* in [[buffer(0)]], device half* out [[buffer(1)]],
                    uint i [[thread_position_in_grid]]) {
   out[i] = in[i];
 }
@@ -87,6 +88,7 @@ class Entry:
     error: type[Exception] | tuple[type[Exception], ...] | None = None
     message: str | None = None
     since: str = "2.7"
+    before: Any = None  # what earlier releases do; None: they raise
 
 
 def _read(kernel: str, dtype: torch.dtype, argument: Any, count: int = 1, **options: Any):
@@ -140,7 +142,11 @@ RE = RuntimeError
 ENTRIES = [
     Entry("a tensor is bound by its storage and offset", _offset, [0, 0, 0, 1, 1, 0, 0, 0]),
     Entry("threads default to the elements of the first tensor", _add_one(), [1] * 5),
-    Entry("a complex tensor is pairs of floats", _read("complexes", C, torch.tensor([1 + 2j])), [1 + 2j]),
+    Entry(
+        "a complex tensor is pairs of floats",
+        _read("complexes", C, torch.tensor([1 + 2j], dtype=C, device="cpu")),
+        [1 + 2j],
+    ),
     Entry("an int is 64 bits", _read("longs", L, -(2**40)), [-(2**40)]),
     Entry("a bool is an int", _read("longs", L, True), [1]),
     Entry("an int is readable by its low half", _read("ints", I, 7), [7]),
@@ -149,15 +155,17 @@ ENTRIES = [
     Entry("a tuple is a list", _read("longs", L, (1, 2), 2), [1, 2]),
     Entry("a list of floats is 32-bit", _read("floats", F, [0.5, 2], 2), [0.5, 2]),
     Entry("int32 by position", _read("ints", I, [1, -2, 3], 3, arg_casts={0: "int32"}), [1, -2, 3]),
+    # Through `device const`: two bytes that are inlined are misread in `constant` memory (pytorch#188560).
     Entry("one cast for all", _read("halves", H, [1.5], arg_casts="fp16"), [1.5]),
     Entry("an unknown cast", _read("ints", I, 1, arg_casts="int64"), error=RE, message="Unsupported cast instruction"),
     Entry("casts of another type", _read("ints", I, 1, arg_casts=3), error=RE),
-    Entry("a 0-dim CPU tensor is its value", _read("floats", F, torch.tensor(0.25)), [0.25]),
+    Entry("a 0-dim CPU tensor is its value", _read("floats", F, torch.tensor(0.25, dtype=F, device="cpu")), [0.25]),
     Entry(
         "a 0-dim CPU double is a float",
         _read("floats", F, torch.tensor(0.25, dtype=torch.float64)),
         [0.25],
         since="2.8",
+        before=[0.0],  # the first four of its eight bytes
     ),
     Entry("a list of tensors is their addresses", _gathered, [4, 5], since="2.8"),
     Entry("an empty list", _read("longs", L, []), error=RE, message="Empty list/tuple"),

@@ -107,7 +107,7 @@ class _Kernel:
             if cast not in CASTS:
                 raise RuntimeError(f"Unsupported cast instruction {cast}")
         threads = keywords.get("threads")
-        if threads is not None and 0 in ((threads,) if isinstance(threads, int) else threads):
+        if threads == 0 or (isinstance(threads, (list, tuple)) and 0 in threads):
             double.refuse("a grid without threads")
         double.fail("launch", self._source)
         double.launches += 1

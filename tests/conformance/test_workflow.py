@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import shlex
 import subprocess
@@ -10,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from mps_spectro_patch.cli import commands
@@ -20,6 +22,8 @@ MACOS = yaml.safe_load((ROOT / ".github" / "workflows" / "macos.yml").read_text(
 JOB = MACOS["jobs"]["apple"]
 STEPS = JOB["steps"]
 COMMANDS = [step for step in STEPS if "run" in step]
+GPU = next(step for step in STEPS if step.get("id") == "gpu")
+BACKEND = {name: os.environ[name] for name in ("MPS_SPECTRO_TEST_BACKEND",) if name in os.environ}  # tests/like_mps
 
 
 def lines(step: dict) -> list[str]:
@@ -27,8 +31,10 @@ def lines(step: dict) -> list[str]:
 
 
 def test_the_matrix_is_that_of_the_supported_releases_on_apple_silicon():
-    assert JOB["strategy"]["matrix"]["torch"] == ["2.7", "2.9", "2.11", "2.13", "2.14"]
-    assert re.fullmatch(r"macos-1[4-9]", JOB["runs-on"])  # from 14 on GitHub's runners are arm64
+    matrix = JOB["strategy"]["matrix"]
+    assert matrix["torch"] == ["2.7", "2.9", "2.11", "2.13", "2.14", "2.15"] and JOB["runs-on"] == "${{ matrix.os }}"
+    systems = {*matrix["os"], *(one["os"] for one in matrix["include"])}
+    assert systems == {"macos-14", "macos-15"}  # arm64, and not macos-26
     assert JOB["strategy"]["fail-fast"] is False and JOB["timeout-minutes"] <= 120
 
 
@@ -40,7 +46,9 @@ def test_expressions_name_what_exists(path):
         for step, output in re.findall(r"steps\.(\w+)\.outputs\.(\w+)", text):
             assert step in ids, (name, step)
             writer = next(s for s in job["steps"] if s.get("id") == step)
-            assert f"{output}=" in writer["run"] and "GITHUB_OUTPUT" in writer["run"]
+            program = writer["run"].split()[1]
+            text_of_writer = (ROOT / program).read_text() if (ROOT / program).is_file() else writer["run"]
+            assert f"{output}=" in text_of_writer and "GITHUB_OUTPUT" in writer["run"]
         for key in re.findall(r"matrix\.(\w+)", text):
             matrix = job["strategy"]["matrix"]
             assert key in matrix or all(key in combination for combination in matrix["include"])
@@ -56,7 +64,8 @@ def test_it_does_what_it_is_for():
         assert needed in every + "\n", needed
     upload = next(step for step in STEPS if step.get("uses", "").startswith("actions/upload-artifact"))
     assert upload["with"]["path"].rstrip("/") in re.search(r"doctor --json > (\w+)/", every)[1]
-    assert "cancelled()" in upload["if"] and "matrix.torch" in upload["with"]["name"]  # names must differ within a run
+    assert "cancelled()" in upload["if"]
+    assert all(f"matrix.{key}" in upload["with"]["name"] for key in ("os", "torch"))  # names must differ within a run
     on_gpu = [step for step in COMMANDS if step.get("env", {}).get("MPS_SPECTRO_TEST_DEVICE") == "mps"]
     assert len(on_gpu) == 2 and all("steps.gpu.outputs.mps == 'true'" in step["if"] for step in on_gpu)
 
@@ -66,6 +75,9 @@ def test_a_steps_commands_can_run(step):
     subprocess.run(["bash", "-n", "-c", "\n".join(lines(step))], check=True)
     for line in lines(step):
         words = shlex.split(line.split("|")[0].split(">")[0])
+        if words[0] == "python" and len(words) == 2:
+            assert (ROOT / words[1]).exists()
+            continue
         if words[:2] == ["python", "-c"]:
             ast.parse(words[2])
         elif words[:3] == ["python", "-m", "pytest"]:
@@ -82,10 +94,54 @@ def test_a_steps_commands_can_run(step):
             assert words[0] in ("mkdir", "cp"), line
 
 
-def test_the_first_step_with_python_prints_what_the_others_wait_for(tmp_path):
-    step = next(step for step in STEPS if step.get("id") == "gpu")
-    output = tmp_path / "output"
-    output.touch()
-    environment = {"GITHUB_OUTPUT": str(output), "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin"}
-    subprocess.run(["bash", "-e", "-c", step["run"]], check=True, env=environment, capture_output=True)
-    assert re.fullmatch(r"mps=(true|false)\n", output.read_text())
+@pytest.fixture
+def run_step(tmp_path):
+    """Runs a step's commands as GitHub does; returns what they wrote to GITHUB_OUTPUT."""
+
+    def run(step: dict, **more: str) -> str:
+        output = tmp_path / "output"
+        output.touch()
+        environment = {"GITHUB_OUTPUT": str(output), "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", **more}
+        kept = {name: value for name, value in os.environ.items() if name.startswith(("XDG", "LD_", "PYTHONPATH"))}
+        command = ["bash", "-e", "-c", "\n".join(lines(step))]
+        subprocess.run(command, check=True, env=kept | environment, cwd=ROOT, capture_output=True)
+        return output.read_text()
+
+    return run
+
+
+def test_the_probe_prints_what_the_other_steps_wait_for(run_step):
+    """Without a GPU, too, it passes."""
+    assert run_step(GPU, **BACKEND) == f"mps={str(torch.backends.mps.is_available()).lower()}\n"
+
+
+BROKEN = {
+    "memory": "torch.zeros = lambda *a, **k: (_ for _ in ()).throw(RuntimeError('MPS backend out of memory'))",
+    "shader": "torch.mps.compile_shader = lambda s: (_ for _ in ()).throw(SyntaxError('program_source:1: no bfloat'))",
+    "a wrong sum": "torch.Tensor.sum = lambda self: 63.0",
+}
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("what", [None, *BROKEN])
+def test_a_gpu_that_is_there_and_does_not_work_is_no_gpu(what):
+    """On the double of the device."""
+    program = f"""
+import runpy, sys
+sys.path.insert(0, {str(ROOT)!r})
+from tests import like_mps
+like_mps.prepare()
+import torch
+{BROKEN.get(what, "")}
+runpy.run_path({str(ROOT / ".ci" / "probe")!r})
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"mps={str(what is None).lower()}\n" and ("::warning::" in done.stderr) is (what is not None)
+
+
+@pytest.mark.thorough
+def test_what_the_doctor_finds_is_kept_whatever_it_is(run_step, tmp_path):
+    step = next(step for step in COMMANDS if "doctor --json" in step["run"])
+    unhealthy = step["run"].replace("python -m mps_spectro_patch", "false").replace("findings", str(tmp_path))
+    assert run_step(dict(step, run=unhealthy)) == "" and (tmp_path / "doctor.json").exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import subprocess
 import sys
 import types
@@ -21,6 +22,8 @@ from mps_spectro_patch.errors import MissingCompiler
 from mps_spectro_patch.execution import call_cache, devices, launches, quarantine
 from mps_spectro_patch.kernels.launch import feature_passes, features, stft_loss, transforms
 
+from .. import like_mps
+from ..outputs import FULL
 from ..tiers import some
 
 
@@ -31,6 +34,13 @@ def run(device_name, capsys):
         return code, capsys.readouterr().out
 
     return run
+
+
+@pytest.fixture(autouse=True)
+def _few_sizes_where_a_gpu_is_played(monkeypatch):
+    if like_mps.wanted():
+        for module in (doctor_kernels, doctor_front_ends, doctor_losses):
+            monkeypatch.setattr(module, "SIZES", dict.fromkeys((True, False), module.SIZES[False]))
 
 
 @pytest.fixture
@@ -47,6 +57,7 @@ def only(monkeypatch):
     return only
 
 
+@like_mps.cannot("torch is faster there")
 @pytest.mark.thorough
 def test_a_healthy_machine_is_healthy_and_told_about(run):
     code, output = run()
@@ -56,6 +67,7 @@ def test_a_healthy_machine_is_healthy_and_told_about(run):
     assert "BAD" not in output and torch.stft is torch.functional.stft
 
 
+@like_mps.cannot("torch is faster there")
 def test_json_is_all_of_it_and_nothing_else(run, only):
     only("is_fast")
     code, output = run("--json")
@@ -90,7 +102,7 @@ def test_a_kernel_that_does_not_compile_is_named(run, only, monkeypatch):
 
     monkeypatch.setattr(kernels, "compile_shader", all_but_the_first_are_broken)
     code, output = run()
-    assert code == 1 and "1 of 29 kernels compile" in output and "real Kind(name='msp_stft'" in output
+    assert code == 1 and re.search(r"\b1 of \d+ kernels compile", output) and "real Kind(name='msp_stft'" in output
     assert "features n_fft=400 bands=40 gradient: SyntaxError" in output and "msp_decibels: SyntaxError" in output
     last = output.splitlines()[-1]
     assert last.startswith("NOT healthy: kernels: 1 of") and "mps-spectro-patch doctor --json" in last
@@ -105,7 +117,7 @@ def test_a_device_with_too_few_threads_is_named(run, only, monkeypatch):
 
     monkeypatch.setattr(kernels, "compile_shader", lambda source, device: Library())
     code, output = run()
-    assert code == 1 and "0 of 29" in output and "the device allows 64" in output
+    assert code == 1 and re.search(r"\b0 of \d+ kernels", output) and "the device allows 64" in output
 
 
 @pytest.mark.parametrize(("broken", "words"), [("stft", "forward differs"), ("stft_adjoint", "backward differs")])
@@ -147,7 +159,7 @@ def test_wrong_numbers_of_a_loss_are_found(broken, words, run, only, monkeypatch
     louder = lambda found: tuple(map(louder, found)) if isinstance(found, tuple) else found * 1.0001  # noqa: E731
     monkeypatch.setattr(stft_loss, broken, lambda *args: louder(right(*args)))
     code, output = run()
-    assert code == 1 and words in output and "BAD  losses: 3 calls against float64" in output
+    assert code == 1 and words in output and re.search(r"BAD  losses: \d+ calls against float64", output)
 
 
 @pytest.mark.parametrize(
@@ -167,7 +179,7 @@ def test_wrong_numbers_of_a_front_end_are_named_by_size_and_scale(broken, words,
         wrong = lambda *args: right(*args) * 1.0001  # noqa: E731
     monkeypatch.setattr(features, broken, wrong)
     code, output = run()
-    assert code == 1 and words in output and "BAD  front ends: 20 calls against float64" in output
+    assert code == 1 and words in output and re.search(r"BAD  front ends: \d+ calls against float64", output)
 
 
 @pytest.mark.parametrize(
@@ -270,6 +282,22 @@ def test_a_device_that_cannot_compile_ends_it(run, only, monkeypatch):
     assert code == 1 and output.splitlines()[-1].startswith("NOT healthy: device: no compiler")
 
 
+@pytest.mark.thorough
+@pytest.mark.parametrize("broken, words", [
+    ("zeros", "RuntimeError: MPS backend out of memory"), ("sum", "RuntimeError: 64 ones are 63.0 together"),
+])  # fmt: skip
+def test_a_gpu_that_is_found_and_does_not_work_ends_it(broken, words, device_name, monkeypatch):
+    def no_memory(*_: object, **__: object):
+        raise RuntimeError("MPS backend out of memory")
+
+    if broken == "zeros":
+        monkeypatch.setattr(torch, "zeros", no_memory)
+    else:
+        monkeypatch.setattr(torch.Tensor, "sum", lambda _: torch.tensor(63.0))
+    (finding,) = doctor.has_device(device_name)
+    assert finding.ok is False and finding.words == f"{device_name} runs no kernel: {words}"
+
+
 def test_ctrl_c_is_one_word_and_exit_status_130(monkeypatch, device_name, capsys):
     def interrupt(*_: object):
         raise KeyboardInterrupt
@@ -279,9 +307,10 @@ def test_ctrl_c_is_one_word_and_exit_status_130(monkeypatch, device_name, capsys
     assert capsys.readouterr().err == "mps-spectro-patch: interrupted\n"
 
 
+BY_ARGPARSE = 0 if sys.version_info >= (3, 11) else 141  # which says nothing of closed outputs since then
 CLOSED = (
-    (["bench", "--predict"], 141), (["--help"], 0), (["status"], 141), (["autoload", "status"], 141),
-    (["--version"], 0), (["run", "--help"], 0),
+    (["bench", "--predict"], 141), (["--help"], BY_ARGPARSE), (["status"], 141), (["autoload", "status"], 141),
+    (["--version"], BY_ARGPARSE), (["run", "--help"], BY_ARGPARSE),
 )  # fmt: skip
 
 
@@ -301,7 +330,7 @@ def test_a_reader_that_stops_reading_is_no_error(command, code):
     [(["status"], 0), (["autoload", "status"], 0), (["bench", "--predict"], 0), (["run", "--compare", "-c", "1"], 0),
      (["demo", "absent.wav"], 2), (["bench", "--compare", "a", "b"], 2)],
 )  # fmt: skip
-@pytest.mark.parametrize("redirected", [">&- 2>&-", ">/dev/full"])
+@pytest.mark.parametrize("redirected", [">&- 2>&-", FULL])
 def test_commands_do_their_work_where_nobody_takes_their_output(command, code, redirected):
     shell = f'"$0" -m mps_spectro_patch "$@" {redirected}'
     done = subprocess.run(["sh", "-c", shell, sys.executable, *command], capture_output=True, text=True)

@@ -10,6 +10,7 @@ import torch
 import mps_spectro_patch as msp
 from mps_spectro_patch.execution import call_cache
 from mps_spectro_patch.ops import gradients, replay
+from tests.precision import wide
 
 N_FFT, HOP, SAMPLES, FRAMES = 64, 16, 900, 40
 
@@ -57,8 +58,8 @@ def call(op, x, window):
 def exactly(op, x, window, weigh):
     """The gradient of weigh(result), by torch in float64."""
     with msp.accelerated(devices=()):
-        wide = x.detach().to(torch.float64 if op == "stft" else torch.complex128).requires_grad_()
-        return torch.autograd.grad(weigh(call(op, wide, window.double())), wide)[0]
+        exact = wide(x).requires_grad_()
+        return torch.autograd.grad(weigh(call(op, exact, wide(window))), exact)[0].to(x)
 
 
 def weigher(op, x, window):
@@ -68,8 +69,8 @@ def weigher(op, x, window):
 
     def weigh(result):
         if result.is_complex():
-            return (result * weights.to(result.dtype).conj()).real.sum()
-        return (result * weights.to(result.dtype)).sum()
+            return (result * weights.to(result).conj()).real.sum()
+        return (result * weights.to(result)).sum()
 
     return weigh
 
@@ -140,8 +141,9 @@ def test_gradients_of_any_layout(op, layout, window, launched, on, torch_device)
     assert launched == [layout != "conjugated"] * 4
 
 
-def _inner(wide, given):
-    return (wide * given.to(wide.dtype).conj()).real.sum() if wide.is_complex() else (wide * given.double()).sum()
+def _inner(result, given):
+    given = given.to(result)
+    return (result * given.conj()).real.sum() if result.is_complex() else (result * given).sum()
 
 
 def test_a_gradient_of_the_gradient(op, window, on, torch_device):

@@ -10,6 +10,7 @@ from mps_spectro_patch.execution import call_cache, quarantine, runner
 from mps_spectro_patch.kernels.launch import transforms
 from mps_spectro_patch.kernels.tables.envelope import read_backs
 from mps_spectro_patch.routing import decision as routing
+from tests.precision import wide
 
 from ..outputs import without_memory
 
@@ -56,9 +57,8 @@ def call(op, x, window, **options):
 def agrees(op, x, window, **options):
     got = call(op, x, window, **options)
     with msp.accelerated(devices=()):
-        wide = x.double() if op == "stft" else x.to(torch.complex128)
-        right = call(op, wide, window if window is None else window.double(), **options)
-    torch.testing.assert_close(got, right.to(got.dtype), rtol=1e-4, atol=1e-4)
+        right = call(op, wide(x), window if window is None else wide(window), **options)
+    torch.testing.assert_close(got, right.to(got), rtol=1e-4, atol=1e-4)
     return got
 
 
@@ -134,8 +134,8 @@ def test_a_call_is_cached_for_a_window_that_is_made_anew(op, used, on, torch_dev
             window = torch.rand(N_FFT, device=torch_device) + 0.5
             got = torch.autograd.grad(call(op, x, window).abs().square().sum(), x)[0]
             with msp.accelerated(devices=()):
-                wide = x.detach().to(torch.float64 if op == "stft" else torch.complex128).requires_grad_()
-                right = torch.autograd.grad(call(op, wide, window.double()).abs().square().sum(), wide)[0]
+                exact = wide(x).requires_grad_()
+                right = torch.autograd.grad(call(op, exact, wide(window)).abs().square().sum(), exact)[0].to(x)
             assert (got - right).norm() < 1e-5 * right.norm()
         assert used[6:] == [False, True, True]
 
@@ -233,7 +233,7 @@ def test_a_plan_that_is_put_aside_is_not_cached_any_more(op, window, used, on, t
     with msp.accelerated(**on, verify="off"):
         for _ in range(2):
             call(op, x, window)
-        decision = routing.decide(op, ("is_cpu", "is_cuda"), _raw(op, x, window))
+        decision = routing.decide(op, ("is_cpu", "is_cuda", "is_mps"), _raw(op, x, window))
         with pytest.warns(RuntimeWarning, match="not accelerated again"):
             quarantine.put_plan((decision.plan, x.device, decision.way), "a test", "was told so")
         call(op, x, window)

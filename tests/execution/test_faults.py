@@ -133,7 +133,7 @@ def test_a_probe_that_turns_one_exception_into_the_cpu_for_ever_sees_none(fault,
     msp.disable()
 
 
-def test_a_library_whose_fast_function_calls_torch_again_does_not_recurse(signal, on):
+def test_a_library_whose_fast_function_calls_torch_again_does_not_recurse(signal, on, float64):
     """As mps_spectro's for small inputs, and with its function put in torch's place by somebody."""
     calls, own = [], torch.stft
 

@@ -16,6 +16,7 @@ from mps_spectro_patch.execution import call_cache
 from mps_spectro_patch.front_ends import compute as front_end
 from mps_spectro_patch.front_ends import functional
 from mps_spectro_patch.front_ends.spec import FrontEnd, Scale
+from tests.precision import wide
 
 from ..outputs import without_memory
 
@@ -63,7 +64,7 @@ def compute(x, window, basis, call=CALL):
 
 
 def composed(x, window, basis, call=CALL):
-    return front_end.compute(x.double(), window.double(), basis.double(), call, use_kernels=False).float()
+    return front_end.compute(*map(wide, (x, window, basis)), call, use_kernels=False).float().to(x.device)
 
 
 def agrees(x, window, basis, call=CALL):

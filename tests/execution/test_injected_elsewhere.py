@@ -6,6 +6,7 @@ from __future__ import annotations
 import functools
 import inspect
 import random
+import sys
 import warnings
 
 import pytest
@@ -16,6 +17,7 @@ from tests.compat.conftest import bank
 
 from .injection import (
     ERRORS,
+    FOLDERS,
     Signals,
     chosen,
     described,
@@ -24,13 +26,14 @@ from .injection import (
     inside,
     is_guard,
     problems,
+    qualified,
     quietly,
     raises_once,
     steps,
     told,
-)  # fmt: skip
+)
+from .test_injected_faults import CALLS as of_attributes
 
-OTHER = {"simulator": "cuda", "cuda": "simulator", "mps": "simulator"}  # a device on which the signals are not
 LOSS = dict(fft_size=80, hop_size=32, win_length=80)
 LOSSES = {
     "STFTLoss": lambda: msp.STFTLoss(**LOSS, w_lin_mag=0.5),
@@ -60,6 +63,9 @@ CALLS = {
     "references: a partial": ("references", lambda s: [s.early(s.x)]),
     "other devices: stft": ("elsewhere", lambda s: [s.stft(s.x)]),
     "other devices: istft": ("elsewhere", lambda s: [s.istft(s.spectrum)]),
+    "two devices: stft": ("two", lambda s: [s.stft(s.x)]),
+    "two devices: istft": ("two", lambda s: [s.istft(s.spectrum)]),
+    "two other devices: istft": ("two elsewhere", lambda s: [s.istft(s.spectrum)]),
     "watched: stft": ("watched", lambda s: [s.stft(s.x)]),
     "watched: istft": ("watched", lambda s: [s.istft(s.spectrum)]),
     "watched: mel": ("watched", lambda s: [s.log_mel(s.x)]),
@@ -77,7 +83,10 @@ def reached(signals, on, device_name):
         if "watched" in way:
             msp.watch_calls()
         if "elsewhere" in way:
-            return dict(devices=(OTHER[device_name],))
+            others = [one for one in ("mps", "cuda", "simulator") if one != device_name]
+            return dict(devices=others if "two" in way else others[-1:])
+        if way == "two":
+            return dict(on, devices=(device_name, "mps"))
         return dict(on, reach=way if way in ("dispatcher", "references") else "attribute")
 
     yield options
@@ -95,6 +104,41 @@ def wrong_of(call, expected, on, fresh, least=8) -> list[str]:
             for problem in problems(call, expected, on, number, functools.partial(raises_once, code, error))
         ]
     return wrong
+
+
+@pytest.mark.thorough
+def test_what_need_not_survive_is_called_by_torch_by_the_program_or_by_the_like(signals, fresh, reached):
+    """Else who calls it would catch what it raises, and it is no exception (injection.GUARDS)."""
+    callers: dict = {}
+    programs: set = set()  # what runs without us, too
+
+    def seen(frame, event, _):
+        if event == "call" and frame.f_code.co_filename.startswith(FOLDERS) and is_guard(frame.f_code):
+            callers.setdefault(frame.f_code, set()).add(frame.f_back and frame.f_back.f_code)
+
+    for name in (
+        *("stft and all gradients", "stft and second derivatives", "istft and all gradients", "grad", "msp.stft"),
+        *("msp.istft and its gradient", "mel_spectrogram and its gradient", "a loss and its gradient"),
+        *("the dispatcher: stft", "references: torch.functional", "other devices: istft", "STFTLoss with its terms"),
+    ):
+        way, make = CALLS[name] if name in CALLS else ("attribute", of_attributes[name])
+        call = functools.partial(make, signals)
+        fresh()
+        programs |= set(entered(call))
+        with msp.accelerated(**reached(way)):
+            for _ in range(2):
+                sys.setprofile(seen)
+                try:
+                    quietly(call)
+                finally:
+                    sys.setprofile(None)
+    assert len(callers) > 15
+    for code, found in callers.items():
+        assert any(one is None or may_be_outer(one) for one in found) or found & programs, (qualified(code), found)
+
+
+def may_be_outer(code) -> bool:
+    return not code.co_filename.startswith(FOLDERS) or is_guard(code) or qualified(code) == "Attempt.original"
 
 
 @pytest.mark.thorough
@@ -189,7 +233,10 @@ def test_what_tells_of_calls_says_that_it_cannot(name, signals, fresh, on):
         assert len(found) > 2
         wrong = []
         for _, code in chosen([(0, code) for code in found], 25):
-            error = random.choice(ERRORS)("injected")
+            # A TypeError of what takes the arguments means that these are wrong.
+            error = random.choice([one for one in ERRORS if one is not TypeError or "arguments" not in code.co_name])(
+                "injected"
+            )
             with warnings.catch_warnings(record=True) as seen:
                 warnings.simplefilter("always")
                 try:
@@ -209,14 +256,5 @@ def says(text: str, error: Exception) -> bool:
 
 
 def is_told(code) -> bool:
-    """What the program calls itself, and the first line of it that tells whether anything is enabled."""
-    return code.co_name in (
-        "explain",
-        "status",
-        "report",
-        "watch_calls",
-        "options_here",
-        "__getattr__",
-        "start",
-        "stop",
-    )
+    """What the program calls itself; of watch_calls() there is nothing else."""
+    return code.co_name in ("explain", "status", "report", "watch_calls", "start", "stop")

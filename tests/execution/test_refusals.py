@@ -258,7 +258,7 @@ def test_a_size_of_another_type_is_torchs_error(n_fft, on, torch_device):
     assert outcomes[0] == outcomes[1]
 
 
-def test_float64_and_a_size_are_refused_by_themselves(on, torch_device):
+def test_float64_and_a_size_are_refused_by_themselves(on, torch_device, float64):
     x, window = torch.randn(2, 4000, device=torch_device), torch.ones(400, device=torch_device)
     with msp.accelerated(**on):
         for _ in range(3):

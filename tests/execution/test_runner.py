@@ -266,8 +266,9 @@ def test_an_operator_may_hand_the_call_to_the_original_with_a_reason(signal, on,
 def test_strict_mode_raises_on_an_accelerated_device_and_names_the_reason(signal, on):
     with msp.accelerated(**on, on_fallback="raise"):
         signal.stft()
-        with pytest.raises(FallbackError, match=r"torch\.stft was not accelerated \(dtype\)"):
-            torch.stft(signal.x.double(), 400, window=signal.window.double(), return_complex=True)
+        if not signal.x.is_mps:  # which has no doubles
+            with pytest.raises(FallbackError, match=r"torch\.stft was not accelerated \(dtype\)"):
+                torch.stft(signal.x.double(), 400, window=signal.window.double(), return_complex=True)
         with pytest.raises(FallbackError, match=r"torch\.stft was not accelerated \(type\)"):
             torch.stft(signal.x.as_subclass(type("Sub", (torch.Tensor,), {})), 400, return_complex=True)
         torch.stft(signal.x.to("meta"), 400, window=signal.window.to("meta"), return_complex=True)

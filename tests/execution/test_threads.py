@@ -40,7 +40,7 @@ def in_threads(*loops, seconds: float = 0.7) -> None:
         raise errors[0]
 
 
-def test_no_call_is_routed_by_half_of_one_set_of_options_and_half_of_another(signal, on):
+def test_no_call_is_routed_by_half_of_one_set_of_options_and_half_of_another(signal, on, threads):
     """Strict and accelerated, or neither: a fallback that is counted on the device without an error is a mixture."""
     refused = []
 
@@ -62,7 +62,7 @@ def test_no_call_is_routed_by_half_of_one_set_of_options_and_half_of_another(sig
 
 
 @pytest.mark.parametrize("reach", ["attribute", "references"])
-def test_scopes_of_many_threads_do_not_touch_one_another(reach, signal, on):
+def test_scopes_of_many_threads_do_not_touch_one_another(reach, signal, on, threads):
     def inside():
         with msp.accelerated(**on, reach=reach, verify="off"):
             assert torch.stft(signal.x, 400, 160, window=signal.window, return_complex=True).is_complex()
@@ -80,7 +80,7 @@ def test_scopes_of_many_threads_do_not_touch_one_another(reach, signal, on):
     assert torch.stft is own and not [name for name in msp.status().patched.values() if name != "not patched"]
 
 
-def test_looking_while_others_call_and_change_is_safe(signal, on):
+def test_looking_while_others_call_and_change_is_safe(signal, on, threads):
     def look():
         str(msp.stats()), str(msp.report()), str(msp.status())
         msp.explain(torch.stft, signal.x, 400, window=signal.window, return_complex=True)
@@ -99,7 +99,7 @@ def test_looking_while_others_call_and_change_is_safe(signal, on):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this system")
-def test_a_forked_child_keeps_its_state_even_when_another_thread_held_every_lock(run_python):
+def test_a_forked_child_keeps_its_state_even_when_another_thread_held_every_lock(run_python, forks):
     """In a process of its own, with one thread of torch's: forking does not go well with others."""
     output = run_python(
         """

@@ -1,10 +1,11 @@
-"""Launches of the feature kernels, counted."""
+"""Launches of the feature kernels, counted; what tests of losses begin with."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
+import mps_spectro_patch as msp
 from mps_spectro_patch.execution import call_cache, quarantine
 from mps_spectro_patch.kernels.launch import any_size, dispatch, feature_passes, features, kaldi, smooth_size
 
@@ -43,3 +44,21 @@ def launches(monkeypatch):
     yield counted
     for cache in caches:
         cache.cache_clear()
+
+
+@pytest.fixture
+def options(device_name):
+    return dict(devices=(device_name,), on_error="raise", verify="off")
+
+
+@pytest.fixture
+def scope(options):
+    with msp.accelerated(**options):
+        yield
+
+
+@pytest.fixture
+def signals(torch_device):
+    """Input and target that differ in loudness by the sample, so that few bins are equally loud in both."""
+    x, y = torch.randn(2, 3, 2, 500)
+    return x.to(torch_device), (y * torch.linspace(0.2, 3, 500)).to(torch_device)

@@ -35,7 +35,7 @@ def test_a_missing_window_is_a_periodic_hann_window(
     x = torch.randn(shape, device=torch_device)
     options = dict(center=center, normalized=normalized, onesided=onesided)
     got = msp.stft(x, n_fft=400, win_length=win_length, **options)
-    expected = STFT(x.double().cpu(), 400, 100, win_length, hann64(win_length or 400), return_complex=True, **options)
+    expected = STFT(x.cpu().double(), 400, 100, win_length, hann64(win_length or 400), return_complex=True, **options)
     accurate(got, expected)
     assert msp.stats()["stft"].fast == 1
 
@@ -139,7 +139,7 @@ def test_gradients_are_finite_where_no_window_reaches(hop_length, torch_device, 
 def test_windows_and_precisions(torch_device, strict):
     x, window = torch.randn(2, 4000, device=torch_device), torch.rand(400) + 0.1
     got = msp.stft(x.half(), n_fft=400, window=window.double(), pad_mode="constant")
-    expected = STFT(x.half().double().cpu(), 400, 100, 400, window.double(), pad_mode="constant", return_complex=True)
+    expected = STFT(x.half().cpu().double(), 400, 100, 400, window.double(), pad_mode="constant", return_complex=True)
     assert got.dtype is torch.complex64 and got.device == x.device
     accurate(got, expected)
     if torch_device.type == "cpu":
@@ -155,7 +155,7 @@ def test_gradients_go_through(torch_device, strict):
 def test_outside_of_enable_torch_does_it_on_devices_other_than_mps(torch_device, device_name):
     x = torch.randn(2, 4000, device=torch_device)
     msp.reset_stats()
-    accurate(msp.stft(x, n_fft=400), STFT(x.double().cpu(), 400, 100, 400, hann64(400), return_complex=True))
+    accurate(msp.stft(x, n_fft=400), STFT(x.cpu().double(), 400, 100, 400, hann64(400), return_complex=True))
     assert msp.stats()["stft"].fast == (device_name == "mps")
 
 

@@ -134,7 +134,7 @@ def test_any_number_of_batch_dimensions(shape, torch_device, fused):
     # As torchaudio packs it: the last batch dimension and nothing before it.
     mel = msp.mel_spectrogram(x, output_scale="linear", **options)
     packed = mel if len(shape) > 1 else mel.unsqueeze(0)
-    expected = db64(packed.double().cpu(), 10, 10.0).reshape(got.shape)
+    expected = db64(packed.cpu().double(), 10, 10.0).reshape(got.shape)
     assert_absolute(got, expected, DB_MAX_ABS)
     assert torch.equal(got, msp.amplitude_to_db(mel, top_db=10.0)) or torch.allclose(
         got, msp.amplitude_to_db(mel, top_db=10.0), atol=DB_MAX_ABS
@@ -152,12 +152,12 @@ def test_an_empty_batch_gives_an_empty_result(torch_device, fused):
 
 def test_amplitude_to_db(torch_device):
     x = torch.rand(2, 3, 20, 30, device=torch_device) + 1e-12
-    assert_absolute(msp.amplitude_to_db(x, top_db=20.0), db64(x.double().cpu(), 10, 20.0), DB_MAX_ABS)
-    by_item = db64(x.double().cpu(), 10, 20.0, (-2, -1))
+    assert_absolute(msp.amplitude_to_db(x, top_db=20.0), db64(x.cpu().double(), 10, 20.0), DB_MAX_ABS)
+    by_item = db64(x.cpu().double(), 10, 20.0, (-2, -1))
     assert_absolute(msp.amplitude_to_db(x, top_db=20.0, top_db_scope="item"), by_item, DB_MAX_ABS)
     assert_absolute(
         msp.amplitude_to_db(x, stype="magnitude", top_db=None, amin=1e-3),
-        db64(x.double().cpu(), 20, None, amin=1e-3),
+        db64(x.cpu().double(), 20, None, amin=1e-3),
         DB_MAX_ABS,
     )
     assert msp.amplitude_to_db(x[0, 0, 0], top_db=3.0).shape == (30,)

@@ -75,7 +75,7 @@ def test_options_within_a_frame_are_one_launch_of_kaldis_numbers(options, count,
     got = module(x)
     assert len(launches) == count
     given = {"remove_dc_offset": False, **options}
-    expected = frame_by_frame(x[1, 2].double().cpu(), module, **given)
+    expected = frame_by_frame(x[1, 2].cpu().double(), module, **given)
     assert got.shape == (2, 3, *expected.shape) and got.dtype is torch.float32
     error = float((got[1, 2].cpu() - expected).abs().max())
     assert error <= (3e-5 if given.get("use_log_fbank", True) else 1e-6 * float(expected.abs().max()))
@@ -86,7 +86,7 @@ def test_options_within_a_frame_are_one_launch_of_kaldis_numbers(options, count,
 def test_a_large_offset_does_not_cost_digits(x, fused, launches):
     module = msp.KaldiFbankTransform(remove_dc_offset=True).to(x.device)
     loud = x + 100.0
-    expected = frame_by_frame(loud[0, 0].double().cpu(), module)
+    expected = frame_by_frame(loud[0, 0].cpu().double(), module)
     composed = msp.KaldiFbankTransform(remove_dc_offset=True, use_mps_kernels=False).to(x.device)(loud)
     mine, theirs = ((one[0, 0].cpu() - expected).abs().max() for one in (module(loud), composed))
     assert len(launches) == 1 and mine <= 3 * theirs + 1e-5
@@ -96,7 +96,7 @@ def test_a_large_offset_does_not_cost_digits(x, fused, launches):
 def test_gradients_are_those_of_float64(x, fused):
     options = dict(remove_dc_offset=True, use_energy=True, snip_edges=False)
     module = msp.KaldiFbankTransform(**options).to(x.device)
-    leaf, wide = x[0, :1].clone().requires_grad_(), x[0, 0].double().cpu().requires_grad_()
+    leaf, wide = x[0, :1].clone().requires_grad_(), x[0, 0].cpu().double().requires_grad_()
     features = module(leaf)
     weight = torch.randn(features.shape[1:], dtype=torch.float64)
     (features[0] * weight.float().to(x.device)).sum().backward()
@@ -149,15 +149,15 @@ def test_an_error_around_the_kernel_gives_the_composed_result(x, device_name, mo
     expected = module(x)
     monkeypatch.setattr(kaldi, "_why_not", None)
     with msp.accelerated(devices=(device_name,)), pytest.warns(RuntimeWarning, match="KaldiFbankTransform"):
-        torch.testing.assert_close(module(x), expected)
+        torch.testing.assert_close(module(x), expected, rtol=1e-5, atol=1e-4)  # on MPS what is expected is fused
 
 
 @pytest.mark.thorough
-def test_torch_finds_nothing_wrong_with_the_operator(fused, torch_device):
+def test_torch_finds_nothing_wrong_with_the_operator(fused, torch_device, opcheck):
     module = msp.KaldiFbankTransform(remove_dc_offset=True, use_energy=True).to(torch_device)
     x = torch.randn(2, 1000, device=torch_device, requires_grad=True)
     operator = torch.ops.mps_spectro_patch.kaldi.default
-    torch.library.opcheck(operator, (x, module.window, module.basis, *module.kaldi_call))
+    opcheck(operator, (x, module.window, module.basis, *module.kaldi_call))
 
 
 @pytest.mark.thorough

@@ -94,7 +94,7 @@ def test_outside_of_enable_only_apple_gpus_are_fused(x, launches, device_name):
     launches.clear()
     with msp.accelerated(devices=(device_name,), verify="off"):
         msp.mel_spectrogram(x, use_mps_kernels=False, **OPTIONS)
-        msp.dynamic_mel_spectrogram(x.double().cpu(), **OPTIONS)
+        msp.dynamic_mel_spectrogram(x.cpu().double(), **OPTIONS)
         assert not launches
         msp.mel_spectrogram(x, **OPTIONS)
         assert launches

@@ -22,27 +22,22 @@ FULL = dict(w_sc=0.7, w_log_mag=0.9, w_lin_mag=0.5, output="full", **SIZES)
 
 
 @pytest.fixture
-def options(device_name):
-    return dict(devices=(device_name,), on_error="raise", verify="off")
-
-
-@pytest.fixture
-def scope(options):
-    with msp.accelerated(**options):
-        yield
-
-
-@pytest.fixture
 def launches(monkeypatch):
     """The kernels of every launch so far."""
     counted: list[str] = []
-    recipe = dispatch.recipe
+    names: dict[int, str] = {}
+    kernel, recipe = dispatch.kernel, dispatch.recipe
+
+    def named(name, *given):
+        compiled = kernel(name, *given)
+        names[id(compiled)] = name
+        return compiled
 
     def counting(compiled, args, groups, threads, device):
         launched = recipe(compiled, args, groups, threads, device)
 
         def launch_and_count(*tensors):
-            counted.append(compiled._name)
+            counted.append(names[id(compiled)])
             launched(*tensors)
 
         return launch_and_count
@@ -53,16 +48,10 @@ def launches(monkeypatch):
         call_cache.clear()
 
     forget()
+    monkeypatch.setattr(dispatch, "kernel", named)
     monkeypatch.setattr(dispatch, "recipe", counting)
     yield counted
     forget()
-
-
-@pytest.fixture
-def signals(torch_device):
-    """Input and target that differ in loudness by the sample, so that few bins are equally loud in both."""
-    x, y = torch.randn(2, 3, 2, 500)
-    return x.to(torch_device), (y * torch.linspace(0.2, 3, 500)).to(torch_device)
 
 
 def in_float64(module, x, y):
@@ -124,7 +113,7 @@ def test_the_terms_have_gradients_of_their_own(signals, scope, launches):
     (result[0] + 2 * result[1] - result[3]).backward()
     assert launches[-1] == "msp_stft_loss_gradient" and len(launches) == 3
     wide = x.cpu().double().requires_grad_()
-    result = copy.deepcopy(module).double().cpu()(wide, y.cpu().double())
+    result = copy.deepcopy(module).cpu().double()(wide, y.cpu().double())
     (result[0] + 2 * result[1] - result[3]).backward()
     assert relative(leaf.grad, wide.grad) < 1e-2
 
@@ -133,14 +122,15 @@ def test_the_terms_have_gradients_of_their_own(signals, scope, launches):
 def test_gradients_of_the_target_are_torchs(wanted, signals, scope):
     x, y = signals
     x, y = x.clone().requires_grad_(wanted == "both"), y.clone().requires_grad_()
-    module = msp.STFTLoss(**dict(FULL, output="loss", mag_distance="L2"))
+    # Of a magnitude of nearly zero the logarithm's gradient is lost in float32, with torch's own functions, too.
+    module = msp.STFTLoss(**dict(FULL, output="loss", mag_distance="L2", eps=1e-2))
     module(x, y).backward()
     wide = [one.detach().cpu().double().requires_grad_(one.requires_grad) for one in (x, y)]
-    copy.deepcopy(module).double().cpu()(*wide).backward()
+    copy.deepcopy(module).cpu().double()(*wide).backward()
     for got, right in zip((x, y), wide, strict=True):
         assert (got.grad is None) == (right.grad is None)
         if got.grad is not None:
-            assert relative(got.grad, right.grad) < 1e-3
+            assert relative(got.grad, right.grad) < 1e-5
 
 
 CALL = LossCall(16, 4, 16, 1e-3, 0.7, 0.9, 0.5, factor=2.0, added=0.1, squared=True, per_row=True)
@@ -202,6 +192,10 @@ def test_batched_gradients(small, scope):
 def test_forward_mode_is_composed(signals, scope, launches):
     x, y = signals
     module = msp.STFTLoss(**SIZES)
+    if x.is_mps:  # torch's forward mode takes a number times a tensor without dimensions for a double
+        with pytest.raises(TypeError):
+            torch.func.jvp(lambda x: 2.0 * x.sum(), (x,), (torch.ones_like(x),))
+        return
     value, tangent = torch.func.jvp(lambda x: module(x, y), (x,), (torch.ones_like(x),))
     assert not launches and tangent.isfinite() and value.isfinite()
 
@@ -255,8 +249,8 @@ def test_perceptual_weighting_leaves_out_what_nobody_hears(signals, scope, launc
 @pytest.mark.parametrize("other", ["longer", "fewer rows", "float64", "half", "integers"])
 def test_other_signals_are_what_the_composition_makes_of_them(other, signals, scope, launches):
     x, y = signals
-    y = {"longer": torch.cat([y, y], -1), "fewer rows": y[:1, :1], "float64": y.double(), "half": y.half(),
-         "integers": y.long()}[other]  # fmt: skip
+    y = {"longer": torch.cat([y, y], -1), "fewer rows": y[:1, :1], "half": y.half(), "integers": y.long(),
+         "float64": y.cpu().double() if y.is_mps else y.double()}[other]  # fmt: skip
     module = msp.STFTLoss(**SIZES).to(x.device)
 
     def outcome(run):
@@ -374,7 +368,7 @@ def test_calls_are_counted(signals, scope):
     x, y = signals
     msp.reset_stats()
     msp.STFTLoss(**SIZES)(x, y)
-    msp.STFTLoss(**SIZES)(x, y.double())
+    msp.STFTLoss(**SIZES)(x, y.half())
     assert "stft_loss" in str(msp.stats())
 
 

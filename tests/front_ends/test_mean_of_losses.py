@@ -2,34 +2,19 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 
 import mps_spectro_patch as msp
-from mps_spectro_patch.execution import call_cache, quarantine
+from mps_spectro_patch.execution import call_cache, call_sites, quarantine
 from mps_spectro_patch.front_ends import losses
 from mps_spectro_patch.kernels import stft_loss as kernels
 from mps_spectro_patch.ops.mean_of_losses import MeanOfLosses
 
 SIZES = dict(fft_sizes=(64, 128, 30), hop_sizes=(16, 24, 7), win_lengths=(48, 128, 30))
 NAME = "MultiResolutionSTFTLoss"
-
-
-@pytest.fixture
-def options(device_name):
-    return dict(devices=(device_name,), on_error="raise", verify="off")
-
-
-@pytest.fixture
-def scope(options):
-    with msp.accelerated(**options):
-        yield
-
-
-@pytest.fixture
-def signals(torch_device):
-    x, y = torch.randn(2, 3, 2, 500)
-    return x.to(torch_device), (y * torch.linspace(0.2, 3, 500)).to(torch_device)
 
 
 @pytest.fixture
@@ -100,6 +85,16 @@ def test_other_numbers_and_other_windows_are_looked_at(loss, signals, scope, apa
     apart(loss, x, y)
     same(loss, x, y, apart)
     assert together() == 4  # it is cached under its own weights
+
+
+def test_the_report_has_those_calls_alone_that_were_one(loss, signals, options):
+    x, y = signals
+    loss(x.cpu(), y.cpu())  # not accelerated
+    with msp.accelerated(**options):
+        for _ in range(3):
+            loss(x, y)
+    found = [(site.outcome, tally.count) for site, tally in call_sites.sites().items() if site.op == NAME]
+    assert found == [("fast", 2)]
 
 
 def test_its_node_is_one_and_frees_what_it_keeps(loss, signals, scope):
@@ -225,7 +220,7 @@ def test_a_step_that_breaks_gives_one_warning_and_the_numbers(loss, signals, dev
     x, y = signals
     with msp.accelerated(devices=(device_name,), verify="off"):
         expected = step(loss, x, y)
-        monkeypatch.setattr(losses, "_mean", lambda *_: 1 / 0)
+        monkeypatch.setattr(losses, "_known_mean", lambda *_: 1 / 0)
         with pytest.warns(RuntimeWarning, match="ZeroDivisionError"):
             got = step(loss, x, y)
         assert torch.equal(got[0], expected[0]) and torch.equal(got[1], expected[1])
@@ -247,7 +242,7 @@ def test_a_wrong_kernel_is_found_before_they_are_one(loss, signals, device_name,
     x, y = signals
     real = kernels.stft_loss
     monkeypatch.setattr(kernels, "stft_loss", lambda *a: tuple(2 * one for one in real(*a)))
-    expected = loss(x, y)
+    expected = copy.deepcopy(loss).cpu()(x.cpu(), y.cpu()).to(x.device)  # on MPS it is fused without enable(), too
     with msp.accelerated(devices=(device_name,), verify="first"):
         with pytest.warns(RuntimeWarning, match="differs"):
             got = [loss(x, y) for _ in range(3)]

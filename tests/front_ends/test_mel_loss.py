@@ -16,11 +16,6 @@ RATE = 8000
 
 
 @pytest.fixture
-def options(device_name):
-    return dict(devices=(device_name,), on_error="raise", verify="off")
-
-
-@pytest.fixture
 def signals(torch_device):
     x, y = torch.randn(2, 3, 1, 2000)
     return x.to(torch_device), (y * torch.linspace(0.2, 3, 2000)).to(torch_device)

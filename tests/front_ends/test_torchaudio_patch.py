@@ -164,7 +164,8 @@ def test_transforms_can_be_scripted_pickled_and_copied_meanwhile(name, torchaudi
         torch.testing.assert_close(during(x), expected, **tolerance)
         assert copy.deepcopy(module)(x).shape == expected.shape
         assert pickle.loads(pickle.dumps(module))(x).shape == expected.shape
-        traced = torch.jit.trace(module, x)
+        # torch checks complex results of a trace as complex128, which MPS has not.
+        traced = torch.jit.trace(module, x, check_trace=not (x.is_mps and expected.is_complex()))
     torch.testing.assert_close(during(x), expected, **tolerance)
     torch.testing.assert_close(traced(x), expected, **tolerance)
 

@@ -59,7 +59,9 @@ def test_fused_composed_and_scripted_have_the_same_numbers(name, x, device_name)
     torch.testing.assert_close(torch.jit.script(module)(x), composed, **tolerance)
     one = torch.jit.script(module)(x[0])
     torch.testing.assert_close(one, module(x[0]), **tolerance)
-    wide = copy.deepcopy(module).double()(x.double().cpu() if x.device.type == "mps" else x.double())
+    wide = (copy.deepcopy(module).cpu() if x.is_mps else copy.deepcopy(module)).double()(
+        x.cpu().double() if x.is_mps else x.double()
+    )
     assert wide.dtype is torch.float64
     torch.testing.assert_close(composed.cpu(), wide.cpu().float(), **tolerance)
 

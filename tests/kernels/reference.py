@@ -10,13 +10,13 @@ GRADIENT_REL_L2 = 1e-6
 
 
 def stft64(signal: torch.Tensor, n_fft: int, **options) -> torch.Tensor:
-    window = options.pop("window").detach().double().cpu()
-    return torch.functional.stft(signal.detach().double().cpu(), n_fft, window=window, return_complex=True, **options)
+    window = options.pop("window").detach().cpu().double()
+    return torch.functional.stft(signal.detach().cpu().double(), n_fft, window=window, return_complex=True, **options)
 
 
 def istft64(spectrum: torch.Tensor, n_fft: int, **options) -> torch.Tensor:
-    window = options.pop("window").detach().double().cpu()
-    return torch._VF.istft(spectrum.detach().to(torch.complex128).cpu(), n_fft, window=window, **options)
+    window = options.pop("window").detach().cpu().double()
+    return torch._VF.istft(spectrum.detach().cpu().to(torch.complex128), n_fft, window=window, **options)
 
 
 def assert_gradient_accurate(got: torch.Tensor, reference: torch.Tensor) -> None:

@@ -28,7 +28,7 @@ def stft_gradients(
     geometry = StftGeometry(
         rows, samples, n_fft, hop_length, win_length, n_fft // 2 if center else 0, pad_mode, normalized, onesided
     )
-    x, w = signal.double().cpu().requires_grad_(), window.double().cpu().requires_grad_()
+    x, w = signal.cpu().double().requires_grad_(), window.cpu().double().requires_grad_()
     reference = torch.functional.stft(
         x, n_fft, hop_length, win_length, w, center, pad_mode, normalized, onesided, return_complex=True
     )
@@ -37,7 +37,7 @@ def stft_gradients(
         gradient = reference.detach().to(torch.complex64).to(device)
     if rows > 1:  # torch's memory order, and another
         gradient = gradient.transpose(1, 2).contiguous().transpose(1, 2)
-    reference.backward(gradient.to(torch.complex128).cpu())
+    reference.backward(gradient.cpu().to(torch.complex128))
     with poisoned_outputs():
         assert_gradient_accurate(transforms.stft_adjoint(gradient, window, geometry), x.grad)
         assert_gradient_accurate(transforms.stft_window_gradient(gradient, signal, window, geometry), w.grad)
@@ -56,11 +56,11 @@ def istft_gradients(
     geometry = IstftGeometry(
         rows, frames, n_fft, hop_length, win_length, n_fft // 2 if center else 0, normalized, onesided, False, length
     )
-    s = spectrum.to(torch.complex128).cpu().requires_grad_()
-    w = window.double().cpu().requires_grad_()
+    s = spectrum.cpu().to(torch.complex128).requires_grad_()
+    w = window.cpu().double().requires_grad_()
     reference = torch._VF.istft(s, n_fft, hop_length, win_length, w, center, normalized, onesided, length, False)
     gradient = torch.randn(reference.shape, device=device)
-    reference.backward(gradient.double().cpu())
+    reference.backward(gradient.cpu().double())
     with poisoned_outputs():
         assert_accurate(transforms.istft(spectrum, window, geometry), reference.detach())
         assert_gradient_accurate(transforms.istft_adjoint(gradient, window, geometry), s.grad)

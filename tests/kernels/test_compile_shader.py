@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from mps_spectro_patch.kernels import compile_shader
+from tests.conformance.contract import at_least, release_of
 
 HEADER = "#include <metal_stdlib>\nusing namespace metal;\n"
 
@@ -25,8 +26,18 @@ kernel void copy(constant T* from [[buffer(0)]], device T* to [[buffer(1)]], uin
 }
 #define INSTANTIATE(T) \\
   template [[host_name("copy_" #T)]] [[kernel]] decltype(copy<T>) copy<T>;
-INSTANTIATE(long) INSTANTIATE(float) INSTANTIATE(half) INSTANTIATE(bfloat) INSTANTIATE(int) INSTANTIATE(short)
-INSTANTIATE(char) INSTANTIATE(uchar) INSTANTIATE(float2)
+INSTANTIATE(long) INSTANTIATE(float) INSTANTIATE(int) INSTANTIATE(float2)
+
+// Apple GPUs misread less than four bytes that are inlined in `constant` memory (pytorch#188560).
+template <typename T>
+kernel void copy_narrow(device const T* from [[buffer(0)]], device T* to [[buffer(1)]],
+                        uint i [[thread_position_in_grid]]) {
+  to[i] = from[i];
+}
+#define INSTANTIATE_NARROW(T) \\
+  template [[host_name("copy_" #T)]] [[kernel]] decltype(copy_narrow<T>) copy_narrow<T>;
+INSTANTIATE_NARROW(half) INSTANTIATE_NARROW(bfloat) INSTANTIATE_NARROW(short) INSTANTIATE_NARROW(char)
+INSTANTIATE_NARROW(uchar)
 
 kernel void scale(device float* x [[buffer(0)]], constant float& factor [[buffer(1)]], constant int& n [[buffer(2)]],
                   uint i [[thread_position_in_grid]]) {
@@ -88,8 +99,14 @@ namespace inner { kernel void named(device float* x) { x[0] = 7; } }
 
 
 @pytest.fixture
+def since_2_8(torch_device) -> None:
+    if torch_device.type == "mps" and not at_least(release_of(torch.__version__), "2.8"):
+        pytest.skip("torch 2.7 does otherwise: tests/conformance/contract.py")
+
+
+@pytest.fixture
 def received(library, torch_device):
-    """What a kernel that declares `constant T*` reads from an argument."""
+    """What a kernel that declares `constant T*` (a narrow type: `device const T*`) reads from an argument."""
     dtypes = {
         "long": torch.int64, "float": torch.float32, "half": torch.float16, "bfloat": torch.bfloat16,
         "int": torch.int32, "short": torch.int16, "char": torch.int8, "uchar": torch.uint8,
@@ -190,11 +207,11 @@ def test_a_long_list_is_passed_whole(received):
     assert received(list(range(500)), "long", 500) == list(range(500))
 
 
-def test_a_zero_dimensional_cpu_tensor_is_a_value_and_double_is_float(received):
+def test_a_zero_dimensional_cpu_tensor_is_a_value_and_double_is_float(received, since_2_8):
     assert received(torch.tensor(0.25, dtype=torch.float64), "float") == [0.25]
 
 
-def test_a_list_of_tensors_is_an_array_of_addresses(library, torch_device):
+def test_a_list_of_tensors_is_an_array_of_addresses(library, torch_device, since_2_8):
     rows, out = torch.arange(9.0, device=torch_device).view(3, 3), torch.zeros(3, device=torch_device)
     library.gather(list(rows), out, threads=3)
     assert out.tolist() == [0, 4, 8]
@@ -277,6 +294,8 @@ kernel void mirror(device float* x, device int* y, uint l [[thread_index_in_thre
 
 
 def test_a_grid_without_threads_does_nothing(library, torch_device):
+    if torch_device.type == "mps":
+        pytest.skip("Metal leaves it undefined")
     library.add_one(torch.zeros(0, device=torch_device))
     library.group_of(torch.zeros(0, dtype=torch.int32, device=torch_device), threads=(0, 4))
 

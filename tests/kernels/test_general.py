@@ -93,7 +93,7 @@ def check_stft(
         assert_accurate(got, reference.detach())
         assert got.stride() == (geometry.frames * geometry.bins, 1, geometry.bins)
         gradient = torch.randn(reference.shape, dtype=torch.complex64, device=device)
-        reference.backward(gradient.to(torch.complex128).cpu())
+        reference.backward(gradient.cpu().to(torch.complex128))
         assert_gradient_accurate(transforms.stft_adjoint(gradient, window, geometry, dtype.is_complex), x.grad)
 
 
@@ -129,7 +129,7 @@ def check_istft(
         gradient = torch.randn(
             reference.shape, dtype=torch.complex64 if complex_output else torch.float32, device=device
         )
-        reference.backward(gradient.to(reference.dtype).cpu())
+        reference.backward(gradient.cpu().to(reference.dtype))
         assert_gradient_accurate(transforms.istft_adjoint(gradient, window, geometry), s.grad)
 
 

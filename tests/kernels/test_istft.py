@@ -162,7 +162,7 @@ def test_stft_and_istft_return_the_signal(torch_device):
     from mps_spectro_patch.kernels.plans.geometry import StftGeometry
 
     spectrum = transforms.stft(signal, window, StftGeometry(2, 30_000, 2048, 441, 2048, 1024, "reflect", False))
-    assert_accurate(run(spectrum, window, 2048, 441, length=30_000), signal.double().cpu())
+    assert_accurate(run(spectrum, window, 2048, 441, length=30_000), signal.cpu().double())
 
 
 def test_an_envelope_near_zero_is_left_to_torch(torch_device):

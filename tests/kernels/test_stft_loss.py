@@ -68,8 +68,8 @@ def check(x, y, window, geometry, wanted, gradients=True):
     """Values within 1e-6 of float64, relatively. Gradients are as exact as the signs of differences in float32."""
     with poisoned_outputs():
         loss, terms = stft_loss.stft_loss(x, y, window, geometry, wanted)
-    wide = x.double().cpu().requires_grad_()
-    expected, expected_terms = by_formula(wide, y.double().cpu(), window.cpu(), geometry, wanted)
+    wide = x.cpu().double().requires_grad_()
+    expected, expected_terms = by_formula(wide, y.cpu().double(), window.cpu(), geometry, wanted)
     exact = 1e-5 if wanted.squared else 1e-6  # the square of a logarithm of one bin that is almost zero outweighs all
     torch.testing.assert_close(loss.cpu().double(), expected.detach(), rtol=exact, atol=1e-9)
     torch.testing.assert_close(terms[:3].cpu().double(), expected_terms.detach(), rtol=exact, atol=1e-9)
@@ -154,8 +154,8 @@ def test_the_gradient_of_absolute_distances_is_that_of_float64(torch_device):
     geometry = geometry_of(x, 400, 100, window)
     for wanted in (Terms(0.0, 0.0, 1.0, 1e-8), Terms(1.0, 0.0, 1.0, 1e-8, per_row=True)):
         loss, terms = stft_loss.stft_loss(x, y, window, geometry, wanted)
-        wide = x.double().cpu().requires_grad_()
-        by_formula(wide, y.double().cpu(), window.cpu(), geometry, wanted)[0].backward()
+        wide = x.cpu().double().requires_grad_()
+        by_formula(wide, y.cpu().double(), window.cpu(), geometry, wanted)[0].backward()
         got = stft_loss.stft_loss_gradient(torch.ones_like(loss), None, terms, x, y, window, geometry, wanted)
         assert (got.cpu().double() - wide.grad).norm() / wide.grad.norm() < 2e-5
 
@@ -202,7 +202,7 @@ def test_silence_has_a_loss_and_no_gradient(torch_device):
     for wanted in (AURALOSS, KINDS["per row"], KINDS["squared"]):
         for x, y in ((silence, silence), (silence, noise), (noise, silence), (noise, noise)):
             loss, terms = stft_loss.stft_loss(x, y, window, geometry, wanted)
-            expected, _ = by_formula(x.double().cpu(), y.double().cpu(), window.cpu(), geometry, wanted)
+            expected, _ = by_formula(x.cpu().double(), y.cpu().double(), window.cpu(), geometry, wanted)
             torch.testing.assert_close(loss.cpu().double(), expected, rtol=2e-6, atol=1e-9)
             got = stft_loss.stft_loss_gradient(torch.ones_like(loss), None, terms, x, y, window, geometry, wanted)
             assert got.isfinite().all() and bool(got.any()) == (x is noise and y is silence)

@@ -72,16 +72,15 @@ def assert_close(got, want):
 
 
 @pytest.mark.parametrize("name", OPERATORS)
-def test_torch_finds_nothing_wrong_with_the_operator(name, arguments):
-    checks = ("test_schema", "test_faketensor", "test_autograd_registration", "test_aot_dispatch_dynamic")
-    torch.library.opcheck(getattr(operators, name), arguments[name], test_utils=checks, rtol=1e-3, atol=1e-3)
+def test_torch_finds_nothing_wrong_with_the_operator(name, arguments, opcheck):
+    opcheck(getattr(operators, name), arguments[name], rtol=1e-3, atol=1e-3)
 
 
 def test_the_gradient_of_istfts_window_survives_a_failure_where_a_graph_kept_the_parts_of_the_spectrum(arguments):
     gradient, spectrum, window, *rest = arguments["istft_window_gradient"]
     survived = surviving.COMPOSITES["istft_window_gradient"]
     given = gradient.detach(), torch.view_as_real(spectrum.detach()), window.detach(), *rest
-    assert_close(survived(*given), operators.istft_window_gradient(*given))
+    assert_close(survived(*given), operators.istft_window_gradient(*given).cpu())
 
 
 @pytest.mark.parametrize("name", OPERATORS)

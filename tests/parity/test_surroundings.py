@@ -215,7 +215,7 @@ def test_the_last_calls_of_many_windows_do_not_mix(torch_device):
     same_outcome(mode, input, torch.zeros(16, device=torch_device))
 
 
-def test_threads(torch_device):
+def test_threads(torch_device, threads):
     names = ["stft, reflect", "stft, odd n_fft", "istft, plain", "istft, two-sided", "stft, complex signal"]
     wrong: list[BaseException] = []
 

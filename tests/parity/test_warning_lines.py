@@ -17,6 +17,12 @@ def _warned_always():
     torch.set_warn_always(False)
 
 
+def wide(tensor):
+    """In double precision, on the CPU where the device has none."""
+    tensor = tensor.cpu() if tensor.is_mps else tensor
+    return tensor.to(torch.complex128 if tensor.is_complex() else torch.float64)
+
+
 CALLS = {
     "istft, longer": lambda s, w: torch.istft(s, 64, 16, window=w, length=3000),
     "istft, longer, by position": lambda s, w: torch.istft(s, 64, 16, 64, w, True, False, None, 3000),
@@ -24,7 +30,7 @@ CALLS = {
     "istft without a window": lambda s, w: torch.istft(s, 64, 16),
     "istft without a window, longer": lambda s, w: torch.istft(s, 64, 16, length=3000),
     "istft of one signal": lambda s, w: torch.istft(s[0], 64, 16, window=w, length=3000),
-    "istft that falls back": lambda s, w: torch.istft(s.to(torch.complex128), 64, 16, window=w.double(), length=3000),
+    "istft that falls back": lambda s, w: torch.istft(wide(s), 64, 16, window=wide(w), length=3000),
     "istft, batched": lambda s, w: torch.func.vmap(lambda s: torch.istft(s, 64, 16, window=w, length=3000))(s[:, None]),
     "istft, differentiated": lambda s, w: torch.func.grad(lambda s: torch.istft(s, 64, 16, length=3000).sum())(s),
     "stft without a window": lambda s, w: torch.stft(s.real[0], 16, return_complex=True),

@@ -138,7 +138,7 @@ def test_a_wrapper_that_was_there_before_us_gets_what_we_do_not_do_and_stays(kin
     other.install()
     msp.enable(**on, verify="off")
     assert signal.is_fast()
-    assert passes(other, lambda: torch.stft(signal.x.double(), 400, window=signal.window.double(), return_complex=True))
+    assert passes(other, signal.refused)
     msp.disable()
     assert torch.stft is other.function and passes(other, signal.stft)
 

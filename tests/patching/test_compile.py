@@ -130,9 +130,12 @@ def test_transform_sizes_may_be_symbols(run_compiled):
     run_compiled(
         """
         msp.enable(devices=devices)
+        def hann(n_fft):
+            return torch.hann_window(n_fft, device=device)
+
         def there_and_back(signal, n_fft):
-            spectrum = torch.stft(signal, n_fft, n_fft // 4, window=torch.hann_window(n_fft), return_complex=True)
-            return torch.istft(spectrum, n_fft, n_fft // 4, window=torch.hann_window(n_fft))
+            spectrum = torch.stft(signal, n_fft, n_fft // 4, window=hann(n_fft), return_complex=True)
+            return torch.istft(spectrum, n_fft, n_fft // 4, window=hann(n_fft))
 
         compiled = torch.compile(there_and_back, backend="eager", fullgraph=True)
         for n_fft in (64, 80):  # the second is a symbol

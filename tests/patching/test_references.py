@@ -125,3 +125,31 @@ def test_what_is_not_a_module_in_sys_modules_is_passed_over():
         early_names.bound_to(OWN["stft"])
     finally:
         del sys.modules["not_a_module"]
+
+
+class Unlike:
+    """A wrapper of somebody's that says it equals anything, and cannot be hashed."""
+
+    __hash__ = None
+
+    def __eq__(self, other):
+        return True
+
+    def __call__(self, *args, **kwargs):
+        return OWN["stft"](*args, **kwargs)
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("reach", ["attribute", "references"])
+def test_names_are_told_apart_by_identity(reach, on, monkeypatch):
+    module = types.ModuleType("somebodys")
+    module.bound, module.other = Unlike(), Unlike()
+    monkeypatch.setitem(sys.modules, "somebodys", module)
+    monkeypatch.setattr(torch, "stft", module.bound)
+    bound, other = module.bound, module.other
+    done = msp.enable(**on, reach=reach)
+    told = [what for what in (*done.patched, *dict(done.skipped)) if what.startswith("somebodys.")]
+    assert told == ["somebodys.bound"] and module.other is other
+    assert (module.bound is torch.stft) == (reach == "references")
+    msp.disable()
+    assert module.bound is bound is torch.stft and module.other is other

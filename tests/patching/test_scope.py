@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import mps_spectro_patch as msp
+from mps_spectro_patch.patching import early_names
 
 STFT, ISTFT = torch.stft, torch.istft
 
@@ -60,6 +61,29 @@ def test_a_scope_inside_enable_overrides_it_and_gives_it_back(signal, on):
         assert signal.is_fast()
     assert not signal.is_fast() and not is_unpatched()
     msp.disable()
+
+
+@pytest.mark.thorough
+def test_the_modules_are_gone_through_once_when_a_scope_is_entered_and_not_when_others_still_want_the_same(
+    on, monkeypatch
+):
+    """A program may call a decorated function thousands of times, and there are thousands of modules."""
+    looks, real = [], early_names.namespaces
+    monkeypatch.setattr(early_names, "namespaces", lambda: looks.append(1) or real())
+    with msp.accelerated(**on):
+        assert len(looks) == 1
+        for _ in range(3):
+            with msp.accelerated(**on):
+                pass
+        assert len(looks) == 4
+    assert len(looks) == 4 and is_unpatched()
+    msp.enable(**on)
+    before = len(looks)
+    with msp.accelerated(**on):
+        pass
+    assert len(looks) == before + 1 and not is_unpatched()
+    msp.disable()
+    assert is_unpatched()
 
 
 def test_enable_inside_a_scope_holds_after_it(signal, on):
@@ -262,7 +286,7 @@ def test_forgotten_parentheses_are_explained():
             pass
 
 
-def test_threads_that_enable_disable_enter_and_call_never_crash(signal, on):
+def test_threads_that_enable_disable_enter_and_call_never_crash(signal, on, threads):
     stop, errors = threading.Event(), []
     expected = signal.spectrum
 
