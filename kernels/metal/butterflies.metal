@@ -1,6 +1,8 @@
 // Complex arithmetic on float2 (x real, y imaginary) and the butterflies of the transform. Every butterfly is a forward DFT (kernel e^{-2 pi i jk / R}) over R values in registers, in natural order;
 // the inverse transform swaps real and imaginary parts around it. Constants are rounded from float64.
 
+#include "registers.metal"
+
 inline float2 msp_multiply(float2 a, float2 b) {
   return float2(a.x * b.x - a.y * b.y, a.x * b.y + a.y * b.x);
 }
@@ -19,18 +21,18 @@ template <int R>
 inline void msp_radix(thread float2* v) {
   constexpr int A = R % 4 == 0 ? 4 : R % 2 == 0 ? 2 : 3, B = R / A;
   float2 t[R];
-#pragma unroll
+  MSP_UNROLL
   for (int b = 0; b < B; ++b) {
     float2 column[A];
-#pragma unroll
+    MSP_UNROLL
     for (int a = 0; a < A; ++a) column[a] = v[(B * a + A * b) % R];
     msp_radix<A>(column);
-#pragma unroll
+    MSP_UNROLL
     for (int a = 0; a < A; ++a) t[a * B + b] = column[a];
   }
-#pragma unroll
+  MSP_UNROLL
   for (int a = 0; a < A; ++a) msp_radix<B>(t + a * B);
-#pragma unroll
+  MSP_UNROLL
   for (int k = 0; k < R; ++k) v[k] = t[(k % A) * B + (k % B)];
 }
 
@@ -136,7 +138,7 @@ inline void msp_radix<9>(thread float2* v) {
   c[1] = msp_multiply(c[1], w2);
   b[2] = msp_multiply(b[2], w2);
   c[2] = msp_multiply(c[2], w4);
-#pragma unroll
+  MSP_UNROLL
   for (int k = 0; k < 3; ++k) {
     float2 row[3] = {a[k], b[k], c[k]};
     msp_radix<3>(row);
@@ -150,7 +152,7 @@ template <>
 inline void msp_radix<16>(thread float2* v) {
   const float c = 0.923879532511286756f, s = 0.382683432365089772f, h = 0.707106781186547524f;
   float2 t[16];
-#pragma unroll
+  MSP_UNROLL
   for (int b = 0; b < 4; ++b) {
     t[4 * b] = v[b];
     t[4 * b + 1] = v[b + 4];
@@ -167,7 +169,7 @@ inline void msp_radix<16>(thread float2* v) {
   t[13] = msp_multiply(t[13], float2(s, -c));                          // w^3
   t[14] = float2(t[14].y - t[14].x, -t[14].x - t[14].y) * h;           // w^6
   t[15] = msp_multiply(t[15], float2(-c, s));                          // w^9
-#pragma unroll
+  MSP_UNROLL
   for (int k = 0; k < 4; ++k) {
     float2 row[4] = {t[k], t[k + 4], t[k + 8], t[k + 12]};
     msp_radix<4>(row);

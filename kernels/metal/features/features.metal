@@ -150,7 +150,7 @@ inline void msp_finish_frame(
     const device float* gradient, int gradient_stride, bool has_gradient, device MSP_FEATURE* output, bool live,
     thread float* largest, int lane) {
 #if MSP_BANDED
-#pragma unroll
+  MSP_UNROLL
   for (int q = 0; q < BINS::COUNT; ++q) {
     const int k = owner.bin(q, lane);
     if (k >= 0) memory[k] = features.power(v[q]);
@@ -181,18 +181,18 @@ inline void msp_finish_frame(
   // All bins of a lane at once: their tables are far away, and the loads of one would wait for those of the other.
   int first[BINS::COUNT];
   float sums[BINS::COUNT];
-#pragma unroll
+  MSP_UNROLL
   for (int q = 0; q < BINS::COUNT; ++q) {
     first[q] = bands.first[max(owner.bin(q, lane), 0)];
     sums[q] = 0.0f;
   }
   for (int j = 0; j < features.reach; ++j) {
-#pragma unroll
+    MSP_UNROLL
     for (int q = 0; q < BINS::COUNT; ++q) {
       sums[q] += bands.shares[j * features.bins + max(owner.bin(q, lane), 0)] * band_gradients[first[q] + j];
     }
   }
-#pragma unroll
+  MSP_UNROLL
   for (int q = 0; q < BINS::COUNT; ++q) {
     const int k = owner.bin(q, lane);
     if (k >= 0) MSP_STORE_GRADIENT(features.power_gradient(v[q], sums[q]));
@@ -200,7 +200,7 @@ inline void msp_finish_frame(
   MSP_SYNC();
 #endif
 #else
-#pragma unroll
+  MSP_UNROLL
   for (int q = 0; q < BINS::COUNT; ++q) {
     const int k = owner.bin(q, lane);
     if (k < 0) continue;

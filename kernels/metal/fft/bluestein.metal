@@ -76,13 +76,13 @@ inline void msp_transform(
     thread float2* v, threadgroup MSP_EXCHANGE_TYPE* shared, const device float2* table, const device float2* chirp,
     const device float2* chirp_spectrum, int given, int wanted, int lane) {
 #if MSP_BLUESTEIN
-#pragma unroll
+  MSP_UNROLL
   for (int q = 0; q < MspFirst::COUNT; ++q) {
     if (!msp_is_among<MspFirst, GIVEN_MAX>(q, lane, given)) continue;
     v[q] = msp_multiply(v[q], MSP_READ(chirp, MspFirst::index(q, lane)));
   }
   msp_fft(v, shared, table, lane);
-#pragma unroll
+  MSP_UNROLL
   for (int q = 0; q < MspLast::COUNT; ++q) {  // swapped, for the inverse transform
     if (!MspLast::active(q, lane)) continue;
     v[q] = msp_swapped(msp_multiply(v[q], MSP_READ(chirp_spectrum, MspLast::index(q, lane))));
@@ -94,7 +94,7 @@ inline void msp_transform(
   msp_fft(v, shared, table, lane);
 #endif
 #if MSP_PACKED || MSP_FOLDED || !MSP_MAGNITUDES  // a factor of size 1 does not change magnitudes
-#pragma unroll
+  MSP_UNROLL
   for (int q = 0; q < MspResult::COUNT; ++q) {
     if (!msp_is_wanted<WANTED_MAX>(q, lane, wanted)) continue;
     v[q] = msp_multiply(msp_swapped(v[q]), MSP_READ(chirp, msp_bin(q, lane)));

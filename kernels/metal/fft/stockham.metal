@@ -175,34 +175,34 @@ template <class WRITER, class READER>
 inline void msp_exchange(thread float2* v, threadgroup MSP_EXCHANGE_TYPE* shared, int lane) {
 #if MSP_SPLIT
   float2 moved[MSP_VALUES];
-#pragma unroll
+  MSP_UNROLL
   for (int q = 0; q < WRITER::COUNT; ++q) {
     if (WRITER::active(q, lane)) shared[WRITER::place(q, lane)] = v[q].x;
   }
   MSP_SYNC();
-#pragma unroll
+  MSP_UNROLL
   for (int q = 0; q < READER::COUNT; ++q) {
     moved[q].x = READER::active(q, lane) ? shared[READER::place(q, lane)] : 0.0f;
   }
   MSP_SYNC();
-#pragma unroll
+  MSP_UNROLL
   for (int q = 0; q < WRITER::COUNT; ++q) {
     if (WRITER::active(q, lane)) shared[WRITER::place(q, lane)] = v[q].y;
   }
   MSP_SYNC();
-#pragma unroll
+  MSP_UNROLL
   for (int q = 0; q < READER::COUNT; ++q) {
     moved[q].y = READER::active(q, lane) ? shared[READER::place(q, lane)] : 0.0f;
   }
-#pragma unroll
+  MSP_UNROLL
   for (int q = 0; q < READER::COUNT; ++q) v[q] = moved[q];
 #else
-#pragma unroll
+  MSP_UNROLL
   for (int q = 0; q < WRITER::COUNT; ++q) {
     if (WRITER::active(q, lane)) shared[WRITER::place(q, lane)] = v[q];
   }
   MSP_SYNC();
-#pragma unroll
+  MSP_UNROLL
   for (int q = 0; q < READER::COUNT; ++q) {
     v[q] = READER::active(q, lane) ? shared[READER::place(q, lane)] : float2(0.0f, 0.0f);
   }
@@ -215,7 +215,7 @@ inline void msp_exchange(thread float2* v, threadgroup MSP_EXCHANGE_TYPE* shared
 template <int R, int P>
 inline void msp_twiddle(thread float2* v, const device float2* table, int column) {
   float2 w[R > 8 ? R : 9];
-#pragma unroll
+  MSP_UNROLL
   for (int j = 1; j < R; ++j) {
     if (j == 1) w[j] = MSP_READ(table, column);
     else if (j == 2) w[j] = MSP_READ(table, P + column);
@@ -266,7 +266,7 @@ template <int S, bool TRANSPOSED>
 inline void msp_stage(thread float2* v, const device float2* table, int lane) {
   constexpr int R = MspStage<S>::RADIX, P = MspStage<S>::P;
   constexpr bool MIRRORED = MspStage<S>::MIRRORED;
-#pragma unroll
+  MSP_UNROLL
   for (int b = 0; b < MspButterflies<R>::COUNT; ++b) {
     if (MspButterflies<R>::RESTING && !MspStageInput<R, MIRRORED>::active(b * R, lane)) continue;
     const int column = int(uint(msp_butterfly<R, MIRRORED>(b, lane)) % P);
@@ -321,7 +321,7 @@ inline void msp_to_pairs(thread float2* v, threadgroup MSP_EXCHANGE_TYPE*, int l
   const int R = MSP_LAST_RADIX;
   const bool zero = lane == 0;
   float2 p[MSP_VALUES];
-#pragma unroll
+  MSP_UNROLL
   for (int t = 0; t < R; ++t) {
     // Lane 0: its two butterflies pair within themselves.
     const int a = t < R / 2 ? t : R / 2 + t;
@@ -329,7 +329,7 @@ inline void msp_to_pairs(thread float2* v, threadgroup MSP_EXCHANGE_TYPE*, int l
     p[2 * t] = msp_choose(zero, v[a], v[t]);
     p[2 * t + 1] = msp_choose(zero, v[b], v[2 * R - 1 - t]);
   }
-#pragma unroll
+  MSP_UNROLL
   for (int q = 0; q < 2 * R; ++q) v[q] = p[q];
 }
 #else

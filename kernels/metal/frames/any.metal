@@ -59,7 +59,7 @@ struct MspRealFrame {
   }
 
   void load(thread float2* v, int points, int lane) const {
-#pragma unroll
+    MSP_UNROLL
     for (int q = 0; q < MspFirst::COUNT; ++q) {
       const int m = MspFirst::index(q, lane);
       v[q] = float2(0.0f, 0.0f);
@@ -98,7 +98,7 @@ inline void msp_load_points(
     return;
   }
 #endif
-#pragma unroll
+  MSP_UNROLL
   for (int q = 0; q < MspFirst::COUNT; ++q) {
     const int m = MspFirst::index(q, lane);
     v[q] = float2(0.0f, 0.0f);

@@ -14,7 +14,7 @@ inline int msp_first_behind(int q, int lane) { return MspFirst::index(q, MSP_ONE
 
 inline void msp_load_weights(
     thread float2* weight, const device float* window, int lane, int win_left, int win_length, bool paired) {
-#pragma unroll
+  MSP_UNROLL
   for (int q = 0; q < MspFirst::COUNT; ++q) {
     weight[q] = MspFirst::active(q, lane)
         ? msp_window_pair(window, MspFirst::index(q, lane), win_left, win_length, paired) : float2(0.0f, 0.0f);
@@ -25,21 +25,21 @@ inline void msp_load_weights(
 inline void msp_load_inside(
     thread float2* v, const thread float2* weight, const device MSP_SAMPLE* row, int start, bool paired, int lane) {
   const device MSP_SAMPLE* samples = row + start + 2 * msp_first_base(lane);
-#pragma unroll
+  MSP_UNROLL
   for (int q = 0; q < MspFirst::COUNT; ++q) v[q] = float2(0.0f, 0.0f);
   if (paired && MSP_WIDE_SAMPLES) {
-#pragma unroll
+    MSP_UNROLL
     for (int q = 0; q < MspFirst::COUNT; ++q) {
       if (MspFirst::active(q, lane)) v[q] = ((const device float2*)samples)[msp_first_behind(q, lane)];
     }
   } else {
-#pragma unroll
+    MSP_UNROLL
     for (int q = 0; q < MspFirst::COUNT; ++q) {
       const int t = 2 * msp_first_behind(q, lane);
       if (MspFirst::active(q, lane)) v[q] = float2(float(samples[t]), float(samples[t + 1]));
     }
   }
-#pragma unroll
+  MSP_UNROLL
   for (int q = 0; q < MspFirst::COUNT; ++q) v[q] = v[q] * weight[q];
 }
 
@@ -48,7 +48,7 @@ inline void msp_load_across(
     thread float2* v, const thread float2* weight, const device MSP_SAMPLE* row, int start, int samples, int pad_mode,
     int lane) {
   const int first = start + 2 * msp_first_base(lane);
-#pragma unroll
+  MSP_UNROLL
   for (int q = 0; q < MspFirst::COUNT; ++q) {
     const int t = first + 2 * msp_first_behind(q, lane);
     v[q] = float2(0.0f, 0.0f);

@@ -29,13 +29,13 @@ inline void msp_split_points(
     int lane) {
 #if MSP_FOLDED
   threadgroup float* negative = (threadgroup float*)packed;
-#pragma unroll
+  MSP_UNROLL
   for (int q = 0; q < MspResult::COUNT; ++q) {
     if (!msp_is_negative(q) || !msp_is_wanted<MSP_BINS_MAX>(q, lane, transform.bins)) continue;
     negative[msp_bin(q, lane)] = v[q].x;
   }
   MSP_SYNC();
-#pragma unroll
+  MSP_UNROLL
   for (int q = 0; q < MspResult::COUNT; ++q) {
     if (msp_is_negative(q) || !msp_is_wanted<MSP_BINS_MAX>(q, lane, transform.bins)) continue;
     const int k = MspResult::index(q, lane);
@@ -43,14 +43,14 @@ inline void msp_split_points(
   }
 #else
   if (MSP_PACKED) {
-#pragma unroll
+    MSP_UNROLL
     for (int q = 0; q < MspResult::COUNT; ++q) {
       if (msp_is_among<MspResult, MSP_POINTS_MAX>(q, lane, transform.points)) packed[MspResult::index(q, lane)] = v[q];
     }
   }
   MSP_SYNC();
   if (MSP_PACKED) {
-#pragma unroll
+    MSP_UNROLL
     for (int i = 0; 2 * i < MspGeneralBins::COUNT - 1; ++i) {
       const int k = lane + i * MSP_LANES;
       if (2 * i * MSP_LANES > MSP_POINTS_MAX || 2 * k > transform.points) continue;

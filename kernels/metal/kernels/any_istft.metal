@@ -118,7 +118,7 @@ kernel void msp_any_istft(
     const device float2* bins = row + (live ? frame : 0) * params.frame_stride;
 
     float2 v[MSP_VALUES];  // real and imaginary parts swapped for the inverse
-#pragma unroll
+    MSP_UNROLL
     for (int q = 0; q < MspFirst::COUNT; ++q) {
       const int k = MspFirst::index(q, lane);
       v[q] = float2(0.0f, 0.0f);
@@ -135,7 +135,7 @@ kernel void msp_any_istft(
         v, shared, twiddles, chirp, chirp_spectrum, transform.bins, transform.points, lane);
 
     // Samples under the window: two of a packed frame, else one, complex.
-#pragma unroll
+    MSP_UNROLL
     for (int q = 0; q < MspResult::COUNT; ++q) {
       const int m = MspResult::index(q, lane);
       const float2 value = live ? msp_swapped(v[q]) * scale : float2(0.0f, 0.0f);
@@ -154,7 +154,7 @@ kernel void msp_any_istft(
       const int parts = MSP_PACKED || MSP_COMPLEX_OUTPUT ? 2 : 1;
       for (int part = 0; part < parts; ++part) {
         MSP_SYNC();
-#pragma unroll
+        MSP_UNROLL
         for (int q = 0; q < MspResult::COUNT; ++q) {
           const int m = MspResult::index(q, lane);
           if (!msp_is_among<MspResult, MSP_POINTS_MAX>(q, lane, transform.points)) continue;
@@ -187,7 +187,7 @@ kernel void msp_any_istft(
         }
       }
     }
-#pragma unroll
+    MSP_UNROLL
     for (int q = 0; q < MspResult::COUNT; ++q) {
       const int m = MspResult::index(q, lane);
       if (is_edge || !msp_is_among<MspResult, MSP_POINTS_MAX>(q, lane, transform.points)) continue;

@@ -139,7 +139,7 @@ kernel void msp_istft_registers(
 #endif
 
   float2 sums[MspLast::COUNT];
-#pragma unroll
+  MSP_UNROLL
   for (int q = 0; q < MspLast::COUNT; ++q) sums[q] = float2(0.0f, 0.0f);
 
   // A frame's spectrum is loaded while the sums of the one before it are stored.
@@ -170,7 +170,7 @@ kernel void msp_istft_registers(
                (frame - slot) * params.hop_length, lane, int(thread_index));
     }
 #endif
-#pragma unroll
+    MSP_UNROLL
     for (int q = 0; q < MspLast::COUNT; ++q) sums[q] = sums[q] + v[q];
     msp_load_pairs(v, &middle, next_bins, params.bin_stride, lane);
 
@@ -178,7 +178,7 @@ kernel void msp_istft_registers(
     if (!is_edge) {
       const int position = frame * params.hop_length;
       const bool steady = place.steady(position, position + params.hop_length);
-#pragma unroll
+      MSP_UNROLL
       for (int q = 0; q < MspLast::COUNT; ++q) {
         if (q % MSP_LAST_RADIX >= MSP_SHIFT || !MspLast::active(q, lane)) continue;
         const int pair = MspLast::index(q, lane);
@@ -192,7 +192,7 @@ kernel void msp_istft_registers(
         place.store(position + 2 * pair, 2 * pair, sums[q], steady);
 #endif
       }
-#pragma unroll
+      MSP_UNROLL
       for (int q = 0; q < MspLast::COUNT; ++q) {
         sums[q] = q % MSP_LAST_RADIX + MSP_SHIFT < MSP_LAST_RADIX ? sums[(q + MSP_SHIFT) % MspLast::COUNT]
                                                                   : float2(0.0f, 0.0f);
@@ -208,9 +208,9 @@ kernel void msp_istft_registers(
   // What is left of a slot's frames completes the hops that wait for it.
   threadgroup_barrier(mem_flags::mem_threadgroup);
   if (!is_edge && slot < MSP_FRAMES - 1) {
-#pragma unroll
+    MSP_UNROLL
     for (int b = 0; b < MspButterflies<MSP_LAST_RADIX>::COUNT; ++b) {
-#pragma unroll
+      MSP_UNROLL
       for (int t = 0; t < (MSP_REACH - 1) * MSP_SHIFT; ++t) {
         const int q = b * MSP_LAST_RADIX + t % MSP_LAST_RADIX;
         if (!MspLast::active(b * MSP_LAST_RADIX, lane)) continue;

@@ -36,7 +36,7 @@ inline float msp_sum_of_lanes(float part, threadgroup float* memory, int lane) {
 
 inline float msp_energy_of_lane(const thread float2* v) {
   float sum = 0.0f;
-#pragma unroll
+  MSP_UNROLL
   for (int q = 0; q < MspFirst::COUNT; ++q) sum += v[q].x * v[q].x + v[q].y * v[q].y;
   return sum;
 }
@@ -86,7 +86,7 @@ kernel void msp_kaldi(
     float2 v[MSP_VALUES + 1];
     float before[MspFirst::COUNT];  // the sample in front of each pair
     float sum = 0.0f;
-#pragma unroll
+    MSP_UNROLL
     for (int q = 0; q < MspFirst::COUNT; ++q) {
       const int d = 2 * MspFirst::index(q, lane);
       v[q] = float2(0.0f, 0.0f);
@@ -99,7 +99,7 @@ kernel void msp_kaldi(
     }
     if (params.remove_dc != 0) {
       const float mean = msp_sum_of_lanes(sum, (threadgroup float*)own, lane) / float(length);
-#pragma unroll
+      MSP_UNROLL
       for (int q = 0; q < MspFirst::COUNT; ++q) {
         const int d = 2 * MspFirst::index(q, lane);
         if (!MspFirst::active(q, lane) || d >= length) continue;
@@ -112,7 +112,7 @@ kernel void msp_kaldi(
     if (params.energy == MSP_ENERGY_RAW) {
       energy = msp_sum_of_lanes(msp_energy_of_lane(v), (threadgroup float*)own, lane);
     }
-#pragma unroll
+    MSP_UNROLL
     for (int q = 0; q < MspFirst::COUNT; ++q) {
       v[q] = (v[q] - float2(before[q], v[q].x) * kaldi.preemphasis) * weight[q];
     }

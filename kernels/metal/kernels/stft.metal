@@ -31,7 +31,7 @@ inline void msp_weigh_steadily(
     thread float2* weight, const device float* inverse_envelope, MspEnvelope envelope, int lane) {
   if (envelope.tail <= envelope.head) return;
   const device float* period = inverse_envelope + envelope.head;
-#pragma unroll
+  MSP_UNROLL
   for (int q = 0; q < MspFirst::COUNT; ++q) {
     const int d = 2 * MspFirst::index(q, lane);
     if (MspFirst::active(q, lane)) {
@@ -72,7 +72,7 @@ kernel void msp_stft(
 
   float2 weight[MspFirst::COUNT];  // a lane's part of the window is the same for every frame, and so is the factor
   msp_load_weights(weight, window, lane, params.win_left, params.win_length, params.paired_window != 0);
-#pragma unroll
+  MSP_UNROLL
   for (int q = 0; q < MspFirst::COUNT; ++q) weight[q] = weight[q] * factor;
 #if MSP_ADJOINT
   msp_weigh_steadily(weight, inverse_envelope, envelope, lane);
@@ -97,7 +97,7 @@ kernel void msp_stft(
       msp_load_inside(v, weight, row, start, params.paired_loads != 0, lane);
     } else {
 #if MSP_ADJOINT
-#pragma unroll
+      MSP_UNROLL
       for (int q = 0; q < MspFirst::COUNT; ++q) {
         const int t = start + 2 * MspFirst::index(q, lane), s = t + params.pad;
         v[q] = float2(0.0f, 0.0f);
@@ -121,7 +121,7 @@ kernel void msp_stft(
     // The factor has made up for what msp_unpack() leaves out.
     device float2* bins = output + frame * uint(MSP_OUTPUT_BINS);
     if (live) {
-#pragma unroll
+      MSP_UNROLL
       for (int t = 0; t < MSP_PAIRS; ++t) {
         const int k = pairs.at(t);
         const float2 a = v[2 * t], b = v[2 * t + 1];

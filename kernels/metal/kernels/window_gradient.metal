@@ -23,7 +23,7 @@ kernel void msp_window_gradient(
   threadgroup MSP_EXCHANGE_TYPE* shared = exchange + slot * MSP_EXCHANGE_SIZE;
 
   float2 sums[MspLast::COUNT];
-#pragma unroll
+  MSP_UNROLL
   for (int q = 0; q < MspLast::COUNT; ++q) sums[q] = float2(0.0f, 0.0f);
 
   for (int step = 0; step < params.steps; ++step) {
@@ -43,7 +43,7 @@ kernel void msp_window_gradient(
     msp_from_pairs(v, shared, lane);
     msp_fft(v, shared, twiddles, lane);
     if (live) {
-#pragma unroll
+      MSP_UNROLL
       for (int q = 0; q < MspLast::COUNT; ++q) {
         if (!MspLast::active(q, lane)) continue;
         const int t = start + 2 * MspLast::index(q, lane);
@@ -53,7 +53,7 @@ kernel void msp_window_gradient(
     }
   }
   device float2* pairs = (device float2*)(output + (int(group) * MSP_FRAMES + slot) * MSP_N_FFT);
-#pragma unroll
+  MSP_UNROLL
   for (int q = 0; q < MspLast::COUNT; ++q) {
     if (MspLast::active(q, lane)) pairs[MspLast::index(q, lane)] = sums[q] * scale;
   }

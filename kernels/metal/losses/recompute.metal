@@ -12,7 +12,7 @@ struct MspLossSource {
   void load(thread float2* v, thread float2* middle, threadgroup MSP_EXCHANGE_TYPE* shared, int frame, int lane) const {
     float wanted[MspRealBins::COUNT];
     signals.spectra(v, wanted, magnitudes, shared, frame, lane);
-#pragma unroll
+    MSP_UNROLL
     for (int q = 0; q < MspRealBins::COUNT; ++q) v[q] = magnitudes.gradient(v[q], wanted[q], weights);
     msp_join_pairs(v, middle, lane);
   }

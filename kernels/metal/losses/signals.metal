@@ -20,8 +20,7 @@ struct MspLossSignals {
   bool paired_window;
 
   // The input's bins in v, as msp_frame_spectrum(), and what magnitudes.square() makes of the target's in `wanted`.
-  // One after the other by the same instructions: those of two transforms are more than a GPU keeps at hand. A call would
-  // send v to memory.
+  // One after the other by the same instructions: those of two transforms are more than a GPU keeps at hand.
   __attribute__((always_inline)) void spectra(
       thread float2* v, thread float* wanted, MspMagnitudes magnitudes, threadgroup MSP_EXCHANGE_TYPE* shared,
       int frame, int lane) const {
@@ -32,7 +31,7 @@ struct MspLossSignals {
       msp_frame_spectrum(v, weight, which == 0 ? target : input, frame * hop_length - pad, samples, pad_mode,
                          which == 0 ? paired_target : paired_input, shared, twiddles, pair_twiddles, lane);
       if (which == 0) {
-#pragma unroll
+        MSP_UNROLL
         for (int q = 0; q < MspRealBins::COUNT; ++q) wanted[q] = magnitudes.square(v[q]);
       }
     }
@@ -47,12 +46,12 @@ inline float msp_logarithms(const thread float* quotients) {
 #if MSP_HAS_LOG
 #if !MSP_SQUARED
   float product = 1.0f;
-#pragma unroll
+  MSP_UNROLL
   for (int i = 0; i < MSP_TOGETHER; ++i) product *= quotients[i];
   if (product < INFINITY) return metal::log(product);
 #endif
   float sum = 0.0f;
-#pragma unroll
+  MSP_UNROLL
   for (int i = 0; i < MSP_TOGETHER; ++i) sum += MspMagnitudes::distance(metal::log(quotients[i]));
   return sum;
 #else
@@ -63,10 +62,10 @@ inline float msp_logarithms(const thread float* quotients) {
 // The terms of a lane's bins: those of the input, and what square() made of the target's.
 inline float4 msp_terms(MspMagnitudes magnitudes, const thread float2* bins, const thread float* wanted, int lane) {
   float4 sum = float4(0.0f, 0.0f, 0.0f, 0.0f);
-#pragma unroll
+  MSP_UNROLL
   for (int first = 0; first < MspRealBins::COUNT; first += MSP_TOGETHER) {
     float quotients[MSP_TOGETHER];
-#pragma unroll
+    MSP_UNROLL
     for (int i = 0; i < MSP_TOGETHER; ++i) {
       quotients[i] = 1.0f;
       if (first + i >= MspRealBins::COUNT) continue;

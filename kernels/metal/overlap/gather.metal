@@ -82,7 +82,7 @@ inline void msp_gather(
       const int g_last = min(j, MSP_FRAMES - 1);
       const int place = j * hop + column;
 #if MSP_FRAMES <= 4
-#pragma unroll
+      MSP_UNROLL
       for (int g = 0; g < MSP_FRAMES; ++g) {
         if (g >= g_first && g <= g_last) sum = sum + slots[place + g * stride];
       }
@@ -96,7 +96,7 @@ inline void msp_gather(
         if (steady) {
           msp_store(samples + (position - step.first), sum * weight);
         } else {
-#pragma unroll
+          MSP_UNROLL
           for (int i = 0; i < WIDTH; ++i) {
             if (position + i >= step.keep_begin && position + i < step.keep_end) {
               samples[position + i - step.first] =

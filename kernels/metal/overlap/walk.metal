@@ -97,7 +97,7 @@
 #endif
 #if MSP_OVERLAP == MSP_GATHER
     threadgroup float2* frame_pairs = (threadgroup float2*)shared;
-#pragma unroll
+    MSP_UNROLL
     for (int q = 0; q < MspLast::COUNT; ++q) {
       if (MspLast::active(q, lane)) frame_pairs[MspLast::index(q, lane)] = v[q];
     }
@@ -117,10 +117,10 @@
     if (reach > 1) base = (base + MSP_FRAMES) % (reach - 1);
 #else
     // A sample belongs to one lane within a frame, and frames follow each other behind a barrier.
-#pragma unroll
+    MSP_UNROLL
     for (int q = 0; q < MspLast::COUNT; ++q) {
       if (!MspLast::active(q, lane)) continue;
-#pragma unroll
+      MSP_UNROLL
       for (int half_index = 0; half_index < 2; ++half_index) {
         const int d = 2 * MspLast::index(q, lane) + half_index;
         const int position = step_begin + d;
