@@ -18,7 +18,7 @@ inline float2 msp_times_minus_i(float2 a) {
 // The butterfly of radix R, in place. This one is for products of coprime factors, by Good-Thomas: no twiddles, input
 // n = B a + A b, output k picks (k mod A, k mod B).
 template <int R>
-inline void msp_radix(thread float2* v) {
+MSP_INLINE void msp_radix(thread float2* v) {
   constexpr int A = R % 4 == 0 ? 4 : R % 2 == 0 ? 2 : 3, B = R / A;
   float2 t[R];
   MSP_UNROLL
@@ -37,14 +37,14 @@ inline void msp_radix(thread float2* v) {
 }
 
 template <>
-inline void msp_radix<2>(thread float2* v) {
+MSP_INLINE void msp_radix<2>(thread float2* v) {
   float2 a = v[0];
   v[0] = a + v[1];
   v[1] = a - v[1];
 }
 
 template <>
-inline void msp_radix<3>(thread float2* v) {
+MSP_INLINE void msp_radix<3>(thread float2* v) {
   float2 sum = v[1] + v[2];
   float2 rotated = msp_times_minus_i(v[1] - v[2]) * 0.866025403784438647f;
   float2 middle = v[0] - sum * 0.5f;
@@ -54,7 +54,7 @@ inline void msp_radix<3>(thread float2* v) {
 }
 
 template <>
-inline void msp_radix<4>(thread float2* v) {
+MSP_INLINE void msp_radix<4>(thread float2* v) {
   float2 a = v[0] + v[2];
   float2 b = v[0] - v[2];
   float2 c = v[1] + v[3];
@@ -66,7 +66,7 @@ inline void msp_radix<4>(thread float2* v) {
 }
 
 template <>
-inline void msp_radix<5>(thread float2* v) {
+MSP_INLINE void msp_radix<5>(thread float2* v) {
   const float c1 = 0.309016994374947424f, c2 = -0.809016994374947424f;
   const float s1 = 0.951056516295153572f, s2 = 0.587785252292473129f;
   float2 a1 = v[1] + v[4], a2 = v[2] + v[3];
@@ -83,7 +83,7 @@ inline void msp_radix<5>(thread float2* v) {
 }
 
 template <>
-inline void msp_radix<7>(thread float2* v) {
+MSP_INLINE void msp_radix<7>(thread float2* v) {
   const float c1 = 0.623489801858733531f, c2 = -0.222520933956314404f, c3 = -0.900968867902419126f;
   const float s1 = 0.781831482468029809f, s2 = 0.974927912181823607f, s3 = 0.433883739117558120f;
   float2 a1 = v[1] + v[6], a2 = v[2] + v[5], a3 = v[3] + v[4];
@@ -104,7 +104,7 @@ inline void msp_radix<7>(thread float2* v) {
 }
 
 template <>
-inline void msp_radix<8>(thread float2* v) {
+MSP_INLINE void msp_radix<8>(thread float2* v) {
   const float h = 0.707106781186547524f;
   float2 even[4] = {v[0], v[2], v[4], v[6]};
   float2 odd[4] = {v[1], v[3], v[5], v[7]};
@@ -124,7 +124,7 @@ inline void msp_radix<8>(thread float2* v) {
 }
 
 template <>
-inline void msp_radix<9>(thread float2* v) {
+MSP_INLINE void msp_radix<9>(thread float2* v) {
   float2 a[3] = {v[0], v[3], v[6]};
   float2 b[3] = {v[1], v[4], v[7]};
   float2 c[3] = {v[2], v[5], v[8]};
@@ -149,7 +149,7 @@ inline void msp_radix<9>(thread float2* v) {
 }
 
 template <>
-inline void msp_radix<16>(thread float2* v) {
+MSP_INLINE void msp_radix<16>(thread float2* v) {
   const float c = 0.923879532511286756f, s = 0.382683432365089772f, h = 0.707106781186547524f;
   float2 t[16];
   MSP_UNROLL

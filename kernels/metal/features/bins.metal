@@ -17,7 +17,7 @@ struct MspRealBins {
 };
 
 // Turns the pairs in v into the bins that MspRealBins says.
-inline void msp_split_pairs(thread float2* v, const device float2* pair_twiddles, int lane) {
+MSP_INLINE void msp_split_pairs(thread float2* v, const device float2* pair_twiddles, int lane) {
   const MspPairBins pairs = msp_pair_bins(lane);
   v[2 * MSP_PAIRS] = float2(v[0].x - v[0].y, 0.0f);
   MSP_UNROLL

@@ -145,7 +145,7 @@ inline float msp_band(const threadgroup float* powers, MspBands bands, int round
 // From the bins in v to the output. BINS says which bin v[q] is, negative where it is none.
 // gradient: of the frame's features, `gradient_stride` apart (MSP_GRADIENT).
 template <class BINS>
-inline void msp_finish_frame(
+MSP_INLINE void msp_finish_frame(
     thread float2* v, BINS owner, threadgroup float* memory, MspFeatures features, MspBands bands,
     const device float* gradient, int gradient_stride, bool has_gradient, device MSP_FEATURE* output, bool live,
     thread float* largest, int lane) {

@@ -5,7 +5,7 @@
 
 // Leaves the bins that MspRealBins says in v, which has MSP_VALUES + 1 values. start: the frame's first sample; weight:
 // msp_load_weights(); paired: the frames of the row start at 8-byte boundaries.
-inline void msp_frame_spectrum(
+MSP_INLINE void msp_frame_spectrum(
     thread float2* v, const thread float2* weight, const device MSP_SAMPLE* row, int start, int samples, int pad_mode,
     bool paired, threadgroup MSP_EXCHANGE_TYPE* shared, const device float2* twiddles,
     const device float2* pair_twiddles, int lane) {
@@ -20,7 +20,7 @@ inline void msp_frame_spectrum(
 }
 
 // For the inverse transform of what is in these bins: pairs (k, half - k) in v, the bin between them in `middle`.
-inline void msp_join_pairs(thread float2* v, thread float2* middle, int lane) {
+MSP_INLINE void msp_join_pairs(thread float2* v, thread float2* middle, int lane) {
   *middle = v[1];
   if (lane == 0) v[1] = v[2 * MSP_PAIRS];
 }

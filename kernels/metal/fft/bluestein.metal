@@ -72,7 +72,7 @@ inline bool msp_is_wanted(int q, int lane, int count) {
 // chirp: e^{-2 pi i m^2 / n}, m < points; n is twice the points, or twice n_fft (MSP_FOLDED). chirp_spectrum: that of
 // its conjugate, even and periodic in MSP_HALF points, divided by MSP_HALF.
 template <int GIVEN_MAX, int WANTED_MAX>
-inline void msp_transform(
+MSP_INLINE void msp_transform(
     thread float2* v, threadgroup MSP_EXCHANGE_TYPE* shared, const device float2* table, const device float2* chirp,
     const device float2* chirp_spectrum, int given, int wanted, int lane) {
 #if MSP_BLUESTEIN

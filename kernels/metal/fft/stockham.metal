@@ -172,7 +172,7 @@ struct MspPairs {
 
 // Moves a frame's values from the layout WRITER to the layout READER through threadgroup memory.
 template <class WRITER, class READER>
-inline void msp_exchange(thread float2* v, threadgroup MSP_EXCHANGE_TYPE* shared, int lane) {
+MSP_INLINE void msp_exchange(thread float2* v, threadgroup MSP_EXCHANGE_TYPE* shared, int lane) {
 #if MSP_SPLIT
   float2 moved[MSP_VALUES];
   MSP_UNROLL
@@ -213,7 +213,7 @@ inline void msp_exchange(thread float2* v, threadgroup MSP_EXCHANGE_TYPE* shared
 // Twiddles w^j, j < R, of column i % P: rows w^1, w^2, w^4, w^8 come from a table made in float64, the others are one
 // product away (relative L2 1.2e-7 against 1.1e-7 with a full table, at a quarter of the loads).
 template <int R, int P>
-inline void msp_twiddle(thread float2* v, const device float2* table, int column) {
+MSP_INLINE void msp_twiddle(thread float2* v, const device float2* table, int column) {
   float2 w[R > 8 ? R : 9];
   MSP_UNROLL
   for (int j = 1; j < R; ++j) {
@@ -263,7 +263,7 @@ typedef MspStage<MSP_STAGES - 1>::Output MspLast;
 // The butterflies of one stage, in registers. Idle lanes beside busy ones compute what nobody reads; simdgroups of them
 // only do nothing. TRANSPOSED: the twiddles come behind the butterflies.
 template <int S, bool TRANSPOSED>
-inline void msp_stage(thread float2* v, const device float2* table, int lane) {
+MSP_INLINE void msp_stage(thread float2* v, const device float2* table, int lane) {
   constexpr int R = MspStage<S>::RADIX, P = MspStage<S>::P;
   constexpr bool MIRRORED = MspStage<S>::MIRRORED;
   MSP_UNROLL
@@ -279,12 +279,12 @@ inline void msp_stage(thread float2* v, const device float2* table, int lane) {
 // The stages from S on, and what lies between them and the one before.
 template <int S>
 struct MspStages {
-  static void forth(thread float2* v, threadgroup MSP_EXCHANGE_TYPE* shared, const device float2* table, int lane) {
+  static MSP_INLINE void forth(thread float2* v, threadgroup MSP_EXCHANGE_TYPE* shared, const device float2* table, int lane) {
     msp_exchange<typename MspStage<S - 1>::Output, typename MspStage<S>::Input>(v, shared, lane);
     msp_stage<S, false>(v, table, lane);
     MspStages<S + 1>::forth(v, shared, table, lane);
   }
-  static void back(thread float2* v, threadgroup MSP_EXCHANGE_TYPE* shared, const device float2* table, int lane) {
+  static MSP_INLINE void back(thread float2* v, threadgroup MSP_EXCHANGE_TYPE* shared, const device float2* table, int lane) {
     MspStages<S + 1>::back(v, shared, table, lane);
     msp_stage<S, true>(v, table, lane);
     msp_exchange<typename MspStage<S>::Input, typename MspStage<S - 1>::Output>(v, shared, lane);
@@ -293,19 +293,19 @@ struct MspStages {
 
 template <>
 struct MspStages<MSP_STAGES> {
-  static void forth(thread float2*, threadgroup MSP_EXCHANGE_TYPE*, const device float2*, int) {}
-  static void back(thread float2*, threadgroup MSP_EXCHANGE_TYPE*, const device float2*, int) {}
+  static MSP_INLINE void forth(thread float2*, threadgroup MSP_EXCHANGE_TYPE*, const device float2*, int) {}
+  static MSP_INLINE void back(thread float2*, threadgroup MSP_EXCHANGE_TYPE*, const device float2*, int) {}
 };
 
 // From the layout MspFirst to the layout MspLast.
-inline void msp_fft(thread float2* v, threadgroup MSP_EXCHANGE_TYPE* shared, const device float2* table, int lane) {
+MSP_INLINE void msp_fft(thread float2* v, threadgroup MSP_EXCHANGE_TYPE* shared, const device float2* table, int lane) {
   msp_stage<0, false>(v, table, lane);
   MspStages<1>::forth(v, shared, table, lane);
 }
 
 // The same transform with everything transposed: from the layout MspLast to the layout MspFirst. So it starts where
 // msp_fft ends, without an exchange between them.
-inline void msp_fft_transposed(
+MSP_INLINE void msp_fft_transposed(
     thread float2* v, threadgroup MSP_EXCHANGE_TYPE* shared, const device float2* table, int lane) {
   MspStages<1>::back(v, shared, table, lane);
   msp_stage<0, true>(v, table, lane);
@@ -317,7 +317,7 @@ inline float2 msp_choose(bool condition, float2 a, float2 b) {
   return float2(condition ? a.x : b.x, condition ? a.y : b.y);
 }
 
-inline void msp_to_pairs(thread float2* v, threadgroup MSP_EXCHANGE_TYPE*, int lane) {
+MSP_INLINE void msp_to_pairs(thread float2* v, threadgroup MSP_EXCHANGE_TYPE*, int lane) {
   const int R = MSP_LAST_RADIX;
   const bool zero = lane == 0;
   float2 p[MSP_VALUES];
@@ -333,11 +333,11 @@ inline void msp_to_pairs(thread float2* v, threadgroup MSP_EXCHANGE_TYPE*, int l
   for (int q = 0; q < 2 * R; ++q) v[q] = p[q];
 }
 #else
-inline void msp_to_pairs(thread float2* v, threadgroup MSP_EXCHANGE_TYPE* shared, int lane) {
+MSP_INLINE void msp_to_pairs(thread float2* v, threadgroup MSP_EXCHANGE_TYPE* shared, int lane) {
   msp_exchange<MspLast, MspPairs>(v, shared, lane);
 }
 #endif
 
-inline void msp_from_pairs(thread float2* v, threadgroup MSP_EXCHANGE_TYPE* shared, int lane) {
+MSP_INLINE void msp_from_pairs(thread float2* v, threadgroup MSP_EXCHANGE_TYPE* shared, int lane) {
   msp_exchange<MspPairs, MspFirst>(v, shared, lane);
 }

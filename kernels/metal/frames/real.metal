@@ -12,7 +12,7 @@
 inline int msp_first_base(int lane) { return MSP_ONE_BASE ? lane : 0; }
 inline int msp_first_behind(int q, int lane) { return MspFirst::index(q, MSP_ONE_BASE ? 0 : lane); }
 
-inline void msp_load_weights(
+MSP_INLINE void msp_load_weights(
     thread float2* weight, const device float* window, int lane, int win_left, int win_length, bool paired) {
   MSP_UNROLL
   for (int q = 0; q < MspFirst::COUNT; ++q) {
@@ -22,7 +22,7 @@ inline void msp_load_weights(
 }
 
 // The samples of a frame that lies within the signal, weighted. `paired`: it starts at an 8-byte boundary.
-inline void msp_load_inside(
+MSP_INLINE void msp_load_inside(
     thread float2* v, const thread float2* weight, const device MSP_SAMPLE* row, int start, bool paired, int lane) {
   const device MSP_SAMPLE* samples = row + start + 2 * msp_first_base(lane);
   MSP_UNROLL
@@ -44,7 +44,7 @@ inline void msp_load_inside(
 }
 
 // The samples of a frame that reaches beyond an end, padded and weighted.
-inline void msp_load_across(
+MSP_INLINE void msp_load_across(
     thread float2* v, const thread float2* weight, const device MSP_SAMPLE* row, int start, int samples, int pad_mode,
     int lane) {
   const int first = start + 2 * msp_first_base(lane);

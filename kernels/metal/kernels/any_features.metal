@@ -24,7 +24,7 @@ struct MspGeneralBins {
 
 // Of a packed frame, bins k and points - k come from the packed ones of the same numbers. Of a folded one, what comes
 // out has the magnitudes of the bins k only.
-inline void msp_split_points(
+MSP_INLINE void msp_split_points(
     thread float2* v, threadgroup float2* packed, const device float2* pair_twiddles, MspTransform transform,
     int lane) {
 #if MSP_FOLDED
@@ -99,7 +99,7 @@ kernel void msp_any_features(
   const MspGeneralBins owner = {transform};
 
   const int slot = int(thread_index / MSP_LANES);
-  const int lane = int(thread_index % MSP_LANES);
+  const int lane_index = int(thread_index % MSP_LANES);
   threadgroup float2* own = memory + slot * MSP_SLOT_PAIRS;
   threadgroup MSP_EXCHANGE_TYPE* shared = (threadgroup MSP_EXCHANGE_TYPE*)own;
 
@@ -114,6 +114,7 @@ kernel void msp_any_features(
 
   float largest = -INFINITY;
   for (int step = 0; step < params.steps; ++step) {
+    const int lane = MSP_ANEW(lane_index, step);
     const int wanted = first + step * MSP_FRAMES;
     const bool live = wanted < params.frames;
     const int frame = live ? wanted : params.frames - 1;  // idle lanes repeat the last frame and store nothing
@@ -132,6 +133,6 @@ kernel void msp_any_features(
                      &largest, lane);
   }
   if (params.wants_maxima != 0) {
-    msp_store_largest((threadgroup float*)own, largest, maxima + int(group) * MSP_FRAMES + slot, lane);
+    msp_store_largest((threadgroup float*)own, largest, maxima + int(group) * MSP_FRAMES + slot, lane_index);
   }
 }

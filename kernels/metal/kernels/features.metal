@@ -27,7 +27,7 @@ kernel void msp_features(
   const MspBands bands = {band_layout, band_weights, bin_first, bin_shares};
 
   const int slot = int(thread_index / MSP_LANES);
-  const int lane = int(thread_index % MSP_LANES);
+  const int lane_index = int(thread_index % MSP_LANES);
   threadgroup float2* own = memory + slot * MSP_SLOT_PAIRS;
   threadgroup MSP_EXCHANGE_TYPE* shared = (threadgroup MSP_EXCHANGE_TYPE*)own;
 
@@ -41,10 +41,11 @@ kernel void msp_features(
 #endif
 
   float2 weight[MspFirst::COUNT];  // a lane's part of the window is the same for every frame
-  msp_load_weights(weight, window, lane, params.win_left, params.win_length, params.paired_window != 0);
+  msp_load_weights(weight, window, lane_index, params.win_left, params.win_length, params.paired_window != 0);
 
   float largest = -INFINITY;
   for (int step = 0; step < params.steps; ++step) {
+    const int lane = MSP_ANEW(lane_index, step);
     const int wanted = first + step * MSP_FRAMES;
     const bool live = wanted < params.frames;
     const int frame = live ? wanted : params.frames - 1;  // idle lanes repeat the last frame and store nothing
@@ -59,6 +60,6 @@ kernel void msp_features(
                      &largest, lane);
   }
   if (params.wants_maxima != 0) {
-    msp_store_largest((threadgroup float*)own, largest, maxima + int(group) * MSP_FRAMES + slot, lane);
+    msp_store_largest((threadgroup float*)own, largest, maxima + int(group) * MSP_FRAMES + slot, lane_index);
   }
 }

@@ -99,7 +99,7 @@ kernel void msp_istft_registers(
                                 params.hop_length};
 
   const int slot = int(thread_index / MSP_LANES);
-  const int lane = int(thread_index % MSP_LANES);
+  const int lane_index = int(thread_index % MSP_LANES);
   threadgroup MSP_EXCHANGE_TYPE* shared = exchange + slot * MSP_EXCHANGE_SIZE;
 
   const int row_index = int(group) / params.groups;
@@ -145,9 +145,11 @@ kernel void msp_istft_registers(
   // A frame's spectrum is loaded while the sums of the one before it are stored.
   float2 v[MSP_VALUES];
   float2 middle;
-  msp_load_pairs(v, &middle, row + clamp(frame, 0, frames - 1) * params.frame_stride, params.bin_stride, lane);
+  msp_load_pairs(v, &middle, row + clamp(frame, 0, frames - 1) * params.frame_stride, params.bin_stride,
+                 lane_index);
 
   for (int step = 0; left > 0; ++step) {
+    const int lane = MSP_ANEW(lane_index, step);
     const bool live = frame >= 0 && frame < frames;
     int next_frame = frame + 1;
     --left;
@@ -213,8 +215,8 @@ kernel void msp_istft_registers(
       MSP_UNROLL
       for (int t = 0; t < (MSP_REACH - 1) * MSP_SHIFT; ++t) {
         const int q = b * MSP_LAST_RADIX + t % MSP_LAST_RADIX;
-        if (!MspLast::active(b * MSP_LAST_RADIX, lane)) continue;
-        const int pair = MspLast::index(b * MSP_LAST_RADIX, lane) + t * MSP_LAST_P;
+        if (!MspLast::active(b * MSP_LAST_RADIX, lane_index)) continue;
+        const int pair = MspLast::index(b * MSP_LAST_RADIX, lane_index) + t * MSP_LAST_P;
         const int hop = t / MSP_SHIFT;
         const int position = (frame + hop) * params.hop_length;
         float2 sum = waiting[slot * MSP_WAITING + pair];

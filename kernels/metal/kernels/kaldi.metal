@@ -34,7 +34,7 @@ inline float msp_sum_of_lanes(float part, threadgroup float* memory, int lane) {
   return sum;
 }
 
-inline float msp_energy_of_lane(const thread float2* v) {
+MSP_INLINE float msp_energy_of_lane(const thread float2* v) {
   float sum = 0.0f;
   MSP_UNROLL
   for (int q = 0; q < MspFirst::COUNT; ++q) sum += v[q].x * v[q].x + v[q].y * v[q].y;
@@ -61,7 +61,7 @@ kernel void msp_kaldi(
   const MspBands bands = {band_layout, band_weights, band_layout, window};
 
   const int slot = int(thread_index / MSP_LANES);
-  const int lane = int(thread_index % MSP_LANES);
+  const int lane_index = int(thread_index % MSP_LANES);
   threadgroup float2* own = memory + slot * MSP_SLOT_PAIRS;
   threadgroup MSP_EXCHANGE_TYPE* shared = (threadgroup MSP_EXCHANGE_TYPE*)own;
 
@@ -72,10 +72,11 @@ kernel void msp_kaldi(
   const bool has_energy = params.energy != 0, energy_first = has_energy && params.energy_last == 0;
 
   float2 weight[MspFirst::COUNT];  // a lane's part of the window is the same for every frame
-  msp_load_weights(weight, window, lane, 0, length, false);
+  msp_load_weights(weight, window, lane_index, 0, length, false);
 
   float unused = 0.0f;
   for (int step = 0; step < params.steps; ++step) {
+    const int lane = MSP_ANEW(lane_index, step);
     const int wanted = first + step * MSP_FRAMES;
     const bool live = wanted < params.frames;
     const int frame = live ? wanted : params.frames - 1;  // idle lanes repeat the last frame and store nothing

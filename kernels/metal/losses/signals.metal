@@ -21,11 +21,12 @@ struct MspLossSignals {
 
   // The input's bins in v, as msp_frame_spectrum(), and what magnitudes.square() makes of the target's in `wanted`.
   // One after the other by the same instructions: those of two transforms are more than a GPU keeps at hand.
-  __attribute__((always_inline)) void spectra(
+  MSP_INLINE void spectra(
       thread float2* v, thread float* wanted, MspMagnitudes magnitudes, threadgroup MSP_EXCHANGE_TYPE* shared,
-      int frame, int lane) const {
+      int frame, int lane_index) const {
 #pragma unroll 1
     for (int which = 0; which < 2; ++which) {
+      const int lane = MSP_ANEW(lane_index, frame + which);
       float2 weight[MspFirst::COUNT];  // read for every transform: held in registers meanwhile, it would spill
       msp_load_weights(weight, window, lane, win_left, win_length, paired_window);
       msp_frame_spectrum(v, weight, which == 0 ? target : input, frame * hop_length - pad, samples, pad_mode,
@@ -42,7 +43,7 @@ struct MspLossSignals {
 #define MSP_TOGETHER 4
 
 // The sum of the distances that are the logarithms of quotients.
-inline float msp_logarithms(const thread float* quotients) {
+MSP_INLINE float msp_logarithms(const thread float* quotients) {
 #if MSP_HAS_LOG
 #if !MSP_SQUARED
   float product = 1.0f;
@@ -60,7 +61,7 @@ inline float msp_logarithms(const thread float* quotients) {
 }
 
 // The terms of a lane's bins: those of the input, and what square() made of the target's.
-inline float4 msp_terms(MspMagnitudes magnitudes, const thread float2* bins, const thread float* wanted, int lane) {
+MSP_INLINE float4 msp_terms(MspMagnitudes magnitudes, const thread float2* bins, const thread float* wanted, int lane) {
   float4 sum = float4(0.0f, 0.0f, 0.0f, 0.0f);
   MSP_UNROLL
   for (int first = 0; first < MspRealBins::COUNT; first += MSP_TOGETHER) {

@@ -18,7 +18,7 @@
                                 params.hop_length};
 
   const int slot = int(thread_index / MSP_LANES);
-  const int lane = int(thread_index % MSP_LANES);
+  const int lane_index = int(thread_index % MSP_LANES);
   threadgroup MSP_EXCHANGE_TYPE* shared = exchange + slot * MSP_EXCHANGE_SIZE;
 
   const int row_index = int(group) / params.groups;
@@ -60,15 +60,16 @@
   float2 middle;
 #if MSP_RECOMPUTE
   // A frame is transformed when its turn comes.
-#define MSP_LOAD_AHEAD(BINS)
+#define MSP_LOAD_AHEAD(BINS, LANE)
   MSP_SOURCE();
 #else
   // A step's spectrum is loaded while the step before it is added up.
-#define MSP_LOAD_AHEAD(BINS) msp_load_pairs(v, &middle, BINS, params.bin_stride, lane)
+#define MSP_LOAD_AHEAD(BINS, LANE) msp_load_pairs(v, &middle, BINS, params.bin_stride, LANE)
 #endif
-  MSP_LOAD_AHEAD(row + min(first_frame + slot, params.frames - 1) * params.frame_stride);
+  MSP_LOAD_AHEAD(row + min(first_frame + slot, params.frames - 1) * params.frame_stride, lane_index);
 
   for (int step_frame = first_frame; step_frame <= last_frame;) {
+    const int lane = MSP_ANEW(lane_index, step_frame);
     const bool live = step_frame + slot < params.frames;
     int next_frame = step_frame + MSP_FRAMES;
 #if MSP_ADJOINT
@@ -90,7 +91,7 @@
     if (is_edge) {
       edge.add(v, (threadgroup float*)exchange, (threadgroup float*)shared, samples, step_begin, lane,
                int(thread_index));
-      MSP_LOAD_AHEAD(next_bins);
+      MSP_LOAD_AHEAD(next_bins, lane);
       step_frame = next_frame;
       continue;
     }
@@ -101,7 +102,7 @@
     for (int q = 0; q < MspLast::COUNT; ++q) {
       if (MspLast::active(q, lane)) frame_pairs[MspLast::index(q, lane)] = v[q];
     }
-    MSP_LOAD_AHEAD(next_bins);
+    MSP_LOAD_AHEAD(next_bins, lane);
     threadgroup_barrier(mem_flags::mem_threadgroup);
     const MspStep step = {params.hop_length, MSP_N_FFT - 2 * MSP_SKIPPED, reach, base, step_frame == first_frame, step_begin, keep_begin,
                           keep_end, params.first};
@@ -143,7 +144,7 @@
 #endif
       }
     }
-    MSP_LOAD_AHEAD(next_bins);
+    MSP_LOAD_AHEAD(next_bins, lane);
 #if MSP_OVERLAP == MSP_RING
     threadgroup_barrier(mem_flags::mem_threadgroup);
 #else
