@@ -129,8 +129,8 @@ kernel void msp_istft_registers(
   edge.pad = params.first;
   edge.pad_mode = params.pad_mode;
   edge.hop_length = params.hop_length;
+  edge.start(params.edges, edge_index, frames);
   if (is_edge) {
-    edge.start(params.edges, edge_index, frames);
     edge.clear(place.samples, int(thread_index));
     edge_frame = edge.first_frame;
     frame = edge_frame + slot;
@@ -149,7 +149,7 @@ kernel void msp_istft_registers(
                  lane_index);
 
   for (int step = 0; left > 0; ++step) {
-    const int lane = MSP_ANEW(lane_index, step);
+    const int lane = MSP_ANEW(lane_index, step), last_lane = MSP_ANEW(lane_index, step + 1);
     const bool live = frame >= 0 && frame < frames;
     int next_frame = frame + 1;
     --left;
@@ -165,16 +165,17 @@ kernel void msp_istft_registers(
     msp_pack_pairs(v, middle, pair_twiddles, lane);
     msp_from_pairs(v, shared, lane);
     msp_fft(v, shared, twiddles, lane);
-    msp_weigh_frame(v, window, params.win_left, params.win_length, params.paired_window != 0, scale, live, lane);
+    msp_weigh_frame(v, window, params.win_left, params.win_length, params.paired_window != 0, scale, live,
+                    last_lane);
 #if MSP_ADJOINT
     if (is_edge) {
       edge.add(v, (threadgroup float*)exchange, (threadgroup float*)shared, place.samples,
-               (frame - slot) * params.hop_length, lane, int(thread_index));
+               (frame - slot) * params.hop_length, last_lane, int(thread_index));
     }
 #endif
     MSP_UNROLL
     for (int q = 0; q < MspLast::COUNT; ++q) sums[q] = sums[q] + v[q];
-    msp_load_pairs(v, &middle, next_bins, params.bin_stride, lane);
+    msp_load_pairs(v, &middle, next_bins, params.bin_stride, MSP_ANEW(lane_index, step + 2));
 
     // The hop that begins here gets no more frames.
     if (!is_edge) {
@@ -182,8 +183,8 @@ kernel void msp_istft_registers(
       const bool steady = place.steady(position, position + params.hop_length);
       MSP_UNROLL
       for (int q = 0; q < MspLast::COUNT; ++q) {
-        if (q % MSP_LAST_RADIX >= MSP_SHIFT || !MspLast::active(q, lane)) continue;
-        const int pair = MspLast::index(q, lane);
+        if (q % MSP_LAST_RADIX >= MSP_SHIFT || !MspLast::active(q, last_lane)) continue;
+        const int pair = MspLast::index(q, last_lane);
 #if MSP_FRAMES > 1 && MSP_REACH > 1
         if (slot > 0 && step < MSP_REACH - 1) {
           waiting[(slot - 1) * MSP_WAITING + step * MSP_SHIFT * MSP_LAST_P + pair] = sums[q];

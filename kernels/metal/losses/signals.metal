@@ -28,7 +28,7 @@ struct MspLossSignals {
     for (int which = 0; which < 2; ++which) {
       const int lane = MSP_ANEW(lane_index, frame + which);
       float2 weight[MspFirst::COUNT];  // read for every transform: held in registers meanwhile, it would spill
-      msp_load_weights(weight, window, lane, win_left, win_length, paired_window);
+      msp_load_weights(weight, window, MSP_ANEW(lane_index, frame + which + 2), win_left, win_length, paired_window);
       msp_frame_spectrum(v, weight, which == 0 ? target : input, frame * hop_length - pad, samples, pad_mode,
                          which == 0 ? paired_target : paired_input, shared, twiddles, pair_twiddles, lane);
       if (which == 0) {
