@@ -7,8 +7,12 @@
 #include "frames/window.metal"
 
 // MspFirst::index(q, lane) as one number per lane and constants behind it, so that a frame has one address. (Where the
-// first stage is the last and mirrored there is none.)
+// first stage is the last and mirrored there is none; NVIDIA's compiler spills in the gradient of losses then.)
+#if defined(__CUDACC__) && MSP_RECOMPUTE
+#define MSP_ONE_BASE false
+#else
 #define MSP_ONE_BASE (MSP_STAGES > 1 || !MSP_MIRRORED)
+#endif
 inline int msp_first_base(int lane) { return MSP_ONE_BASE ? lane : 0; }
 inline int msp_first_behind(int q, int lane) { return MspFirst::index(q, MSP_ONE_BASE ? 0 : lane); }
 

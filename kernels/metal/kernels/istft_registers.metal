@@ -129,8 +129,8 @@ kernel void msp_istft_registers(
   edge.pad = params.first;
   edge.pad_mode = params.pad_mode;
   edge.hop_length = params.hop_length;
-  edge.start(params.edges, edge_index, frames);
   if (is_edge) {
+    edge.start(params.edges, edge_index, frames);
     edge.clear(place.samples, int(thread_index));
     edge_frame = edge.first_frame;
     frame = edge_frame + slot;
@@ -195,11 +195,12 @@ kernel void msp_istft_registers(
         place.store(position + 2 * pair, 2 * pair, sums[q], steady);
 #endif
       }
-      MSP_UNROLL
-      for (int q = 0; q < MspLast::COUNT; ++q) {
-        sums[q] = q % MSP_LAST_RADIX + MSP_SHIFT < MSP_LAST_RADIX ? sums[(q + MSP_SHIFT) % MspLast::COUNT]
-                                                                  : float2(0.0f, 0.0f);
-      }
+    }
+    // At an edge as well, where nobody reads them: so the last are zeros always, and need no registers.
+    MSP_UNROLL
+    for (int q = 0; q < MspLast::COUNT; ++q) {
+      sums[q] = q % MSP_LAST_RADIX + MSP_SHIFT < MSP_LAST_RADIX ? sums[(q + MSP_SHIFT) % MspLast::COUNT]
+                                                                : float2(0.0f, 0.0f);
     }
     frame = next_frame;
   }
