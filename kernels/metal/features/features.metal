@@ -38,6 +38,13 @@
 #define MSP_ADDED eps
 #endif
 
+// NVIDIA's GPUs have registers for all of them, and lose time at every wait.
+#ifdef __CUDACC__
+#define MSP_BINS_AT_ONCE BINS::COUNT
+#else
+#define MSP_BINS_AT_ONCE 6
+#endif
+
 #define MSP_SCALE_LINEAR 0
 #define MSP_SCALE_CLAMP 1
 #define MSP_SCALE_ADD 2
@@ -178,24 +185,28 @@ MSP_INLINE void msp_finish_frame(
   }
   MSP_SYNC();
 #if MSP_GRADIENT
-  // All bins of a lane at once: their tables are far away, and the loads of one would wait for those of the other.
-  int first[BINS::COUNT];
-  float sums[BINS::COUNT];
+  // Several bins of a lane at once: their tables are far away, and the loads of one would wait for those of the other.
   MSP_UNROLL
-  for (int q = 0; q < BINS::COUNT; ++q) {
-    first[q] = bands.first[max(owner.bin(q, lane), 0)];
-    sums[q] = 0.0f;
-  }
-  for (int j = 0; j < features.reach; ++j) {
+  for (int from = 0; from < BINS::COUNT; from += MSP_BINS_AT_ONCE) {
+    int first[MSP_BINS_AT_ONCE];
+    float sums[MSP_BINS_AT_ONCE];
     MSP_UNROLL
-    for (int q = 0; q < BINS::COUNT; ++q) {
-      sums[q] += bands.shares[j * features.bins + max(owner.bin(q, lane), 0)] * band_gradients[first[q] + j];
+    for (int i = 0; i < MSP_BINS_AT_ONCE; ++i) {
+      first[i] = bands.first[max(owner.bin(min(from + i, BINS::COUNT - 1), lane), 0)];
+      sums[i] = 0.0f;
     }
-  }
-  MSP_UNROLL
-  for (int q = 0; q < BINS::COUNT; ++q) {
-    const int k = owner.bin(q, lane);
-    if (k >= 0) MSP_STORE_GRADIENT(features.power_gradient(v[q], sums[q]));
+    for (int j = 0; j < features.reach; ++j) {
+      MSP_UNROLL
+      for (int i = 0; i < MSP_BINS_AT_ONCE; ++i) {
+        if (from + i >= BINS::COUNT) continue;
+        sums[i] += bands.shares[j * features.bins + max(owner.bin(from + i, lane), 0)] * band_gradients[first[i] + j];
+      }
+    }
+    MSP_UNROLL
+    for (int i = 0; i < MSP_BINS_AT_ONCE; ++i) {
+      const int q = from + i, k = q < BINS::COUNT ? owner.bin(q, lane) : -1;
+      if (k >= 0) MSP_STORE_GRADIENT(features.power_gradient(v[q], sums[i]));
+    }
   }
   MSP_SYNC();
 #endif

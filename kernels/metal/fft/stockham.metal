@@ -38,11 +38,22 @@ inline int msp_padded(int index) {  // spreads strided accesses over the banks o
 
 #define MSP_PAD_BLOCK (1 << MSP_PAD_SHIFT)
 
-// The place of the element `offset` behind element `base`. SPLIT: the number of spare elements between the two does not
-// depend on the base, so the offset is a constant of the access, and all accesses of a lane share one address.
+// A place in exchange memory: what depends on the lane, and a constant that the access itself takes.
+struct MspPlace {
+  int base;
+  int offset;
+};
+
+// Of the element `offset` behind element `base`. SPLIT: the number of spare elements between the two does not depend on
+// the base, so the offset is a constant of the access, and all accesses of a lane share one address.
 template <bool SPLIT>
-inline int msp_place(int base, int offset) {
-  return SPLIT ? msp_padded(base) + msp_padded(offset) : msp_padded(base + offset);
+inline MspPlace msp_place(int base, int offset) {
+  MspPlace place = {msp_padded(SPLIT ? base : base + offset), SPLIT ? msp_padded(offset) : 0};
+  return place;
+}
+
+inline threadgroup MSP_EXCHANGE_TYPE* msp_at(threadgroup MSP_EXCHANGE_TYPE* shared, MspPlace place) {
+  return (shared + place.base) + place.offset;
 }
 
 // Number of butterflies of radix R that one lane computes.
@@ -77,7 +88,7 @@ struct MspStageInput {
   static int index(int q, int lane) {
     return msp_butterfly<R, MIRRORED>(q / R, lane) + q % R * MspButterflies<R>::TOTAL;
   }
-  static int place(int q, int lane) {
+  static MspPlace place(int q, int lane) {
     return msp_place<MspButterflies<R>::TOTAL % MSP_PAD_BLOCK == 0>(
         msp_butterfly<R, MIRRORED>(q / R, lane), q % R * MspButterflies<R>::TOTAL);
   }
@@ -100,7 +111,7 @@ struct MspStageOutput {
   static int index(int q, int lane) {
     return base(q, lane) + q % R * P;
   }
-  static int place(int q, int lane) {
+  static MspPlace place(int q, int lane) {
     return msp_place<SPLIT>(base(q, lane), q % R * P);
   }
   static bool active(int q, int lane) {
@@ -153,15 +164,18 @@ struct MspPairs {
     if (q % 2 == 0) return k;
     return k == 0 ? MSP_HALF / 2 : MSP_HALF - k;
   }
-  static int place(int q, int lane) {
+  static MspPlace place(int q, int lane) {
 #if MSP_MIRRORED
-    return msp_padded(index(q, lane));
+    return msp_place<false>(index(q, lane), 0);
 #else
     const int offset = q / 2 * MSP_LANES;
     if (q % 2 == 0) return msp_place<MSP_LANES % MSP_PAD_BLOCK == 0>(lane, offset);
-    if (q == 1 && lane == 0) return msp_padded(MSP_HALF / 2);
-    if (MSP_LANES % MSP_PAD_BLOCK == 0) return msp_padded(MSP_HALF - lane) - msp_padded(offset);
-    return msp_padded(MSP_HALF - lane - offset);
+    MspPlace place = msp_place<false>(q == 1 && lane == 0 ? MSP_HALF / 2 : MSP_HALF - lane - offset, 0);
+    if (q > 1 && MSP_LANES % MSP_PAD_BLOCK == 0) {
+      place.base = msp_padded(MSP_HALF - lane);
+      place.offset = -msp_padded(offset);
+    }
+    return place;
 #endif
   }
   static bool active(int q, int lane) {
@@ -177,34 +191,34 @@ MSP_INLINE void msp_exchange(thread float2* v, threadgroup MSP_EXCHANGE_TYPE* sh
   float2 moved[MSP_VALUES];
   MSP_UNROLL
   for (int q = 0; q < WRITER::COUNT; ++q) {
-    if (WRITER::active(q, lane)) shared[WRITER::place(q, lane)] = v[q].x;
+    if (WRITER::active(q, lane)) *msp_at(shared, WRITER::place(q, lane)) = v[q].x;
   }
   MSP_SYNC();
   MSP_UNROLL
   for (int q = 0; q < READER::COUNT; ++q) {
-    moved[q].x = READER::active(q, lane) ? shared[READER::place(q, lane)] : 0.0f;
+    moved[q].x = READER::active(q, lane) ? *msp_at(shared, READER::place(q, lane)) : 0.0f;
   }
   MSP_SYNC();
   MSP_UNROLL
   for (int q = 0; q < WRITER::COUNT; ++q) {
-    if (WRITER::active(q, lane)) shared[WRITER::place(q, lane)] = v[q].y;
+    if (WRITER::active(q, lane)) *msp_at(shared, WRITER::place(q, lane)) = v[q].y;
   }
   MSP_SYNC();
   MSP_UNROLL
   for (int q = 0; q < READER::COUNT; ++q) {
-    moved[q].y = READER::active(q, lane) ? shared[READER::place(q, lane)] : 0.0f;
+    moved[q].y = READER::active(q, lane) ? *msp_at(shared, READER::place(q, lane)) : 0.0f;
   }
   MSP_UNROLL
   for (int q = 0; q < READER::COUNT; ++q) v[q] = moved[q];
 #else
   MSP_UNROLL
   for (int q = 0; q < WRITER::COUNT; ++q) {
-    if (WRITER::active(q, lane)) shared[WRITER::place(q, lane)] = v[q];
+    if (WRITER::active(q, lane)) *msp_at(shared, WRITER::place(q, lane)) = v[q];
   }
   MSP_SYNC();
   MSP_UNROLL
   for (int q = 0; q < READER::COUNT; ++q) {
-    v[q] = READER::active(q, lane) ? shared[READER::place(q, lane)] : float2(0.0f, 0.0f);
+    v[q] = READER::active(q, lane) ? *msp_at(shared, READER::place(q, lane)) : float2(0.0f, 0.0f);
   }
 #endif
   MSP_SYNC();
