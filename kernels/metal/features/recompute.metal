@@ -29,8 +29,8 @@ struct MspFeatureSource {
     const int lane = MSP_ANEW(lane_index, frame);
     float2 weight[MspFirst::COUNT];
     msp_load_weights(weight, window, lane_index, win_left, win_length, paired_window);
-    msp_frame_spectrum(v, weight, row, frame * hop_length - pad, samples, pad_mode, paired_loads, shared, twiddles,
-                       pair_twiddles, lane);
+    msp_load_frame(v, weight, row, frame * hop_length - pad, samples, pad_mode, paired_loads, lane);
+    msp_spectrum(v, shared, twiddles, pair_twiddles, lane);
     float unused = 0.0f;
     msp_finish_frame(v, MspRealBins(), (threadgroup float*)shared, features, bands, gradient + frame * gradient_frame,
                      gradient_feature, frame < gradient_frames, (device float2*)nullptr, true, &unused, lane);

@@ -51,8 +51,9 @@ kernel void msp_features(
 
     const device MSP_SAMPLE* row = input + MSP_ANEW(row_index * params.row_stride, step);
     float2 v[MSP_VALUES + 1];
-    msp_frame_spectrum(v, weight, row, frame * params.hop_length - params.pad, params.samples, params.pad_mode,
-                       params.paired_loads != 0, shared, twiddles, pair_twiddles, lane);
+    msp_load_frame(v, weight, row, frame * params.hop_length - params.pad, params.samples, params.pad_mode,
+                   params.paired_loads != 0, lane);
+    msp_spectrum(v, shared, twiddles, pair_twiddles, lane);
 
     const device float* given = gradient + row_index * params.gradient_row + frame * params.gradient_frame;
     msp_finish_frame(v, MspRealBins(), (threadgroup float*)own, features, bands, given, params.gradient_feature,

@@ -19,7 +19,7 @@ struct MspLossSignals {
   bool paired_target;
   bool paired_window;
 
-  // The input's bins in v, as msp_frame_spectrum(), and what magnitudes.square() makes of the target's in `wanted`.
+  // The input's bins in v, as msp_spectrum(), and what magnitudes.square() makes of the target's in `wanted`.
   // One after the other by the same instructions: those of two transforms are more than a GPU keeps at hand.
   MSP_INLINE void spectra(
       thread float2* v, thread float* wanted, MspMagnitudes magnitudes, threadgroup MSP_EXCHANGE_TYPE* shared,
@@ -27,10 +27,19 @@ struct MspLossSignals {
 #pragma unroll 1
     for (int which = 0; which < 2; ++which) {
       const int lane = MSP_ANEW(lane_index, frame + which);
-      float2 weight[MspFirst::COUNT];  // read for every transform: held in registers meanwhile, it would spill
-      msp_load_weights(weight, window, MSP_ANEW(lane_index, frame + which + 2), win_left, win_length, paired_window);
-      msp_frame_spectrum(v, weight, which == 0 ? target : input, frame * hop_length - pad, samples, pad_mode,
-                         which == 0 ? paired_target : paired_input, shared, twiddles, pair_twiddles, lane);
+      // The window is read for every transform, and behind the samples: held in registers meanwhile, it would spill.
+      float2 ones[MspFirst::COUNT];
+      MSP_UNROLL
+      for (int q = 0; q < MspFirst::COUNT; ++q) ones[q] = float2(1.0f, 1.0f);
+      msp_load_frame(v, ones, which == 0 ? target : input, frame * hop_length - pad, samples, pad_mode,
+                     which == 0 ? paired_target : paired_input, MSP_ANEW(lane_index, frame + which + 2));
+      const int window_lane = MSP_ANEW(lane_index, frame + which + 4);
+      MSP_UNROLL
+      for (int q = 0; q < MspFirst::COUNT; ++q) {
+        if (!MspFirst::active(q, window_lane)) continue;
+        v[q] = v[q] * msp_window_pair(window, MspFirst::index(q, window_lane), win_left, win_length, paired_window);
+      }
+      msp_spectrum(v, shared, twiddles, pair_twiddles, lane);
       if (which == 0) {
         MSP_UNROLL
         for (int q = 0; q < MspRealBins::COUNT; ++q) wanted[q] = magnitudes.square(v[q]);
