@@ -9,8 +9,12 @@
 
 #define MSP_INLINE inline __attribute__((always_inline))
 
+// NUMBER (a lane's, say), but another one for every STEP as far as a compiler can tell: LLVM would make the addresses
+// of a whole frame before the loop over frames, or once for all parts of a frame, and keep them in more registers than
+// there are. Parts of a frame that share no addresses have steps of their own: step, step + 1, ... (No step is
+// 0x7ffffffe.) NVIDIA's compiler does not need it.
 #ifdef __CUDACC__
-#define MSP_ANEW(LANE, STEP) (LANE)
+#define MSP_ANEW(NUMBER, STEP) (NUMBER)
 #else
-#define MSP_ANEW(LANE, STEP) ((LANE) + (int(STEP) == 0x7ffffffe ? 1 : 0))
+#define MSP_ANEW(NUMBER, STEP) ((NUMBER) + (int(STEP) == 0x7ffffffe ? 1 : 0))
 #endif

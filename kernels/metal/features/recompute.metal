@@ -25,7 +25,9 @@ struct MspFeatureSource {
   MspBands bands;
 
   // As msp_load_pairs(), with the exchange memory of the frame.
-  MSP_INLINE void load(thread float2* v, thread float2* middle, threadgroup MSP_EXCHANGE_TYPE* shared, int frame, int lane_index) const {
+  MSP_INLINE void load(
+      thread float2* v, thread float2* middle, threadgroup MSP_EXCHANGE_TYPE* shared, int frame,
+      int lane_index) const {
     const int lane = MSP_ANEW(lane_index, frame);
     float2 weight[MspFirst::COUNT];
     msp_load_weights(weight, window, lane_index, win_left, win_length, paired_window);

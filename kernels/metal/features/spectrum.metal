@@ -3,8 +3,8 @@
 #include "features/bins.metal"
 #include "frames/real.metal"
 
-// The samples of a frame, weighted. start: the frame's first sample; weight: msp_load_weights(); paired: the frames of the
-// row start at 8-byte boundaries.
+// The samples of a frame, weighted. start: the frame's first sample; weight: msp_load_weights(); paired: the frames of
+// the row start at 8-byte boundaries.
 MSP_INLINE void msp_load_frame(
     thread float2* v, const thread float2* weight, const device MSP_SAMPLE* row, int start, int samples, int pad_mode,
     bool paired, int lane) {

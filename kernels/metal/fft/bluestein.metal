@@ -76,6 +76,7 @@ MSP_INLINE void msp_transform(
     thread float2* v, threadgroup MSP_EXCHANGE_TYPE* shared, const device float2* table, const device float2* chirp,
     const device float2* chirp_spectrum, int given, int wanted, int lane) {
 #if MSP_BLUESTEIN
+  const int later = MSP_ANEW(lane, given);
   MSP_UNROLL
   for (int q = 0; q < MspFirst::COUNT; ++q) {
     if (!msp_is_among<MspFirst, GIVEN_MAX>(q, lane, given)) continue;
@@ -88,16 +89,16 @@ MSP_INLINE void msp_transform(
     v[q] = msp_swapped(msp_multiply(v[q], MSP_READ(chirp_spectrum, MspLast::index(q, lane))));
   }
 #if MSP_TRANSPOSED
-  msp_fft_transposed(v, shared, table, lane);
+  msp_fft_transposed(v, shared, table, later);
 #else
-  msp_exchange<MspLast, MspFirst>(v, shared, lane);
-  msp_fft(v, shared, table, lane);
+  msp_exchange<MspLast, MspFirst>(v, shared, later);
+  msp_fft(v, shared, table, later);
 #endif
 #if MSP_PACKED || MSP_FOLDED || !MSP_MAGNITUDES  // a factor of size 1 does not change magnitudes
   MSP_UNROLL
   for (int q = 0; q < MspResult::COUNT; ++q) {
-    if (!msp_is_wanted<WANTED_MAX>(q, lane, wanted)) continue;
-    v[q] = msp_multiply(msp_swapped(v[q]), MSP_READ(chirp, msp_bin(q, lane)));
+    if (!msp_is_wanted<WANTED_MAX>(q, later, wanted)) continue;
+    v[q] = msp_multiply(msp_swapped(v[q]), MSP_READ(chirp, msp_bin(q, later)));
   }
 #endif
 #else

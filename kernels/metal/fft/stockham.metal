@@ -293,12 +293,14 @@ MSP_INLINE void msp_stage(thread float2* v, const device float2* table, int lane
 // The stages from S on, and what lies between them and the one before.
 template <int S>
 struct MspStages {
-  static MSP_INLINE void forth(thread float2* v, threadgroup MSP_EXCHANGE_TYPE* shared, const device float2* table, int lane) {
+  static MSP_INLINE void forth(
+      thread float2* v, threadgroup MSP_EXCHANGE_TYPE* shared, const device float2* table, int lane) {
     msp_exchange<typename MspStage<S - 1>::Output, typename MspStage<S>::Input>(v, shared, lane);
     msp_stage<S, false>(v, table, lane);
     MspStages<S + 1>::forth(v, shared, table, lane);
   }
-  static MSP_INLINE void back(thread float2* v, threadgroup MSP_EXCHANGE_TYPE* shared, const device float2* table, int lane) {
+  static MSP_INLINE void back(
+      thread float2* v, threadgroup MSP_EXCHANGE_TYPE* shared, const device float2* table, int lane) {
     MspStages<S + 1>::back(v, shared, table, lane);
     msp_stage<S, true>(v, table, lane);
     msp_exchange<typename MspStage<S>::Input, typename MspStage<S - 1>::Output>(v, shared, lane);

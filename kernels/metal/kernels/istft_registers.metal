@@ -129,8 +129,8 @@ kernel void msp_istft_registers(
   edge.pad = params.first;
   edge.pad_mode = params.pad_mode;
   edge.hop_length = params.hop_length;
+  if (MSP_STARTS(is_edge)) edge.start(params.edges, edge_index, frames);
   if (is_edge) {
-    edge.start(params.edges, edge_index, frames);
     edge.clear(place.samples, int(thread_index));
     edge_frame = edge.first_frame;
     frame = edge_frame + slot;

@@ -9,7 +9,8 @@ struct MspLossSource {
   float4 weights;
 
   // As msp_load_pairs(), with the exchange memory of the frame.
-  MSP_INLINE void load(thread float2* v, thread float2* middle, threadgroup MSP_EXCHANGE_TYPE* shared, int frame, int lane) const {
+  MSP_INLINE void load(
+      thread float2* v, thread float2* middle, threadgroup MSP_EXCHANGE_TYPE* shared, int frame, int lane) const {
     float wanted[MspRealBins::COUNT];
     signals.spectra(v, wanted, magnitudes, shared, frame, lane);
     MSP_UNROLL

@@ -45,8 +45,8 @@
   edge.pad = params.first;
   edge.pad_mode = params.pad_mode;
   edge.hop_length = params.hop_length;
+  if (MSP_STARTS(is_edge)) edge.start(params.edges, edge_index, params.frames);
   if (is_edge) {
-    edge.start(params.edges, edge_index, params.frames);
     edge.clear(samples, int(thread_index));
     first_frame = edge.first_frame;
     last_frame = edge.last_frame;
