@@ -2,8 +2,10 @@
 // unrolled, whatever their length, and functions that are given a pointer to them are put in place of their calls.
 
 #ifdef __CUDACC__
+#define MSP_NVIDIA true
 #define MSP_UNROLL _Pragma("unroll")
 #else
+#define MSP_NVIDIA false
 #define MSP_UNROLL _Pragma("clang loop unroll(full)")
 #endif
 
@@ -13,8 +15,4 @@
 // of a whole frame before the loop over frames, or once for all parts of a frame, and keep them in more registers than
 // there are. Parts of a frame that share no addresses have steps of their own: step, step + 1, ... (No step is
 // 0x7ffffffe.) NVIDIA's compiler does not need it.
-#ifdef __CUDACC__
-#define MSP_ANEW(NUMBER, STEP) (NUMBER)
-#else
-#define MSP_ANEW(NUMBER, STEP) ((NUMBER) + (int(STEP) == 0x7ffffffe ? 1 : 0))
-#endif
+#define MSP_ANEW(NUMBER, STEP) ((NUMBER) + (!MSP_NVIDIA && int(STEP) == 0x7ffffffe ? 1 : 0))

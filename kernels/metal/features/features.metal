@@ -39,11 +39,7 @@
 #endif
 
 // NVIDIA's GPUs have registers for all of them, and lose time at every wait.
-#ifdef __CUDACC__
-#define MSP_BINS_AT_ONCE BINS::COUNT
-#else
-#define MSP_BINS_AT_ONCE 6
-#endif
+#define MSP_BINS_AT_ONCE (MSP_NVIDIA ? BINS::COUNT : 6)
 
 #define MSP_SCALE_LINEAR 0
 #define MSP_SCALE_CLAMP 1

@@ -48,12 +48,12 @@ struct MspPlace {
 // the base, so the offset is a constant of the access, and all accesses of a lane share one address.
 template <bool SPLIT>
 inline MspPlace msp_place(int base, int offset) {
-  MspPlace place = {msp_padded(SPLIT ? base : base + offset), SPLIT ? msp_padded(offset) : 0};
+  const MspPlace place = {msp_padded(SPLIT ? base : base + offset), SPLIT ? msp_padded(offset) : 0};
   return place;
 }
 
 inline threadgroup MSP_EXCHANGE_TYPE* msp_at(threadgroup MSP_EXCHANGE_TYPE* shared, MspPlace place) {
-  return (shared + place.base) + place.offset;
+  return MSP_NVIDIA ? shared + (place.base + place.offset) : (shared + place.base) + place.offset;
 }
 
 // Number of butterflies of radix R that one lane computes.
@@ -170,11 +170,9 @@ struct MspPairs {
 #else
     const int offset = q / 2 * MSP_LANES;
     if (q % 2 == 0) return msp_place<MSP_LANES % MSP_PAD_BLOCK == 0>(lane, offset);
-    MspPlace place = msp_place<false>(q == 1 && lane == 0 ? MSP_HALF / 2 : MSP_HALF - lane - offset, 0);
-    if (q > 1 && MSP_LANES % MSP_PAD_BLOCK == 0) {
-      place.base = msp_padded(MSP_HALF - lane);
-      place.offset = -msp_padded(offset);
-    }
+    if (q == 1 && lane == 0) return msp_place<false>(MSP_HALF / 2, 0);
+    if (MSP_LANES % MSP_PAD_BLOCK != 0) return msp_place<false>(MSP_HALF - lane - offset, 0);
+    const MspPlace place = {msp_padded(MSP_HALF - lane), -msp_padded(offset)};
     return place;
 #endif
   }

@@ -8,8 +8,8 @@
 
 // MspFirst::index(q, lane) as one number per lane and constants behind it, so that a frame has one address. (Where the
 // first stage is the last and mirrored there is none; NVIDIA's compiler spills in the gradient of losses then.)
-#if defined(__CUDACC__) && MSP_RECOMPUTE
-#define MSP_ONE_BASE false
+#if MSP_RECOMPUTE
+#define MSP_ONE_BASE ((MSP_STAGES > 1 || !MSP_MIRRORED) && !MSP_NVIDIA)
 #else
 #define MSP_ONE_BASE (MSP_STAGES > 1 || !MSP_MIRRORED)
 #endif

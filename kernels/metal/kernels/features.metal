@@ -33,6 +33,7 @@ kernel void msp_features(
 
   const int row_index = int(group) / params.groups;
   const int first = (int(group) - row_index * params.groups) * params.steps * MSP_FRAMES + slot;
+  const int row_start = row_index * params.row_stride;
 #if MSP_GRADIENT
   const int stride = MSP_BINS;
 #else
@@ -49,7 +50,7 @@ kernel void msp_features(
     const bool live = wanted < params.frames;
     const int frame = live ? wanted : params.frames - 1;  // idle lanes repeat the last frame and store nothing
 
-    const device MSP_SAMPLE* row = input + MSP_ANEW(row_index * params.row_stride, step);
+    const device MSP_SAMPLE* row = input + MSP_ANEW(row_start, step);
     float2 v[MSP_VALUES + 1];
     msp_load_frame(v, weight, row, frame * params.hop_length - params.pad, params.samples, params.pad_mode,
                    params.paired_loads != 0, lane);

@@ -129,7 +129,8 @@ kernel void msp_istft_registers(
   edge.pad = params.first;
   edge.pad_mode = params.pad_mode;
   edge.hop_length = params.hop_length;
-  if (MSP_STARTS(is_edge)) edge.start(params.edges, edge_index, frames);
+  // Everywhere, so that what is the same in all threadgroups needs no register. (H200: 0.286 against 0.280 ms.)
+  if (is_edge || !MSP_NVIDIA) edge.start(params.edges, edge_index, frames);
   if (is_edge) {
     edge.clear(place.samples, int(thread_index));
     edge_frame = edge.first_frame;
@@ -196,11 +197,12 @@ kernel void msp_istft_registers(
 #endif
       }
     }
-    // At an edge as well, where nobody reads them: so the last are zeros always, and need no registers.
-    MSP_UNROLL
-    for (int q = 0; q < MspLast::COUNT; ++q) {
-      sums[q] = q % MSP_LAST_RADIX + MSP_SHIFT < MSP_LAST_RADIX ? sums[(q + MSP_SHIFT) % MspLast::COUNT]
-                                                                : float2(0.0f, 0.0f);
+    if (!is_edge || !MSP_NVIDIA) {  // where nobody reads them as well: the last are zeros always, and need no register
+      MSP_UNROLL
+      for (int q = 0; q < MspLast::COUNT; ++q) {
+        sums[q] = q % MSP_LAST_RADIX + MSP_SHIFT < MSP_LAST_RADIX ? sums[(q + MSP_SHIFT) % MspLast::COUNT]
+                                                                  : float2(0.0f, 0.0f);
+      }
     }
     frame = next_frame;
   }

@@ -27,17 +27,23 @@ struct MspLossSignals {
 #pragma unroll 1
     for (int which = 0; which < 2; ++which) {
       const int lane = MSP_ANEW(lane_index, frame + which);
-      // The window is read for every transform, and behind the samples: held in registers meanwhile, it would spill.
-      float2 ones[MspFirst::COUNT];
-      MSP_UNROLL
-      for (int q = 0; q < MspFirst::COUNT; ++q) ones[q] = float2(1.0f, 1.0f);
-      msp_load_frame(v, ones, which == 0 ? target : input, frame * hop_length - pad, samples, pad_mode,
-                     which == 0 ? paired_target : paired_input, MSP_ANEW(lane_index, frame + which + 2));
-      const int window_lane = MSP_ANEW(lane_index, frame + which + 4);
-      MSP_UNROLL
-      for (int q = 0; q < MspFirst::COUNT; ++q) {
-        if (!MspFirst::active(q, window_lane)) continue;
-        v[q] = v[q] * msp_window_pair(window, MspFirst::index(q, window_lane), win_left, win_length, paired_window);
+      // The window is read for every transform: held in registers meanwhile, it would spill.
+      float2 weight[MspFirst::COUNT];
+      if (MSP_NVIDIA) {
+        msp_load_weights(weight, window, lane, win_left, win_length, paired_window);
+        msp_load_frame(v, weight, which == 0 ? target : input, frame * hop_length - pad, samples, pad_mode,
+                       which == 0 ? paired_target : paired_input, lane);
+      } else {  // behind the samples, one by one
+        MSP_UNROLL
+        for (int q = 0; q < MspFirst::COUNT; ++q) weight[q] = float2(1.0f, 1.0f);
+        msp_load_frame(v, weight, which == 0 ? target : input, frame * hop_length - pad, samples, pad_mode,
+                       which == 0 ? paired_target : paired_input, MSP_ANEW(lane_index, frame + which + 2));
+        const int window_lane = MSP_ANEW(lane_index, frame + which + 4);
+        MSP_UNROLL
+        for (int q = 0; q < MspFirst::COUNT; ++q) {
+          if (!MspFirst::active(q, window_lane)) continue;
+          v[q] = v[q] * msp_window_pair(window, MspFirst::index(q, window_lane), win_left, win_length, paired_window);
+        }
       }
       msp_spectrum(v, shared, twiddles, pair_twiddles, lane);
       if (which == 0) {

@@ -22,14 +22,6 @@ inline float msp_unpadded(HELD held, int t, int samples, int pad, int pad_mode) 
 #define MSP_SLOT_FLOATS (MSP_EXCHANGE_SIZE * (MSP_SPLIT ? 1 : 2))
 #define MSP_THREADS (MSP_LANES * MSP_FRAMES)
 
-// Whether a threadgroup works out what an edge is: all do, so that what is the same in all of them needs no register.
-// NVIDIA's compiler makes slower code of that (0.286 against 0.280 ms).
-#ifdef __CUDACC__
-#define MSP_STARTS(IS_EDGE) (IS_EDGE)
-#else
-#define MSP_STARTS(IS_EDGE) true
-#endif
-
 // The frames of one step, every second sample of each.
 struct MspHeldFrames {
   const threadgroup float* slots;

@@ -45,7 +45,8 @@
   edge.pad = params.first;
   edge.pad_mode = params.pad_mode;
   edge.hop_length = params.hop_length;
-  if (MSP_STARTS(is_edge)) edge.start(params.edges, edge_index, params.frames);
+  // Everywhere, so that what is the same in all threadgroups needs no register. (H200: 0.286 against 0.280 ms.)
+  if (is_edge || !MSP_NVIDIA) edge.start(params.edges, edge_index, params.frames);
   if (is_edge) {
     edge.clear(samples, int(thread_index));
     first_frame = edge.first_frame;
