@@ -91,7 +91,7 @@ MSP_INLINE void msp_transform(
 #if MSP_TRANSPOSED
   msp_fft_transposed(v, shared, table, later);
 #else
-  msp_exchange<MspLast, MspFirst>(v, shared, later);
+  msp_exchange<MspLast, MspFirst, MspDense>(v, shared, later);
   msp_fft(v, shared, table, later);
 #endif
 #if MSP_PACKED || MSP_FOLDED || !MSP_MAGNITUDES  // a factor of size 1 does not change magnitudes
