@@ -74,21 +74,6 @@ class MeanOfLosses:
             total = found if total is None else total.add_(found)
         return total.reshape(input.shape)
 
-    def run_gradient(self, upstream, terms, input, target, windows):
-        upstream = (upstream / len(windows)).reshape(1)
-        if self.gradient is None:
-            self.gradient = [
-                kernels.ready_stft_loss_gradient(input, target, window, *one, (True, False))
-                for window, one in zip(windows, self.described, strict=True)
-            ]
-        total = None
-        parts = terms.split([len(terms) // len(windows)] * len(windows))
-        for launch, window, part in zip(self.gradient, windows, parts, strict=True):
-            part = part.clone() if part.data_ptr() % 16 else part
-            found = launch(upstream, part, part, input, target, window)
-            total = found if total is None else total.add_(found)
-        return total
-
     def by_operators(self, upstream: Tensor, input: Tensor, target: Tensor, given: Sequence[tuple]) -> Tensor:
         upstream, rows = upstream / len(given), input.reshape(self.flat)
         found = [
@@ -96,12 +81,6 @@ class MeanOfLosses:
             for (window, terms), arguments in zip(given, self.arguments, strict=True)
         ]
         return sum(found[1:], found[0]).reshape(input.shape)
-
-
-class Adapted(MeanOfLosses):
-    def run(self, *given):
-        mean, kept = super().run(*given)
-        return mean, torch.cat(kept)
 
 
 class _Mean(torch.autograd.Function):
