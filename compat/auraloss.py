@@ -119,10 +119,7 @@ def _mean(module, x, y) -> Tensor | None:
             return None
         calls.append(call)
         windows.append(loss.window)
-    is_usual = (
-        x.dim() == 3 and x.is_contiguous() and y.is_contiguous() and {one.device for one in windows} == {x.device}
-    )
-    if not is_usual or x.shape != y.shape:
+    if x.dim() != 3 or x.shape != y.shape or not (x.is_contiguous() and y.is_contiguous()):
         return None
     project, rows = home.__name__.partition(".")[0], (-1, x.shape[-1])
     names = f"{project}.MultiResolutionSTFTLoss", f"{project}.STFTLoss"
@@ -135,26 +132,28 @@ def _call(module, home: ModuleType) -> LossCall | None:
         return None
     if "stft" in vars(module) or not _is_plain_function(home, "apply_reduction"):
         return None
-    parts = [module._modules.get(name) for name in ("spectralconv", "logstft", "linstft")]
-    names = "SpectralConvergenceLoss", "STFTMagnitudeLoss", "STFTMagnitudeLoss"
-    if not all(does_what_its_class_does(part, name, home) for part, name in zip(parts, names, strict=True)):
+    convergence, log, linear = map(module._modules.get, ("spectralconv", "logstft", "linstft"))
+    if not does_what_its_class_does(convergence, "SpectralConvergenceLoss", home):
         return None
-    log, linear = parts[1:]
-    name = type(log.distance).__name__
+    name = None
     for part in (log, linear):
-        if not does_what_its_class_does(part.distance, name, _TORCHS) or part.distance.reduction != module.reduction:
+        if not does_what_its_class_does(part, "STFTMagnitudeLoss", home):
+            return None
+        distance = part._modules.get("distance")
+        name = type(distance).__name__ if name is None else name
+        if not does_what_its_class_does(distance, name, _TORCHS) or distance.reduction != module.reduction:
             return None
     if name not in _DISTANCES or log.log is not True or linear.log is not False:
         return None
     if module.scale is not None or module.scale_invariance or module.w_phs or _lookup(module, "phs_used", False):
         return None
     sizes = module.fft_size, module.hop_size, module.win_length
-    numbers = [module.eps, module.w_sc, module.w_log_mag, module.w_lin_mag]
-    numbers += [_lookup(log, "log_fac", 1.0), _lookup(log, "log_eps", 0.0)]
+    numbers = module.eps, module.w_sc, module.w_log_mag, module.w_lin_mag
+    numbers = *numbers, _lookup(log, "log_fac", 1.0), _lookup(log, "log_eps", 0.0)
     is_usual = module.output in ("loss", "full") and module.reduction in ("mean", "sum")
-    if not is_usual or any(type(one) is not int for one in sizes) or not isinstance(module.window, Tensor):
+    if not is_usual or {*map(type, sizes)} != {int} or not isinstance(module.window, Tensor):
         return None
-    if any(type(one) not in (int, float) for one in numbers):
+    if not {*map(type, numbers)} <= {int, float}:
         return None
     version, is_full, is_mean = _versions[home.__name__], module.output == "full", module.reduction == "mean"
     if (is_full and not version.has_full) or (version.per_row and not version.is_mean and (is_full or not is_mean)):

@@ -226,6 +226,7 @@ class StftLossParams(Params):
     win_length: int
     groups: int  # threadgroups per row
     steps: int  # frames that a slot takes, one after the other
+    first_sum: int  # where its sums begin, in fours
     paired_input: bool  # every frame starts at an 8-byte boundary
     paired_target: bool
     paired_window: bool
@@ -241,18 +242,31 @@ class StftLossGradientParams(Params):
     paired_target: bool
     skipped: int  # samples of a frame that are in front of the window: see overlap/walk.metal
     per_row: bool
+    first_term: int  # where its terms begin
     has_loss: bool  # whether there is a gradient of the loss, and of its terms
     has_terms: bool
+    adds: bool  # to the gradient that is there
 
 
 @dataclass(frozen=True, kw_only=True)
 class StftLossFinishParams(Params):
-    """kernels/stft_loss_finish.metal"""
+    """kernels/stft_loss_finish.metal, of each loss"""
 
     rows: int
     groups: int  # sums of a row
+    first_sum: int  # where its sums begin, in fours
+    first_term: int  # where its terms begin
     per_row: bool
-    adds: bool  # to the loss that is there
+
+
+@dataclass(frozen=True, kw_only=True)
+class StftLossMeanParams(Params):
+    """kernels/stft_loss_finish.metal"""
+
+    losses: int
+    samples: int  # of a row of the target
+    target_stride: int  # from row to row
+    parts: int  # threadgroups that copy a row
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -270,7 +284,7 @@ class StftLossWeights(Params):
     log: float
     linear: float
     count: float  # what sums of log and linear are divided by
-    losses: float  # what the loss is divided by
+    losses: float  # in whose mean this one is
 
 
 @dataclass(frozen=True, kw_only=True)

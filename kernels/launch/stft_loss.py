@@ -4,9 +4,10 @@ magnitude in memory, and the gradient. For smooth sizes; arguments must be valid
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import accumulate
 from typing import NamedTuple
 
 import torch
@@ -18,12 +19,20 @@ from ..plans.plan import Plan, defines, supports_real
 from ..tables.twiddles import pair_twiddles, stage_twiddles
 from . import dispatch
 from .dispatch import Recipe, gapless, starts_at_pair
-from .params import StftLossFinishParams, StftLossGradientParams, StftLossParams, StftLossScale, StftLossWeights
+from .params import (
+    StftLossFinishParams,
+    StftLossGradientParams,
+    StftLossMeanParams,
+    StftLossParams,
+    StftLossScale,
+    StftLossWeights,
+)
 from .smooth_size import Kind, are_paired, has_gaps, inverse_params, is_paired, steps_of
 
 KERNELS = ("msp_stft_loss", "msp_stft_loss_finish", "msp_stft_loss_gradient")
-FINISH_THREADS = 512  # as in stft_loss_finish.metal
+FINISH_THREADS, COPIED = 512, 16  # as in stft_loss_finish.metal
 TERMS = 3  # convergence, log and linear
+LOSSES_MAX = 64  # of a mean: all of what is said of them in numbers has to fit what Metal takes without a buffer
 
 
 @hashed_once
@@ -50,13 +59,14 @@ class Terms:
 
 
 class Place(NamedTuple):
-    """Of one loss among several: whether it adds to those before, and by what the sum is divided behind it."""
+    """Of one gradient among those of a mean of `losses`: where its terms begin, and whether it adds to those before."""
 
+    first_term: int
     adds: bool
     losses: int
 
 
-ALONE = Place(False, 1)
+ALONE = Place(0, False, 1)
 
 
 class Layout(NamedTuple):
@@ -93,26 +103,32 @@ def stft_loss(
     stft_loss_gradient() needs to know.
     """
     tensors = gapless(input), gapless(target), window.contiguous()
-    return ready_stft_loss(*tensors, geometry, wanted)(*tensors)
+    loss, terms, _ = ready_mean(*tensors[:2], tensors[2:], [(geometry, wanted)])(*tensors[:2], tensors[2:])
+    return loss, terms
 
 
-def ready_stft_loss(
-    input: torch.Tensor, target: torch.Tensor, window: torch.Tensor, geometry: StftGeometry, wanted: Terms,
-    place: Place = ALONE,
-) -> Callable[..., tuple[torch.Tensor, torch.Tensor]]:  # fmt: skip
-    """stft_loss() as a function of the three tensors, which are laid out as these and have no gaps, and of the loss
-    before if its place is behind another."""
-    recipe, finish, groups = _recipes(geometry, wanted, _layout(input, target, window, geometry), place, input.device)
-    count = TERMS + (geometry.rows if wanted.per_row else 1)
+def ready_mean(
+    input: torch.Tensor, target: torch.Tensor, windows: Sequence[torch.Tensor],
+    calls: Sequence[tuple[StftGeometry, Terms]], copies: bool = False,
+) -> Callable[..., tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]]:  # fmt: skip
+    """The mean of losses between the same two signals, of the same rows and samples, in one launch for each and one
+    more: (the mean, the terms of all, and, if it `copies` the target, a copy of that).
+
+    It is a function of input, target and windows that are laid out as these, which have no gaps.
+    """
+    known = tuple((*call, _layout(input, target, window, call[0])) for call, window in zip(calls, windows, strict=True))
+    launches, finish, sums_of_all, terms_of_all = _recipes(known, copies, input.device)
+    size = calls[0][0].rows, calls[0][0].samples
 
     def run(
-        input: torch.Tensor, target: torch.Tensor, window: torch.Tensor, before: torch.Tensor | None = None
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        sums, terms = input.new_empty((groups, 4)), input.new_empty(count)
-        loss = input.new_empty(1) if before is None else before.view(1)
-        recipe(input, target, window, sums)
-        finish(sums, loss, terms)
-        return loss.view(()), terms
+        input: torch.Tensor, target: torch.Tensor, windows: Sequence[torch.Tensor]
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        loss, terms, sums = input.new_empty(1), input.new_empty(terms_of_all), input.new_empty(sums_of_all)
+        copy = input.new_empty(size) if copies else None
+        for launch, window in zip(launches, windows):  # noqa: B905 (strict costs on the hot path)
+            launch(input, target, window, sums)
+        finish(sums, loss, terms, target, terms if copy is None else copy)
+        return loss.view(()), terms, copy
 
     return run
 
@@ -136,7 +152,7 @@ def ready_stft_loss_gradient(
     """stft_loss_gradient() as a function of six tensors, all of them there: of tensors laid out as these, which have no
     gaps. given: whether the gradients of the loss and of the terms are looked at."""
     layout = _layout(input, target, window, geometry)
-    recipe, leaves_gaps = _gradient_recipe(geometry, wanted, layout, given, input.device)
+    recipe, leaves_gaps = _gradient_recipe(geometry, wanted, layout, given, ALONE, input.device)
     size = geometry.rows, geometry.samples
 
     def run(
@@ -150,6 +166,44 @@ def ready_stft_loss_gradient(
         return output
 
     return run
+
+
+def ready_mean_gradient(
+    input: torch.Tensor, target: torch.Tensor, windows: Sequence[torch.Tensor],
+    calls: Sequence[tuple[StftGeometry, Terms]],
+) -> Callable[..., torch.Tensor]:  # fmt: skip
+    """The gradient of what ready_mean() gives with respect to the input, in one launch for each loss, the later ones
+    adding to the first: a function of the gradient of the mean, [1], the terms of all, input, target and windows."""
+    # The first adds nothing: that of the shortest hop, whose samples the fewest threads add up.
+    order = sorted(range(len(calls)), key=lambda number: calls[number][0].hop_length)
+    first_terms = [0, *accumulate(terms_of(*call) for call in calls)]
+    launches, gaps = [], False
+    for number in order:
+        (geometry, wanted), adds = calls[number], number != order[0]
+        place = Place(first_terms[number], adds, len(calls))
+        layout = _layout(input, target, windows[number], geometry)
+        recipe, leaves_gaps = _gradient_recipe(geometry, wanted, layout, (True, False), place, input.device)
+        launches.append((recipe, number))
+        gaps = gaps or (leaves_gaps and not adds)
+    size = calls[0][0].rows, calls[0][0].samples
+
+    def run(
+        mean_gradient: torch.Tensor, terms: torch.Tensor, input: torch.Tensor, target: torch.Tensor,
+        windows: Sequence[torch.Tensor],
+    ) -> torch.Tensor:  # fmt: skip
+        output = input.new_empty(size)
+        if gaps:
+            output.zero_()
+        for recipe, number in launches:
+            recipe(windows[number], output, input, target, terms, mean_gradient, terms)
+        return output
+
+    return run
+
+
+def terms_of(geometry: StftGeometry, wanted: Terms) -> int:
+    """How many numbers stft_loss() leaves for its gradient."""
+    return TERMS + (geometry.rows if wanted.per_row else 1)
 
 
 def launched(n_fft: int, gradient: bool, wanted: Terms) -> tuple[str, str, Plan]:
@@ -182,31 +236,54 @@ def _numbers(geometry: StftGeometry, wanted: Terms, losses: int = 1) -> tuple[St
 
 @lru_cache(maxsize=1024)
 def _recipes(
-    geometry: StftGeometry, wanted: Terms, layout: Layout, place: Place, device: torch.device
-) -> tuple[Recipe, Recipe, int]:
-    """(the launch that sums up, the one that finishes, how many sums are between them)."""
+    calls: tuple[tuple[StftGeometry, Terms, Layout], ...], copies: bool, device: torch.device
+) -> tuple[list[Recipe], Recipe, int, int]:
+    """(the launches that sum up, the one that finishes, how many sums are between them, how many terms it leaves)."""
+    launches, each, first_sum, first_term = [], [], 0, 0
+    for geometry, wanted, layout in calls:
+        launch, groups = _sums_recipe(geometry, wanted, layout, first_sum, device)
+        launches.append(launch)
+        each.append(
+            StftLossFinishParams(
+                rows=geometry.rows, groups=groups, first_sum=first_sum, first_term=first_term, per_row=wanted.per_row
+            )
+        )
+        first_sum += geometry.rows * groups
+        first_term += terms_of(geometry, wanted)
+    geometry, _, layout = calls[0]
+    parts = -(-geometry.samples // (COPIED * FINISH_THREADS))
+    mean = StftLossMeanParams(
+        losses=len(calls), samples=geometry.samples, target_stride=layout.target_stride, parts=parts
+    )  # fmt: skip
+    weights = [_numbers(geometry, wanted, len(calls))[1] for geometry, wanted, _ in calls]
+    lists = ([number for one in group for number in one.packed()] for group in (each, weights))
+    args = [None, None, None, None, None, mean, *lists]
+    kernel = dispatch.kernel("msp_stft_loss_finish", "", device.type)
+    groups = 1 + (geometry.rows * parts if copies else 0)
+    return launches, dispatch.recipe(kernel, args, groups, FINISH_THREADS, device), 4 * first_sum, first_term
+
+
+def _sums_recipe(
+    geometry: StftGeometry, wanted: Terms, layout: Layout, first_sum: int, device: torch.device
+) -> tuple[Recipe, int]:
+    """(the launch that sums up, its threadgroups per row)"""
     name, text, plan = launched(geometry.n_fft, False, wanted)
-    scale, weights = _numbers(geometry, wanted, place.losses)
     steps = steps_of(plan, geometry.rows * geometry.frames, device)
-    per_row = -(-geometry.frames // (plan.frames * steps))
+    groups = -(-geometry.frames // (plan.frames * steps))
     params = StftLossParams(
         **layout.of_signals(), **layout.of_window(geometry.n_fft), paired_window=layout.paired_window,
         samples=geometry.samples, frames=geometry.frames, hop_length=geometry.hop_length, pad=geometry.pad,
-        pad_mode=PAD_MODES[geometry.pad_mode], groups=per_row, steps=steps,
+        pad_mode=PAD_MODES[geometry.pad_mode], groups=groups, steps=steps, first_sum=first_sum,
     )  # fmt: skip
     stages, pairs = stage_twiddles(plan, device), pair_twiddles(plan.n_fft, plan.pair_bins, device)
-    args = [None, None, None, stages, pairs, None, params, scale]
-    groups = geometry.rows * per_row
-    sums = dispatch.recipe(dispatch.kernel(name, text, device.type), args, groups, plan.threads, device)
-    finishing = StftLossFinishParams(rows=geometry.rows, groups=per_row, per_row=wanted.per_row, adds=place.adds)
-    kernel = dispatch.kernel("msp_stft_loss_finish", "", device.type)
-    finish = dispatch.recipe(kernel, [None, None, None, finishing, weights], 1, FINISH_THREADS, device)
-    return sums, finish, groups
+    args = [None, None, None, stages, pairs, None, params, _numbers(geometry, wanted)[0]]
+    kernel = dispatch.kernel(name, text, device.type)
+    return dispatch.recipe(kernel, args, geometry.rows * groups, plan.threads, device), groups
 
 
 @lru_cache(maxsize=1024)
 def _gradient_recipe(
-    geometry: StftGeometry, wanted: Terms, layout: Layout, given: tuple[bool, bool], device: torch.device
+    geometry: StftGeometry, wanted: Terms, layout: Layout, given: tuple[bool, bool], place: Place, device: torch.device
 ) -> tuple[Recipe, bool]:
     """The launch, and whether it leaves samples unwritten that lie under no frame."""
     name, text, plan = launched(geometry.n_fft, True, wanted)
@@ -215,13 +292,13 @@ def _gradient_recipe(
     params = replace(params, **layout.of_window(geometry.n_fft))
     own = StftLossGradientParams(
         **layout.of_signals(), skipped=geometry.pad - covered.pad, per_row=wanted.per_row,
-        has_loss=given[0], has_terms=given[1],
+        first_term=place.first_term, has_loss=given[0], has_terms=given[1], adds=place.adds,
     )  # fmt: skip
     stages, pairs = stage_twiddles(plan, device), pair_twiddles(plan.n_fft, plan.pair_bins, device)
     # What would be the spectrum and the envelope is not read. The kernel counts the bins between 0 and half twice.
     args = [
         pairs, None, stages, pairs, pairs, None, params, 0.5, None, None, None, None, None, own,
-        *_numbers(geometry, wanted),
+        *_numbers(geometry, wanted, place.losses),
     ]  # fmt: skip
     kernel = dispatch.kernel(name, text, device.type)
     groups = geometry.rows * params.groups

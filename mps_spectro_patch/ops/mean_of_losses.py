@@ -7,7 +7,7 @@ operators.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -31,8 +31,8 @@ class MeanOfLosses:
     def __init__(self, flat: torch.Size, arguments: Sequence[tuple]) -> None:
         self.flat, self.arguments = flat, arguments
         self.described = [described(*flat, *one) for one in arguments]
-        self.forward: list | None = None  # the launches, which the first call makes
-        self.gradient: list | None = None
+        self.forward: list[Callable | None] = [None, None]  # the launches, made by the first call that copies or not
+        self.gradient: Callable | None = None
 
     def __call__(self, input: Tensor, target: Tensor, *windows: Tensor) -> Tensor:
         wholes = [whole_window(one, call[0]) for one, call in zip(windows, self.arguments, strict=True)]
@@ -41,44 +41,38 @@ class MeanOfLosses:
         return self.run(self.rows(input), self.rows(target), wholes)[0]
 
     def rows(self, signal: Tensor) -> Tensor:
+        if signal.shape == self.flat and signal.is_contiguous():  # as it is mostly: asked faster than done
+            return signal
         return signal.reshape(self.flat).contiguous()
 
-    def run(self, input: Tensor, target: Tensor, windows: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        """(the mean, the terms of each loss)."""
-        if self.forward is None:
-            last = len(windows) - 1
-            places = [kernels.Place(i > 0, len(windows) if i == last else 1) for i in range(len(windows))]
-            self.forward = [
-                kernels.ready_stft_loss(input, target, window, *one, place)
-                for window, one, place in zip(windows, self.described, places, strict=True)
-            ]
-        mean, kept = None, []
-        for launch, window in zip(self.forward, windows, strict=True):
-            mean, terms = launch(input, target, window, mean)
-            kept.append(terms)
-        return mean, kept
+    def run(
+        self, input: Tensor, target: Tensor, windows: Sequence[Tensor], copies: bool = False
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """(the mean, the terms of all losses, a copy of the target if it is asked for)."""
+        if self.forward[copies] is None:
+            self.forward[copies] = kernels.ready_mean(input, target, windows, self.described, copies)
+        return self.forward[copies](input, target, windows)
 
-    def launched(self, upstream: Tensor, input: Tensor, target: Tensor, given: Sequence[tuple]) -> Tensor | None:
-        """The gradient of the input; None where the operators must find it. given: each window and its terms."""
+    def launched(
+        self, upstream: Tensor, input: Tensor, target: Tensor, terms: Tensor, windows: Sequence[Tensor]
+    ) -> Tensor | None:
+        """The gradient of the input; None where the operators must find it."""
         if not is_plain(upstream):
             return None
-        upstream, rows = (upstream / len(given)).reshape(1), self.rows(input)
+        rows = self.rows(input)
         if self.gradient is None:
-            self.gradient = [
-                kernels.ready_stft_loss_gradient(rows, target, window, *one, (True, False))
-                for (window, _), one in zip(given, self.described, strict=True)
-            ]
-        total = None
-        for launch, (window, terms) in zip(self.gradient, given, strict=True):
-            found = launch(upstream, terms, terms, rows, target, window)
-            total = found if total is None else total.add_(found)
-        return total.reshape(input.shape)
+            self.gradient = kernels.ready_mean_gradient(rows, target, windows, self.described)
+        gradient = self.gradient(upstream.resolve_neg().view(1), terms, rows, target, windows)
+        return gradient if rows is input else gradient.reshape(input.shape)
 
-    def by_operators(self, upstream: Tensor, input: Tensor, target: Tensor, given: Sequence[tuple]) -> Tensor:
-        upstream, rows = upstream / len(given), input.reshape(self.flat)
+    def by_operators(
+        self, upstream: Tensor, input: Tensor, target: Tensor, terms: Tensor, windows: Sequence[Tensor]
+    ) -> Tensor:
+        upstream, rows = upstream / len(windows), input.reshape(self.flat)
+        parts = terms.split([kernels.terms_of(*one) for one in self.described])
         found = [
-            WAYS["stft_loss_gradient"].backward(upstream, None, terms, rows, target, window, *arguments)
-            for (window, terms), arguments in zip(given, self.arguments, strict=True)
+            WAYS["stft_loss_gradient"].backward(upstream, None, own, rows, target, window, *arguments)
+            for window, own, arguments in zip(windows, parts, self.arguments, strict=True)
         ]
         return sum(found[1:], found[0]).reshape(input.shape)
 
@@ -86,21 +80,21 @@ class MeanOfLosses:
 class _Mean(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, known: MeanOfLosses, input: Tensor, target: Tensor, *windows: Tensor) -> Tensor:
-        rows = target.reshape(known.flat).clone(memory_format=torch.contiguous_format)  # the program may change its own
-        mean, terms = known.run(known.rows(input), rows, windows)
+        rows = known.rows(target)
+        copies = rows.data_ptr() == target.data_ptr()  # the program may change its own
+        mean, terms, copy = known.run(known.rows(input), rows, windows, copies)
         ctx.known = known
-        ctx.save_for_backward(input, rows, *windows, *terms)
+        ctx.save_for_backward(input, copy if copies else rows, terms, *windows)
         return mean
 
     @staticmethod
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
-        input, target, *rest = ctx.saved_tensors
-        count = len(rest) // 2
-        given = list(zip(rest[:count], rest[count:], strict=True))
+        input, target, terms, *windows = ctx.saved_tensors
+        given = upstream, input, target, terms, windows
         try:
-            gradient = ctx.known.launched(upstream, input, target, given)
+            gradient = ctx.known.launched(*given)
         except Exception:  # the operators meet it again and handle it
             gradient = None
         if gradient is None:
-            gradient = ctx.known.by_operators(upstream, input, target, given)
-        return None, gradient, None, *[None] * count
+            gradient = ctx.known.by_operators(*given)
+        return None, gradient, None, *[None] * len(windows)

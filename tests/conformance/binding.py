@@ -76,7 +76,9 @@ def _argument(buffer: Buffer, value: Any, cast: str) -> str:
         return f"a {'list' if is_list else 'number'}, declared as {declared}"
     passed = _CASTS.get(cast, "?") if cast else "float" if isinstance(first, float) else "long"
     count = len(value) if is_list else 1
-    if buffer.members and (count != len(buffer.members) or any(type != passed for _, type in buffer.members)):
+    structs, rest = divmod(count, len(buffer.members) or 1)
+    fits = not rest and (structs == 1 or not buffer.reference)  # behind a pointer, one or several
+    if buffer.members and not (fits and all(type == passed for _, type in buffer.members)):
         return f"{count} numbers are passed as {passed}, declared as {declared} with the members {buffer.members}"
     if not buffer.members and passed != buffer.type:
         return f"passed as {passed}, declared as {declared}"

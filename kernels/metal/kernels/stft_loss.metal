@@ -50,6 +50,6 @@ kernel void msp_stft_loss(
   if (thread_index == 0) {
     float4 total = float4(0.0f, 0.0f, 0.0f, 0.0f);
     for (int i = 0; i < MSP_LANES * MSP_FRAMES / 32; ++i) total = total + msp_take_sums(found + 4 * i);
-    msp_store_sums(sums + 4 * group, total);
+    msp_store_sums(sums + 4 * (params.first_sum + int(group)), total);
   }
 }

@@ -1,5 +1,6 @@
 // The gradient of an STFT loss with respect to its input: the adjoint of stft as in kernels/istft.metal (MSP_ADJOINT),
-// but its spectra are not read: they are made again, frame by frame, with the target's (losses/recompute.metal).
+// but its spectra are not read: they are made again, frame by frame, with the target's (losses/recompute.metal). Of a
+// mean of several losses, each adds its part to what those before it have left.
 
 #define MSP_RECOMPUTE 1
 
@@ -18,6 +19,7 @@
       magnitudes, weights}
 
 #define MSP_SKIPPED loss_params.skipped
+#define MSP_ADDS loss_params.adds
 
 [[max_total_threads_per_threadgroup(MSP_LANES * MSP_FRAMES)]]
 kernel void msp_stft_loss_gradient(
@@ -41,12 +43,13 @@ kernel void msp_stft_loss_gradient(
     uint thread_index [[thread_index_in_threadgroup]]) {
   float4 given = float4(0.0f, 0.0f, 0.0f, 0.0f);
   if (loss_params.has_loss != 0) {
-    given = float4(loss_weights.convergence, 0.0f, loss_weights.log, loss_weights.linear) * loss_gradient[0];
+    given = float4(loss_weights.convergence, 0.0f, loss_weights.log, loss_weights.linear)
+        * (loss_gradient[0] / loss_weights.losses);
   }
   if (loss_params.has_terms != 0) {
     given = given + float4(terms_gradient[0], 0.0f, terms_gradient[1], terms_gradient[2]);
   }
-  const float worth = terms[3 + (loss_params.per_row != 0 ? int(group) / params.groups : 0)];
+  const float worth = terms[loss_params.first_term + 3 + (loss_params.per_row != 0 ? int(group) / params.groups : 0)];
   const float per_bin = 1.0f / loss_weights.count;
   const float4 weights = float4(
       loss_weights.convergence != 0.0f ? given.x * worth : 0.0f, 0.0f, given.z * per_bin, given.w * per_bin);

@@ -18,6 +18,7 @@ struct MspStep {
   int keep_begin;  // the positions that this run writes
   int keep_end;
   int first;       // the position of output sample 0
+  bool adds;       // to what the output holds
 };
 
 inline void msp_store(device float* to, float value) {
@@ -94,13 +95,15 @@ inline void msp_gather(
       } else {
         const int position = step.begin + j * step.hop_length + r;
         if (steady) {
-          msp_store(samples + (position - step.first), sum * weight);
+          device float* place = samples + (position - step.first);
+          msp_store(place, step.adds ? msp_take(place, T(0.0f)) + sum * weight : sum * weight);
         } else {
 #pragma unroll
           for (int i = 0; i < WIDTH; ++i) {
             if (position + i >= step.keep_begin && position + i < step.keep_end) {
-              samples[position + i - step.first] =
-                  msp_part(sum, i) * msp_inverse_envelope(inverse_envelope, envelope, position + i, r + i);
+              float part = msp_part(sum, i) * msp_inverse_envelope(inverse_envelope, envelope, position + i, r + i);
+              if (step.adds) part += samples[position + i - step.first];
+              samples[position + i - step.first] = part;
             }
           }
         }

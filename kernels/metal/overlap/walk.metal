@@ -7,6 +7,11 @@
 #define MSP_SKIPPED 0
 #endif
 
+// MSP_ADDS: whether the output is added to what is there, not 0.
+#ifndef MSP_ADDS
+#define MSP_ADDS 0
+#endif
+
   threadgroup MSP_EXCHANGE_TYPE exchange[MSP_FRAMES * MSP_EXCHANGE_SIZE];
 #if MSP_OVERLAP == MSP_GATHER
   threadgroup float2 ring[MSP_HALF];
@@ -47,7 +52,7 @@
   edge.hop_length = params.hop_length;
   if (is_edge) {
     edge.start(params.edges, edge_index, params.frames);
-    edge.clear(samples, int(thread_index));
+    if (MSP_ADDS == 0) edge.clear(samples, int(thread_index));
     first_frame = edge.first_frame;
     last_frame = edge.last_frame;
   }
@@ -104,7 +109,7 @@
     MSP_LOAD_AHEAD(next_bins);
     threadgroup_barrier(mem_flags::mem_threadgroup);
     const MspStep step = {params.hop_length, MSP_N_FFT - 2 * MSP_SKIPPED, reach, base, step_frame == first_frame, step_begin, keep_begin,
-                          keep_end, params.first};
+                          keep_end, params.first, MSP_ADDS != 0};
     const threadgroup float* frames = (const threadgroup float*)exchange + MSP_SKIPPED;
     if (params.hop_length % 2 == 0) {
       msp_gather<float2, 2>((const threadgroup float2*)frames, ring, samples, inverse_envelope, envelope, step,
@@ -132,11 +137,12 @@
         if (!fresh) sum += ring[place];
         if (d >= params.hop_length) ring[place] = sum;
         else if (position >= keep_begin && position < keep_end) {
-          samples[position - params.first] = sum * msp_inverse_envelope(inverse_envelope, envelope, position, d);
+          sum = sum * msp_inverse_envelope(inverse_envelope, envelope, position, d);
+          samples[position - params.first] = MSP_ADDS == 0 ? sum : samples[position - params.first] + sum;
         }
 #else
         if (position >= keep_begin && position < keep_end) {
-          if (!fresh) sum += samples[position - params.first];
+          if (!fresh || MSP_ADDS != 0) sum += samples[position - params.first];
           samples[position - params.first] =
               d < params.hop_length ? sum * msp_inverse_envelope(inverse_envelope, envelope, position, d) : sum;
         }
