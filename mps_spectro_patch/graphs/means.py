@@ -15,12 +15,12 @@ from torch.fx import Graph, Node
 
 from ..arguments import LossArguments
 from ..execution import launches
+from ..kernels import stft_loss
 from .expressions import is_number, name_of, shape_of, value_of
 from .losses import TERMS
 from .search import are_same_sizes, is_changed_between, places
 
 _LOSS = None  # in place of a term: all of them, weighted
-_MAX = 64  # losses, see kernels/launch/stft_loss.py
 
 # A number of a graph as a sum: how often the loss, or one of its terms, of an operator is in it.
 Sum = dict[tuple[Node, "int | None"], float]
@@ -53,11 +53,10 @@ def search_means(graph: Graph) -> Iterator[FoundMean]:
         if losses is None or not _are_between_the_same(list(losses)):
             continue
         first = next(iter(losses))
-        tensors = [*first.args[:2], *(one.args[2] for one in losses)]
-        kept = [_origin(one) for one in tensors]
+        tensors = [*map(_signal, first.args[:2]), *(one.args[2] for one in losses)]
         is_for_input = not any(value_of(one).requires_grad for one in tensors[1:])
         others = [node for node in changes if node not in nodes]
-        if is_for_input and not is_changed_between(first, last, kept, order, others):
+        if is_for_input and not is_changed_between(first, last, tensors, order, others):
             ordered = tuple(sorted(nodes, key=order.__getitem__))
             yield FoundMean(last, ordered, tuple(tensors[:2]), tuple(tensors[2:]), tuple(losses.values()))
 
@@ -207,7 +206,7 @@ def _losses(total: Sum) -> dict[Node, LossArguments] | None:
             if (loss, place) in total and not own:  # it is 0 there
                 return None
         found[loss] = call._replace(**weights)
-    return found if count <= _MAX else None
+    return found if count <= stft_loss.LOSSES_MAX else None
 
 
 def _are_between_the_same(losses: list[Node]) -> bool:
@@ -217,6 +216,13 @@ def _are_between_the_same(losses: list[Node]) -> bool:
 
 def _is_same_signal(a: Node, b: Node) -> bool:
     return _origin(a) is _origin(b) and are_same_sizes(shape_of(a), shape_of(b))
+
+
+def _signal(rows: Node) -> Node:
+    """What rows are made of, if that is [..., samples]: so the operator arranges it, which costs less."""
+    origin = _origin(rows)
+    same = shape_of(origin) and are_same_sizes(shape_of(origin)[-1:], shape_of(rows)[-1:])
+    return origin if same else rows
 
 
 def _origin(signal: Node) -> Node:

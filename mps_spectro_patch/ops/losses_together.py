@@ -17,45 +17,45 @@ from torch.autograd.function import once_differentiable
 from ..arguments import losses_of
 from ..kernels import stft_loss as kernels
 from . import composite_losses
-from .mean_of_losses import Adapted as MeanOfLosses
+from .composite_losses import rows_of
+from .mean_of_losses import MeanOfLosses
 from .operators import NAMESPACE, define, namespace
 
 _SIGNALS = "Tensor input, Tensor target, Tensor[] windows, str losses"
 
 
 def run_stft_losses(input: Tensor, target: Tensor, windows: Sequence[Tensor], losses: str) -> tuple[Tensor, Tensor]:
-    """(the mean, what the gradient needs) of [rows, samples] float32. losses: text_of() their LossArguments."""
-    return _known(input, target, windows, losses).run(_plain(input), _plain(target), [*map(_plain, windows)])
+    """(the mean, what the gradient needs) of [..., samples] float32. losses: text_of() their LossArguments."""
+    known, *signals, windows = _known(input, target, windows, losses)
+    return known.run(*signals, windows)[:2]
 
 
 def run_stft_losses_gradient(
     mean_gradient: Tensor, terms: Tensor, input: Tensor, target: Tensor, windows: Sequence[Tensor], losses: str
 ) -> Tensor:
-    """From the gradient of the mean to that of the input, [rows, samples]."""
-    known, given = _known(input, target, windows, losses), (_plain(input), _plain(target), [*map(_plain, windows)])
-    return known.run_gradient(mean_gradient.resolve_neg(), terms, *given)
+    """From the gradient of the mean to that of the input, [..., samples]."""
+    known, *signals, windows = _known(input, target, windows, losses)
+    return known.run_gradient(mean_gradient, *signals, terms, windows).view(input.shape)
 
 
-def _plain(tensor: Tensor) -> Tensor:
-    """As the kernels read memory."""
-    return tensor.resolve_neg().contiguous()
-
-
-def _known(input: Tensor, target: Tensor, windows: Sequence[Tensor], losses: str) -> MeanOfLosses:
-    """That of an earlier call of the same kind: addresses, because kernels load pairs of samples where these lie at
-    multiples of 8 bytes."""
-    tensors = input, target, *windows
-    kind = tuple((one.shape, one.stride(), one.data_ptr() % 8, one.is_neg()) for one in tensors)
-    return _of_kind(losses, input.device, kind)
+def _known(
+    input: Tensor, target: Tensor, windows: Sequence[Tensor], losses: str
+) -> tuple[MeanOfLosses, Tensor, Tensor, list[Tensor]]:
+    """(what an earlier call of the same kind has made, the tensors as kernels read them). Addresses are part of the
+    kind, because kernels load pairs of samples where these lie at multiples of 8 bytes."""
+    tensors = [one.resolve_neg().contiguous() for one in (input, target, *windows)]
+    kind = tuple([(one.shape[-1], one.data_ptr() % 8) for one in tensors])
+    known = _of_kind(losses, input.shape, input.device, kind)
+    return known, tensors[0].view(known.flat), tensors[1].view(known.flat), tensors[2:]
 
 
 @lru_cache(maxsize=1024)
-def _of_kind(losses: str, device: torch.device, kind: tuple) -> MeanOfLosses:
-    return MeanOfLosses(kind[0][0], losses_of(losses))
+def _of_kind(losses: str, shape: torch.Size, device: torch.device, kind: tuple) -> MeanOfLosses:
+    return MeanOfLosses(rows_of(shape), losses_of(losses))
 
 
 def _fake_stft_losses(input, target, windows, losses):
-    terms = sum(kernels.TERMS + (input.shape[0] if one.per_row else 1) for one in losses_of(losses))
+    terms = sum(kernels.TERMS + (rows_of(input.shape)[0] if one.per_row else 1) for one in losses_of(losses))
     return input.new_empty(()), input.new_empty((terms,))
 
 
