@@ -40,7 +40,7 @@ def signals():
 @pytest.fixture
 def kernels_run(monkeypatch):
     """The names of the kernels that were launched for losses."""
-    for cached in (kernels._recipes, kernels._gradient_recipe):
+    for cached in (kernels._mean_launch, kernels._gradient_recipe):
         cached.cache_clear()
     names: list[str] = []
     recipe = kernels.dispatch.recipe
@@ -51,7 +51,7 @@ def kernels_run(monkeypatch):
 
     monkeypatch.setattr(kernels.dispatch, "recipe", counting)
     yield names
-    for cached in (kernels._recipes, kernels._gradient_recipe):
+    for cached in (kernels._mean_launch, kernels._gradient_recipe):
         cached.cache_clear()
 
 

@@ -30,7 +30,7 @@ from .params import (
 from .smooth_size import Kind, are_paired, has_gaps, inverse_params, is_paired, steps_of
 
 KERNELS = ("msp_stft_loss", "msp_stft_loss_finish", "msp_stft_loss_gradient")
-FINISH_THREADS, COPIED = 512, 16  # as in stft_loss_finish.metal
+FINISH_THREADS, COPIED = 512, 8  # as in stft_loss_finish.metal
 TERMS = 3  # convergence, log and linear
 LOSSES_MAX = 64  # of a mean: all of what is said of them in numbers has to fit what Metal takes without a buffer
 
@@ -103,8 +103,8 @@ def stft_loss(
     stft_loss_gradient() needs to know.
     """
     tensors = gapless(input), gapless(target), window.contiguous()
-    loss, terms, _ = ready_mean(*tensors[:2], tensors[2:], [(geometry, wanted)])(*tensors[:2], tensors[2:])
-    return loss, terms
+    known = ((geometry, wanted, _layout(*tensors, geometry)),)
+    return _mean_launch(known, False, input.device)(*tensors[:2], tensors[2:])[:2]
 
 
 def ready_mean(
@@ -117,20 +117,7 @@ def ready_mean(
     It is a function of input, target and windows that are laid out as these, which have no gaps.
     """
     known = tuple((*call, _layout(input, target, window, call[0])) for call, window in zip(calls, windows, strict=True))
-    launches, finish, sums_of_all, terms_of_all = _recipes(known, copies, input.device)
-    size = calls[0][0].rows, calls[0][0].samples
-
-    def run(
-        input: torch.Tensor, target: torch.Tensor, windows: Sequence[torch.Tensor]
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-        loss, terms, sums = input.new_empty(1), input.new_empty(terms_of_all), input.new_empty(sums_of_all)
-        copy = input.new_empty(size) if copies else None
-        for launch, window in zip(launches, windows):  # noqa: B905 (strict costs on the hot path)
-            launch(input, target, window, sums)
-        finish(sums, loss, terms, target, terms if copy is None else copy)
-        return loss.view(()), terms, copy
-
-    return run
+    return _mean_launch(known, copies, input.device)
 
 
 def stft_loss_gradient(
@@ -235,10 +222,10 @@ def _numbers(geometry: StftGeometry, wanted: Terms, losses: int = 1) -> tuple[St
 
 
 @lru_cache(maxsize=1024)
-def _recipes(
+def _mean_launch(
     calls: tuple[tuple[StftGeometry, Terms, Layout], ...], copies: bool, device: torch.device
-) -> tuple[list[Recipe], Recipe, int, int]:
-    """(the launches that sum up, the one that finishes, how many sums are between them, how many terms it leaves)."""
+) -> Callable[..., tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]]:
+    """What ready_mean() says."""
     launches, each, first_sum, first_term = [], [], 0, 0
     for geometry, wanted, layout in calls:
         launch, groups = _sums_recipe(geometry, wanted, layout, first_sum, device)
@@ -260,7 +247,20 @@ def _recipes(
     args = [None, None, None, None, None, mean, *lists]
     kernel = dispatch.kernel("msp_stft_loss_finish", "", device.type)
     groups = 1 + (geometry.rows * parts if copies else 0)
-    return launches, dispatch.recipe(kernel, args, groups, FINISH_THREADS, device), 4 * first_sum, first_term
+    finish = dispatch.recipe(kernel, args, groups, FINISH_THREADS, device)
+    sums_of_all, terms_of_all, size = 4 * first_sum, first_term, (geometry.rows, geometry.samples)
+
+    def run(
+        input: torch.Tensor, target: torch.Tensor, windows: Sequence[torch.Tensor]
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        loss, terms, sums = input.new_empty(1), input.new_empty(terms_of_all), input.new_empty(sums_of_all)
+        copy = input.new_empty(size) if copies else None
+        for launch, window in zip(launches, windows):  # noqa: B905 (strict costs on the hot path)
+            launch(input, target, window, sums)
+        finish(sums, loss, terms, target, terms if copy is None else copy)
+        return loss.view(()), terms, copy
+
+    return run
 
 
 def _sums_recipe(

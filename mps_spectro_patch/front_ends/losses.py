@@ -150,7 +150,7 @@ def _known_mean(
     key, known = call_cache.find_loss(name, options, calls, x, y, *windows)
     if key is None or known is not None:
         return key, known
-    if any(tensor.is_neg() for tensor in (x, y, *windows)):
+    if len(calls) > stft_loss.LOSSES_MAX or any(tensor.is_neg() for tensor in (x, y, *windows)):
         return key, None
     for window, call in zip(windows, calls, strict=True):
         if call_cache.find_loss(one, options, call, x, y, window)[1] is None:

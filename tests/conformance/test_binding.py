@@ -113,6 +113,19 @@ def test_parameters_fit_the_struct_that_is_made_of_their_class_and_so_do_their_l
     assert not struct_mismatches(GIVEN) and not struct_mismatches([X, [1, 2, 1], [0.5, 1.0]])
 
 
+def test_behind_a_pointer_there_may_be_several_structs_and_no_part_of_one():
+    several = STRUCTS.replace("MspBandScale& scale", "MspBandScale* scale").replace("scale.", "scale[1].")
+    (signature,) = check(several % "".join(DECLARED.values())).signatures
+
+    def found(scale, casts=None):
+        return mismatches(signature, [*GIVEN[:2], scale], 64, 64, casts or {1: "int32"})
+
+    assert not found([0.5, 1.0, 0.25, 2.0]) and not found([0.5, 1.0])
+    assert "3 numbers are passed as float" in found([0.5, 1.0, 0.25])[0]
+    assert "4 numbers are passed as long" in found([1, 2, 3, 4])[0]
+    assert "Metal takes 4096" in found([0.5, 1.0] * 513)[0]
+
+
 @pytest.mark.parametrize("members, what", [
     ("int rows; int stride; int mirrored; int more;", "a member too many"), ("int rows; int stride;", "one too few"),
     ("int stride; int rows; int mirrored;", "another order"), ("int rows; int stride; float mirrored;", "another type"),

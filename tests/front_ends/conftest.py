@@ -7,7 +7,7 @@ import torch
 
 import mps_spectro_patch as msp
 from mps_spectro_patch.execution import call_cache, quarantine
-from mps_spectro_patch.kernels.launch import any_size, dispatch, feature_passes, features, kaldi, smooth_size
+from mps_spectro_patch.kernels.launch import any_size, dispatch, feature_passes, features, kaldi, smooth_size, stft_loss
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +33,7 @@ def launches(monkeypatch):
 
     caches = [
         value
-        for module in (features, feature_passes, kaldi, smooth_size, any_size)
+        for module in (features, feature_passes, kaldi, smooth_size, any_size, stft_loss)
         for value in vars(module).values()
         if hasattr(value, "cache_clear") and value.__module__ == module.__name__
     ]

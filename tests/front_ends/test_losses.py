@@ -43,7 +43,7 @@ def launches(monkeypatch):
         return launch_and_count
 
     def forget():
-        kernels._recipes.cache_clear()
+        kernels._mean_launch.cache_clear()
         kernels._gradient_recipe.cache_clear()
         call_cache.clear()
 

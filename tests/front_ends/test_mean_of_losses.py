@@ -109,6 +109,75 @@ def test_its_node_is_one_and_frees_what_it_keeps(loss, signals, scope):
         result.backward()
 
 
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_step_is_a_launch_per_size_and_direction_and_one_more(count, scope, signals, launches, torch_device):
+    """The copy of the target is made in that one, and sums and gradients add up in the kernels."""
+    sizes = {name: values[:count] for name, values in SIZES.items()}
+    loss = msp.MultiResolutionSTFTLoss(**sizes).to(torch_device)
+    x, y = signals
+    for _ in range(2):  # tables are made
+        step(loss, x, y)
+    leaf = x.detach().clone().requires_grad_()
+    with torch.autograd.profiler.profile() as profile:
+        launches.clear()
+        result = loss(leaf, y)
+        assert len(launches) == count + 1
+        torch.autograd.grad(result, leaf)
+        assert len(launches) == 2 * count + 1
+    assert together() == 2
+    named = {event.name.partition("::")[2] for event in profile.function_events}
+    assert "empty" in named or "new_empty" in named
+    assert not named & {"clone", "copy_", "contiguous", "add", "add_", "div", "mul", "sum", "stack", "cat"}
+
+
+@pytest.mark.parametrize("layout", ["transposed", "expanded", "every other"])
+def test_a_target_that_is_made_contiguous_is_copied_once(layout, loss, signals, scope, launches):
+    x, y = signals
+    x, y = {
+        "transposed": (x.transpose(0, 1).contiguous(), y.transpose(0, 1)), "expanded": (x, y[:1, :1].expand(3, 2, 500)),
+        "every other": (x[..., :250].contiguous(), y[..., ::2]),
+    }[layout]  # fmt: skip
+    step(loss, x, y)
+    launches.clear()
+    leaf = x.clone().requires_grad_()
+    result = loss(leaf, y)
+    assert result.grad_fn.name() == "_MeanBackward"
+    assert len(launches) == 4 and launches[-1] == 1  # a single threadgroup copies nothing
+    expected = step(loss, x, y)[1]
+    with torch.no_grad():
+        y.copy_(y * 2) if layout != "expanded" else signals[1].mul_(2)
+    torch.testing.assert_close(torch.autograd.grad(result, leaf)[0], expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("upstream", [1.0, -2.5, 0.0])
+def test_the_gradient_is_scaled_by_what_comes_from_above(upstream, loss, signals, scope, apart):
+    x, y = signals
+    step(loss, x, y)
+    leaf = x.detach().clone().requires_grad_()
+    got, expected = (
+        torch.autograd.grad(upstream * call(leaf, y), leaf)[0] for call in (loss, lambda *a: apart(loss, *a))
+    )
+    assert together() == 1
+    torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-6 * float(expected.abs().max()))
+    if upstream == 0:
+        assert not got.any()
+
+
+def test_a_mean_of_more_losses_than_fit_one_launch_is_each_for_itself(signals, scope, apart, torch_device, monkeypatch):
+    monkeypatch.setattr(kernels, "LOSSES_MAX", 2)
+    loss, (x, y) = msp.MultiResolutionSTFTLoss(**SIZES).to(torch_device), signals
+    for _ in range(3):
+        same(loss, x, y, apart)
+    assert not together()
+
+
+def test_the_most_losses_fit_into_what_metal_takes_without_a_buffer():
+    from mps_spectro_patch.kernels.launch.params import StftLossFinishParams, StftLossWeights
+
+    for one in (StftLossFinishParams, StftLossWeights):
+        assert kernels.LOSSES_MAX * 4 * len(one.members()) <= 4096
+
+
 UNUSUAL = {
     "all terms": lambda loss: [setattr(one, "output", "full") for one in loss.stft_losses],
     "phases": lambda loss: setattr(loss.stft_losses[0], "w_phs", 1.0),
@@ -232,7 +301,7 @@ def test_after_disable_and_with_everything_forgotten_it_is_found_again(loss, sig
     for _ in range(2):
         with msp.accelerated(**options):
             results += [step(loss, x, y)[0] for _ in range(2)]
-        kernels._recipes.cache_clear()
+        kernels._mean_launch.cache_clear()
     for one in results:
         torch.testing.assert_close(one, results[0], rtol=3e-7, atol=0)
     assert together() == 3

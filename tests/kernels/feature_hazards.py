@@ -71,6 +71,19 @@ def _loss(case: Any, gradient: bool, per_row: bool = False) -> torch.Tensor:
     return stft_loss.stft_loss_gradient(loss * 0 + 1, terms * 0 + 1, terms, *given)
 
 
+def _mean_of_losses(case: Any) -> torch.Tensor:
+    """The mean of two losses, their terms, a copy of the target and the gradient, which two launches add up."""
+    if not stft_loss.supports_stft_loss(case.forward.n_fft):
+        return torch.zeros(1)
+    kinds = [stft_loss.Terms(1.0, 0.5, 2.0, 1e-8, squared=per_row, per_row=per_row) for per_row in (False, True)]
+    calls, windows = [(case.forward, wanted) for wanted in kinds], [case.window, case.window]
+    signals = case.signal.contiguous(), case.signal.flip(1)
+    loss, terms, copy = stft_loss.ready_mean(*signals, windows, calls, copies=True)(*signals, windows)
+    gradient = stft_loss.ready_mean_gradient(*signals, windows, calls)
+    given = loss.reshape(1) * 0 + 1, terms, signals[0], copy, windows
+    return torch.cat([loss.reshape(1), terms, copy.flatten(), gradient(*given).flatten()])
+
+
 def _kaldi(case: Any, energy: str, **more: Any) -> torch.Tensor:
     """Frames a little shorter than the transform."""
     n_fft = case.forward.n_fft
@@ -96,6 +109,7 @@ OPERATIONS: dict[str, Any] = {
     "loss per row": lambda case: _loss(case, False, True),
     "loss_gradient": lambda case: _loss(case, True),
     "loss_gradient per row": lambda case: _loss(case, True, True),
+    "mean of losses": _mean_of_losses,
     "kaldi": lambda case: _kaldi(case, "raw"),
     "kaldi, windowed": lambda case: _kaldi(case, "windowed", energy_last=True, snip_edges=True, power=1.0, log=False),
     "kaldi, no energy": lambda case: _kaldi(case, "", remove_dc=False, subtract_mean=True),
@@ -109,6 +123,7 @@ for operation in ("spectrogram", "bands", "spectrogram_gradient", "bands_gradien
 CASES += [(operation, n_fft, {}) for operation in ("few bins", "few bands") for n_fft in (7, 1085, 1933, 4093)]
 CASES += [(operation, n_fft, {}) for operation in ("loss", "loss_gradient per row") for n_fft in (18, 400, 4096)]
 CASES += [(operation, n_fft, {}) for operation in ("loss per row", "loss_gradient") for n_fft in (64, 2048, 8192)]
+CASES += [("mean of losses", n_fft, {}) for n_fft in (64, 400, 4096, 8192)]
 CASES += [("kaldi", 400, {}), ("kaldi", 2048, {}), ("kaldi, windowed", 400, {}), ("kaldi, no energy", 400, {})]
 CASES += [("bands", 6480, {}), ("bands", 512, {"dtype": torch.float16}), ("bands", 512, {"dtype": torch.bfloat16})]
 CASES += [(operation, n_fft, {}) for operation in ("floored", "floored_gradient") for n_fft in (400, 1085)]

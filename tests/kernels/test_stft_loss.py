@@ -262,6 +262,112 @@ def test_no_gradient_is_read_that_is_not_given(torch_device):
     assert torch.equal(both, stft_loss.stft_loss_gradient(None, one_term, terms, *given))
 
 
+def mean_of(x, y, sizes, kinds, center=True, pad_mode="reflect", upstream=1.0):
+    """(the mean of the losses, their terms, the copied target, the gradient for `upstream`) by the kernels, and in
+    float64 the mean, the terms and the gradient."""
+    windows = [torch.rand(win_length, device=x.device) + 0.1 for _, _, win_length in sizes]
+    wholes = [whole_window(window, n_fft) for window, (n_fft, _, _) in zip(windows, sizes, strict=True)]
+    calls = [
+        (geometry_of(x, n_fft, hop_length, window, center, pad_mode), kind)
+        for window, (n_fft, hop_length, _), kind in zip(windows, sizes, kinds, strict=True)
+    ]
+    with poisoned_outputs():
+        found = stft_loss.ready_mean(x, y, wholes, calls, copies=True)(x, y, wholes)
+        _, terms, copy = found
+        given = torch.full((1,), upstream, device=x.device), terms, x, copy, wholes
+        gradient = stft_loss.ready_mean_gradient(x, copy, wholes, calls)(*given)
+    wide = x.cpu().double().requires_grad_()
+    losses = [
+        by_formula(wide, y.cpu().double(), window.cpu(), *call) for window, call in zip(windows, calls, strict=True)
+    ]
+    mean = sum(loss for loss, _ in losses) / len(losses)
+    (upstream * mean).backward()
+    return (*found, gradient), (mean.detach(), [one.detach() for _, one in losses], wide.grad)
+
+
+def check_mean(x, y, sizes, kinds, **more):
+    (loss, terms, copy, gradient), (mean, terms_of_each, wide_gradient) = mean_of(x, y, sizes, kinds, **more)
+    assert loss.shape == () and torch.equal(copy, y) and copy.is_contiguous()
+    torch.testing.assert_close(loss.cpu().double(), mean, rtol=1e-5, atol=1e-9)
+    parts = terms.cpu().double().split([3 + (x.shape[0] if kind.per_row else 1) for kind in kinds])
+    for part, right in zip(parts, terms_of_each, strict=True):
+        torch.testing.assert_close(part[:3], right, rtol=1e-5, atol=1e-9)
+    error = (gradient.cpu().double() - wide_gradient).norm() / wide_gradient.norm()
+    assert error < 1e-3, float(error)
+
+
+OVERLAPS = [(400, 100, 300), (64, 100, 64), (4096, 2000, 4096), (16384, 3000, 16384), (18, 7, 10)]
+
+
+@pytest.mark.parametrize(
+    "first, second", some(list(itertools.product(OVERLAPS, repeat=2)), [(OVERLAPS[0], OVERLAPS[4])])
+)
+def test_a_gradient_is_added_to_what_is_there_however_frames_overlap(first, second, torch_device):
+    """Of every way of adding frames up, before and behind every other, with gaps between frames, too."""
+    assert {stft_loss.launched(size[0], True, AURALOSS)[2].overlap for size in OVERLAPS} == {"gather", "ring", "device"}
+    x, y = signals(1, 17_001, torch_device)
+    check_mean(x, y, [first, second], 2 * [KINDS["squared"]], upstream=-0.75)
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+@pytest.mark.parametrize("count", [1, 3, 16, pytest.param(35, marks=pytest.mark.thorough)])
+def test_a_mean_of_any_number_of_losses_and_its_gradient_for_what_comes_from_above(rows, count, torch_device):
+    x, y = signals(rows, 901, torch_device)
+    every = [(64, 16, 48), (128, 50, 128), (30, 7, 30), (100, 25, 60)]
+    kinds = (
+        KINDS["squared"],
+        Terms(0.7, 0.5, 1.0, 1e-2, squared=True, per_row=True),
+        Terms(1.0, 0.0, 2.0, 1e-2, squared=True),
+    )
+    numbers = range(count)
+    sizes, kinds = [every[number % 4] for number in numbers], [kinds[number % 3] for number in numbers]
+    check_mean(x, y, sizes, kinds, upstream=2.5)
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("center", [True, False])
+@pytest.mark.parametrize("pad_mode", sorted(PAD_MODES))
+def test_ends_of_rows_are_added_to_what_is_there(pad_mode, center, torch_device):
+    for samples in (33, 64, 333):
+        if center or samples >= 64:
+            x, y = signals(2, samples, torch_device)
+            sizes = [(64, 21, 64), (32, 9, 20), (64, 16, 33)]
+            check_mean(x, y, sizes, 3 * [KINDS["squared"]], center=center, pad_mode=pad_mode)
+
+
+def test_the_copy_of_the_target_has_the_bits_of_every_sample_and_no_gaps(torch_device):
+    chunk = stft_loss.COPIED * stft_loss.FINISH_THREADS
+    window, storage = torch.hann_window(64, device=torch_device), torch.randn(3, 2 * chunk + 90, device=torch_device)
+    storage[1, 5:9] = torch.tensor([float("nan"), float("inf"), -0.0, 1e-42])
+    for samples in (64, chunk - 1, chunk, chunk + 1, 2 * chunk + 3):
+        for target in (storage[:, 2 : samples + 2], storage[:1, 3 : samples + 3].expand(3, -1)):
+            call = geometry_of(target, 64, 64, window), AURALOSS
+            with poisoned_outputs():
+                copy = stft_loss.ready_mean(target, target, [window], [call], copies=True)(target, target, [window])[2]
+            assert copy.stride() == (samples, 1)
+            assert torch.equal(copy.view(torch.int32), target.contiguous().view(torch.int32))
+
+
+def test_a_mean_that_copies_nothing_is_the_same(torch_device):
+    x, y = signals(2, 500, torch_device)
+    window = torch.hann_window(64, device=torch_device)
+    calls = [(geometry_of(x, 64, hop_length, window), AURALOSS) for hop_length in (16, 20)]
+    with_copy, without = (
+        stft_loss.ready_mean(x, y, [window] * 2, calls, copies=copies)(x, y, [window] * 2) for copies in (True, False)
+    )
+    assert torch.equal(with_copy[0], without[0]) and torch.equal(with_copy[1], without[1]) and without[2] is None
+
+
+def test_a_mean_has_the_same_bits_every_time(torch_device):
+    x, y = signals(3, 3000, torch_device)
+    sizes = [(400, 100, 400), (64, 16, 64), (1024, 120, 600)]
+    torch.manual_seed(1)
+    first = mean_of(x, y, sizes, 3 * [KINDS["all terms"]])[0]
+    for _ in range(2):
+        torch.manual_seed(1)
+        assert all(map(torch.equal, first, mean_of(x, y, sizes, 3 * [KINDS["all terms"]])[0]))
+
+
 def test_threadgroups_are_whole_simdgroups_and_leave_room_for_their_sums():
     for n_fft in fft.supported_sizes():
         for gradient in (False, True):

@@ -15,7 +15,7 @@
 
 #define MSP_FINISH_THREADS 512
 #define MSP_FINISH_TEAMS (MSP_FINISH_THREADS / 32)
-#define MSP_COPIED 16  // samples of a thread
+#define MSP_COPIED 8  // samples of a thread
 
 inline float msp_worth(float difference, float target) {
   return difference == 0.0f ? 0.0f : 0.5f / (metal::sqrt(difference) * metal::sqrt(target));
@@ -91,6 +91,7 @@ kernel void msp_stft_loss_finish(
       device float* terms = all_terms + params.first_term;
       float4 total = float4(0.0f, 0.0f, 0.0f, 0.0f);
       float quotients = 0.0f;
+#pragma unroll 4
       for (int i = int(thread_index) * teams; i < (int(thread_index) + 1) * teams; ++i) {
         total = total + msp_take_sums(found + 5 * i);
         quotients += found[5 * i + 4];
