@@ -16,6 +16,7 @@ from torch.autograd.function import once_differentiable
 
 from ..arguments import losses_of
 from ..kernels import stft_loss as kernels
+from ..kernels import whole_window
 from . import composite_losses
 from .composite_losses import rows_of
 from .mean_of_losses import MeanOfLosses
@@ -43,14 +44,15 @@ def _known(
 ) -> tuple[MeanOfLosses, Tensor, Tensor, list[Tensor]]:
     """(what an earlier call of the same kind has made, the tensors as kernels read them). Addresses are part of the
     kind, because kernels load pairs of samples where these lie at multiples of 8 bytes."""
-    tensors = [one.resolve_neg().contiguous() for one in (input, target, *windows)]
-    kind = tuple([(one.shape[-1], one.data_ptr() % 8) for one in tensors])
-    known = _of_kind(losses, input.shape, input.device, kind)
-    return known, tensors[0].view(known.flat), tensors[1].view(known.flat), tensors[2:]
+    signals = [one.resolve_neg().contiguous() for one in (input, target)]
+    wholes = [whole_window(one.resolve_neg(), call.n_fft) for one, call in zip(windows, losses_of(losses), strict=True)]
+    places = tuple([one.data_ptr() % 8 for one in (*signals, *wholes)])
+    known = _of_kind(losses, input.shape, input.device, places)
+    return known, *(one.view(known.flat) for one in signals), wholes
 
 
 @lru_cache(maxsize=1024)
-def _of_kind(losses: str, shape: torch.Size, device: torch.device, kind: tuple) -> MeanOfLosses:
+def _of_kind(losses: str, shape: torch.Size, device: torch.device, places: tuple) -> MeanOfLosses:
     return MeanOfLosses(rows_of(shape), losses_of(losses))
 
 
