@@ -2,12 +2,14 @@
 
     python benchmarks/sanitizers.py --write        # minutes; exit status 1 where a tool has something to say
 
-Two programs run under each tool, all side by side: every kernel by every way through its text, and the front ends.
+Two programs run under each tool, each in parts, all side by side on the GPUs that are there: every kernel by every way
+through its text, and the front ends.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import platform
 import re
 import subprocess
@@ -34,21 +36,24 @@ def errors(printed: str) -> int | None:
     return int(summary[1] or summary[2]) - len(re.findall(rf"Program hit .* on CUDA API call to {IMPORTED}", printed))
 
 
-def run() -> dict[tuple[str, str], int | None]:
+def run(parts: int, gpus: int) -> dict[tuple[str, str], int | None]:
     """By tool and program: errors."""
-    started = {
-        (tool, name): subprocess.Popen(
-            ["compute-sanitizer", "--tool", tool, "--print-limit", "1000", sys.executable, "-m", *program],
-            cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        )
-        for tool in TOOLS for name, program in PROGRAMS.items()
-    }  # fmt: skip
-    found = {}
-    for key, process in started.items():
+    keys = [(tool, name, part) for part in range(parts) for name in PROGRAMS for tool in TOOLS]
+    started = {}
+    for number, (tool, name, part) in enumerate(keys):
+        program = [sys.executable, "-m", *PROGRAMS[name], "--part", f"{part}/{parts}"]
+        started[tool, name, part] = subprocess.Popen(
+            ["compute-sanitizer", "--tool", tool, "--print-limit", "1000", *program], cwd=ROOT, text=True,
+            env={**os.environ, "CUDA_VISIBLE_DEVICES": str(number % gpus)},
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+    found: dict[tuple[str, str], int | None] = {(tool, name): 0 for tool in TOOLS for name in PROGRAMS}
+    for (tool, name, part), process in started.items():
         printed, _ = process.communicate()
-        found[key] = errors(printed) if "exercised" in printed else None
-        if found[key] != 0:
-            print(f"{key}:\n{printed[-3000:]}", file=sys.stderr)
+        counted, before = errors(printed) if "exercised" in printed else None, found[tool, name]
+        found[tool, name] = None if counted is None or before is None else before + counted
+        if counted != 0:
+            print(f"{tool}, {name}, part {part}:\n{printed[-3000:]}", file=sys.stderr)
     return found
 
 
@@ -72,12 +77,13 @@ def page(found: dict[tuple[str, str], int | None], device: str, digest: str, too
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--write", type=Path, nargs="?", const=PAGE, help="the page")
+    parser.add_argument("--parts", type=int, default=2, help="of each program, side by side")
     options = parser.parse_args()
     import torch
 
     from mps_spectro_patch.kernels import text_digest
 
-    found = run()
+    found = run(options.parts, torch.cuda.device_count())
     tool = subprocess.run(["compute-sanitizer", "--version"], capture_output=True, text=True).stdout
     text = page(found, torch.cuda.get_device_name(), text_digest(), tool)
     if options.write:
