@@ -18,6 +18,9 @@ from mps_spectro_patch.graphs import rewriting
 from mps_spectro_patch.kernels.tables import windows as tables
 from mps_spectro_patch.ops.mean_of_losses import MeanOfLosses
 
+hypothesis = pytest.importorskip("hypothesis")
+from hypothesis import strategies as st  # noqa: E402
+
 SIZES = (64, 16, 48), (30, 7, 30), (128, 24, 100)
 pytestmark = pytest.mark.thorough
 
@@ -229,10 +232,13 @@ def with_gradients(function, x, y, windows, of_both=False):
     return [*results, x.grad, *([y.grad] if of_both else [])]
 
 
+def wide(windows):
+    modules = [copy.deepcopy(one).cpu().double() for one in windows["modules"]]
+    return {**{sizes: windows[sizes].cpu().double() for sizes in SIZES}, "modules": modules}
+
+
 def agree(function, exact, x, y, windows, of_both=False):
-    wide = {sizes: windows[sizes].cpu().double() for sizes in SIZES}
-    wide["modules"] = [copy.deepcopy(one).cpu().double() for one in windows["modules"]]
-    right = with_gradients(exact, x.cpu().double(), y.cpu().double(), wide, of_both)
+    right = with_gradients(exact, x.cpu().double(), y.cpu().double(), wide(windows), of_both)
     for got, want in zip(with_gradients(function, x, y, windows, of_both), right, strict=True):
         assert got.shape == want.shape
         assert float((got.cpu().double() - want).detach().norm()) < 1e-3 * float(want.detach().norm())
@@ -368,3 +374,69 @@ def test_a_kernel_that_fails_in_compiled_code_is_made_of_torchs_functions(
     monkeypatch.setattr(MeanOfLosses, part, broken)
     with pytest.warns(RuntimeWarning, match="broken"):
         agree(function, as_auraloss, *signals, windows)
+
+
+def added(pool, a, b, extra):
+    pool.append(pool[a] + pool[b])
+
+
+def added_in_place(pool, a, b, extra):
+    """To a value that stays in the pool: whoever takes it later takes what it is now."""
+    if a != b:
+        pool[a] += pool[b]
+
+
+def scaled(pool, a, b, extra):
+    pool[a] = pool[a] * -0.75 / 2
+
+
+def halved_in_place(pool, a, b, extra):
+    pool[a] /= 2
+
+
+def averaged(pool, a, b, extra):
+    pool.append(torch.stack([pool[a], pool[b]]).mean())
+
+
+def seen(pool, a, b, extra):
+    extra.append(pool[a])
+
+
+def seen_by_a_view(pool, a, b, extra):
+    extra.append(pool[a].view(1))
+
+
+def cut_off(pool, a, b, extra):
+    pool.append(pool[a].detach() * pool[b])
+
+
+def product(pool, a, b, extra):
+    pool.append(pool[a] * pool[b])
+
+
+STEPS = [added, added_in_place, scaled, halved_in_place, averaged, seen, seen_by_a_view, cut_off, product]
+PLAIN = {added, scaled, averaged}  # which leave all together that is summed up at the end
+
+
+@hypothesis.settings(max_examples=12, suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture])
+@hypothesis.given(
+    st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 9), st.integers(0, 9)), max_size=5), st.booleans()
+)
+def test_drawn_programs_on_losses_have_their_numbers(signals, windows, compiled, steps, as_modules):
+    def program(x, y, windows):
+        pool, extra = [loss(x, y) for loss in windows["modules"]] if as_modules else each(x, y, windows), []
+        for step, a, b in steps:
+            step(pool, a % len(pool), b % len(pool), extra)
+        return sum(pool), *extra
+
+    torch._dynamo.reset()
+    function = compiled(program)
+    try:
+        right = with_gradients(program, *(one.double().cpu() for one in signals), wide(windows))
+    except RuntimeError:  # a value that is kept for the gradient was changed
+        hypothesis.reject()
+    for got, want in zip(with_gradients(function, *signals, windows), right, strict=True):
+        assert got.shape == want.shape
+        assert float((got.cpu().double() - want).detach().norm()) < 1e-3 * max(float(want.detach().norm()), 0.1)
+    if {step for step, *_ in steps} <= PLAIN:
+        assert counts(function.found[0]) == (1, 0)
