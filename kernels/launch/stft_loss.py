@@ -257,7 +257,7 @@ def _mean_launch(
         copy = input.new_empty(size) if copies else None
         for launch, window in zip(launches, windows):  # noqa: B905 (strict costs on the hot path)
             launch(input, target, window, sums)
-        finish(sums, loss, terms, target, terms if copy is None else copy)
+        finish(sums, loss.view(1), terms, target, terms if copy is None else copy)
         return loss, terms, copy
 
     return run

@@ -70,6 +70,7 @@ def test_the_second_call_is_one_and_has_the_numbers_of_the_first(layout, loss, s
     assert second[1].shape == x.shape
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("one", [False, True])
 def test_the_program_may_change_the_loss_in_place(one, loss, signals, scope):
     x, y = signals

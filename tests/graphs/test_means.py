@@ -418,7 +418,7 @@ STEPS = [added, added_in_place, scaled, halved_in_place, averaged, seen, seen_by
 PLAIN = {added, scaled, averaged}  # which leave all together that is summed up at the end
 
 
-@hypothesis.settings(max_examples=12, suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture])
+@hypothesis.settings(max_examples=8, suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture])
 @hypothesis.given(
     st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 9), st.integers(0, 9)), max_size=5), st.booleans()
 )
