@@ -132,7 +132,7 @@ def _in_registers(n: int) -> Iterator[Launched]:
         for shift in range(1, radix + 1):
             which = fft.registers_plan(n, n // radix * shift)
             if which is not None:
-                key = which.radices, which.frames, which.pad_shift, which.threadgroup_bytes
+                key = which.radices, which.frames, which.spread, which.threadgroup_bytes
                 plans.setdefault(key, which)
                 if which.shift not in shifts.setdefault(key, []):
                     shifts[key].append(which.shift)

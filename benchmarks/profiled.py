@@ -39,7 +39,7 @@ METRICS = {
     "stall: queue": ("smsp__average_warps_issue_stalled_mio_throttle_per_issue_active.ratio", 1),
     "stall: arithmetic": ("smsp__average_warps_issue_stalled_wait_per_issue_active.ratio", 1),
 }
-LIGHT = {"milliseconds", "megabytes"}  # what is asked of torch's kernels as well
+LIGHT = ("milliseconds", "megabytes")  # what is asked of torch's kernels as well
 
 
 def chosen() -> list[cases.Case]:
@@ -48,11 +48,10 @@ def chosen() -> list[cases.Case]:
     return [case for case in cases.cases() if any(case.op == op and case.name.startswith(name) for op, name in wanted)]
 
 
-def work(who: str) -> None:
+def work(who: str, some: list[cases.Case]) -> None:
     """What runs under the profiler: between marks, one call per case."""
-    everybody = {one.name: one for one in contestants("cuda")}
-    one = everybody[who]
-    for case in chosen():
+    one = next(one for one in contestants("cuda") if one.name == who)
+    for case in some:
         window = torch.hann_window(case.n_fft, device="cuda")
         given = inputs(case, window)
         function = one.make(case, window)
@@ -69,12 +68,11 @@ def work(who: str) -> None:
         torch.cuda.empty_cache()
 
 
-def profile(who: str) -> list[list[dict[str, float | str]]]:
-    """Per case its kernels, in order."""
-    metrics = {name: METRICS[name][0] for name in METRICS if who == OURS or name in LIGHT}
+def profile(metrics: dict[str, tuple[str, float]], *worker: str) -> list[list[dict[str, float | str]]]:
+    """Per case its kernels, in order. worker: the script that calls work(), and its arguments."""
     command = [
-        "ncu", "--profile-from-start", "off", "--csv", "--page", "raw", "--print-units", "base",
-        "--metrics", ",".join(metrics.values()), sys.executable, __file__, "--work", who,
+        "ncu", "--profile-from-start", "off", "--clock-control", "none", "--csv", "--page", "raw",
+        "--print-units", "base", "--metrics", ",".join(name for name, _ in metrics.values()), sys.executable, *worker,
     ]  # fmt: skip
     printed = subprocess.run(command, capture_output=True, text=True, check=False)
     table = [line for line in printed.stdout.splitlines() if line.startswith('"')]
@@ -87,10 +85,17 @@ def profile(who: str) -> list[list[dict[str, float | str]]]:
             per_case.append([])
             continue
         kernel: dict[str, float | str] = {"kernel": row["Kernel Name"].split("(")[0][:60]}
-        for name, metric in metrics.items():
-            kernel[name] = float((row.get(metric) or "nan").replace(",", "")) * METRICS[name][1]
+        for name, (metric, unit) in metrics.items():
+            kernel[name] = _number(row.get(metric)) * unit
         per_case[-1].append(kernel)
     return per_case
+
+
+def _number(text: str | None) -> float:
+    try:
+        return float((text or "").replace(",", ""))
+    except ValueError:  # "n/a"
+        return float("nan")
 
 
 def report(results: list[dict], head: str) -> str:
@@ -115,11 +120,12 @@ def main() -> None:
     parser.add_argument("--work", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.work:
-        return work(options.work)
+        return work(options.work, chosen())
     if not torch.cuda.is_available() or not shutil.which("ncu"):
         raise SystemExit("this needs an NVIDIA GPU and ncu")
     name = torch.cuda.get_device_name()
-    by = {who: profile(who) for who in (OURS, TORCH)}
+    few = {name: METRICS[name] for name in LIGHT}
+    by = {who: profile(METRICS if who == OURS else few, __file__, "--work", who) for who in (OURS, TORCH)}
     results = [
         {"case": case.name, "op": case.op, "floor": case.bytes_moved / 1e6, OURS: ours, TORCH: torchs}
         for case, ours, torchs in zip(chosen(), by[OURS], by[TORCH], strict=True)

@@ -32,6 +32,7 @@ from tests import forked, like_mps
 # Looks at every launch that a test makes.
 from tests.conformance import recording
 from tests.conformance.recording import pytest_configure, pytest_sessionfinish, pytest_testnodedown  # noqa: F401
+from tests.on_device import pytest_itemcollected  # noqa: F401
 from tests.tiers import pytest_collection_modifyitems  # noqa: F401
 
 try:
@@ -89,9 +90,9 @@ def torch_device(device_name: str) -> torch.device:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _headers_are_precompiled(device_name: str) -> None:
+def _headers_are_precompiled() -> None:
     """In the usual cache, before a test chooses a cache of its own."""
-    if device_name == "simulator" or like_mps.wanted():
+    if _device_name() == "simulator" or like_mps.wanted():
         simulator = importlib.import_module("mps_spectro_patch.kernels.compilers.simulator")
         simulator._precompiled(*simulator._compiler())
 
@@ -127,6 +128,15 @@ def _one_thread_at_a_time():
     before = like_mps.at_once()
     yield
     assert like_mps.at_once() == before, "two threads worked on MPS at once: on a Mac that crashes torch"
+
+
+@pytest.fixture(autouse=True)
+def _who_uses_the_device_asks_for_it(request: pytest.FixtureRequest):
+    """So that a test without the mark does the same on every device."""
+    before = like_mps.uses()
+    yield
+    asks = request.node.get_closest_marker("device") is not None
+    assert asks or like_mps.uses() == before, "it uses the device under test: take device_name, or mark it `device`"
 
 
 @pytest.fixture(autouse=True)

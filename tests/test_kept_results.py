@@ -16,6 +16,7 @@ MADE_BY = {
     "apple-machine-code.csv": "python -m benchmarks.apple_code ROOT --write",
     "apple-machine-code.md": "python -m benchmarks.apple_code ROOT --write",
     "metal-conformance.md": _SWEEP,
+    "nvidia-h200-limits.md": "python benchmarks/limits.py --write",
     "nvidia-sanitizers.md": "python benchmarks/sanitizers.py --write",
 }
 

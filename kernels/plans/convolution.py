@@ -64,7 +64,8 @@ def transform(n_fft: int, complex_valued: bool, inverse: bool = False, used: int
         less = _convolution(max(n_fft + 1, 4 * (used - 1)), inverse)
         if folded := less < size:
             size, points, bins, points_max, bins_max = less, (n_fft + 1) // 2, used, less // 2, less // 4 + 1
-    radices, lanes, _ = known_stages(2 * size)
+    radices, lanes, mirrored = known_stages(2 * size)
+    radices = radices if mirrored else radices[::-1]  # the largest first
     return Transform(fitted(2 * size, radices, lanes), points, bins, packed, bluestein, points_max, bins_max, folded)
 
 

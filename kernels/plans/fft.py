@@ -82,7 +82,8 @@ def registers_plan(n_fft: int, hop_length: int) -> Plan | None:
         return None
     # The stage with the least idle lanes comes last.
     last = min(fitting, key=lambda radix: (-(-(half // radix) // lanes) * lanes * radix, -radix))
-    rest = sorted(radices)
+    # Powers of two first, then the larger (H200: 0.065 against 0.080 ms at n_fft 3072, 0.184 against 0.208 at 400).
+    rest = sorted(radices, key=lambda radix: (radix & (radix - 1) != 0, -radix))
     rest.remove(last)
     shift = hop_length // 2 // (half // last)
     return fitted(n_fft, (*rest, last), lanes, overlap="registers", shift=shift)

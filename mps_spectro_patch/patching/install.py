@@ -10,7 +10,8 @@ import os
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
 from types import ModuleType
 from typing import NamedTuple
 
@@ -19,7 +20,7 @@ import torch
 from .. import active, execution, graphs, pending
 from ..execution import launches
 from ..options import OPS, Device, OnError, OnFallback, Op, Options, Project, Reach, Verify, logger
-from . import copies, early_names, functional_module, hooks, layers, post_import
+from . import checkpoints, copies, early_names, functional_module, hooks, layers, post_import
 
 
 class Patched(NamedTuple):
@@ -152,6 +153,18 @@ def let_go(options: Options) -> None:
             _apply_patches(held)
 
 
+@contextmanager
+def _again(scope: active.Scope) -> Iterator[None]:
+    """The scope, for what was inside it before: in this thread, and where its accelerated() may have been left."""
+    hold(scope.options)
+    token = active.scope.set(scope)
+    try:
+        yield
+    finally:
+        active.scope.reset(token)
+        let_go(scope.options)
+
+
 def _end() -> None:
     """Takes out every patch of this copy of the package, for another one."""
     with _lock:
@@ -265,6 +278,7 @@ def _apply_patches(held: Collection[Options]) -> None:
         _parts["torch_operators"] = torch_operators
     if torch_operators is not None:
         torch_operators.register(operators)
+    checkpoints.apply(bool(held), _again)
     hooks.apply_groups({group for options in held for group in options.groups})
     for module in filter(None, map(_loaded, ("class_hooks", "module_aliases"))):
         module.apply_groups()

@@ -57,7 +57,7 @@ def test_a_batch_is_one_launch_of_the_same_numbers(module, waveforms, options, l
     assert (got.shape, got.dtype, got.stride(), got.device) == (
         theirs.shape, theirs.dtype, theirs.stride(), theirs.device
     )  # fmt: skip
-    right = module.BaseWeSpeakerResNet(**OPTIONS).double().compute_fbank(waveforms.double().cpu())
+    right = module.BaseWeSpeakerResNet(**OPTIONS).double().compute_fbank(waveforms.cpu().double())
     mine, original = errors((got, theirs), right)
     assert mine <= max(2 * original, 2e-6)
 

@@ -81,7 +81,8 @@ def test_files_and_arrays_are_loaded_by_the_original(module, audio, options, lau
 
 @pytest.mark.thorough
 def test_calls_that_are_none_of_ours_are_the_originals(module, audio, options, launches):
-    others = audio.double(), audio.half().float().unsqueeze(0).unsqueeze(0), audio[:100], audio * 0
+    others = [audio.half().float().unsqueeze(0).unsqueeze(0), audio[:100], audio * 0]
+    others += [] if audio.is_mps else [audio.double()]
     expected = [outcome(module, one) for one in others]
     original = module.log_mel_spectrogram
     with msp.accelerated(**options):

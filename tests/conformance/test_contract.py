@@ -17,7 +17,7 @@ from .contract import CASTS, ENTRIES, KEYWORDS, PROPERTIES, RELEASES, SOURCE, SU
 DEVICES = {"simulator": "cpu", "cuda": "cuda", "mps": "mps"}
 
 
-@pytest.fixture(scope="module", params=DEVICES)
+@pytest.fixture(scope="module", params=["simulator", "cuda", pytest.param("mps", marks=pytest.mark.device)])
 def compiler(request):
     """(name, library, function that moves a tensor to its device)."""
     name = request.param

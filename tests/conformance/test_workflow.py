@@ -15,6 +15,9 @@ import torch
 import yaml
 
 from mps_spectro_patch.cli import commands
+from mps_spectro_patch.kernels.compilers import cache_folder
+
+from .. import like_mps
 
 ROOT = Path(__file__).parents[2]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
@@ -23,6 +26,12 @@ JOB = MACOS["jobs"]["apple"]
 STEPS = JOB["steps"]
 COMMANDS = [step for step in STEPS if "run" in step]
 GPU = next(step for step in STEPS if step.get("id") == "gpu")
+# By the name of a step: what it leaves in the folder that is uploaded.
+ON_THE_DOUBLE = {
+    "does the Apple GPU work?": set(),
+    "the contract of torch.mps.compile_shader, on the real one": set(),
+    "demo on the best device": {"demo"}, "the self-test's record": {"selftest"},
+}  # fmt: skip
 BACKEND = {name: os.environ[name] for name in ("MPS_SPECTRO_TEST_BACKEND",) if name in os.environ}  # tests/like_mps
 
 
@@ -138,6 +147,19 @@ runpy.run_path({str(ROOT / ".ci" / "probe")!r})
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"mps={str(what is None).lower()}\n" and ("::warning::" in done.stderr) is (what is not None)
+
+
+@pytest.mark.thorough
+@pytest.mark.skipif(sys.platform != "linux", reason="a Mac has the device itself")
+@pytest.mark.parametrize("step", [step for step in COMMANDS if step["name"] in ON_THE_DOUBLE], ids=ON_THE_DOUBLE)
+def test_a_step_runs_on_the_double_of_the_gpu(step, run_step, tmp_path):
+    """Those that CI does not run anyway, in the first and the second tier."""
+    kept, folder = cache_folder.cache_directory(), tmp_path / "findings"
+    commands = step["run"].replace("findings", str(folder)).replace("~/Library/Caches/mps_spectro_patch", str(kept))
+    device = {"MPS_SPECTRO_TEST_DEVICE": like_mps.NAME} if step.get("env") else {}
+    said = run_step(dict(step, run=f"mkdir -p {folder}\n{commands}"), **like_mps.environment(), **device)
+    made = {path.name.partition("-")[0] for path in folder.iterdir()}
+    assert made == ON_THE_DOUBLE[step["name"]] and said == ("mps=true\n" if step.get("id") == "gpu" else "")
 
 
 @pytest.mark.thorough

@@ -189,15 +189,31 @@ def test_batched_gradients(small, scope):
     assert torch.allclose(got[1], -2 * got[0], atol=1e-6) and got.shape == (2, *x.shape)
 
 
-def test_forward_mode_is_composed(signals, scope, launches):
+TERMS = {
+    "all": dict(w_lin_mag=0.5, w_phs=0.1, mag_distance="L2"), "convergence alone": dict(w_log_mag=0.0),
+    "bands": dict(w_sc=0.0, scale="mel", sample_rate=16000, n_bins=8), "by bin": dict(reduction="none"),
+    "a number by bin": dict(reduction="none", w_log_mag=0.0), "the sum": dict(reduction="sum", scale_invariance=True),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("terms", TERMS.values(), ids=TERMS)
+def test_forward_mode_is_composed_and_of_the_signals_type(terms, signals, scope, launches):
+    """torch's forward mode takes a number times a tensor without dimensions for a double, which MPS has not."""
     x, y = signals
-    module = msp.STFTLoss(**SIZES)
-    if x.is_mps:  # torch's forward mode takes a number times a tensor without dimensions for a double
-        with pytest.raises(TypeError):
-            torch.func.jvp(lambda x: 2.0 * x.sum(), (x,), (torch.ones_like(x),))
-        return
-    value, tangent = torch.func.jvp(lambda x: module(x, y), (x,), (torch.ones_like(x),))
-    assert not launches and tangent.isfinite() and value.isfinite()
+    module, wide = (msp.STFTLoss(**SIZES, **terms, eps=0.1) for _ in range(2))  # no bin is almost zero
+    found = torch.func.jvp(module, (x, y), (y, x))
+    right = torch.func.jvp(wide, *(tuple(one.cpu().double() for one in pair) for pair in ((x, y), (y, x))))
+    assert not launches
+    for one, other in zip(found, right, strict=True):
+        assert one.dtype is torch.float32 and one.shape == other.shape
+        assert relative(one, other) < (2e-2 if "w_phs" in terms else 1e-3)
+
+
+def test_forward_mode_of_several_sizes(signals, scope, launches):
+    x, y = signals
+    sizes = dict(fft_sizes=(64, 48), hop_sizes=(16, 12), win_lengths=(64, 48))
+    found = torch.func.jvp(msp.MultiResolutionSTFTLoss(**sizes), (x, y), (y, x))
+    assert found[1].dtype is torch.float32 and found[1].isfinite() and not launches
 
 
 def test_a_compiled_loss_is_the_operator(signals, options, launches, request):
@@ -227,7 +243,8 @@ def test_what_has_no_kernel_is_composed_with_the_same_numbers(how, signals, scop
         got = module(x, y)
         expected = copy.deepcopy(module).cpu().double()(x.cpu().double(), y.cpu().double())
     assert not any(name.startswith("msp_stft_loss") for name in launches)
-    exact = 1e-2 if "w_phs" in how else 1e-4  # phases of bins that are almost zero are anything
+    # Phases of bins that are almost zero are anything, and so is the logarithm of one that stands for itself.
+    exact = 1e-2 if "w_phs" in how or "reduction" in how else 1e-4
     torch.testing.assert_close(got.cpu().double(), expected, rtol=exact, atol=exact)
 
 

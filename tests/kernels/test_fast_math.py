@@ -3,11 +3,16 @@ and no order of operations: on a build of the simulator with the same permission
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
+from mps_spectro_patch import kernels
 from mps_spectro_patch.kernels.compilers import simulator
 
 pytestmark = pytest.mark.thorough
+METAL = Path(kernels.__file__).parent / "metal"
 
 PRELUDE = """
 import torch
@@ -69,6 +74,24 @@ def test_finite_features_and_losses_are_right_silence_and_floors_included(run_fa
         with msp.accelerated(**on):
             torch.testing.assert_close(loss(signal, other).double(), right, rtol=1e-4, atol=1e-4)
     """)
+
+
+def test_quotients_whose_product_is_infinite_are_right(run_fast):
+    """Four of a loss's quotients at a time: 1e14 each here, of finite signals."""
+    run_fast("""
+    loss = msp.STFTLoss(64, 16, 64, w_sc=0.0)
+    for input, target in ((x * 1e10, torch.zeros_like(x)), (torch.zeros_like(x), x * 1e10)):
+        right = float(loss(input.double(), target.double()))
+        with msp.accelerated(**on):
+            assert abs(float(loss(input, target)) - right) < 1e-4 * right and right > 30
+    """)
+
+
+def test_no_kernel_asks_whether_a_number_is_below_infinity():
+    """LLVM 18 takes such a comparison for true with these permissions; LLVM 14 and GCC 12 do not."""
+    texts = {path.name: path.read_text() for path in METAL.rglob("*.metal")}
+    assert any("< FLT_MAX" in text for text in texts.values())
+    assert [name for name, text in texts.items() if re.search(r"[<>]=?\s*-?INFINITY", text)] == []
 
 
 def test_a_log1p_of_next_to_nothing_keeps_its_absolute_error_only(run_fast):

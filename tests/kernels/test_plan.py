@@ -138,3 +138,12 @@ def test_hops_that_fit_a_stage_overlap_in_registers_within_the_limits_of_metal()
             assert prod(plan.radices) == n_fft // 2 and hop_length == 2 * plan.shift * stride
             assert 1 <= plan.shift <= plan.radices[-1] and plan.reach == -(-n_fft // hop_length)
             assert plan.threadgroup_bytes <= 32_768 and plan.threads <= 1_024 and plan.threads % 32 == 0
+
+
+def test_stages_run_in_the_order_that_was_fastest():
+    """The smallest first where samples are loaded, except where pairs end in one lane; powers of two first in istft."""
+    for n_fft in SIZES:
+        plan = plans.stft_plan(n_fft)
+        assert plan.mirrored or list(plan.radices) == sorted(plan.radices), plan
+    assert plans.stft_plan(2560).radices == (5, 16, 16) and plans.stft_plan(1024).mirrored
+    assert plans.inverse_plan(400, 160).radices == (8, 5, 5) and plans.inverse_plan(960, 240).radices == (4, 15, 8)

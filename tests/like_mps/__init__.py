@@ -16,6 +16,7 @@ memory limits, its asynchrony, and torch.compile's code for Apple GPUs.
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import importlib
 import os
@@ -30,6 +31,7 @@ from typing import Any
 NAME = "like-mps"
 _HERE = Path(__file__).resolve().parent
 _BUILT = "MPS_SPECTRO_TEST_BACKEND"  # the library, for the processes that tests start
+_USES = "MPS_SPECTRO_TEST_USES"  # a file in which these say, at their end, that they used the device
 _REFUSALS = {
     1: "like-mps: two threads work on MPS at once (pytorch#197805)",
     2: "like-mps: work on MPS in a child that was forked after work on MPS (pytorch#178037)",
@@ -44,11 +46,17 @@ def wanted() -> bool:
 
 def prepare() -> None:
     """Builds the library, if need be, installs the device here and in the processes that the tests will start."""
-    os.environ[_BUILT] = str(_library())
-    path = [str(_HERE / "start"), *filter(None, [os.environ.get("PYTHONPATH")])]
-    if str(_HERE / "start") not in (os.environ.get("PYTHONPATH") or "").split(os.pathsep):
-        os.environ["PYTHONPATH"] = os.pathsep.join(path)
+    handle, uses = tempfile.mkstemp(prefix="like-mps-")
+    os.close(handle)
+    atexit.register(Path(uses).unlink, missing_ok=True)
+    os.environ.update(environment(), **{_USES: uses})
     install()
+
+
+def environment() -> dict[str, str]:
+    """The variables with which Python processes have the device."""
+    path = [one for one in os.environ.get("PYTHONPATH", "").split(os.pathsep) if one and one != str(_HERE / "start")]
+    return {_BUILT: str(_library()), "PYTHONPATH": os.pathsep.join([str(_HERE / "start"), *path])}
 
 
 def install() -> None:
@@ -59,7 +67,7 @@ def install() -> None:
         return
     torch.ops.load_library(os.environ[_BUILT])
     functions = dict(
-        is_available=lambda: True, is_on_macos_or_newer=lambda major, minor: major <= 15, get_name=lambda: "Apple M0",
+        is_available=_is_available, is_on_macos_or_newer=lambda major, minor: major <= 15, get_name=lambda: "Apple M0",
         get_core_count=lambda: 8, is_in_bad_fork=lambda: False, deviceSynchronize=lambda: None,
         emptyCache=lambda: None, setMemoryFraction=lambda fraction: None, currentAllocatedMemory=lambda: 0,
         driverAllocatedMemory=lambda: 0, recommendedMaxMemory=lambda: 2**33, compileShader=_compile,
@@ -78,9 +86,36 @@ def install() -> None:
     torch.UntypedStorage.__new__ = new
 
 
+def _is_available() -> bool:
+    global _asked
+    _asked += 1
+    return True
+
+
+_asked = 0
+
+
 def at_once() -> int:
     """How often two threads have worked on the device at once in this process."""
     return ctypes.CDLL(os.environ[_BUILT]).like_mps_at_once() if wanted() else 0
+
+
+def uses() -> int:
+    """Grows where this process, or one that it started, works on the device or asks torch whether there is one."""
+    if not wanted():
+        return 0
+    return _asked + ctypes.CDLL(os.environ[_BUILT]).like_mps_works() + os.stat(os.environ[_USES]).st_size
+
+
+def say_at_the_end() -> None:
+    """In a process that the tests started."""
+
+    def say(of: int = os.getpid(), uses: str | None = os.environ.get(_USES)) -> None:
+        if uses and of == os.getpid() and (_asked or ctypes.CDLL(os.environ[_BUILT]).like_mps_works()):
+            with open(uses, "a") as file:
+                file.write("used\n")
+
+    atexit.register(say)
 
 
 def cannot(what: str) -> Any:

@@ -86,8 +86,8 @@ struct Hooks final : at::MPSHooksInterface {
 
 // --- What breaks on a Mac ---------------------------------------------------------------------------------------------
 
-std::atomic<int> at_once{0};
-std::atomic<bool> used{false}, forked{false};
+std::atomic<int> at_once{0}, works{0};
+std::atomic<bool> forked{false};
 std::atomic<pthread_t> owner{};
 thread_local int depth = 0;
 
@@ -101,7 +101,7 @@ struct Working {
       TORCH_CHECK(false, "like-mps: two threads work on MPS at once (pytorch#197805)");
     }
     ++depth;
-    used = true;
+    ++works;
   }
   ~Working() {
     if (!--depth) owner = pthread_t{};
@@ -349,7 +349,7 @@ TORCH_LIBRARY(like_mps, m) {
 }
 TORCH_LIBRARY_IMPL(like_mps, MPS, m) { m.impl("as_cpu", as_cpu); }
 
-void forget_in_child() { forked = used.load(); }
+void forget_in_child() { forked = works > 0; }
 const int watches_forks = pthread_atfork(nullptr, nullptr, forget_in_child);
 
 }  // namespace like_mps
@@ -361,6 +361,8 @@ C10_REGISTER_TYPED_CLASS(MPSHooksRegistry, "MPSHooks", like_mps::Hooks);
 extern "C" {
 // How often two threads have worked on MPS at once.
 int like_mps_at_once() { return like_mps::at_once; }
+// How often torch or a kernel has worked on MPS.
+int like_mps_works() { return like_mps::works; }
 // Around a launch: 0, or 1 where another thread works on MPS, or 2 in a child forked after work on MPS.
 int like_mps_begin() {
   try {

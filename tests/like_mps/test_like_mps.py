@@ -14,6 +14,7 @@ import mps_spectro_patch as msp
 
 from .. import like_mps
 
+pytestmark = pytest.mark.device
 here = pytest.mark.skipif(not like_mps.wanted(), reason=f"MPS_SPECTRO_TEST_DEVICE={like_mps.NAME} alone has it")
 NO_DOUBLES = (
     "Cannot convert a MPS Tensor to float64 dtype as the MPS framework doesn't support float64. Please use float32"

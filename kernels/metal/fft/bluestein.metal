@@ -90,7 +90,7 @@ inline void msp_transform(
 #if MSP_TRANSPOSED
   msp_fft_transposed(v, shared, table, lane);
 #else
-  msp_exchange<MspLast, MspFirst>(v, shared, lane);
+  msp_exchange<MspLast, MspFirst, MspDense>(v, shared, lane);
   msp_fft(v, shared, table, lane);
 #endif
 #if MSP_PACKED || MSP_FOLDED || !MSP_MAGNITUDES  // a factor of size 1 does not change magnitudes

@@ -3,8 +3,9 @@
 // holds is described by small "layout" structs, so that loading, exchanging, pairing and storing share one body.
 //
 // The plan in front of this text defines: MSP_N_FFT, MSP_LANES, MSP_FRAMES (frames in flight per threadgroup),
-// MSP_STAGES, MSP_RADIX_0 .. MSP_RADIX_5 (1 behind the last), MSP_LAST_RADIX, MSP_VALUES (registers per lane),
-// MSP_MIRRORED, MSP_SPLIT, MSP_PAD_SHIFT, MSP_EXCHANGE_SIZE (elements of exchange memory per frame).
+// MSP_STAGES, MSP_RADIX_0 .. MSP_RADIX_5 (1 behind the last), MSP_EVERY_0, MSP_SPARE_0 .. MSP_EVERY_4, MSP_SPARE_4
+// (spare elements of the exchange behind a stage), MSP_LAST_RADIX, MSP_VALUES (registers per lane), MSP_MIRRORED,
+// MSP_SPLIT, MSP_EXCHANGE_SIZE (elements of exchange memory per frame).
 
 #include "butterflies.metal"
 
@@ -32,18 +33,23 @@
 #define MSP_READ(TABLE, INDEX) (TABLE)[INDEX]
 #endif
 
-inline int msp_padded(int index) {  // spreads strided accesses over the banks of threadgroup memory
-  return index + int(uint(index) >> MSP_PAD_SHIFT);
-}
+// Where an exchange's elements stand in threadgroup memory: SPARE elements are left out behind every EVERY of them, so
+// that lanes whose elements lie a multiple of the banks apart do not meet in one bank.
+template <int EVERY, int SPARE>
+struct MspSpread {
+  static int at(int index) {
+    return SPARE == 0 ? index : index + int(uint(index) / uint(EVERY)) * SPARE;
+  }
+  // The element `offset` behind element `base`. WHOLE: the spare elements between the two do not depend on the base, so
+  // the offset is a constant of the access, and all accesses of a lane share one address.
+  template <bool WHOLE>
+  static int place(int base, int offset) {
+    return WHOLE ? at(base) + at(offset) : at(base + offset);
+  }
+  static constexpr constant int BLOCK = SPARE == 0 ? 1 : EVERY;
+};
 
-#define MSP_PAD_BLOCK (1 << MSP_PAD_SHIFT)
-
-// The place of the element `offset` behind element `base`. SPLIT: the number of spare elements between the two does not
-// depend on the base, so the offset is a constant of the access, and all accesses of a lane share one address.
-template <bool SPLIT>
-inline int msp_place(int base, int offset) {
-  return SPLIT ? msp_padded(base) + msp_padded(offset) : msp_padded(base + offset);
-}
+typedef MspSpread<1, 0> MspDense;
 
 // Number of butterflies of radix R that one lane computes.
 template <int R>
@@ -67,8 +73,8 @@ inline int msp_butterfly(int b, int lane) {
   return lane + b * MSP_LANES;
 }
 
-// The layouts. index: which element a lane's value q is; place: where that stands in exchange memory; active: whether
-// there is one.
+// The layouts. index: which element a lane's value q is; place: where that stands in exchange memory (SPREAD); active:
+// whether there is one.
 
 // Values that enter a stage of radix R: x[i + j * TOTAL] for butterfly i.
 template <int R, bool MIRRORED>
@@ -77,8 +83,9 @@ struct MspStageInput {
   static int index(int q, int lane) {
     return msp_butterfly<R, MIRRORED>(q / R, lane) + q % R * MspButterflies<R>::TOTAL;
   }
+  template <class SPREAD>
   static int place(int q, int lane) {
-    return msp_place<MspButterflies<R>::TOTAL % MSP_PAD_BLOCK == 0>(
+    return SPREAD::template place<MspButterflies<R>::TOTAL % SPREAD::BLOCK == 0>(
         msp_butterfly<R, MIRRORED>(q / R, lane), q % R * MspButterflies<R>::TOTAL);
   }
   static bool active(int q, int lane) {
@@ -90,9 +97,6 @@ struct MspStageInput {
 template <int R, int P, bool MIRRORED>
 struct MspStageOutput {
   static constexpr constant int COUNT = R * MspButterflies<R>::COUNT;
-  // Offsets of whole blocks, or within a block that the base does not share with others.
-  static constexpr constant bool SPLIT =
-      P % MSP_PAD_BLOCK == 0 || (MSP_PAD_BLOCK % P == 0 && P * R % MSP_PAD_BLOCK == 0) || MSP_PAD_BLOCK % (P * R) == 0;
   static int base(int q, int lane) {
     const uint i = uint(msp_butterfly<R, MIRRORED>(q / R, lane));  // unsigned, for it is divided
     return int(i / P * (P * R) + i % P);
@@ -100,8 +104,9 @@ struct MspStageOutput {
   static int index(int q, int lane) {
     return base(q, lane) + q % R * P;
   }
-  static int place(int q, int lane) {
-    return msp_place<SPLIT>(base(q, lane), q % R * P);
+  template <class SPREAD>
+  static int place(int q, int lane) {  // spare elements lie between the blocks of P * R
+    return SPREAD::at(base(q, lane)) + q % R * P;
   }
   static bool active(int q, int lane) {
     return MspStageInput<R, MIRRORED>::active(q, lane);
@@ -153,15 +158,15 @@ struct MspPairs {
     if (q % 2 == 0) return k;
     return k == 0 ? MSP_HALF / 2 : MSP_HALF - k;
   }
-  static int place(int q, int lane) {
+  template <class SPREAD>
+  static int place(int q, int lane) {  // exchanged densely
 #if MSP_MIRRORED
-    return msp_padded(index(q, lane));
+    return index(q, lane);
 #else
     const int offset = q / 2 * MSP_LANES;
-    if (q % 2 == 0) return msp_place<MSP_LANES % MSP_PAD_BLOCK == 0>(lane, offset);
-    if (q == 1 && lane == 0) return msp_padded(MSP_HALF / 2);
-    if (MSP_LANES % MSP_PAD_BLOCK == 0) return msp_padded(MSP_HALF - lane) - msp_padded(offset);
-    return msp_padded(MSP_HALF - lane - offset);
+    if (q % 2 == 0) return lane + offset;
+    if (q == 1 && lane == 0) return MSP_HALF / 2;
+    return MSP_HALF - lane - offset;
 #endif
   }
   static bool active(int q, int lane) {
@@ -171,40 +176,40 @@ struct MspPairs {
 };
 
 // Moves a frame's values from the layout WRITER to the layout READER through threadgroup memory.
-template <class WRITER, class READER>
+template <class WRITER, class READER, class SPREAD>
 inline void msp_exchange(thread float2* v, threadgroup MSP_EXCHANGE_TYPE* shared, int lane) {
 #if MSP_SPLIT
   float2 moved[MSP_VALUES];
 #pragma unroll
   for (int q = 0; q < WRITER::COUNT; ++q) {
-    if (WRITER::active(q, lane)) shared[WRITER::place(q, lane)] = v[q].x;
+    if (WRITER::active(q, lane)) shared[WRITER::template place<SPREAD>(q, lane)] = v[q].x;
   }
   MSP_SYNC();
 #pragma unroll
   for (int q = 0; q < READER::COUNT; ++q) {
-    moved[q].x = READER::active(q, lane) ? shared[READER::place(q, lane)] : 0.0f;
+    moved[q].x = READER::active(q, lane) ? shared[READER::template place<SPREAD>(q, lane)] : 0.0f;
   }
   MSP_SYNC();
 #pragma unroll
   for (int q = 0; q < WRITER::COUNT; ++q) {
-    if (WRITER::active(q, lane)) shared[WRITER::place(q, lane)] = v[q].y;
+    if (WRITER::active(q, lane)) shared[WRITER::template place<SPREAD>(q, lane)] = v[q].y;
   }
   MSP_SYNC();
 #pragma unroll
   for (int q = 0; q < READER::COUNT; ++q) {
-    moved[q].y = READER::active(q, lane) ? shared[READER::place(q, lane)] : 0.0f;
+    moved[q].y = READER::active(q, lane) ? shared[READER::template place<SPREAD>(q, lane)] : 0.0f;
   }
 #pragma unroll
   for (int q = 0; q < READER::COUNT; ++q) v[q] = moved[q];
 #else
 #pragma unroll
   for (int q = 0; q < WRITER::COUNT; ++q) {
-    if (WRITER::active(q, lane)) shared[WRITER::place(q, lane)] = v[q];
+    if (WRITER::active(q, lane)) shared[WRITER::template place<SPREAD>(q, lane)] = v[q];
   }
   MSP_SYNC();
 #pragma unroll
   for (int q = 0; q < READER::COUNT; ++q) {
-    v[q] = READER::active(q, lane) ? shared[READER::place(q, lane)] : float2(0.0f, 0.0f);
+    v[q] = READER::active(q, lane) ? shared[READER::template place<SPREAD>(q, lane)] : float2(0.0f, 0.0f);
   }
 #endif
   MSP_SYNC();
@@ -243,6 +248,8 @@ struct MspStage {
   static constexpr constant bool MIRRORED = MSP_MIRRORED && S == MSP_STAGES - 1;
   typedef MspStageInput<RADIX, MIRRORED> Input;
   typedef MspStageOutput<RADIX, P, MIRRORED> Output;
+  typedef MspSpread<S == 1 ? MSP_EVERY_1 : S == 2 ? MSP_EVERY_2 : S == 3 ? MSP_EVERY_3 : MSP_EVERY_4,
+                    S == 1 ? MSP_SPARE_1 : S == 2 ? MSP_SPARE_2 : S == 3 ? MSP_SPARE_3 : MSP_SPARE_4> Spread;  // behind it
 };
 
 template <>
@@ -254,6 +261,7 @@ struct MspStage<0> {
   static constexpr constant bool MIRRORED = MSP_MIRRORED && MSP_STAGES == 1;
   typedef MspStageInput<MSP_RADIX_0, MIRRORED> Input;
   typedef MspStageOutput<MSP_RADIX_0, 1, MIRRORED> Output;
+  typedef MspSpread<MSP_EVERY_0, MSP_SPARE_0> Spread;
 };
 
 typedef MspStage<0>::Input MspFirst;
@@ -280,14 +288,16 @@ inline void msp_stage(thread float2* v, const device float2* table, int lane) {
 template <int S>
 struct MspStages {
   static void forth(thread float2* v, threadgroup MSP_EXCHANGE_TYPE* shared, const device float2* table, int lane) {
-    msp_exchange<typename MspStage<S - 1>::Output, typename MspStage<S>::Input>(v, shared, lane);
+    msp_exchange<typename MspStage<S - 1>::Output, typename MspStage<S>::Input, typename MspStage<S - 1>::Spread>(
+        v, shared, lane);
     msp_stage<S, false>(v, table, lane);
     MspStages<S + 1>::forth(v, shared, table, lane);
   }
   static void back(thread float2* v, threadgroup MSP_EXCHANGE_TYPE* shared, const device float2* table, int lane) {
     MspStages<S + 1>::back(v, shared, table, lane);
     msp_stage<S, true>(v, table, lane);
-    msp_exchange<typename MspStage<S>::Input, typename MspStage<S - 1>::Output>(v, shared, lane);
+    msp_exchange<typename MspStage<S>::Input, typename MspStage<S - 1>::Output, typename MspStage<S - 1>::Spread>(
+        v, shared, lane);
   }
 };
 
@@ -334,10 +344,10 @@ inline void msp_to_pairs(thread float2* v, threadgroup MSP_EXCHANGE_TYPE*, int l
 }
 #else
 inline void msp_to_pairs(thread float2* v, threadgroup MSP_EXCHANGE_TYPE* shared, int lane) {
-  msp_exchange<MspLast, MspPairs>(v, shared, lane);
+  msp_exchange<MspLast, MspPairs, MspDense>(v, shared, lane);
 }
 #endif
 
 inline void msp_from_pairs(thread float2* v, threadgroup MSP_EXCHANGE_TYPE* shared, int lane) {
-  msp_exchange<MspPairs, MspFirst>(v, shared, lane);
+  msp_exchange<MspPairs, MspFirst, MspDense>(v, shared, lane);
 }

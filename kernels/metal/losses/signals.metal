@@ -48,7 +48,7 @@ inline float msp_logarithms(const thread float* quotients) {
   float product = 1.0f;
 #pragma unroll
   for (int i = 0; i < MSP_TOGETHER; ++i) product *= quotients[i];
-  if (product < INFINITY) return metal::log(product);
+  if (product < FLT_MAX) return metal::log(product);  // FLT_MAX: fast-math mode knows no infinity
 #endif
   float sum = 0.0f;
 #pragma unroll

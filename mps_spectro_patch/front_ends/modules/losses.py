@@ -174,9 +174,14 @@ class STFTLoss(ExactBuffers):
         log = distance(torch.log(x), torch.log(y), reduction=self.reduction) if self.w_log_mag else 0.0
         linear = distance(x, y, reduction=self.reduction) if self.w_lin_mag else 0.0
         phase = torch.nn.functional.mse_loss(*(torch.angle(one) for one in spectra)) if self.w_phs else 0.0
-        loss = self.w_sc * sc + self.w_log_mag * log + self.w_lin_mag * linear + self.w_phs * phase
+        weights = self.w_sc, self.w_log_mag, self.w_lin_mag, self.w_phs
+        parts = zip(weights, (sc, log, linear, phase), strict=True)
+        # torch's forward mode takes a number times a tensor without dimensions for a double, which MPS has not.
+        loss = sum(weight * (torch.atleast_1d(part) if weight else part) for weight, part in parts)
         if self.reduction != "none":
             loss = loss.mean() if self.reduction == "mean" else loss.sum()
+        elif loss.dim() == 1:
+            loss = loss[0]
         return loss if self.output == "loss" else (loss, sc, log, linear, phase)
 
     def _spectrum(self, signal: Tensor, window: Tensor) -> Tensor:

@@ -32,6 +32,7 @@ def _install():
     module = module_from_spec(spec)
     spec.loader.exec_module(module)
     module.install()
+    module.say_at_the_end()
 
 
 if os.environ.get("MPS_SPECTRO_TEST_BACKEND"):
