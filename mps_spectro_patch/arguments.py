@@ -5,6 +5,9 @@ of routing follow them. NamedTuples are tuples, which operators take one by one 
 torch.
 """
 
+from ast import literal_eval
+from collections.abc import Iterable
+from functools import lru_cache
 from typing import NamedTuple
 
 _SCHEMA_TYPES = {int: "SymInt", float: "float", str: "str", bool: "bool"}
@@ -126,6 +129,17 @@ class LossArguments(NamedTuple):
     def stft(self) -> StftArguments:
         """Of both spectra."""
         return StftArguments(*self.framing(), False, True)
+
+
+def text_of(losses: Iterable[LossArguments]) -> str:
+    """Several at once, as operators take them: torch would take lists apart in every call."""
+    return repr([tuple(one) for one in losses])
+
+
+@lru_cache(maxsize=1024)
+def losses_of(text: str) -> tuple[LossArguments, ...]:
+    """What text_of() was given."""
+    return tuple(LossArguments(*one) for one in literal_eval(text))
 
 
 def schema(arguments: type, count: int | None = None) -> str:

@@ -253,12 +253,12 @@ def _mean_launch(
     def run(
         input: torch.Tensor, target: torch.Tensor, windows: Sequence[torch.Tensor]
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-        loss, terms, sums = input.new_empty(1), input.new_empty(terms_of_all), input.new_empty(sums_of_all)
+        loss, terms, sums = input.new_empty(()), input.new_empty(terms_of_all), input.new_empty(sums_of_all)
         copy = input.new_empty(size) if copies else None
         for launch, window in zip(launches, windows):  # noqa: B905 (strict costs on the hot path)
             launch(input, target, window, sums)
-        finish(sums, loss, terms, target, terms if copy is None else copy)
-        return loss.view(()), terms, copy
+        finish(sums, loss.view(1), terms, target, terms if copy is None else copy)
+        return loss, terms, copy
 
     return run
 

@@ -12,12 +12,14 @@ from torch import Tensor
 from torch.fx import Graph, Node
 from torch.fx.experimental.symbolic_shapes import statically_known_true
 
+from ..arguments import text_of
 from ..execution import launches, quarantine, runner, trouble
 from ..front_ends import FrontEnd, LossCall, compute
 from ..kernels import stft_loss
 from ..options import Options
 from .expressions import read, shape_of, value_of
 from .losses import TERMS, FoundLoss, search_losses
+from .means import FoundMean, search_means
 from .search import Found, forget_unused, origin, search
 
 Arrangement = tuple[tuple[str, tuple], ...]  # methods of a tensor and what they are given, one behind the other
@@ -78,7 +80,27 @@ class LossPlan(NamedTuple):
         return [graph.call_function(operator.getitem, (terms, TERMS.index(name))) for name in self.found.terms]
 
 
-Put = Callable[[Graph, "Plan | LossPlan"], "list[Node]"]
+class MeanPlan(NamedTuple):
+    """Several losses that operators are there for by now, as one call."""
+
+    found: FoundMean
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        return self.found.nodes
+
+    @property
+    def results(self) -> tuple[Node, ...]:
+        return (self.found.last,)
+
+    def operator(self, graph: Graph) -> list[Node]:
+        found = self.found
+        given = (*found.signals, list(found.windows), text_of(found.losses))
+        return [graph.call_function(launches.ops.losses_together.mean_of_losses, given)]
+
+
+AnyPlan = Plan | LossPlan | MeanPlan
+Put = Callable[[Graph, Any], "list[Node]"]
 
 
 def rewrite(graph: Graph, options: Options | None, put: Put | None = None) -> int:
@@ -101,16 +123,18 @@ def rewrite(graph: Graph, options: Options | None, put: Put | None = None) -> in
     return 0
 
 
-def _plans(graph: Graph, options: Options | None, as_operators: bool) -> Iterator[Plan | LossPlan | None]:
+def _plans(graph: Graph, options: Options | None, as_operators: bool) -> Iterator[AnyPlan | None]:
     if as_operators and quarantine.front_ends:  # compiled code cannot look one up
         return
     for loss in search_losses(graph, options):
         yield _planned_loss(loss)
     for found in search(graph, options):
         yield _planned(found, as_operators)
+    if as_operators:
+        yield from map(MeanPlan, search_means(graph))
 
 
-def _replace(graph: Graph, plan: Plan | LossPlan, put: Put) -> None:
+def _replace(graph: Graph, plan: AnyPlan, put: Put) -> None:
     before = set(graph.nodes)
     first = next(node for node in graph.nodes if node in plan.results)
     try:

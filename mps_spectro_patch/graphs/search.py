@@ -252,8 +252,16 @@ def is_undisturbed(first: Node, last: Node, kept: list[Node], order: dict[Node, 
     """Whether nothing that may change a tensor, or what is recorded, stands between the first and the last node. Where
     gradients are recorded, nothing may be changed later either: other tensors are kept for the backward pass, which
     are these."""
-    end = len(order) if value_of(last).requires_grad else order[last]
-    return not any(order[first] < order[node] < end and _concerns(node, kept) for node in changes)
+    until = None if value_of(last).requires_grad else last
+    return not is_changed_between(first, until, kept, order, changes)
+
+
+def is_changed_between(
+    first: Node, last: Node | None, tensors: list[Node], order: dict[Node, int], changes: list[Node]
+) -> bool:
+    """Whether some of these tensors may be. last: None for the end of the graph."""
+    end = len(order) if last is None else order[last]
+    return any(order[first] < order[node] < end and _concerns(node, tensors) for node in changes)
 
 
 def _concerns(change: Node, tensors: list[Node]) -> bool:
@@ -318,6 +326,10 @@ def _is_single_precision(node: Node) -> bool:
 
 def _is_same(a: Any, b: Any) -> bool:
     return statically_known_true(a == b)
+
+
+def are_same_sizes(a: tuple, b: tuple) -> bool:
+    return len(a) == len(b) and all(map(_is_same, a, b))
 
 
 def _is_pure(node: Node) -> bool:

@@ -8,6 +8,7 @@ from . import (
     features,
     kaldi,
     losses,
+    losses_together,
     mean_of_losses,
     operators,
     replay,
@@ -19,5 +20,6 @@ from .operators import istft, stft
 
 __all__ = [
     "composite", "composite_features", "composite_kaldi", "composite_losses", "eager_istft", "eager_stft", "features",
-    "istft", "kaldi", "losses", "mean_of_losses", "operators", "replay", "stft", "surviving", "torch_library",
+    "istft", "kaldi", "losses", "losses_together", "mean_of_losses", "operators", "replay", "stft", "surviving",
+    "torch_library",
 ]  # fmt: skip

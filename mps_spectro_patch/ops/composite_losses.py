@@ -4,6 +4,8 @@ that have no kernel, and as the reference of verification. Only functions that a
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from math import prod
 from typing import Any
 
 import torch
@@ -40,6 +42,35 @@ def with_worth(input: Tensor, target: Tensor, window: Tensor, *arguments: Any) -
     apart, size = (torch.norm(one, p="fro", dim=dims).reshape(-1) for one in (y - x, y))
     worth = torch.where(apart == 0, 0.0, 0.5 / (apart * size)) / len(apart)
     return loss, torch.cat([terms, worth])
+
+
+def rows_of(shape: torch.Size) -> torch.Size:
+    """[..., samples] as [rows, samples]"""
+    return torch.Size((prod(shape[:-1]), shape[-1]))
+
+
+def mean_with_worth(
+    input: Tensor, target: Tensor, windows: Sequence[Tensor], losses: Sequence[LossArguments]
+) -> tuple[Tensor, Tensor]:
+    """(the mean of the losses between signals [..., samples], what with_worth() gives of each)"""
+    rows = [one.reshape(rows_of(one.shape)) for one in (input, target)]
+    found = [with_worth(*rows, *one) for one in _each(windows, losses)]
+    return sum(loss for loss, _ in found) / len(found), torch.cat([terms for _, terms in found])
+
+
+def gradients_of_mean(
+    mean_gradient: Tensor, input: Tensor, target: Tensor, windows: Sequence[Tensor], losses: Sequence[LossArguments]
+) -> tuple[Tensor, ...]:
+    """Of input, target and windows, for that of the mean of the losses."""
+    upstream = mean_gradient / len(losses)
+    rows = [one.reshape(rows_of(one.shape)) for one in (input, target)]
+    each = [gradients(upstream, None, *rows, *one) for one in _each(windows, losses)]
+    of_input, of_target, of_windows = zip(*each, strict=True)
+    return *(sum(one).reshape(input.shape) for one in (of_input, of_target)), *of_windows
+
+
+def _each(windows: Sequence[Tensor], losses: Sequence[LossArguments]) -> Iterator[tuple]:
+    return ((window, *call) for window, call in zip(windows, losses, strict=True))
 
 
 def _magnitudes(input: Tensor, target: Tensor, window: Tensor, call: LossArguments) -> tuple[Tensor, Tensor]:

@@ -60,10 +60,16 @@ class MeanOfLosses:
         if not is_plain(upstream):
             return None
         rows = self.rows(input)
-        if self.gradient is None:
-            self.gradient = kernels.ready_mean_gradient(rows, target, windows, self.described)
-        gradient = self.gradient(upstream.resolve_neg().view(1), terms, rows, target, windows)
+        gradient = self.run_gradient(upstream, rows, target, terms, windows)
         return gradient if rows is input else gradient.reshape(input.shape)
+
+    def run_gradient(
+        self, upstream: Tensor, input: Tensor, target: Tensor, terms: Tensor, windows: Sequence[Tensor]
+    ) -> Tensor:
+        """Of rows, as run() had them."""
+        if self.gradient is None:
+            self.gradient = kernels.ready_mean_gradient(input, target, windows, self.described)
+        return self.gradient(upstream.resolve_neg().view(1), terms, input, target, windows)
 
     def by_operators(
         self, upstream: Tensor, input: Tensor, target: Tensor, terms: Tensor, windows: Sequence[Tensor]

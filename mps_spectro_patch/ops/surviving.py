@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..arguments import losses_of
 from . import composite, composite_features, composite_kaldi, composite_losses
 
 tell: Callable[[str, Exception], None] | None = None  # told of every failure; execution, which may warn, is above us
@@ -89,6 +90,16 @@ def _stft_loss_gradient(
     return composite_losses.gradients(loss_gradient, terms_gradient, *rest)[0]
 
 
+def _stft_losses(*arguments: Any) -> tuple[Tensor, Tensor]:
+    *signals, losses = arguments
+    return composite_losses.mean_with_worth(*signals, losses_of(losses))
+
+
+def _stft_losses_gradient(mean_gradient: Tensor, terms: Tensor, *rest: Any) -> Tensor:
+    *signals, losses = rest
+    return composite_losses.gradients_of_mean(mean_gradient, *signals, losses_of(losses))[0]
+
+
 def _single(input: Tensor) -> Tensor:
     return input if input.is_complex() else input.to(torch.float32)
 
@@ -105,4 +116,6 @@ COMPOSITES: dict[str, Callable[..., Any]] = {
     "kaldi": composite_kaldi.kaldi,
     "stft_loss": composite_losses.with_worth,
     "stft_loss_gradient": _stft_loss_gradient,
+    "stft_losses": _stft_losses,
+    "stft_losses_gradient": _stft_losses_gradient,
 }

@@ -70,6 +70,22 @@ def test_the_second_call_is_one_and_has_the_numbers_of_the_first(layout, loss, s
     assert second[1].shape == x.shape
 
 
+@pytest.mark.thorough
+@pytest.mark.parametrize("one", [False, True])
+def test_the_program_may_change_the_loss_in_place(one, loss, signals, scope):
+    x, y = signals
+    loss = loss.stft_losses[0] if one else loss
+    right = step(loss, x, y)
+    for _ in range(3):
+        leaf = x.detach().clone().requires_grad_()
+        found = loss(leaf, y)
+        found /= 2
+        torch.testing.assert_close(found.detach(), right[0] / 2, rtol=3e-7, atol=0)
+        torch.testing.assert_close(
+            torch.autograd.grad(found, leaf)[0], right[1] / 2, rtol=1e-5, atol=1e-6 * float(right[1].abs().max())
+        )
+
+
 def test_other_numbers_and_other_windows_are_looked_at(loss, signals, scope, apart):
     x, y = signals
     for _ in range(2):

@@ -141,3 +141,30 @@ result.sum().backward()
 assert signal.grad.isfinite().all() and window.grad.isfinite().all()
 """
     )
+
+
+@pytest.mark.thorough
+def test_inductors_code_has_several_losses_as_one_operator(run_compiled):
+    run_compiled("""
+from torch._inductor.utils import run_and_get_code
+
+warnings.simplefilter("ignore")
+plain = msp.MultiResolutionSTFTLoss((64, 128), (16, 24), (48, 100)).to(device)
+signals = torch.randn(2, 3, 1, 500)
+
+def step(loss):
+    leaf, y = signals[0].to(device).requires_grad_(), signals[1].to(device)
+    result = loss(leaf, y)
+    result /= 2
+    result.backward()
+    return result.detach(), leaf.grad
+
+want = step(plain)
+msp.enable(devices=devices, on_error="raise")
+got, texts = run_and_get_code(step, torch.compile(plain, fullgraph=True))
+for one, other in zip(got, want):
+    torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4 * float(other.abs().max()))
+calls = [text.count("mps_spectro_patch.stft_losses") for text in texts]
+assert len(texts) == 2 and all(calls), texts
+assert not any("mps_spectro_patch.stft_loss." in text for text in texts)
+""")
