@@ -297,6 +297,19 @@ def test_gradients_of_the_target_are_those_of_each_loss(program, signals, window
     assert counts(function.found[0]) == (0, 3)
 
 
+def test_of_two_pairs_of_signals_each_has_its_own(signals, windows, compiled):
+    """As auraloss's and stable-audio-tools' losses of sums and differences."""
+
+    def program(x, y, windows):
+        others = (x.flip(-1) * 0.3 - x, y.flip(-1) - y)
+        found = [as_auraloss(x, y, windows), as_auraloss(*others, windows)]
+        return (1.0 * found[0] + 0.5 * found[1]) / 2
+
+    function = compiled(program)
+    agree(function, program, *signals, windows)
+    assert counts(function.found[0]) == (2, 0)
+
+
 def test_a_loss_whose_terms_are_returned_stays(signals, windows, compiled):
     def program(x, y):
         rows = x.reshape(-1, 500), y.reshape(-1, 500)
