@@ -3,11 +3,11 @@ package's own module.
 
     python benchmarks/losses.py [--device cuda] [--compile] [--write FOLDER]
 
-auraloss's MultiResolutionSTFTLoss as it comes, and the L1 distance of two of HiFi-GAN's mel spectrograms, each with the
-gradient of its input. Device time is by CUDA events around a captured graph, or where a step cannot be captured, the
-sum of its kernels; launches are the profiler's; wall is one step, waited for; peak is what the step allocates.
-`--compile` also times torch.compile of the program, with and without the patch. On the simulator the numbers say
-nothing: there it only shows that everything runs.
+auraloss's MultiResolutionSTFTLoss as it comes, and the L1 distance of two of HiFi-GAN's mel spectrograms, and of
+Matcha-TTS's, which keeps its filterbank, each with the gradient of its input. Device time is by CUDA events around a
+captured graph, or where a step cannot be captured, the sum of its kernels; launches are the profiler's; wall is one
+step, waited for; peak is what the step allocates. `--compile` also times torch.compile of the program, with and without
+the patch. On the simulator the numbers say nothing: there it only shows that everything runs.
 """
 
 from __future__ import annotations
@@ -57,9 +57,9 @@ def of_several_sizes(accelerator: Accelerator, size: tuple[int, int], compiled: 
     return found
 
 
-def of_mels(accelerator: Accelerator, size: tuple[int, int], compiled: bool) -> Contestants:
+def of_mels(accelerator: Accelerator, size: tuple[int, int], compiled: bool, name: str = "hifigan") -> Contestants:
     x, y = signals(accelerator, size)
-    project = mel_function()
+    project = mel_function(name)
     patched = partial(msp.accelerated, devices=(accelerator.device,))
 
     def loss(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
@@ -171,7 +171,11 @@ def main() -> None:
     accelerator = Accelerator(options.device)
     cases = {
         f"{what}, {name}": partial(make, size=size, compiled=options.compile)
-        for what, make in (("three resolutions", of_several_sizes), ("HiFi-GAN's mels", of_mels))
+        for what, make in (
+            ("three resolutions", of_several_sizes),
+            ("HiFi-GAN's mels", of_mels),
+            ("Matcha-TTS's mels", partial(of_mels, name="matcha")),
+        )
         for name, size in (TINY if options.device == "simulator" else SIZES).items()
     }
     tell(accelerator, "Spectral losses and their gradients", cases, options.write and options.write / "losses")

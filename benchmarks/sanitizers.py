@@ -36,15 +36,15 @@ def errors(printed: str) -> int | None:
     return int(summary[1] or summary[2]) - len(re.findall(rf"Program hit .* on CUDA API call to {IMPORTED}", printed))
 
 
-def run(parts: int, gpus: int) -> dict[tuple[str, str], int | None]:
-    """By tool and program: errors."""
+def run(parts: int, gpus: list[str]) -> dict[tuple[str, str], int | None]:
+    """By tool and program: errors. gpus: as CUDA_VISIBLE_DEVICES names them."""
     keys = [(tool, name, part) for part in range(parts) for name in PROGRAMS for tool in TOOLS]
     started = {}
     for number, (tool, name, part) in enumerate(keys):
         program = [sys.executable, "-m", *PROGRAMS[name], "--part", f"{part}/{parts}"]
         started[tool, name, part] = subprocess.Popen(
             ["compute-sanitizer", "--tool", tool, "--print-limit", "1000", *program], cwd=ROOT, text=True,
-            env={**os.environ, "CUDA_VISIBLE_DEVICES": str(number % gpus)},
+            env={**os.environ, "CUDA_VISIBLE_DEVICES": gpus[number % len(gpus)]},
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
     found: dict[tuple[str, str], int | None] = {(tool, name): 0 for tool in TOOLS for name in PROGRAMS}
@@ -83,7 +83,8 @@ def main() -> int:
 
     from mps_spectro_patch.kernels import text_digest
 
-    found = run(options.parts, torch.cuda.device_count())
+    gpus = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(torch.cuda.device_count())))
+    found = run(options.parts, gpus.split(","))
     tool = subprocess.run(["compute-sanitizer", "--version"], capture_output=True, text=True).stdout
     text = page(found, torch.cuda.get_device_name(), text_digest(), tool)
     if options.write:

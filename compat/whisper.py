@@ -26,26 +26,21 @@ _NAMES = {"is_tensor", "load_audio", "from_numpy", "mel_filters", "stft", "abs",
 def _make(original: FunctionType, active_options: Callable) -> Callable:
     if _recognises(original) is not True:
         return original  # its module may have been loaded again
-    signature = inspect.signature(original)
 
-    def signal_of(*args: Any, **kwargs: Any) -> torch.Tensor | None:
+    def signal_of(audio: Any, n_mels: Any = None, padding: Any = None, device: Any = None) -> torch.Tensor | None:
         """The waveform, or something on its device."""
-        try:
-            given = None if is_compiling() else signature.bind(*args, **kwargs).arguments
-        except TypeError:  # the original says so in its own words
+        if is_compiling():
             return None
-        if given is None:
-            return None
-        if given.get("device") is not None:
-            return torch.empty(0, dtype=torch.float32, device=given["device"])
-        return given["audio"] if torch.is_tensor(given["audio"]) else torch.empty(0, dtype=torch.float32, device="cpu")
+        if device is not None:
+            return torch.empty(0, dtype=torch.float32, device=device)
+        return audio if torch.is_tensor(audio) else torch.empty(0, dtype=torch.float32, device="cpu")
 
-    def log_mel(*args: Any, **kwargs: Any) -> torch.Tensor:
-        given = dict(signature.bind(*args, **kwargs).arguments)
-        given["audio"] = _loaded(original, given["audio"], given.get("device"))
-        result = deferred.run(original, "whisper.log_mel_spectrogram", (), given)
-        return original(**given) if result is None else result
+    def log_mel(audio: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
+        audio = _loaded(original, audio, args[2] if len(args) > 2 else kwargs.get("device"))
+        result = deferred.run(original, "whisper.log_mel_spectrogram", (audio, *args), kwargs)
+        return original(audio, *args, **kwargs) if result is None else result
 
+    log_mel.__signature__ = inspect.signature(original)  # type: ignore[attr-defined]  # wrong arguments are known by it
     return override(log_mel, signal_of=signal_of)(original, active_options)
 
 

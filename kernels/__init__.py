@@ -23,7 +23,7 @@ else:
             "plans.plan": ("Plan",),
             "tables.by_tensor": ("ByTensor", "TensorState"),
             "tables.envelope": ("inverse_envelope",),
-            "tables.filterbank": ("Bands", "bands_of"),
+            "tables.filterbank": ("Bands", "bands_of", "bases"),
             "tables.windows": ("whole_window",),
         },
     )

@@ -12,8 +12,8 @@ root=${1:?usage: setup.sh ROOT, a folder that does not exist}
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 [ ! -e "$root" ] || { echo "$root exists: remove it first"; exit 1; }
 
-mirror=$(find /etc/apt -name '*.list' -o -name '*.sources' |
-    xargs sed -nE 's/^(URIs:|deb)( \[[^]]*\])? +([^ ]+).*/\3/p' | sed -n 1p)
+mirror=$(find /etc/apt \( -name '*.list' -o -name '*.sources' \) -exec \
+    sed -nE 's/^(URIs:|deb)( \[[^]]*\])? +([^ ]+).*/\3/p' {} + | sed -n 1p)
 [ -n "$mirror" ] || { echo "no mirror in /etc/apt/sources.list or sources.list.d"; exit 1; }
 command -v debootstrap > /dev/null || { apt-get update -qq; apt-get install -y -qq debootstrap > /dev/null; }
 mkdir -p "$root"

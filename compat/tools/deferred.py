@@ -11,15 +11,18 @@ import math
 import operator
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any, NamedTuple
+from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import unset_fake_temporarily
 from torch.compiler import is_compiling
+from torch.overrides import TorchFunctionMode
 
 from ...execution import call_cache, torch_warnings
 from ...front_ends import FrontEnd, Scale, compute, remembered
+from ...kernels import bases
 from ...tensors import PLAIN, STAND_INS, wants_gradient
 
 
@@ -27,17 +30,18 @@ class Signal:
     """What a call of the function is given. name: under which its launch is counted."""
 
     def __init__(self, name: str, tensor: Tensor) -> None:
-        self.name, self.tensor = name, tensor
+        self.name, self.tensor, self.device = name, tensor, tensor.device
         self._limits: tuple[float, float] | None = None
 
     def limits(self) -> tuple[float, float]:
         """Its least and its largest sample, for which the device is waited for once."""
         if self._limits is None:
-            self._limits = tuple(torch.stack(torch.aminmax(self.tensor.detach())).tolist())
+            with torch._C.DisableTorchFunction():
+                self._limits = tuple(_extremes(self.tensor.detach()).tolist())
         return self._limits
 
 
-class Note(NamedTuple):
+class Note:
     """What a stand-in stands for.
 
     what: "signal"; "channel", "padded channel" and "padded": on its way through F.pad; "least" or "largest" sample;
@@ -46,8 +50,6 @@ class Note(NamedTuple):
     "limited" by the floor.
     """
 
-    what: str
-    signal: Signal
     pad: int = 0  # samples reflected at either end
     sizes: tuple[int, int, int] = (0, 0, 0)  # n_fft, hop_length, win_length
     window: Tensor | None = None
@@ -60,41 +62,94 @@ class Note(NamedTuple):
     scale: Scale = Scale()
     by_rows: bool = False  # in torch's tensor, the frames of a bin are side by side
 
+    def __init__(self, fields: dict[str, Any]) -> None:
+        """fields: what, signal, and those that are not as above."""
+        self.__dict__ = fields
+
+    def but(self, **changes: Any) -> Note:
+        return Note(self.__dict__ | changes)
+
+    def is_beside(self, other: Note) -> bool:
+        """Whether only what they stand for, and at which scale, is different."""
+        return all(
+            getattr(self, name) is getattr(other, name)
+            for name in self.__dict__.keys() | other.__dict__.keys()
+            if name not in ("what", "scale")
+        )
+
 
 class Deferred(Tensor):
     """The stand-in: note says for what, compute() makes that by the function's own steps."""
 
     note: Note | None
     compute: Callable[[], Tensor]
-    value: Tensor | None
-    is_used: bool  # by the steps of another one
+    value: Tensor | None = None
+    is_used: bool = False  # by the steps of another one
 
     @classmethod
     def __torch_function__(cls, function, types, args=(), kwargs=None):
-        kwargs = kwargs or {}
-        mine = [one for one in args if type(one) is Deferred]
-        step, writes = _STEPS.get(function), _writes(function, kwargs)
-        if function is torch.functional.stft:
-            function = torch.stft  # which may be fast
-        if writes and any(one.is_used or _is_signal(one) for one in mine):
-            raise _Unforeseen
-        found = None if step is None else _noted(step, args, kwargs)
-        if not isinstance(found, Note):
-            return function(*_real(args), **_real(kwargs)) if found is None else found
-        if writes:
-            return _written(mine[0], found, function, args[1:], kwargs)
-        for one in mine:
-            one.is_used = True
-        made = _stand_in(found, lambda: function(*_real(args), **kwargs))
-        made.value = found.signal.tensor if found.what == "signal" else None
-        return made
+        return _answer(function, _STEPS.get(function), args, kwargs or {})
 
 
 STAND_INS.add(Deferred)
+_modes = torch._C._len_torch_function_stack
+
+
+def _answer(function: Callable, step: Callable | None, args: tuple, kwargs: dict) -> Any:
+    """function(*args, **kwargs), or a stand-in for it. This runs in every step of the function: no loop is hidden."""
+    given, mine = [], []
+    for one in args:
+        if type(one) is Deferred:
+            mine.append(one)
+            one = one.note
+            if one is None:
+                step = None
+        given.append(one)
+    writes = _is_in_place(function) or "out" in kwargs
+    if writes and any(one.is_used or _is_signal(one) for one in mine):
+        raise _Unforeseen
+    if function is torch.functional.stft:
+        function = torch.stft  # which may be fast
+    found = None
+    if step is not None:
+        try:
+            found = step(*given, **kwargs)
+        except (TypeError, AttributeError):  # arguments that the step does not have, or of other kinds
+            found = None
+    if found is None:
+        if _modes():  # this came by a shorter way than torch's, which switches _Copies off
+            return function(*args, **kwargs)
+        return function(*_real(args), **_real(kwargs))
+    if type(found) is not Note:
+        return found
+    if writes:
+        return _written(mine[0], found, function, args[1:], kwargs)
+    for one in mine:
+        one.is_used = True
+    made = _stand_in(found, lambda: function(*_real(args), **kwargs))
+    if found.what == "signal":
+        made.value = found.signal.tensor
+    return made
 
 
 class _Unforeseen(Exception):
     """The function does something by which a note would become wrong."""
+
+
+def _extremes(signal: Tensor) -> Tensor:
+    """[2] on the CPU: the least and the largest of its numbers. The device looks at rows of them: all at once would be
+    two launches."""
+    count = signal.numel()
+    has_rows = signal.is_contiguous() and not count % _ROW and count <= _ROW * _ROWS_MAX
+    both = torch.empty((2, count // _ROW) if has_rows else 2, dtype=torch.float32, device=signal.device)
+    if has_rows:
+        torch.aminmax(signal.view(-1, _ROW), dim=1, out=(both[0], both[1]))
+    else:
+        torch.aminmax(signal, out=(both[0], both[1]))
+    return torch.stack(torch.aminmax(both.cpu()))
+
+
+_ROW, _ROWS_MAX = 1024, 4096
 
 
 def run(function: Callable, name: str, args: tuple, kwargs: dict) -> Any:
@@ -108,16 +163,48 @@ def run(function: Callable, name: str, args: tuple, kwargs: dict) -> Any:
         return None
     if torch.is_autocast_enabled(tensor.device.type):
         return None
-    given[place] = _stand_in(Note("signal", Signal(name, tensor)), lambda: tensor)
+    signal = Signal(name, tensor)
+    given[place] = _stand_in(Note({"what": "signal", "signal": signal}), lambda: tensor)
+    args, kwargs = tuple(given[: len(args)]), dict(zip(kwargs, given[len(args) :], strict=True))
     try:
-        return _real(function(*given[: len(args)], **dict(zip(kwargs, given[len(args) :], strict=True))))
+        if not _makes_bands.get(name):
+            return _real(function(*args, **kwargs))
+        with _Copies() as copies:
+            result = function(*args, **kwargs)
+        _makes_bands[name] = copies.noted
+        return _real(result)
     except _Unforeseen:
         return None
 
 
+# By name, functions whose filterbank was not known when it was needed: whether they copied it from the CPU in the last
+# call. HiFi-GAN's own does so in every call.
+_makes_bands: dict[str, bool] = {}
+_BANDS_MAX = 2**20  # numbers: nobody's filterbank is larger
+
+
+class _Copies(TorchFunctionMode):
+    """While it is on, a filterbank that is copied from the CPU is known by what was copied, and need not be read back.
+    It makes the function's other calls of torch a little longer."""
+
+    noted = False
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        if Deferred in types:
+            return Deferred.__torch_function__(function, types, args, kwargs)
+        result = function(*args, **(kwargs or {}))
+        if function is Tensor.to and len(args) == 2 and not kwargs:  # else it may not have been copied yet
+            source = args[0]
+            if result is not source and type(source) is type(result) is Tensor and source.dtype is result.dtype:
+                if source.device.type == "cpu" and source.dim() == 2 and source.numel() <= _BANDS_MAX:
+                    bases.learn(result, source)
+                    self.noted = True
+        return result
+
+
 def _stand_in(note: Note, compute: Callable[[], Tensor]) -> Deferred:
     made = Tensor._make_subclass(Deferred, _NOTHING)
-    made.note, made.compute, made.value, made.is_used = note, compute, None, False
+    made.note, made.compute = note, compute
     return made
 
 
@@ -144,16 +231,6 @@ def _is_signal(one: Deferred) -> bool:
     return one.note is not None and one.note.what == "signal"
 
 
-def _noted(step: Callable, args: tuple, kwargs: dict) -> Any:
-    """What the step says: a Note, a value of its own, or None."""
-    if any(type(one) is Deferred and one.note is None for one in args):
-        return None
-    try:
-        return step(*(one.note if type(one) is Deferred else one for one in args), **kwargs)
-    except (TypeError, AttributeError):  # arguments that the step does not have, or of other kinds
-        return None
-
-
 def _written(one: Deferred, note: Note, function: Callable, args: tuple, kwargs: dict) -> Deferred:
     """The same stand-in, after a step in place."""
     before = _stand_in(one.note, one.compute)
@@ -161,11 +238,12 @@ def _written(one: Deferred, note: Note, function: Callable, args: tuple, kwargs:
     return one
 
 
-def _writes(function: Callable, kwargs: dict) -> bool:
+@lru_cache(maxsize=1024)
+def _is_in_place(function: Callable) -> bool:
     """Whether it writes into its first argument."""
     name = getattr(function, "__name__", "")
     in_place = name.endswith("_") and not name.endswith("__")
-    return in_place or name in ("__setitem__", "__set__") or name.startswith("__i") or "out" in kwargs
+    return in_place or name in ("__setitem__", "__set__") or name.startswith("__i")
 
 
 def _launched(note: Note) -> Tensor | None:
@@ -177,11 +255,23 @@ def _launched(note: Note) -> Tensor | None:
         return None
     if note.center and edges:
         signal, edges = torch.nn.functional.pad(signal.unsqueeze(1), (edges, edges), "reflect").squeeze(1), 0
+    if note.basis is not None and bases.find(note.basis) is None:
+        _makes_bands.setdefault(note.signal.name, True)
     power = 2.0 if note.what == "power" else note.power
     call = _call(*note.sizes, note.center, edges, note.dropped, power, note.eps, note.scale)
     result = compute.try_fused(signal, note.window, note.basis, call, note.signal.name)
     # As torch's tensor lies in memory: somebody may view it.
     return result.contiguous() if result is not None and (note.by_rows or note.basis is not None) else result
+
+
+@lru_cache(maxsize=1024)
+def _clamped(least: float) -> Scale:
+    return Scale("clamp", least)
+
+
+@lru_cache(maxsize=1024)
+def _changed(scale: Scale, **fields: Any) -> Scale:
+    return replace(scale, **fields)
 
 
 @remembered
@@ -196,24 +286,23 @@ def _call(
 
 def _is_plain(*tensors: Any) -> bool:
     """Whether all are float32 as a kernel reads it, on one device."""
-    return all(
-        type(one) in PLAIN and one.dtype is torch.float32 and one.layout is torch.strided and not one.is_neg()
-        and one.device == tensors[0].device
-        for one in tensors
-    )  # fmt: skip
+    for one in tensors:
+        if type(one) not in PLAIN or one.dtype is not torch.float32 or one.layout is not torch.strided:
+            return False
+        if one.is_neg() or one.device != tensors[0].device:
+            return False
+    return True
 
 
 # --- The steps: the note, or the value, that one gives. None: it is none. Their parameters are those of torch.
 
 
 def _from(what: str, then: str) -> Callable[[Note], Note | None]:
-    return lambda input: input._replace(what=then) if input.what == what else None
+    return lambda input: input.but(what=then) if input.what == what else None
 
 
 def _unsqueeze(input, dim):
-    return (
-        input._replace(what="channel") if input.what == "signal" and input.signal.tensor.dim() == 2 == dim + 1 else None
-    )
+    return input.but(what="channel") if input.what == "signal" and input.signal.tensor.dim() == 2 == dim + 1 else None
 
 
 def _pad(input, pad, mode="constant", value=None):
@@ -222,23 +311,24 @@ def _pad(input, pad, mode="constant", value=None):
     left, right = pad
     usual = input.what == "channel" and mode == "reflect" and value is None and type(left) is int and left == right
     fits = usual and 0 <= left < input.signal.tensor.shape[1]
-    return input._replace(what="padded channel", pad=left) if fits else None
+    return input.but(what="padded channel", pad=left) if fits else None
 
 
 def _signal(input: Note, tensor: Tensor) -> Note | None:
     """Another signal made of that one."""
-    return Note("signal", Signal(input.signal.name, tensor)) if tensor.dim() < 3 and tensor.numel() else None
+    fits = tensor.dim() < 3 and tensor.numel()
+    return Note({"what": "signal", "signal": Signal(input.signal.name, tensor)}) if fits else None
 
 
 def _getitem(input, key):
     if input.what == "signal":
         return _signal(input, input.signal.tensor[key])
     fits = input.what == "spectrum" and not input.dropped and key == (..., slice(None, -1))
-    return input._replace(dropped=1) if fits else None
+    return input.but(dropped=1) if fits else None
 
 
 def _squeeze(input, dim):
-    return input._replace(what="padded") if input.what == "padded channel" and dim == 1 else None
+    return input.but(what="padded") if input.what == "padded channel" and dim == 1 else None
 
 
 def _stft(
@@ -255,35 +345,34 @@ def _stft(
         return None
     if not return_complex:
         torch_warnings.give(("real_output",))
-    return input._replace(what="spectrum" if return_complex else "pairs", sizes=sizes, window=window, center=center)
+    return input.but(what="spectrum" if return_complex else "pairs", sizes=sizes, window=window, center=center)
 
 
 def _power_of(input, exponent):
     if type(exponent) not in (int, float) or exponent != 2:
         return None
     if input.what == "magnitude" and not input.eps:
-        return input._replace(what="power")  # of the spectrum's abs()
-    return input._replace(what=f"{input.what} squared") if input.what in ("pairs", "real", "imaginary") else None
+        return input.but(what="power")  # of the spectrum's abs()
+    return input.but(what=f"{input.what} squared") if input.what in ("pairs", "real", "imaginary") else None
 
 
 def _sum(input, dim):
-    return input._replace(what="power", by_rows=True) if input.what == "pairs squared" and dim == -1 else None
+    return input.but(what="power", by_rows=True) if input.what == "pairs squared" and dim == -1 else None
 
 
 def _add(input, other):
     if type(input) is type(other) is Note:
         both_parts = {input.what, other.what} == {"real squared", "imaginary squared"}
-        of_one = all(map(operator.is_, input[1:], other[1:]))
-        return input._replace(what="power") if both_parts and of_one else None
+        return input.but(what="power") if both_parts and input.is_beside(other) else None
     note, number = (input, other) if type(input) is Note else (other, input)
     if note.what == "limited" and type(number) in (int, float):
         return _after(note, 1.0, float(number))
     fits = note.what == "power" and not note.eps and type(number) in (int, float) and number >= 0
-    return note._replace(eps=float(number)) if fits else None
+    return note.but(eps=float(number)) if fits else None
 
 
 def _sqrt(input):
-    return input._replace(what="magnitude", root=True) if input.what == "power" else None
+    return input.but(what="magnitude", root=True) if input.what == "power" else None
 
 
 def _matmul(input, other):
@@ -294,37 +383,37 @@ def _matmul(input, other):
     kind = input.device.type
     halved = torch.is_autocast_enabled(kind) and torch.get_autocast_dtype(kind) != torch.float32
     power = 1.0 if other.what == "magnitude" else 2.0
-    return other._replace(what="bands", basis=input, power=power) if fits and not halved else None
+    return other.but(what="bands", basis=input, power=power) if fits and not halved else None
 
 
 def _clamp(input, min=None, max=None):
     fits = input.what == "bands" and max is None and type(min) in (int, float) and min > 0
-    return input._replace(what="clamped", scale=Scale("clamp", float(min))) if fits else None
+    return input.but(what="clamped", scale=_clamped(float(min))) if fits else None
 
 
 def _log(factor: float) -> Callable[[Note], Note | None]:
     def step(input):
         if input.what != "clamped":
             return None
-        return input._replace(what="log", scale=Scale("clamp", input.scale.amin, factor))
+        return input.but(what="log", scale=_changed(input.scale, factor=factor))
 
     return step
 
 
 def _max(input):
-    return {"signal": input._replace(what="largest"), "log": input._replace(what="top")}.get(input.what)
+    return {"signal": input.but(what="largest"), "log": input.but(what="top")}.get(input.what)
 
 
 def _maximum(input, other):
-    of_one = input.what == "log" and other.what == "floor" and all(map(operator.is_, input[1:-2], other[1:-2]))
-    fits = of_one and replace(other.scale, below=None, scope=input.scale.scope) == input.scale
-    return other._replace(what="limited") if fits else None
+    of_one = input.what == "log" and other.what == "floor" and input.is_beside(other)
+    fits = of_one and _changed(other.scale, below=None, scope=input.scale.scope) == input.scale
+    return other.but(what="limited") if fits else None
 
 
 def _minus(input, other):
     if input.what != "top" or type(other) not in (int, float) or not other >= 0:
         return None
-    return input._replace(what="floor", scale=replace(input.scale, below=float(other), scope="all"))
+    return input.but(what="floor", scale=_changed(input.scale, below=float(other), scope="all"))
 
 
 def _times(input, other):
@@ -337,8 +426,11 @@ def _times(input, other):
 
 def _after(input: Note, factor: float, offset: float) -> Note:
     scale = input.scale
-    factors = dict(after_factor=scale.after_factor * factor, after_offset=scale.after_offset * factor + offset)
-    return input._replace(scale=replace(scale, **factors))
+    return input.but(
+        scale=_changed(
+            scale, after_factor=scale.after_factor * factor, after_offset=scale.after_offset * factor + offset
+        )
+    )
 
 
 def _divided(input, other):
@@ -347,7 +439,7 @@ def _divided(input, other):
 
 def _to(input, *args, **kwargs):
     """Where it gives the same tensor."""
-    own = input.signal.tensor.device, _dtype(input)
+    own = input.signal.device, _dtype(input)
     wanted = [*args, *(kwargs.pop(name) for name in ("device", "dtype") if name in kwargs)]
     same = all(own[1] == one if isinstance(one, torch.dtype) else own[0] == _device_of(one) for one in wanted)
     return input if same and not kwargs else None
@@ -358,7 +450,7 @@ def _device_of(name: Any) -> torch.device:
 
 
 def _type_as(input, other):
-    return None if type(input) is Note else input.to(other.signal.tensor.device, _dtype(other))
+    return None if type(input) is Note else input.to(other.signal.device, _dtype(other))
 
 
 def _dtype(input) -> torch.dtype:
@@ -393,8 +485,35 @@ def _functions() -> Iterator[tuple[Callable, Callable]]:
             if found is not None:
                 yield (found if callable(found) else found.__get__), step
     yield from ((torch.functional.stft, _stft), (Tensor.stft, _stft))
-    yield Tensor.device.__get__, lambda input: input.signal.tensor.device
-    yield Tensor.dtype.__get__, _dtype
 
 
 _STEPS = dict(_functions())
+
+
+# What follows takes the way of __torch_function__ too, only shorter: torch's own way there takes as long as a step.
+
+
+def _method(name: str, step: Callable) -> Callable:
+    own = getattr(Tensor, name)
+
+    return lambda self, *args, **kwargs: _answer(own, step, (self, *args), kwargs)
+
+
+def _attribute(name: str, step: Callable[[Note], Any]) -> property:
+    own = getattr(Tensor, name)
+
+    def read(one: Deferred) -> Any:
+        found = None if one.note is None else step(one.note)
+        return own.__get__(one) if found is None else found
+
+    return property(read)
+
+
+_OPERATORS = {"__add__": _add, "__sub__": _minus, "__mul__": _times, "__truediv__": _divided,
+              "__lt__": _compared(operator.lt), "__gt__": _compared(operator.gt)}  # fmt: skip
+for _name, _step in (_BY_NAME | _OPERATORS).items():
+    if callable(getattr(Tensor, _name, None)):
+        setattr(Deferred, _name, _method(_name, _step))
+Deferred.device = _attribute("device", lambda note: note.signal.device)
+Deferred.dtype = _attribute("dtype", _dtype)
+Deferred.shape = _attribute("shape", lambda note: note.signal.tensor.shape if note.what == "signal" else None)

@@ -1,6 +1,8 @@
 // Complex arithmetic on float2 (x real, y imaginary) and the butterflies of the transform. Every butterfly is a forward DFT (kernel e^{-2 pi i jk / R}) over R values in registers, in natural order;
 // the inverse transform swaps real and imaginary parts around it. Constants are rounded from float64.
 
+#include "registers.metal"
+
 inline float2 msp_multiply(float2 a, float2 b) {
   return float2(a.x * b.x - a.y * b.y, a.x * b.y + a.y * b.x);
 }
@@ -16,33 +18,33 @@ inline float2 msp_times_minus_i(float2 a) {
 // The butterfly of radix R, in place. This one is for products of coprime factors, by Good-Thomas: no twiddles, input
 // n = B a + A b, output k picks (k mod A, k mod B).
 template <int R>
-inline void msp_radix(thread float2* v) {
+MSP_INLINE void msp_radix(thread float2* v) {
   constexpr int A = R % 4 == 0 ? 4 : R % 2 == 0 ? 2 : 3, B = R / A;
   float2 t[R];
-#pragma unroll
+  MSP_UNROLL
   for (int b = 0; b < B; ++b) {
     float2 column[A];
-#pragma unroll
+    MSP_UNROLL
     for (int a = 0; a < A; ++a) column[a] = v[(B * a + A * b) % R];
     msp_radix<A>(column);
-#pragma unroll
+    MSP_UNROLL
     for (int a = 0; a < A; ++a) t[a * B + b] = column[a];
   }
-#pragma unroll
+  MSP_UNROLL
   for (int a = 0; a < A; ++a) msp_radix<B>(t + a * B);
-#pragma unroll
+  MSP_UNROLL
   for (int k = 0; k < R; ++k) v[k] = t[(k % A) * B + (k % B)];
 }
 
 template <>
-inline void msp_radix<2>(thread float2* v) {
+MSP_INLINE void msp_radix<2>(thread float2* v) {
   float2 a = v[0];
   v[0] = a + v[1];
   v[1] = a - v[1];
 }
 
 template <>
-inline void msp_radix<3>(thread float2* v) {
+MSP_INLINE void msp_radix<3>(thread float2* v) {
   float2 sum = v[1] + v[2];
   float2 rotated = msp_times_minus_i(v[1] - v[2]) * 0.866025403784438647f;
   float2 middle = v[0] - sum * 0.5f;
@@ -52,7 +54,7 @@ inline void msp_radix<3>(thread float2* v) {
 }
 
 template <>
-inline void msp_radix<4>(thread float2* v) {
+MSP_INLINE void msp_radix<4>(thread float2* v) {
   float2 a = v[0] + v[2];
   float2 b = v[0] - v[2];
   float2 c = v[1] + v[3];
@@ -64,7 +66,7 @@ inline void msp_radix<4>(thread float2* v) {
 }
 
 template <>
-inline void msp_radix<5>(thread float2* v) {
+MSP_INLINE void msp_radix<5>(thread float2* v) {
   const float c1 = 0.309016994374947424f, c2 = -0.809016994374947424f;
   const float s1 = 0.951056516295153572f, s2 = 0.587785252292473129f;
   float2 a1 = v[1] + v[4], a2 = v[2] + v[3];
@@ -81,7 +83,7 @@ inline void msp_radix<5>(thread float2* v) {
 }
 
 template <>
-inline void msp_radix<7>(thread float2* v) {
+MSP_INLINE void msp_radix<7>(thread float2* v) {
   const float c1 = 0.623489801858733531f, c2 = -0.222520933956314404f, c3 = -0.900968867902419126f;
   const float s1 = 0.781831482468029809f, s2 = 0.974927912181823607f, s3 = 0.433883739117558120f;
   float2 a1 = v[1] + v[6], a2 = v[2] + v[5], a3 = v[3] + v[4];
@@ -102,7 +104,7 @@ inline void msp_radix<7>(thread float2* v) {
 }
 
 template <>
-inline void msp_radix<8>(thread float2* v) {
+MSP_INLINE void msp_radix<8>(thread float2* v) {
   const float h = 0.707106781186547524f;
   float2 even[4] = {v[0], v[2], v[4], v[6]};
   float2 odd[4] = {v[1], v[3], v[5], v[7]};
@@ -122,7 +124,7 @@ inline void msp_radix<8>(thread float2* v) {
 }
 
 template <>
-inline void msp_radix<9>(thread float2* v) {
+MSP_INLINE void msp_radix<9>(thread float2* v) {
   float2 a[3] = {v[0], v[3], v[6]};
   float2 b[3] = {v[1], v[4], v[7]};
   float2 c[3] = {v[2], v[5], v[8]};
@@ -136,7 +138,7 @@ inline void msp_radix<9>(thread float2* v) {
   c[1] = msp_multiply(c[1], w2);
   b[2] = msp_multiply(b[2], w2);
   c[2] = msp_multiply(c[2], w4);
-#pragma unroll
+  MSP_UNROLL
   for (int k = 0; k < 3; ++k) {
     float2 row[3] = {a[k], b[k], c[k]};
     msp_radix<3>(row);
@@ -147,10 +149,10 @@ inline void msp_radix<9>(thread float2* v) {
 }
 
 template <>
-inline void msp_radix<16>(thread float2* v) {
+MSP_INLINE void msp_radix<16>(thread float2* v) {
   const float c = 0.923879532511286756f, s = 0.382683432365089772f, h = 0.707106781186547524f;
   float2 t[16];
-#pragma unroll
+  MSP_UNROLL
   for (int b = 0; b < 4; ++b) {
     t[4 * b] = v[b];
     t[4 * b + 1] = v[b + 4];
@@ -167,7 +169,7 @@ inline void msp_radix<16>(thread float2* v) {
   t[13] = msp_multiply(t[13], float2(s, -c));                          // w^3
   t[14] = float2(t[14].y - t[14].x, -t[14].x - t[14].y) * h;           // w^6
   t[15] = msp_multiply(t[15], float2(-c, s));                          // w^9
-#pragma unroll
+  MSP_UNROLL
   for (int k = 0; k < 4; ++k) {
     float2 row[4] = {t[k], t[k + 4], t[k + 8], t[k + 12]};
     msp_radix<4>(row);

@@ -7,7 +7,6 @@ load_state_dict() and Module.to(), refuses tensors that have one.
 from __future__ import annotations
 
 import ctypes
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
@@ -77,7 +76,7 @@ class HostCopies(ByTensor[T]):
     def __init__(self, make: Callable[[torch.Tensor], T], rereads_learned: bool = False) -> None:
         super().__init__()
         self._make, self._rereads_learned = make, rereads_learned
-        self._by_content: OrderedDict[tuple, T] = OrderedDict()
+        self._by_content: list[tuple[tuple, T]] = []  # the last one first
         self.read_backs = 0
 
     def __call__(self, tensor: torch.Tensor) -> T:
@@ -85,19 +84,26 @@ class HostCopies(ByTensor[T]):
         made = None if rereads else self.find(tensor)
         if made is not None:
             return made
-        # Inference tensors keep no version: an in-place change would go unnoticed, so those are read every time.
-        state = None if rereads or tensor.is_inference() else TensorState(tensor)
         self.read_backs += 1
+        return self._learn(tensor, tensor, not rereads)
+
+    def learn(self, tensor: torch.Tensor, source: torch.Tensor) -> None:
+        """That `tensor` has just been made as a copy of `source`, on the CPU: so it need not be read back."""
+        self._learn(tensor, source, True)
+
+    def _learn(self, tensor: torch.Tensor, source: torch.Tensor, keeps: bool) -> T:
+        # Inference tensors keep no version: an in-place change would go unnoticed, so those are read every time.
+        state = TensorState(tensor) if keeps and not tensor.is_inference() else None
         # To the CPU before any other type: Metal has no double to convert to on the way.
-        values = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous()
+        values = source.detach().cpu().resolve_conj().resolve_neg().contiguous()
         # Programs that make their tensor anew for every call find what was made of the last one by its contents.
         bytes_ = ctypes.string_at(values.data_ptr(), values.numel() * values.element_size())
         content = values.dtype, values.shape, bytes_
-        made = self._by_content.get(content)
+        # Compared, and not hashed: that takes longer than all else here.
+        made = next((made for known, made in self._by_content if known == content), None)
         if made is None:
-            made = self._by_content[content] = self._make(values)
-            if len(self._by_content) > _LIMIT:
-                self._by_content.popitem(last=False)
+            made = self._make(values)
+            self._by_content = [(content, made), *self._by_content[: _LIMIT - 1]]
         if state is not None:
             self.keep(state, made)
         return made

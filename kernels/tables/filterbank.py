@@ -81,7 +81,7 @@ class Bands:
         return first.to(torch.int32).to(device), shares.contiguous().to(device)
 
 
-class _Basis:
+class Basis:
     """A basis on the host and its bands."""
 
     def __init__(self, basis: torch.Tensor) -> None:
@@ -100,12 +100,12 @@ def bands_of(basis: torch.Tensor, bins: int) -> Bands | None:
 
     Columns beyond `bins` meet no bin and count for nothing; missing ones (bins > freqs) leave their bins unused.
     """
-    return _bases(basis).bands(bins)
+    return bases(basis).bands(bins)
 
 
 def read_backs() -> int:
     """How often a basis was copied to the host so far: at most once per basis and version."""
-    return _bases.read_backs
+    return bases.read_backs
 
 
-_bases = HostCopies(_Basis)
+bases = HostCopies(Basis)  # the same object for the same values

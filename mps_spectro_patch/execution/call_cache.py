@@ -2,27 +2,25 @@
 
 A key holds everything that decides about a call but the values of its tensors, so a cached answer is final. Where
 anything is going on around the call (a mode, a transform, a trace), there is no key, and routing looks at the call.
-Values that are part of a launch are looked at again (see kernels/tables/by_tensor.py): a filterbank here, the window
-of an istft in kernels/tables/envelope.py. Nothing here keeps a tensor of the program, nor a weak reference to one.
+Values that are part of a launch are looked at again (see kernels/tables/by_tensor.py): those of a filterbank here, as
+a part of the key, those of an istft's window in kernels/tables/envelope.py. Nothing here keeps a tensor of the program,
+nor a weak reference to one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch.autograd import forward_ad
 
-from ..kernels import fft
+from ..kernels import bases, fft
 from ..options import OPS, Options
 from ..reasons import Reason
 from ..stops import stops
 from ..tensors import PLAIN
 from . import call_sites, counters
-
-if TYPE_CHECKING:
-    from ..kernels import Ready, TensorState
 
 LIMIT = 1024
 # Reasons that are not the arguments' own.
@@ -37,15 +35,11 @@ _tracing_state = torch._C._get_tracing_state
 class Known:
     """What is known of one call: how it is launched, or (launch None) the reason for which the original does it."""
 
-    __slots__ = ("launch", "reason", "tally", "keep", "basis")
+    __slots__ = ("launch", "reason", "tally", "keep")
 
-    def __init__(
-        self, name: str, launch: Ready | None, reason: Reason | None, keep: Any = None,
-        basis: TensorState | None = None,
-    ) -> None:  # fmt: skip
-        """keep: of which the key has the id only. basis: the filterbank whose values are part of the launch."""
+    def __init__(self, name: str, launch: Callable | None, reason: Reason | None, keep: Any = None) -> None:
+        """keep: of which the key has the id only."""
         self.launch, self.reason, self.tally, self.keep = launch, reason, counters.tally(name, reason), keep
-        self.basis = basis
 
 
 # Replaced whole when answers may have changed: who began before that remembers its answer in the old one, for nobody.
@@ -105,30 +99,43 @@ def find(options: Options, arguments: tuple) -> tuple[Hashable | None, Known | N
 
 def find_front_end(
     name: str, options: Options | None, x: torch.Tensor, window: torch.Tensor, basis: torch.Tensor | None, call: Any
-) -> tuple[Hashable | None, Known | None]:
+) -> tuple[tuple | None, Known | None]:
     """find() for a front end. call: the same object every time."""
-    tensors = (x, window) if basis is None else (x, window, basis)
-    for tensor in tensors:
-        if type(tensor) not in PLAIN or (tensor.requires_grad and torch.is_grad_enabled()):
+    needs_gradient = torch.is_grad_enabled()
+    for tensor in (x, window) if basis is None else (x, window, basis):
+        if type(tensor) not in PLAIN or (needs_gradient and tensor.requires_grad and tensor is not x):
             return None, None
     if not is_plain_eager():
         return None, None
     try:
-        of_basis = None if basis is None else (
-            id(basis.__dict__), basis._version, basis.data_ptr(), basis.shape, basis.stride(), basis.dtype,
-            basis.device,
-        )  # fmt: skip
+        of_basis = None
+        if basis is not None:
+            values = bases.find(basis)
+            if values is None and _may_read(options, x):
+                values = bases(basis)  # the same object for the same values, also of a tensor that was made anew
+            if values is None:
+                return None, None
+            of_basis = values, basis.dtype, basis.device
         key = (
-            name, id(call), None if options is None else options.front_ends, x.shape, x.stride(), x.dtype, x.device,
-            x.is_neg(), x.data_ptr() % 8, window.shape, window.stride(), window.dtype, window.device,
-            window.is_neg(), window.data_ptr() % 8, of_basis,
+            name, id(call), None if options is None else options.front_ends, needs_gradient and x.requires_grad,
+            x.shape, x.stride(), x.dtype, x.device, x.is_neg(), x.data_ptr() % 8, window.shape, window.stride(),
+            window.dtype, window.device, window.is_neg(), window.data_ptr() % 8, of_basis,
         )  # fmt: skip
-        known = entries.get(key)
-    except (RuntimeError, AttributeError):  # no strides, no memory; a filterbank of inference mode has no version
+        return key, entries.get(key)
+    except (RuntimeError, AttributeError):  # no strides, no memory
         return None, None
-    if known is not None and known.basis is not None and known.basis.storage.expired():
-        return key, None  # its memory has become another filterbank's
-    return key, known
+
+
+def has_values(key: tuple, basis: torch.Tensor | None) -> bool:
+    """Whether the filterbank has the values that the key of a front end was made of: another thread may change them."""
+    return basis is None or basis.is_inference() or bases.find(basis) is key[-1][0]
+
+
+def _may_read(options: Options | None, x: torch.Tensor) -> bool:
+    """Whether the device may be waited for: x is to be accelerated, and no graph is being captured."""
+    if not (x.is_mps or (options is not None and options.concerns(x))):
+        return False
+    return not (x.is_cuda and torch.cuda.is_current_stream_capturing())
 
 
 def find_loss(
@@ -152,7 +159,7 @@ def find_loss(
         return None, None
 
 
-def launched(key: Hashable, known: Known, *tensors: torch.Tensor) -> Any:
+def launched(key: Hashable, known: Known, *tensors: torch.Tensor | None) -> Any:
     """The result of a known call, launched again and counted; None where the full path must run."""
     try:
         result = known.launch(*tensors)

@@ -32,7 +32,7 @@ from ..execution import (
     trouble,
     verification,
 )  # fmt: skip
-from ..kernels import Ready, TensorState, fft, gapless, readable
+from ..kernels import fft, gapless, readable
 from ..options import Options
 from ..reasons import Reason
 from ..tensors import PLAIN, wants_gradient
@@ -90,8 +90,10 @@ def _answer(x, window, basis, call: FrontEnd, must: bool, name: str, options: Op
     """A cached launch, or the full path."""
     entries = call_cache.entries
     key, known = call_cache.find_front_end(name, options, x, window, basis, call)
-    if known is not None and (result := call_cache.launched(key, known, x, window)) is not None:
-        return result
+    if known is not None:
+        given = (x, window, basis) if x.requires_grad and torch.is_grad_enabled() else (x, window)
+        if (result := call_cache.launched(key, known, *given)) is not None:
+            return result
     return _full_path(x, window, basis, call, True, must, name, None if key is None else (entries, key))
 
 
@@ -267,13 +269,18 @@ def _fused(
     needs = wants_gradient(rows, window, basis)
     # Only the launch of a floor does more than the logarithm, and standardising is in place.
     in_kernels = not needs and (scale.below is not None or (scale.after_factor == 1 and not scale.after_offset))
+    is_recorded = needs and scale.finishing() == Scale().finishing() and not wants_gradient(window, basis)
     known: tuple = None, ()
 
-    def fused(rows: Tensor, rows_per_item: int) -> tuple[Tensor, Ready | None, tuple]:
+    def fused(rows: Tensor, rows_per_item: int) -> tuple[Tensor, Callable | None, tuple]:
         """(the features, the launch that made them, what it read)."""
-        if in_kernels:
+        if in_kernels or is_recorded:
             given = readable(rows.resolve_neg()), gapless(window.resolve_neg())
-            launch = features.ready_features(*given, basis, rows_per_item, *scale.finishing(), *arguments)
+            if in_kernels:
+                launch = features.ready_features(*given, basis, rows_per_item, *scale.finishing(), *arguments)
+            else:
+                given = *given, basis
+                launch = features.recorded_features(*given, *arguments)
             if launch is not None:
                 return launch(*given), launch, given
         values = features.eager_features(rows, window, basis, *arguments)
@@ -287,7 +294,6 @@ def _fused(
         values, *known = fused(rows, one.rows_per_item)
         return values
 
-    state = None if basis is None or place is None else TensorState(basis)
     key = call, None if basis is None else basis.shape, rows.dtype, rows.device, needs
     original = partial(_composed, rows, window, basis, scale, one) if must else lambda: None
     compared = partial(_compared, name, rows, window, basis, scale, one, fused)
@@ -296,7 +302,8 @@ def _fused(
     is_as_given = launch is not None and given[0] is rows and given[1] is window
     if trusted and place is not None and is_as_given and not call.window_norm and not one.outer_pad:
         again = launch if x.dim() == 2 else _of_batches(launch, rows.shape, x.shape[:-1])
-        call_cache.remember(*place, call_cache.Known(name, again, None, keep=call, basis=state))
+        if call_cache.has_values(place[1], basis):
+            call_cache.remember(*place, call_cache.Known(name, again, None, keep=call))
     return result
 
 
@@ -328,9 +335,9 @@ def _compared(
     return verification.judge_by(name, judge, mine, reference, (piece, window, basis))
 
 
-def _of_batches(launch: Ready, flat: torch.Size, batch: torch.Size) -> Ready:
+def _of_batches(launch: Callable, flat: torch.Size, batch: torch.Size) -> Callable:
     """`launch`, which takes rows of the shape `flat`, for waveforms [*batch, time]."""
-    return lambda x, window: _unfolded(launch(x.reshape(flat), window), batch)
+    return lambda x, *others: _unfolded(launch(x.reshape(flat), *others), batch)
 
 
 def _composed(rows, window, basis, scale: Scale, one: _Resolved) -> Tensor:

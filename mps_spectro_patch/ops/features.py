@@ -18,9 +18,9 @@ from torch import Tensor
 from ..arguments import FeatureArguments, schema
 from ..kernels import Bands, StftGeometry, bands_of, feature_passes
 from ..kernels import features as kernels
-from ..tensors import wants_gradient
+from ..tensors import has_bits, wants_gradient
 from . import composite_features, gradients
-from .eager import Ways, is_transformed, kept
+from .eager import Ways, is_plain, is_transformed, kept
 from .operators import define
 
 _FIELDS = tuple(field.name for field in fields(kernels.Features))
@@ -78,6 +78,47 @@ def ready_features(
         return values
 
     return standardised
+
+
+def recorded_features(
+    input: Tensor, window: Tensor, basis: Tensor | None, *arguments: Any
+) -> Callable[[Tensor, Tensor, Tensor | None], Tensor] | None:
+    """features() with the gradient of its input, likewise, as a function of input, window and basis, which has the same
+    values. None: the basis is not banded."""
+    geometry, wanted = _described(*input.shape, *arguments)
+    bands, dense = _bands(basis, geometry, False)
+    if dense or _bands(basis, geometry, True)[1]:
+        return None
+    run = kernels.ready_features(input, window, geometry, wanted, bands)
+
+    def backward(gradient: Tensor, input: Tensor, window: Tensor) -> Tensor:
+        return kernels.features_gradient(gradient, input, window, geometry, wanted, bands)
+
+    return lambda *tensors: _Recorded.apply(*tensors, run, backward, arguments)
+
+
+class _Recorded(torch.autograd.Function):
+    """Both passes of a known call. A backward pass that is itself recorded, transformed or seen by a mode, and one that
+    fails, is the operator's."""
+
+    @staticmethod
+    def forward(ctx, input, window, basis, run, backward, arguments):
+        ctx.run, ctx.arguments, ctx.dtype = backward, arguments, input.dtype
+        ctx.save_for_backward(input, kept(window, arguments[0]), basis)
+        return run(input, window)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        tensors = input, window, basis = ctx.saved_tensors
+        result = None
+        if is_plain(gradient) and not has_bits(gradient):
+            try:
+                result = ctx.run(gradient, input, window)
+            except Exception:  # the operator meets it again and handles it
+                result = None
+        if result is None:
+            result = WAYS["features_gradient"].backward(gradient, *tensors, *ctx.arguments)
+        return result.to(ctx.dtype), None, None, None, None, None
 
 
 @lru_cache(maxsize=1024)

@@ -167,7 +167,8 @@ def seen(launches, monkeypatch):
     found = []
     for module, name, word in (
         (kernels, "stft_loss", "loss"), (kernels, "stft_loss_gradient", "gradient"),
-        (feature_kernels, "features", "magnitudes"), (feature_kernels, "features_gradient", "magnitudes' gradient"),
+        (feature_kernels, "ready_features", "magnitudes"),
+        (feature_kernels, "features_gradient", "magnitudes' gradient"),
     ):  # fmt: skip
         original = getattr(module, name)
         monkeypatch.setattr(module, name, lambda *a, original=original, word=word: found.append(word) or original(*a))

@@ -1,8 +1,8 @@
 """The call contract of torch.mps.compile_shader, release by release, as data: what is bound, refused and offered.
 
-From the sources and binaries of torch 2.7 to 2.14, and the sources of what follows. `since` is the first release that
-behaves so; each entry is run by
-test_contract.py on every compiler that can launch here, and by the double of torch.mps to know what to refuse.
+From the sources and binaries of torch 2.7 to 2.15 (of 2.15.0: the wheel for macOS, in which nothing of a call is new).
+`since` is the first release that behaves so; each entry is run by test_contract.py on every compiler that can launch
+here, and by the double of torch.mps to know what to refuse.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ _ALWAYS = (
 SURFACE = {release: frozenset(_ALWAYS) for release in RELEASES}
 for _release in ("2.13", "2.14", "2.15"):
     SURFACE[_release] |= {"load_metallib"}
+
+SURFACE["2.15"] |= {"Stream", "stream", "current_stream", "set_stream", "default_stream"}
 
 KEYWORDS = {release: frozenset(("threads", "group_size", "arg_casts")) for release in RELEASES}
 for _release in ("2.11", "2.12", "2.13", "2.14", "2.15"):
@@ -74,6 +76,13 @@ kernel void hungry(device float* x [[buffer(0)]], uint i [[thread_position_in_gr
   threadgroup_barrier(mem_flags::mem_threadgroup);
   x[i] = t[0];
 }
+"""
+# torch has no limit of its own; Metal's is 31 buffers.
+MANY = 31
+SOURCE += f"""kernel void many({", ".join(f"constant int* a{i} [[buffer({i})]]" for i in range(MANY - 1))},
+                 device int* out [[buffer({MANY - 1})]]) {{
+  {" ".join(f"out[{i}] = a{i}[0];" for i in range(MANY - 1))}
+}}
 """
 
 
@@ -137,6 +146,12 @@ def _gathered(library: Any, make: Callable[..., torch.Tensor]) -> list:
     return out.tolist()
 
 
+def _many(library: Any, make: Callable[..., torch.Tensor]) -> list:
+    out = make(torch.zeros(MANY - 1, dtype=torch.int32))
+    library.many(*range(MANY - 1), out, threads=1)
+    return out.tolist()
+
+
 F, L, I, H, C = torch.float32, torch.int64, torch.int32, torch.float16, torch.complex64  # noqa: E741
 RE = RuntimeError
 ENTRIES = [
@@ -152,6 +167,8 @@ ENTRIES = [
     Entry("an int is readable by its low half", _read("ints", I, 7), [7]),
     Entry("a float is 32 bits", _read("floats", F, 0.5), [0.5]),
     Entry("a list of ints is 64-bit", _read("longs", L, [1, 2], 2), [1, 2]),
+    Entry("64 numbers are one list", _read("longs", L, list(range(64)), 64), list(range(64))),
+    Entry("31 arguments are bound", _many, list(range(MANY - 1))),
     Entry("a tuple is a list", _read("longs", L, (1, 2), 2), [1, 2]),
     Entry("a list of floats is 32-bit", _read("floats", F, [0.5, 2], 2), [0.5, 2]),
     Entry("int32 by position", _read("ints", I, [1, -2, 3], 3, arg_casts={0: "int32"}), [1, -2, 3]),

@@ -311,6 +311,8 @@ class _Rewriter:
             return
         i, conversion = start, False
         while i < end and self.code[i].text != "(":
+            if self.code[i].text == "__attribute__":
+                i = self.closing[i + 1]
             if self.code[i].text == "=" and self.code[i - 1].text != "operator":
                 return
             if self.code[i].text == "operator":
@@ -318,7 +320,7 @@ class _Rewriter:
                 if self.code[i + 1].text == "(":
                     i += 2
             i += 1
-        if i >= end or conversion or self.code[i - 1].text in ("alignas", "decltype", scope.name, "__attribute__"):
+        if i >= end or conversion or self.code[i - 1].text in ("alignas", "decltype", scope.name):
             return
         tail = i = self.closing[i]
         i += 1

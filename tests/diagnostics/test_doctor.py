@@ -165,7 +165,7 @@ def test_wrong_numbers_of_a_loss_are_found(broken, words, run, only, monkeypatch
 @pytest.mark.parametrize(
     ("broken", "words"),
     [
-        ("features", "n_fft=400, log-mel: forward differs"),
+        ("ready_features", "n_fft=400, log-mel: forward differs"),
         ("features_gradient", "n_fft=211, spectrogram: backward differs"),
         ("ready_features", "n_fft=400, log-mel with a floor: forward differs"),
     ],
@@ -173,7 +173,7 @@ def test_wrong_numbers_of_a_loss_are_found(broken, words, run, only, monkeypatch
 def test_wrong_numbers_of_a_front_end_are_named_by_size_and_scale(broken, words, run, only, monkeypatch):
     only("are_right")
     right = getattr(features, broken)
-    if broken == "ready_features":  # by which a call without gradients is launched
+    if broken == "ready_features":  # which gives the launch
         wrong = lambda *args: lambda *tensors: right(*args)(*tensors) * 1.0001  # noqa: E731
     else:
         wrong = lambda *args: right(*args) * 1.0001  # noqa: E731

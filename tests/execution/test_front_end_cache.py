@@ -8,6 +8,7 @@ import pickle
 
 import pytest
 import torch
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -89,6 +90,56 @@ def test_the_second_call_is_cached_and_gives_the_same_bits(shape, scale, window,
         assert torch.equal(got, expected) and got.stride() == expected.stride()
         assert got._is_view() == expected._is_view()
     assert ways == ["whole", "cached"] * 2
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, pytest.param(torch.float16, marks=pytest.mark.thorough)])
+@pytest.mark.parametrize("shape", [(2, 800), (800,), pytest.param((2, 3, 800), marks=pytest.mark.thorough)])
+@pytest.mark.parametrize("has_bands", [True, pytest.param(False, marks=pytest.mark.thorough)])
+def test_the_second_call_with_a_gradient_is_cached_and_gives_the_same_bits(
+    shape, dtype, has_bands, window, basis, fused, ways, torch_device
+):
+    bands = basis if has_bands else None
+    for samples in (1, 2):
+        x = torch.randn(shape, device=torch_device).to(dtype).requires_grad_()
+        found = []
+        for _ in range(2):
+            values = compute(x, window, bands)
+            found.append((values, *torch.autograd.grad(values.square().sum(), x)))
+        assert all(torch.equal(*pair) and pair[0].dtype is pair[1].dtype for pair in zip(*found, strict=True))
+        assert ways == ["whole", *["cached"] * (2 * samples - 1)]
+    with torch.no_grad():
+        assert torch.equal(compute(x, window, bands), values) and ways[-1] == "whole"
+
+
+def test_a_filterbank_that_is_made_anew_is_known_by_its_values(x, window, basis, fused, ways):
+    def way(again):
+        ways.clear()
+        agrees(x, window, again)
+        return ways[0]  # the other is that of what it is compared with
+
+    assert [way(one) for one in (basis, basis.clone(), basis.t().contiguous().t())] == ["whole", "cached", "cached"]
+    zeroed = basis.clone()
+    zeroed[3] = 0
+    assert [way(one) for one in (2 * basis, basis.flip(0), basis[:4], zeroed)] == ["whole"] * 4
+    with torch.inference_mode():
+        assert [way(basis.clone().mul_(3)) for _ in range(2)] == ["whole", "cached"]
+        assert way(basis.clone().mul_(4)) == "whole"
+
+
+@pytest.mark.thorough
+def test_a_filterbank_that_changes_while_it_is_launched_is_not_remembered_for_what_it_was(
+    x, window, basis, fused, ways, monkeypatch
+):
+    before, full = basis.clone(), front_end._full_path
+
+    def changing(*arguments):
+        basis.mul_(2)  # as another thread may
+        return full(*arguments)
+
+    monkeypatch.setattr(front_end, "_full_path", changing)
+    compute(x, window, basis)
+    monkeypatch.setattr(front_end, "_full_path", full)
+    agrees(x, window, before)
 
 
 def test_functions_and_modules_are_cached_the_second_time(x, fused, ways):
@@ -233,11 +284,11 @@ def test_entries_are_few_and_keep_no_tensors_of_the_program(x, fused, monkeypatc
     window = functional.make_window(torch.hann_window, 64).float().to(x.device)
     basis = torch.eye(33, device=x.device)
     compute(x, window, basis)
-    (known,) = call_cache.entries.values()
-    assert not known.basis.storage.expired()
+    assert len(call_cache.entries) == 1
+    memory = [StorageWeakRef(one.untyped_storage()) for one in (window, basis)]
     del window, basis
     gc.collect()
-    assert known.basis.storage.expired()
+    assert all(one.expired() for one in memory)
     monkeypatch.setattr(call_cache, "LIMIT", 5)
     for samples in range(100, 112):
         front_end.compute(torch.zeros(1, samples, device=x.device), torch.ones(64, device=x.device), None, CALL)

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 
@@ -19,18 +14,6 @@ here = pytest.mark.skipif(not like_mps.wanted(), reason=f"MPS_SPECTRO_TEST_DEVIC
 NO_DOUBLES = (
     "Cannot convert a MPS Tensor to float64 dtype as the MPS framework doesn't support float64. Please use float32"
 )
-
-
-@pytest.mark.thorough
-@pytest.mark.skipif(like_mps.wanted(), reason="it is on")
-@pytest.mark.skipif(sys.platform != "linux", reason="a Mac has the device itself")
-def test_these_tests_pass_where_it_is_on():
-    environment = {**os.environ, "MPS_SPECTRO_TEST_DEVICE": like_mps.NAME}
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__]
-    done = subprocess.run(
-        command, env=environment, capture_output=True, text=True, cwd=Path(__file__).parents[2], timeout=400
-    )
-    assert done.returncode == 0 and " passed" in done.stdout, done.stdout[-3000:] + done.stderr[-3000:]
 
 
 @pytest.fixture

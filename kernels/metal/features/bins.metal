@@ -17,10 +17,10 @@ struct MspRealBins {
 };
 
 // Turns the pairs in v into the bins that MspRealBins says.
-inline void msp_split_pairs(thread float2* v, const device float2* pair_twiddles, int lane) {
+MSP_INLINE void msp_split_pairs(thread float2* v, const device float2* pair_twiddles, int lane) {
   const MspPairBins pairs = msp_pair_bins(lane);
   v[2 * MSP_PAIRS] = float2(v[0].x - v[0].y, 0.0f);
-#pragma unroll
+  MSP_UNROLL
   for (int t = 0; t < MSP_PAIRS; ++t) {
     const float2 a = v[2 * t], b = v[2 * t + 1];
     if (t == 0 && lane == 0) {

@@ -38,6 +38,9 @@
 #define MSP_ADDED eps
 #endif
 
+// NVIDIA's GPUs have registers for all of them, and lose time at every wait.
+#define MSP_BINS_AT_ONCE (MSP_NVIDIA ? BINS::COUNT : 6)
+
 #define MSP_SCALE_LINEAR 0
 #define MSP_SCALE_CLAMP 1
 #define MSP_SCALE_ADD 2
@@ -145,12 +148,12 @@ inline float msp_band(const threadgroup float* powers, MspBands bands, int round
 // From the bins in v to the output. BINS says which bin v[q] is, negative where it is none.
 // gradient: of the frame's features, `gradient_stride` apart (MSP_GRADIENT).
 template <class BINS>
-inline void msp_finish_frame(
+MSP_INLINE void msp_finish_frame(
     thread float2* v, BINS owner, threadgroup float* memory, MspFeatures features, MspBands bands,
     const device float* gradient, int gradient_stride, bool has_gradient, device MSP_FEATURE* output, bool live,
     thread float* largest, int lane) {
 #if MSP_BANDED
-#pragma unroll
+  MSP_UNROLL
   for (int q = 0; q < BINS::COUNT; ++q) {
     const int k = owner.bin(q, lane);
     if (k >= 0) memory[k] = features.power(v[q]);
@@ -178,29 +181,33 @@ inline void msp_finish_frame(
   }
   MSP_SYNC();
 #if MSP_GRADIENT
-  // All bins of a lane at once: their tables are far away, and the loads of one would wait for those of the other.
-  int first[BINS::COUNT];
-  float sums[BINS::COUNT];
-#pragma unroll
-  for (int q = 0; q < BINS::COUNT; ++q) {
-    first[q] = bands.first[max(owner.bin(q, lane), 0)];
-    sums[q] = 0.0f;
-  }
-  for (int j = 0; j < features.reach; ++j) {
-#pragma unroll
-    for (int q = 0; q < BINS::COUNT; ++q) {
-      sums[q] += bands.shares[j * features.bins + max(owner.bin(q, lane), 0)] * band_gradients[first[q] + j];
+  // Several bins of a lane at once: their tables are far away, and the loads of one would wait for those of the other.
+  MSP_UNROLL
+  for (int from = 0; from < BINS::COUNT; from += MSP_BINS_AT_ONCE) {
+    int first[MSP_BINS_AT_ONCE];
+    float sums[MSP_BINS_AT_ONCE];
+    MSP_UNROLL
+    for (int i = 0; i < MSP_BINS_AT_ONCE; ++i) {
+      first[i] = bands.first[max(owner.bin(min(from + i, BINS::COUNT - 1), lane), 0)];
+      sums[i] = 0.0f;
     }
-  }
-#pragma unroll
-  for (int q = 0; q < BINS::COUNT; ++q) {
-    const int k = owner.bin(q, lane);
-    if (k >= 0) MSP_STORE_GRADIENT(features.power_gradient(v[q], sums[q]));
+    for (int j = 0; j < features.reach; ++j) {
+      MSP_UNROLL
+      for (int i = 0; i < MSP_BINS_AT_ONCE; ++i) {
+        if (from + i >= BINS::COUNT) continue;
+        sums[i] += bands.shares[j * features.bins + max(owner.bin(from + i, lane), 0)] * band_gradients[first[i] + j];
+      }
+    }
+    MSP_UNROLL
+    for (int i = 0; i < MSP_BINS_AT_ONCE; ++i) {
+      const int q = from + i, k = q < BINS::COUNT ? owner.bin(q, lane) : -1;
+      if (k >= 0) MSP_STORE_GRADIENT(features.power_gradient(v[q], sums[i]));
+    }
   }
   MSP_SYNC();
 #endif
 #else
-#pragma unroll
+  MSP_UNROLL
   for (int q = 0; q < BINS::COUNT; ++q) {
     const int k = owner.bin(q, lane);
     if (k < 0) continue;

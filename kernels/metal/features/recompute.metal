@@ -25,11 +25,14 @@ struct MspFeatureSource {
   MspBands bands;
 
   // As msp_load_pairs(), with the exchange memory of the frame.
-  void load(thread float2* v, thread float2* middle, threadgroup MSP_EXCHANGE_TYPE* shared, int frame, int lane) const {
+  MSP_INLINE void load(
+      thread float2* v, thread float2* middle, threadgroup MSP_EXCHANGE_TYPE* shared, int frame,
+      int lane_index) const {
+    const int lane = MSP_ANEW(lane_index, frame);
     float2 weight[MspFirst::COUNT];
-    msp_load_weights(weight, window, lane, win_left, win_length, paired_window);
-    msp_frame_spectrum(v, weight, row, frame * hop_length - pad, samples, pad_mode, paired_loads, shared, twiddles,
-                       pair_twiddles, lane);
+    msp_load_weights(weight, window, lane_index, win_left, win_length, paired_window);
+    msp_load_frame(v, weight, row, frame * hop_length - pad, samples, pad_mode, paired_loads, lane);
+    msp_spectrum(v, shared, twiddles, pair_twiddles, lane);
     float unused = 0.0f;
     msp_finish_frame(v, MspRealBins(), (threadgroup float*)shared, features, bands, gradient + frame * gradient_frame,
                      gradient_feature, frame < gradient_frames, (device float2*)nullptr, true, &unused, lane);

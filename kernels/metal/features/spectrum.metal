@@ -3,24 +3,29 @@
 #include "features/bins.metal"
 #include "frames/real.metal"
 
-// Leaves the bins that MspRealBins says in v, which has MSP_VALUES + 1 values. start: the frame's first sample; weight:
-// msp_load_weights(); paired: the frames of the row start at 8-byte boundaries.
-inline void msp_frame_spectrum(
+// The samples of a frame, weighted. start: the frame's first sample; weight: msp_load_weights(); paired: the frames of
+// the row start at 8-byte boundaries.
+MSP_INLINE void msp_load_frame(
     thread float2* v, const thread float2* weight, const device MSP_SAMPLE* row, int start, int samples, int pad_mode,
-    bool paired, threadgroup MSP_EXCHANGE_TYPE* shared, const device float2* twiddles,
-    const device float2* pair_twiddles, int lane) {
+    bool paired, int lane) {
   if (start >= 0 && start + MSP_N_FFT <= samples) {
     msp_load_inside(v, weight, row, start, paired, lane);
   } else {
     msp_load_across(v, weight, row, start, samples, pad_mode, lane);
   }
+}
+
+// From these samples to the bins that MspRealBins says, in v, which has MSP_VALUES + 1 values.
+MSP_INLINE void msp_spectrum(
+    thread float2* v, threadgroup MSP_EXCHANGE_TYPE* shared, const device float2* twiddles,
+    const device float2* pair_twiddles, int lane) {
   msp_fft(v, shared, twiddles, lane);
   msp_to_pairs(v, shared, lane);
   msp_split_pairs(v, pair_twiddles, lane);
 }
 
 // For the inverse transform of what is in these bins: pairs (k, half - k) in v, the bin between them in `middle`.
-inline void msp_join_pairs(thread float2* v, thread float2* middle, int lane) {
+MSP_INLINE void msp_join_pairs(thread float2* v, thread float2* middle, int lane) {
   *middle = v[1];
   if (lane == 0) v[1] = v[2 * MSP_PAIRS];
 }

@@ -72,32 +72,33 @@ inline bool msp_is_wanted(int q, int lane, int count) {
 // chirp: e^{-2 pi i m^2 / n}, m < points; n is twice the points, or twice n_fft (MSP_FOLDED). chirp_spectrum: that of
 // its conjugate, even and periodic in MSP_HALF points, divided by MSP_HALF.
 template <int GIVEN_MAX, int WANTED_MAX>
-inline void msp_transform(
+MSP_INLINE void msp_transform(
     thread float2* v, threadgroup MSP_EXCHANGE_TYPE* shared, const device float2* table, const device float2* chirp,
     const device float2* chirp_spectrum, int given, int wanted, int lane) {
 #if MSP_BLUESTEIN
-#pragma unroll
+  const int later = MSP_ANEW(lane, given);
+  MSP_UNROLL
   for (int q = 0; q < MspFirst::COUNT; ++q) {
     if (!msp_is_among<MspFirst, GIVEN_MAX>(q, lane, given)) continue;
     v[q] = msp_multiply(v[q], MSP_READ(chirp, MspFirst::index(q, lane)));
   }
   msp_fft(v, shared, table, lane);
-#pragma unroll
+  MSP_UNROLL
   for (int q = 0; q < MspLast::COUNT; ++q) {  // swapped, for the inverse transform
     if (!MspLast::active(q, lane)) continue;
     v[q] = msp_swapped(msp_multiply(v[q], MSP_READ(chirp_spectrum, MspLast::index(q, lane))));
   }
 #if MSP_TRANSPOSED
-  msp_fft_transposed(v, shared, table, lane);
+  msp_fft_transposed(v, shared, table, later);
 #else
-  msp_exchange<MspLast, MspFirst, MspDense>(v, shared, lane);
-  msp_fft(v, shared, table, lane);
+  msp_exchange<MspLast, MspFirst, MspDense>(v, shared, later);
+  msp_fft(v, shared, table, later);
 #endif
 #if MSP_PACKED || MSP_FOLDED || !MSP_MAGNITUDES  // a factor of size 1 does not change magnitudes
-#pragma unroll
+  MSP_UNROLL
   for (int q = 0; q < MspResult::COUNT; ++q) {
-    if (!msp_is_wanted<WANTED_MAX>(q, lane, wanted)) continue;
-    v[q] = msp_multiply(msp_swapped(v[q]), MSP_READ(chirp, msp_bin(q, lane)));
+    if (!msp_is_wanted<WANTED_MAX>(q, later, wanted)) continue;
+    v[q] = msp_multiply(msp_swapped(v[q]), MSP_READ(chirp, msp_bin(q, later)));
   }
 #endif
 #else

@@ -33,6 +33,16 @@
 #define MSP_READ(TABLE, INDEX) (TABLE)[INDEX]
 #endif
 
+// A place in exchange memory: what depends on the lane, and a constant that the access itself takes.
+struct MspPlace {
+  int base;
+  int offset;
+};
+
+inline threadgroup MSP_EXCHANGE_TYPE* msp_at(threadgroup MSP_EXCHANGE_TYPE* shared, MspPlace place) {
+  return MSP_NVIDIA ? shared + (place.base + place.offset) : (shared + place.base) + place.offset;
+}
+
 // Where an exchange's elements stand in threadgroup memory: SPARE elements are left out behind every EVERY of them, so
 // that lanes whose elements lie a multiple of the banks apart do not meet in one bank.
 template <int EVERY, int SPARE>
@@ -43,8 +53,9 @@ struct MspSpread {
   // The element `offset` behind element `base`. WHOLE: the spare elements between the two do not depend on the base, so
   // the offset is a constant of the access, and all accesses of a lane share one address.
   template <bool WHOLE>
-  static int place(int base, int offset) {
-    return WHOLE ? at(base) + at(offset) : at(base + offset);
+  static MspPlace place(int base, int offset) {
+    const MspPlace place = {at(WHOLE ? base : base + offset), WHOLE ? at(offset) : 0};
+    return place;
   }
   static constexpr constant int BLOCK = SPARE == 0 ? 1 : EVERY;
 };
@@ -84,7 +95,7 @@ struct MspStageInput {
     return msp_butterfly<R, MIRRORED>(q / R, lane) + q % R * MspButterflies<R>::TOTAL;
   }
   template <class SPREAD>
-  static int place(int q, int lane) {
+  static MspPlace place(int q, int lane) {
     return SPREAD::template place<MspButterflies<R>::TOTAL % SPREAD::BLOCK == 0>(
         msp_butterfly<R, MIRRORED>(q / R, lane), q % R * MspButterflies<R>::TOTAL);
   }
@@ -105,8 +116,9 @@ struct MspStageOutput {
     return base(q, lane) + q % R * P;
   }
   template <class SPREAD>
-  static int place(int q, int lane) {  // spare elements lie between the blocks of P * R
-    return SPREAD::at(base(q, lane)) + q % R * P;
+  static MspPlace place(int q, int lane) {  // spare elements lie between the blocks of P * R
+    const MspPlace place = {SPREAD::at(base(q, lane)), q % R * P};
+    return place;
   }
   static bool active(int q, int lane) {
     return MspStageInput<R, MIRRORED>::active(q, lane);
@@ -159,15 +171,18 @@ struct MspPairs {
     return k == 0 ? MSP_HALF / 2 : MSP_HALF - k;
   }
   template <class SPREAD>
-  static int place(int q, int lane) {  // exchanged densely
+  static MspPlace place(int q, int lane) {  // exchanged densely
 #if MSP_MIRRORED
-    return index(q, lane);
+    const MspPlace place = {index(q, lane), 0};
 #else
     const int offset = q / 2 * MSP_LANES;
-    if (q % 2 == 0) return lane + offset;
-    if (q == 1 && lane == 0) return MSP_HALF / 2;
-    return MSP_HALF - lane - offset;
+    MspPlace place = {lane, offset};
+    if (q % 2 == 1) {
+      place.base = q == 1 && lane == 0 ? MSP_HALF / 2 : MSP_HALF - lane;
+      place.offset = -offset;
+    }
 #endif
+    return place;
   }
   static bool active(int q, int lane) {
     if (MSP_HALF % 2 == 1 && q == 1 && lane == 0) return false;  // no middle bin: bin 0 is alone
@@ -177,39 +192,39 @@ struct MspPairs {
 
 // Moves a frame's values from the layout WRITER to the layout READER through threadgroup memory.
 template <class WRITER, class READER, class SPREAD>
-inline void msp_exchange(thread float2* v, threadgroup MSP_EXCHANGE_TYPE* shared, int lane) {
+MSP_INLINE void msp_exchange(thread float2* v, threadgroup MSP_EXCHANGE_TYPE* shared, int lane) {
 #if MSP_SPLIT
   float2 moved[MSP_VALUES];
-#pragma unroll
+  MSP_UNROLL
   for (int q = 0; q < WRITER::COUNT; ++q) {
-    if (WRITER::active(q, lane)) shared[WRITER::template place<SPREAD>(q, lane)] = v[q].x;
+    if (WRITER::active(q, lane)) *msp_at(shared, WRITER::template place<SPREAD>(q, lane)) = v[q].x;
   }
   MSP_SYNC();
-#pragma unroll
+  MSP_UNROLL
   for (int q = 0; q < READER::COUNT; ++q) {
-    moved[q].x = READER::active(q, lane) ? shared[READER::template place<SPREAD>(q, lane)] : 0.0f;
+    moved[q].x = READER::active(q, lane) ? *msp_at(shared, READER::template place<SPREAD>(q, lane)) : 0.0f;
   }
   MSP_SYNC();
-#pragma unroll
+  MSP_UNROLL
   for (int q = 0; q < WRITER::COUNT; ++q) {
-    if (WRITER::active(q, lane)) shared[WRITER::template place<SPREAD>(q, lane)] = v[q].y;
+    if (WRITER::active(q, lane)) *msp_at(shared, WRITER::template place<SPREAD>(q, lane)) = v[q].y;
   }
   MSP_SYNC();
-#pragma unroll
+  MSP_UNROLL
   for (int q = 0; q < READER::COUNT; ++q) {
-    moved[q].y = READER::active(q, lane) ? shared[READER::template place<SPREAD>(q, lane)] : 0.0f;
+    moved[q].y = READER::active(q, lane) ? *msp_at(shared, READER::template place<SPREAD>(q, lane)) : 0.0f;
   }
-#pragma unroll
+  MSP_UNROLL
   for (int q = 0; q < READER::COUNT; ++q) v[q] = moved[q];
 #else
-#pragma unroll
+  MSP_UNROLL
   for (int q = 0; q < WRITER::COUNT; ++q) {
-    if (WRITER::active(q, lane)) shared[WRITER::template place<SPREAD>(q, lane)] = v[q];
+    if (WRITER::active(q, lane)) *msp_at(shared, WRITER::template place<SPREAD>(q, lane)) = v[q];
   }
   MSP_SYNC();
-#pragma unroll
+  MSP_UNROLL
   for (int q = 0; q < READER::COUNT; ++q) {
-    v[q] = READER::active(q, lane) ? shared[READER::template place<SPREAD>(q, lane)] : float2(0.0f, 0.0f);
+    v[q] = READER::active(q, lane) ? *msp_at(shared, READER::template place<SPREAD>(q, lane)) : float2(0.0f, 0.0f);
   }
 #endif
   MSP_SYNC();
@@ -218,9 +233,9 @@ inline void msp_exchange(thread float2* v, threadgroup MSP_EXCHANGE_TYPE* shared
 // Twiddles w^j, j < R, of column i % P: rows w^1, w^2, w^4, w^8 come from a table made in float64, the others are one
 // product away (relative L2 1.2e-7 against 1.1e-7 with a full table, at a quarter of the loads).
 template <int R, int P>
-inline void msp_twiddle(thread float2* v, const device float2* table, int column) {
+MSP_INLINE void msp_twiddle(thread float2* v, const device float2* table, int column) {
   float2 w[R > 8 ? R : 9];
-#pragma unroll
+  MSP_UNROLL
   for (int j = 1; j < R; ++j) {
     if (j == 1) w[j] = MSP_READ(table, column);
     else if (j == 2) w[j] = MSP_READ(table, P + column);
@@ -271,10 +286,10 @@ typedef MspStage<MSP_STAGES - 1>::Output MspLast;
 // The butterflies of one stage, in registers. Idle lanes beside busy ones compute what nobody reads; simdgroups of them
 // only do nothing. TRANSPOSED: the twiddles come behind the butterflies.
 template <int S, bool TRANSPOSED>
-inline void msp_stage(thread float2* v, const device float2* table, int lane) {
+MSP_INLINE void msp_stage(thread float2* v, const device float2* table, int lane) {
   constexpr int R = MspStage<S>::RADIX, P = MspStage<S>::P;
   constexpr bool MIRRORED = MspStage<S>::MIRRORED;
-#pragma unroll
+  MSP_UNROLL
   for (int b = 0; b < MspButterflies<R>::COUNT; ++b) {
     if (MspButterflies<R>::RESTING && !MspStageInput<R, MIRRORED>::active(b * R, lane)) continue;
     const int column = int(uint(msp_butterfly<R, MIRRORED>(b, lane)) % P);
@@ -287,13 +302,15 @@ inline void msp_stage(thread float2* v, const device float2* table, int lane) {
 // The stages from S on, and what lies between them and the one before.
 template <int S>
 struct MspStages {
-  static void forth(thread float2* v, threadgroup MSP_EXCHANGE_TYPE* shared, const device float2* table, int lane) {
+  static MSP_INLINE void forth(
+      thread float2* v, threadgroup MSP_EXCHANGE_TYPE* shared, const device float2* table, int lane) {
     msp_exchange<typename MspStage<S - 1>::Output, typename MspStage<S>::Input, typename MspStage<S - 1>::Spread>(
         v, shared, lane);
     msp_stage<S, false>(v, table, lane);
     MspStages<S + 1>::forth(v, shared, table, lane);
   }
-  static void back(thread float2* v, threadgroup MSP_EXCHANGE_TYPE* shared, const device float2* table, int lane) {
+  static MSP_INLINE void back(
+      thread float2* v, threadgroup MSP_EXCHANGE_TYPE* shared, const device float2* table, int lane) {
     MspStages<S + 1>::back(v, shared, table, lane);
     msp_stage<S, true>(v, table, lane);
     msp_exchange<typename MspStage<S>::Input, typename MspStage<S - 1>::Output, typename MspStage<S - 1>::Spread>(
@@ -303,19 +320,19 @@ struct MspStages {
 
 template <>
 struct MspStages<MSP_STAGES> {
-  static void forth(thread float2*, threadgroup MSP_EXCHANGE_TYPE*, const device float2*, int) {}
-  static void back(thread float2*, threadgroup MSP_EXCHANGE_TYPE*, const device float2*, int) {}
+  static MSP_INLINE void forth(thread float2*, threadgroup MSP_EXCHANGE_TYPE*, const device float2*, int) {}
+  static MSP_INLINE void back(thread float2*, threadgroup MSP_EXCHANGE_TYPE*, const device float2*, int) {}
 };
 
 // From the layout MspFirst to the layout MspLast.
-inline void msp_fft(thread float2* v, threadgroup MSP_EXCHANGE_TYPE* shared, const device float2* table, int lane) {
+MSP_INLINE void msp_fft(thread float2* v, threadgroup MSP_EXCHANGE_TYPE* shared, const device float2* table, int lane) {
   msp_stage<0, false>(v, table, lane);
   MspStages<1>::forth(v, shared, table, lane);
 }
 
 // The same transform with everything transposed: from the layout MspLast to the layout MspFirst. So it starts where
 // msp_fft ends, without an exchange between them.
-inline void msp_fft_transposed(
+MSP_INLINE void msp_fft_transposed(
     thread float2* v, threadgroup MSP_EXCHANGE_TYPE* shared, const device float2* table, int lane) {
   MspStages<1>::back(v, shared, table, lane);
   msp_stage<0, true>(v, table, lane);
@@ -327,11 +344,11 @@ inline float2 msp_choose(bool condition, float2 a, float2 b) {
   return float2(condition ? a.x : b.x, condition ? a.y : b.y);
 }
 
-inline void msp_to_pairs(thread float2* v, threadgroup MSP_EXCHANGE_TYPE*, int lane) {
+MSP_INLINE void msp_to_pairs(thread float2* v, threadgroup MSP_EXCHANGE_TYPE*, int lane) {
   const int R = MSP_LAST_RADIX;
   const bool zero = lane == 0;
   float2 p[MSP_VALUES];
-#pragma unroll
+  MSP_UNROLL
   for (int t = 0; t < R; ++t) {
     // Lane 0: its two butterflies pair within themselves.
     const int a = t < R / 2 ? t : R / 2 + t;
@@ -339,15 +356,15 @@ inline void msp_to_pairs(thread float2* v, threadgroup MSP_EXCHANGE_TYPE*, int l
     p[2 * t] = msp_choose(zero, v[a], v[t]);
     p[2 * t + 1] = msp_choose(zero, v[b], v[2 * R - 1 - t]);
   }
-#pragma unroll
+  MSP_UNROLL
   for (int q = 0; q < 2 * R; ++q) v[q] = p[q];
 }
 #else
-inline void msp_to_pairs(thread float2* v, threadgroup MSP_EXCHANGE_TYPE* shared, int lane) {
+MSP_INLINE void msp_to_pairs(thread float2* v, threadgroup MSP_EXCHANGE_TYPE* shared, int lane) {
   msp_exchange<MspLast, MspPairs, MspDense>(v, shared, lane);
 }
 #endif
 
-inline void msp_from_pairs(thread float2* v, threadgroup MSP_EXCHANGE_TYPE* shared, int lane) {
+MSP_INLINE void msp_from_pairs(thread float2* v, threadgroup MSP_EXCHANGE_TYPE* shared, int lane) {
   msp_exchange<MspPairs, MspFirst, MspDense>(v, shared, lane);
 }

@@ -58,8 +58,8 @@ struct MspRealFrame {
     return PLAIN || (a >= -i && a < win_length - i) ? window[a + i] : 0.0f;
   }
 
-  void load(thread float2* v, int points, int lane) const {
-#pragma unroll
+  MSP_INLINE void load(thread float2* v, int points, int lane) const {
+    MSP_UNROLL
     for (int q = 0; q < MspFirst::COUNT; ++q) {
       const int m = MspFirst::index(q, lane);
       v[q] = float2(0.0f, 0.0f);
@@ -80,7 +80,7 @@ struct MspRealFrame {
 #endif
 
 // start: of the frame in the row; position: in istft's untrimmed signal.
-inline void msp_load_points(
+MSP_INLINE void msp_load_points(
     thread float2* v, const device MSP_SAMPLE* row, MspWeights weights, MspTransform transform, int start, int position,
     int samples, int pad_mode, int lane) {
 #if !MSP_COMPLEX_SAMPLES && !MSP_COMPLEX_WINDOW
@@ -98,7 +98,7 @@ inline void msp_load_points(
     return;
   }
 #endif
-#pragma unroll
+  MSP_UNROLL
   for (int q = 0; q < MspFirst::COUNT; ++q) {
     const int m = MspFirst::index(q, lane);
     v[q] = float2(0.0f, 0.0f);

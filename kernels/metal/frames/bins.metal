@@ -25,10 +25,10 @@ inline float2 msp_load_bin(const device float2* bins, int bin_stride, int k) {
   return bins[k * bin_stride];
 }
 
-inline void msp_load_pairs_apart(
+MSP_INLINE void msp_load_pairs_apart(
     thread float2* v, thread float2* middle, const device float2* bins, int bin_stride, int lane) {
   const MspPairBins pairs = msp_pair_bins(lane);
-#pragma unroll
+  MSP_UNROLL
   for (int t = 0; t < MSP_PAIRS; ++t) {
     const bool active = msp_pair_active(t, lane);
     const int k = pairs.at(t);
@@ -42,7 +42,7 @@ inline void msp_load_pairs_apart(
 }
 
 // A lane's pairs of one frame, in v[2t] and v[2t + 1]; `middle` is bin half / 2 (lane 0 only).
-inline void msp_load_pairs(
+MSP_INLINE void msp_load_pairs(
     thread float2* v, thread float2* middle, const device float2* bins, int bin_stride, int lane) {
   if (bin_stride == 1) {  // as torch has them: addresses a constant apart
     msp_load_pairs_apart(v, middle, bins, 1, lane);
@@ -52,9 +52,9 @@ inline void msp_load_pairs(
 }
 
 // Packed spectrum Z = E + iO from the pairs; real and imaginary parts swapped for the inverse.
-inline void msp_pack_pairs(thread float2* v, float2 middle, const device float2* pair_twiddles, int lane) {
+MSP_INLINE void msp_pack_pairs(thread float2* v, float2 middle, const device float2* pair_twiddles, int lane) {
   const MspPairBins pairs = msp_pair_bins(lane);
-#pragma unroll
+  MSP_UNROLL
   for (int t = 0; t < MSP_PAIRS; ++t) {
     const float2 a = v[2 * t], b = v[2 * t + 1];
     if (t == 0 && lane == 0) {  // imaginary parts of bins 0 and half do not count, as in torch
@@ -70,18 +70,18 @@ inline void msp_pack_pairs(thread float2* v, float2 middle, const device float2*
 }
 
 // A frame's samples, behind msp_fft: swapped back and weighted, zeros where there is no such frame.
-inline void msp_weigh_frame(
+MSP_INLINE void msp_weigh_frame(
     thread float2* v, const device float* window, int win_left, int win_length, bool paired, float scale, bool live,
     int lane) {
   if (paired) {
-#pragma unroll
+    MSP_UNROLL
     for (int q = 0; q < MspLast::COUNT; ++q) {
       const float2 weight = MspLast::active(q, lane) ? ((const device float2*)window)[MspLast::index(q, lane)]
                                                      : float2(0.0f, 0.0f);
       v[q] = float2(v[q].y, v[q].x) * (weight * scale);
     }
   } else {
-#pragma unroll
+    MSP_UNROLL
     for (int q = 0; q < MspLast::COUNT; ++q) {
       const float2 weight = MspLast::active(q, lane)
           ? msp_window_pair(window, MspLast::index(q, lane), win_left, win_length, false) : float2(0.0f, 0.0f);
@@ -89,7 +89,7 @@ inline void msp_weigh_frame(
     }
   }
   if (!live) {
-#pragma unroll
+    MSP_UNROLL
     for (int q = 0; q < MspLast::COUNT; ++q) v[q] = float2(0.0f, 0.0f);
   }
 }

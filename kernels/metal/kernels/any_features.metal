@@ -24,18 +24,18 @@ struct MspGeneralBins {
 
 // Of a packed frame, bins k and points - k come from the packed ones of the same numbers. Of a folded one, what comes
 // out has the magnitudes of the bins k only.
-inline void msp_split_points(
+MSP_INLINE void msp_split_points(
     thread float2* v, threadgroup float2* packed, const device float2* pair_twiddles, MspTransform transform,
     int lane) {
 #if MSP_FOLDED
   threadgroup float* negative = (threadgroup float*)packed;
-#pragma unroll
+  MSP_UNROLL
   for (int q = 0; q < MspResult::COUNT; ++q) {
     if (!msp_is_negative(q) || !msp_is_wanted<MSP_BINS_MAX>(q, lane, transform.bins)) continue;
     negative[msp_bin(q, lane)] = v[q].x;
   }
   MSP_SYNC();
-#pragma unroll
+  MSP_UNROLL
   for (int q = 0; q < MspResult::COUNT; ++q) {
     if (msp_is_negative(q) || !msp_is_wanted<MSP_BINS_MAX>(q, lane, transform.bins)) continue;
     const int k = MspResult::index(q, lane);
@@ -43,14 +43,14 @@ inline void msp_split_points(
   }
 #else
   if (MSP_PACKED) {
-#pragma unroll
+    MSP_UNROLL
     for (int q = 0; q < MspResult::COUNT; ++q) {
       if (msp_is_among<MspResult, MSP_POINTS_MAX>(q, lane, transform.points)) packed[MspResult::index(q, lane)] = v[q];
     }
   }
   MSP_SYNC();
   if (MSP_PACKED) {
-#pragma unroll
+    MSP_UNROLL
     for (int i = 0; 2 * i < MspGeneralBins::COUNT - 1; ++i) {
       const int k = lane + i * MSP_LANES;
       if (2 * i * MSP_LANES > MSP_POINTS_MAX || 2 * k > transform.points) continue;
@@ -99,7 +99,7 @@ kernel void msp_any_features(
   const MspGeneralBins owner = {transform};
 
   const int slot = int(thread_index / MSP_LANES);
-  const int lane = int(thread_index % MSP_LANES);
+  const int lane_index = int(thread_index % MSP_LANES);
   threadgroup float2* own = memory + slot * MSP_SLOT_PAIRS;
   threadgroup MSP_EXCHANGE_TYPE* shared = (threadgroup MSP_EXCHANGE_TYPE*)own;
 
@@ -114,6 +114,7 @@ kernel void msp_any_features(
 
   float largest = -INFINITY;
   for (int step = 0; step < params.steps; ++step) {
+    const int lane = MSP_ANEW(lane_index, step);
     const int wanted = first + step * MSP_FRAMES;
     const bool live = wanted < params.frames;
     const int frame = live ? wanted : params.frames - 1;  // idle lanes repeat the last frame and store nothing
@@ -132,6 +133,6 @@ kernel void msp_any_features(
                      &largest, lane);
   }
   if (params.wants_maxima != 0) {
-    msp_store_largest((threadgroup float*)own, largest, maxima + int(group) * MSP_FRAMES + slot, lane);
+    msp_store_largest((threadgroup float*)own, largest, maxima + int(group) * MSP_FRAMES + slot, lane_index);
   }
 }

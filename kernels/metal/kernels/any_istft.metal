@@ -86,7 +86,7 @@ kernel void msp_any_istft(
   const bool adjoint = params.adjoint != 0;
 
   const int slot = int(thread_index / MSP_LANES);
-  const int lane = int(thread_index % MSP_LANES);
+  const int lane_index = int(thread_index % MSP_LANES);
   threadgroup MSP_EXCHANGE_TYPE* shared = (threadgroup MSP_EXCHANGE_TYPE*)memory + slot * MSP_SLOT_SIZE;
 
   const bool is_edge = int(group) >= params.run_groups;
@@ -112,13 +112,14 @@ kernel void msp_any_istft(
 
   const int steps = is_edge ? params.edge_steps : params.run_hops + params.halo;
   for (int step = 0; step < steps; ++step) {
+    const int lane = MSP_ANEW(lane_index, step);
     int frame = run_begin - params.halo + step;
     if (is_edge) frame = step < params.edge_split ? edge_origin + step : params.edge_jump + step - params.edge_split;
     const bool live = frame >= 0 && frame < params.frames;
     const device float2* bins = row + (live ? frame : 0) * params.frame_stride;
 
     float2 v[MSP_VALUES];  // real and imaginary parts swapped for the inverse
-#pragma unroll
+    MSP_UNROLL
     for (int q = 0; q < MspFirst::COUNT; ++q) {
       const int k = MspFirst::index(q, lane);
       v[q] = float2(0.0f, 0.0f);
@@ -135,7 +136,7 @@ kernel void msp_any_istft(
         v, shared, twiddles, chirp, chirp_spectrum, transform.bins, transform.points, lane);
 
     // Samples under the window: two of a packed frame, else one, complex.
-#pragma unroll
+    MSP_UNROLL
     for (int q = 0; q < MspResult::COUNT; ++q) {
       const int m = MspResult::index(q, lane);
       const float2 value = live ? msp_swapped(v[q]) * scale : float2(0.0f, 0.0f);
@@ -154,7 +155,7 @@ kernel void msp_any_istft(
       const int parts = MSP_PACKED || MSP_COMPLEX_OUTPUT ? 2 : 1;
       for (int part = 0; part < parts; ++part) {
         MSP_SYNC();
-#pragma unroll
+        MSP_UNROLL
         for (int q = 0; q < MspResult::COUNT; ++q) {
           const int m = MspResult::index(q, lane);
           if (!msp_is_among<MspResult, MSP_POINTS_MAX>(q, lane, transform.points)) continue;
@@ -187,7 +188,7 @@ kernel void msp_any_istft(
         }
       }
     }
-#pragma unroll
+    MSP_UNROLL
     for (int q = 0; q < MspResult::COUNT; ++q) {
       const int m = MspResult::index(q, lane);
       if (is_edge || !msp_is_among<MspResult, MSP_POINTS_MAX>(q, lane, transform.points)) continue;
@@ -224,10 +225,10 @@ kernel void msp_any_istft(
     threadgroup float* sums = (threadgroup float*)shared;
     for (int i = 0; i < (MSP_COMPLEX_OUTPUT ? 4 : 2); ++i) {  // left and right, real and imaginary
       threadgroup_barrier(mem_flags::mem_threadgroup | mem_flags::mem_device);
-      sums[lane] = i == 0 ? outside.x : i == 1 ? outside.y : i == 2 ? outside.z : outside.w;
+      sums[lane_index] = i == 0 ? outside.x : i == 1 ? outside.y : i == 2 ? outside.z : outside.w;
       threadgroup_barrier(mem_flags::mem_threadgroup);
       const int t = i % 2 == 0 ? 0 : params.length - 1;
-      if (lane == 0 && t >= own_begin && t < own_end) {
+      if (lane_index == 0 && t >= own_begin && t < own_end) {
         float sum = 0.0f;
         for (int j = 0; j < MSP_LANES; ++j) sum += sums[j];
         device float* sample = (device float*)(samples + t) + i / 2;

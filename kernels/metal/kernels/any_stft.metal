@@ -75,7 +75,7 @@ kernel void msp_any_stft(
 
   device float2* bins = output + frame * uint(store.stored);
   if (!MSP_PACKED) {
-#pragma unroll
+    MSP_UNROLL
     for (int q = 0; q < MspResult::COUNT; ++q) {
       const int k = MspResult::index(q, lane);
       if (live && msp_is_among<MspResult, MSP_BINS_MAX>(q, lane, transform.bins)) store.store(bins, k, v[q]);
@@ -84,7 +84,7 @@ kernel void msp_any_stft(
   // Real spectrum of a packed frame: bins k and points - k come from the packed ones of the same numbers.
   threadgroup float2* packed = (threadgroup float2*)shared;
   if (MSP_PACKED) {
-#pragma unroll
+    MSP_UNROLL
     for (int q = 0; q < MspResult::COUNT; ++q) {
       if (msp_is_among<MspResult, MSP_POINTS_MAX>(q, lane, transform.points)) packed[MspResult::index(q, lane)] = v[q];
     }

@@ -27,13 +27,13 @@ kernel void msp_features(
   const MspBands bands = {band_layout, band_weights, bin_first, bin_shares};
 
   const int slot = int(thread_index / MSP_LANES);
-  const int lane = int(thread_index % MSP_LANES);
+  const int lane_index = int(thread_index % MSP_LANES);
   threadgroup float2* own = memory + slot * MSP_SLOT_PAIRS;
   threadgroup MSP_EXCHANGE_TYPE* shared = (threadgroup MSP_EXCHANGE_TYPE*)own;
 
   const int row_index = int(group) / params.groups;
   const int first = (int(group) - row_index * params.groups) * params.steps * MSP_FRAMES + slot;
-  const device MSP_SAMPLE* row = input + row_index * params.row_stride;
+  const int row_start = row_index * params.row_stride;
 #if MSP_GRADIENT
   const int stride = MSP_BINS;
 #else
@@ -41,17 +41,20 @@ kernel void msp_features(
 #endif
 
   float2 weight[MspFirst::COUNT];  // a lane's part of the window is the same for every frame
-  msp_load_weights(weight, window, lane, params.win_left, params.win_length, params.paired_window != 0);
+  msp_load_weights(weight, window, lane_index, params.win_left, params.win_length, params.paired_window != 0);
 
   float largest = -INFINITY;
   for (int step = 0; step < params.steps; ++step) {
+    const int lane = MSP_ANEW(lane_index, step);
     const int wanted = first + step * MSP_FRAMES;
     const bool live = wanted < params.frames;
     const int frame = live ? wanted : params.frames - 1;  // idle lanes repeat the last frame and store nothing
 
+    const device MSP_SAMPLE* row = input + MSP_ANEW(row_start, step);
     float2 v[MSP_VALUES + 1];
-    msp_frame_spectrum(v, weight, row, frame * params.hop_length - params.pad, params.samples, params.pad_mode,
-                       params.paired_loads != 0, shared, twiddles, pair_twiddles, lane);
+    msp_load_frame(v, weight, row, frame * params.hop_length - params.pad, params.samples, params.pad_mode,
+                   params.paired_loads != 0, lane);
+    msp_spectrum(v, shared, twiddles, pair_twiddles, lane);
 
     const device float* given = gradient + row_index * params.gradient_row + frame * params.gradient_frame;
     msp_finish_frame(v, MspRealBins(), (threadgroup float*)own, features, bands, given, params.gradient_feature,
@@ -59,6 +62,6 @@ kernel void msp_features(
                      &largest, lane);
   }
   if (params.wants_maxima != 0) {
-    msp_store_largest((threadgroup float*)own, largest, maxima + int(group) * MSP_FRAMES + slot, lane);
+    msp_store_largest((threadgroup float*)own, largest, maxima + int(group) * MSP_FRAMES + slot, lane_index);
   }
 }

@@ -99,7 +99,7 @@ kernel void msp_istft_registers(
                                 params.hop_length};
 
   const int slot = int(thread_index / MSP_LANES);
-  const int lane = int(thread_index % MSP_LANES);
+  const int lane_index = int(thread_index % MSP_LANES);
   threadgroup MSP_EXCHANGE_TYPE* shared = exchange + slot * MSP_EXCHANGE_SIZE;
 
   const int row_index = int(group) / params.groups;
@@ -129,8 +129,9 @@ kernel void msp_istft_registers(
   edge.pad = params.first;
   edge.pad_mode = params.pad_mode;
   edge.hop_length = params.hop_length;
+  // Everywhere, so that what is the same in all threadgroups needs no register. (H200: 0.286 against 0.280 ms.)
+  if (is_edge || !MSP_NVIDIA) edge.start(params.edges, edge_index, frames);
   if (is_edge) {
-    edge.start(params.edges, edge_index, frames);
     edge.clear(place.samples, int(thread_index));
     edge_frame = edge.first_frame;
     frame = edge_frame + slot;
@@ -139,15 +140,17 @@ kernel void msp_istft_registers(
 #endif
 
   float2 sums[MspLast::COUNT];
-#pragma unroll
+  MSP_UNROLL
   for (int q = 0; q < MspLast::COUNT; ++q) sums[q] = float2(0.0f, 0.0f);
 
   // A frame's spectrum is loaded while the sums of the one before it are stored.
   float2 v[MSP_VALUES];
   float2 middle;
-  msp_load_pairs(v, &middle, row + clamp(frame, 0, frames - 1) * params.frame_stride, params.bin_stride, lane);
+  msp_load_pairs(v, &middle, row + clamp(frame, 0, frames - 1) * params.frame_stride, params.bin_stride,
+                 lane_index);
 
   for (int step = 0; left > 0; ++step) {
+    const int lane = MSP_ANEW(lane_index, step), last_lane = MSP_ANEW(lane_index, step + 1);
     const bool live = frame >= 0 && frame < frames;
     int next_frame = frame + 1;
     --left;
@@ -163,25 +166,26 @@ kernel void msp_istft_registers(
     msp_pack_pairs(v, middle, pair_twiddles, lane);
     msp_from_pairs(v, shared, lane);
     msp_fft(v, shared, twiddles, lane);
-    msp_weigh_frame(v, window, params.win_left, params.win_length, params.paired_window != 0, scale, live, lane);
+    msp_weigh_frame(v, window, params.win_left, params.win_length, params.paired_window != 0, scale, live,
+                    last_lane);
 #if MSP_ADJOINT
     if (is_edge) {
       edge.add(v, (threadgroup float*)exchange, (threadgroup float*)shared, place.samples,
-               (frame - slot) * params.hop_length, lane, int(thread_index));
+               (frame - slot) * params.hop_length, last_lane, int(thread_index));
     }
 #endif
-#pragma unroll
+    MSP_UNROLL
     for (int q = 0; q < MspLast::COUNT; ++q) sums[q] = sums[q] + v[q];
-    msp_load_pairs(v, &middle, next_bins, params.bin_stride, lane);
+    msp_load_pairs(v, &middle, next_bins, params.bin_stride, MSP_ANEW(lane_index, step + 2));
 
     // The hop that begins here gets no more frames.
     if (!is_edge) {
       const int position = frame * params.hop_length;
       const bool steady = place.steady(position, position + params.hop_length);
-#pragma unroll
+      MSP_UNROLL
       for (int q = 0; q < MspLast::COUNT; ++q) {
-        if (q % MSP_LAST_RADIX >= MSP_SHIFT || !MspLast::active(q, lane)) continue;
-        const int pair = MspLast::index(q, lane);
+        if (q % MSP_LAST_RADIX >= MSP_SHIFT || !MspLast::active(q, last_lane)) continue;
+        const int pair = MspLast::index(q, last_lane);
 #if MSP_FRAMES > 1 && MSP_REACH > 1
         if (slot > 0 && step < MSP_REACH - 1) {
           waiting[(slot - 1) * MSP_WAITING + step * MSP_SHIFT * MSP_LAST_P + pair] = sums[q];
@@ -192,7 +196,9 @@ kernel void msp_istft_registers(
         place.store(position + 2 * pair, 2 * pair, sums[q], steady);
 #endif
       }
-#pragma unroll
+    }
+    if (!is_edge || !MSP_NVIDIA) {  // where nobody reads them as well: the last are zeros always, and need no register
+      MSP_UNROLL
       for (int q = 0; q < MspLast::COUNT; ++q) {
         sums[q] = q % MSP_LAST_RADIX + MSP_SHIFT < MSP_LAST_RADIX ? sums[(q + MSP_SHIFT) % MspLast::COUNT]
                                                                   : float2(0.0f, 0.0f);
@@ -208,13 +214,13 @@ kernel void msp_istft_registers(
   // What is left of a slot's frames completes the hops that wait for it.
   threadgroup_barrier(mem_flags::mem_threadgroup);
   if (!is_edge && slot < MSP_FRAMES - 1) {
-#pragma unroll
+    MSP_UNROLL
     for (int b = 0; b < MspButterflies<MSP_LAST_RADIX>::COUNT; ++b) {
-#pragma unroll
+      MSP_UNROLL
       for (int t = 0; t < (MSP_REACH - 1) * MSP_SHIFT; ++t) {
         const int q = b * MSP_LAST_RADIX + t % MSP_LAST_RADIX;
-        if (!MspLast::active(b * MSP_LAST_RADIX, lane)) continue;
-        const int pair = MspLast::index(b * MSP_LAST_RADIX, lane) + t * MSP_LAST_P;
+        if (!MspLast::active(b * MSP_LAST_RADIX, lane_index)) continue;
+        const int pair = MspLast::index(b * MSP_LAST_RADIX, lane_index) + t * MSP_LAST_P;
         const int hop = t / MSP_SHIFT;
         const int position = (frame + hop) * params.hop_length;
         float2 sum = waiting[slot * MSP_WAITING + pair];

@@ -34,9 +34,9 @@ inline float msp_sum_of_lanes(float part, threadgroup float* memory, int lane) {
   return sum;
 }
 
-inline float msp_energy_of_lane(const thread float2* v) {
+MSP_INLINE float msp_energy_of_lane(const thread float2* v) {
   float sum = 0.0f;
-#pragma unroll
+  MSP_UNROLL
   for (int q = 0; q < MspFirst::COUNT; ++q) sum += v[q].x * v[q].x + v[q].y * v[q].y;
   return sum;
 }
@@ -61,7 +61,7 @@ kernel void msp_kaldi(
   const MspBands bands = {band_layout, band_weights, band_layout, window};
 
   const int slot = int(thread_index / MSP_LANES);
-  const int lane = int(thread_index % MSP_LANES);
+  const int lane_index = int(thread_index % MSP_LANES);
   threadgroup float2* own = memory + slot * MSP_SLOT_PAIRS;
   threadgroup MSP_EXCHANGE_TYPE* shared = (threadgroup MSP_EXCHANGE_TYPE*)own;
 
@@ -72,10 +72,11 @@ kernel void msp_kaldi(
   const bool has_energy = params.energy != 0, energy_first = has_energy && params.energy_last == 0;
 
   float2 weight[MspFirst::COUNT];  // a lane's part of the window is the same for every frame
-  msp_load_weights(weight, window, lane, 0, length, false);
+  msp_load_weights(weight, window, lane_index, 0, length, false);
 
   float unused = 0.0f;
   for (int step = 0; step < params.steps; ++step) {
+    const int lane = MSP_ANEW(lane_index, step);
     const int wanted = first + step * MSP_FRAMES;
     const bool live = wanted < params.frames;
     const int frame = live ? wanted : params.frames - 1;  // idle lanes repeat the last frame and store nothing
@@ -86,7 +87,7 @@ kernel void msp_kaldi(
     float2 v[MSP_VALUES + 1];
     float before[MspFirst::COUNT];  // the sample in front of each pair
     float sum = 0.0f;
-#pragma unroll
+    MSP_UNROLL
     for (int q = 0; q < MspFirst::COUNT; ++q) {
       const int d = 2 * MspFirst::index(q, lane);
       v[q] = float2(0.0f, 0.0f);
@@ -99,7 +100,7 @@ kernel void msp_kaldi(
     }
     if (params.remove_dc != 0) {
       const float mean = msp_sum_of_lanes(sum, (threadgroup float*)own, lane) / float(length);
-#pragma unroll
+      MSP_UNROLL
       for (int q = 0; q < MspFirst::COUNT; ++q) {
         const int d = 2 * MspFirst::index(q, lane);
         if (!MspFirst::active(q, lane) || d >= length) continue;
@@ -112,7 +113,7 @@ kernel void msp_kaldi(
     if (params.energy == MSP_ENERGY_RAW) {
       energy = msp_sum_of_lanes(msp_energy_of_lane(v), (threadgroup float*)own, lane);
     }
-#pragma unroll
+    MSP_UNROLL
     for (int q = 0; q < MspFirst::COUNT; ++q) {
       v[q] = (v[q] - float2(before[q], v[q].x) * kaldi.preemphasis) * weight[q];
     }

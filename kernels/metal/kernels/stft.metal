@@ -27,11 +27,11 @@ inline void msp_store_bin(device float2* bins, int k, float2 value) {
 }
 
 // A lane's part of the envelope is the same as well, for frames within the steady part.
-inline void msp_weigh_steadily(
+MSP_INLINE void msp_weigh_steadily(
     thread float2* weight, const device float* inverse_envelope, MspEnvelope envelope, int lane) {
   if (envelope.tail <= envelope.head) return;
   const device float* period = inverse_envelope + envelope.head;
-#pragma unroll
+  MSP_UNROLL
   for (int q = 0; q < MspFirst::COUNT; ++q) {
     const int d = 2 * MspFirst::index(q, lane);
     if (MspFirst::active(q, lane)) {
@@ -64,21 +64,22 @@ kernel void msp_stft(
 #endif
 
   const uint slot = thread_index / MSP_LANES;
-  const int lane = int(thread_index % MSP_LANES);
+  const int lane_index = int(thread_index % MSP_LANES);
   threadgroup MSP_EXCHANGE_TYPE* shared = exchange + slot * MSP_EXCHANGE_SIZE;
 
-  const MspPairBins pairs = msp_pair_bins(lane);
   const float factor = 0.5f * MSP_INNER_WEIGHT * scale;
 
   float2 weight[MspFirst::COUNT];  // a lane's part of the window is the same for every frame, and so is the factor
-  msp_load_weights(weight, window, lane, params.win_left, params.win_length, params.paired_window != 0);
-#pragma unroll
+  msp_load_weights(weight, window, lane_index, params.win_left, params.win_length, params.paired_window != 0);
+  MSP_UNROLL
   for (int q = 0; q < MspFirst::COUNT; ++q) weight[q] = weight[q] * factor;
 #if MSP_ADJOINT
-  msp_weigh_steadily(weight, inverse_envelope, envelope, lane);
+  msp_weigh_steadily(weight, inverse_envelope, envelope, lane_index);
 #endif
 
   for (uint step = 0; step < steps; ++step) {
+    const int lane = MSP_ANEW(lane_index, step);
+    const MspPairBins pairs = msp_pair_bins(lane);
     const uint wanted = (group * steps + step) * MSP_FRAMES + slot;
     const bool live = wanted < total_frames;
     const uint frame = live ? wanted : total_frames - 1;  // idle lanes repeat the last frame and store nothing
@@ -97,7 +98,7 @@ kernel void msp_stft(
       msp_load_inside(v, weight, row, start, params.paired_loads != 0, lane);
     } else {
 #if MSP_ADJOINT
-#pragma unroll
+      MSP_UNROLL
       for (int q = 0; q < MspFirst::COUNT; ++q) {
         const int t = start + 2 * MspFirst::index(q, lane), s = t + params.pad;
         v[q] = float2(0.0f, 0.0f);
@@ -121,7 +122,7 @@ kernel void msp_stft(
     // The factor has made up for what msp_unpack() leaves out.
     device float2* bins = output + frame * uint(MSP_OUTPUT_BINS);
     if (live) {
-#pragma unroll
+      MSP_UNROLL
       for (int t = 0; t < MSP_PAIRS; ++t) {
         const int k = pairs.at(t);
         const float2 a = v[2 * t], b = v[2 * t + 1];

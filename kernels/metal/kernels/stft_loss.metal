@@ -21,7 +21,7 @@ kernel void msp_stft_loss(
   const MspMagnitudes magnitudes = {scale.eps, scale.factor, scale.added};
 
   const int slot = int(thread_index / MSP_LANES);
-  const int lane = int(thread_index % MSP_LANES);
+  const int lane_index = int(thread_index % MSP_LANES);
   threadgroup MSP_EXCHANGE_TYPE* shared = exchange + slot * MSP_EXCHANGE_SIZE;
 
   const int row_index = int(group) / params.groups;
@@ -33,6 +33,7 @@ kernel void msp_stft_loss(
 
   float4 sum = float4(0.0f, 0.0f, 0.0f, 0.0f);
   for (int step = 0; step < params.steps; ++step) {
+    const int lane = MSP_ANEW(lane_index, step);
     const int wanted_frame = first + step * MSP_FRAMES;
     const bool live = wanted_frame < params.frames;
     const int frame = live ? wanted_frame : params.frames - 1;  // idle lanes repeat the last frame and add nothing

@@ -12,6 +12,7 @@
 // worth to convergence: of each row, or once for all.
 
 #include "losses/terms.metal"
+#include "registers.metal"
 
 #define MSP_FINISH_THREADS 512
 #define MSP_FINISH_TEAMS (MSP_FINISH_THREADS / 32)
@@ -41,12 +42,12 @@ kernel void msp_stft_loss_finish(
     const int row = part / mean_params.parts;
     const int first = (part - row * mean_params.parts) * MSP_COPIED * MSP_FINISH_THREADS + int(thread_index);
     float held[MSP_COPIED];  // read together, as each takes a while to come
-#pragma unroll
+    MSP_UNROLL
     for (int i = 0; i < MSP_COPIED; ++i) {
       const int t = min(first + i * MSP_FINISH_THREADS, mean_params.samples - 1);
       held[i] = target[row * mean_params.target_stride + t];
     }
-#pragma unroll
+    MSP_UNROLL
     for (int i = 0; i < MSP_COPIED; ++i) {
       const int t = first + i * MSP_FINISH_THREADS;
       if (t < mean_params.samples) copied[row * mean_params.samples + t] = held[i];

@@ -19,14 +19,15 @@ kernel void msp_window_gradient(
   threadgroup MSP_EXCHANGE_TYPE exchange[MSP_FRAMES * MSP_EXCHANGE_SIZE];
 
   const int slot = int(thread_index / MSP_LANES);
-  const int lane = int(thread_index % MSP_LANES);
+  const int lane_index = int(thread_index % MSP_LANES);
   threadgroup MSP_EXCHANGE_TYPE* shared = exchange + slot * MSP_EXCHANGE_SIZE;
 
   float2 sums[MspLast::COUNT];
-#pragma unroll
+  MSP_UNROLL
   for (int q = 0; q < MspLast::COUNT; ++q) sums[q] = float2(0.0f, 0.0f);
 
   for (int step = 0; step < params.steps; ++step) {
+    const int lane = MSP_ANEW(lane_index, step);
     const int wanted = (int(group) * params.steps + step) * MSP_FRAMES + slot;
     const bool live = wanted < params.total_frames;
     const int index = live ? wanted : params.total_frames - 1;  // idle lanes repeat the last frame and add nothing
@@ -43,7 +44,7 @@ kernel void msp_window_gradient(
     msp_from_pairs(v, shared, lane);
     msp_fft(v, shared, twiddles, lane);
     if (live) {
-#pragma unroll
+      MSP_UNROLL
       for (int q = 0; q < MspLast::COUNT; ++q) {
         if (!MspLast::active(q, lane)) continue;
         const int t = start + 2 * MspLast::index(q, lane);
@@ -53,8 +54,8 @@ kernel void msp_window_gradient(
     }
   }
   device float2* pairs = (device float2*)(output + (int(group) * MSP_FRAMES + slot) * MSP_N_FFT);
-#pragma unroll
+  MSP_UNROLL
   for (int q = 0; q < MspLast::COUNT; ++q) {
-    if (MspLast::active(q, lane)) pairs[MspLast::index(q, lane)] = sums[q] * scale;
+    if (MspLast::active(q, lane_index)) pairs[MspLast::index(q, lane_index)] = sums[q] * scale;
   }
 }

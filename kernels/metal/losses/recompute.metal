@@ -9,10 +9,11 @@ struct MspLossSource {
   float4 weights;
 
   // As msp_load_pairs(), with the exchange memory of the frame.
-  void load(thread float2* v, thread float2* middle, threadgroup MSP_EXCHANGE_TYPE* shared, int frame, int lane) const {
+  MSP_INLINE void load(
+      thread float2* v, thread float2* middle, threadgroup MSP_EXCHANGE_TYPE* shared, int frame, int lane) const {
     float wanted[MspRealBins::COUNT];
     signals.spectra(v, wanted, magnitudes, shared, frame, lane);
-#pragma unroll
+    MSP_UNROLL
     for (int q = 0; q < MspRealBins::COUNT; ++q) v[q] = magnitudes.gradient(v[q], wanted[q], weights);
     msp_join_pairs(v, middle, lane);
   }

@@ -19,19 +19,35 @@ struct MspLossSignals {
   bool paired_target;
   bool paired_window;
 
-  // The input's bins in v, as msp_frame_spectrum(), and what magnitudes.square() makes of the target's in `wanted`.
+  // The input's bins in v, as msp_spectrum(), and what magnitudes.square() makes of the target's in `wanted`.
   // One after the other by the same instructions: those of two transforms are more than a GPU keeps at hand.
-  void spectra(
+  MSP_INLINE void spectra(
       thread float2* v, thread float* wanted, MspMagnitudes magnitudes, threadgroup MSP_EXCHANGE_TYPE* shared,
-      int frame, int lane) const {
+      int frame, int lane_index) const {
 #pragma unroll 1
     for (int which = 0; which < 2; ++which) {
-      float2 weight[MspFirst::COUNT];  // read for every transform: held in registers meanwhile, it would spill
-      msp_load_weights(weight, window, lane, win_left, win_length, paired_window);
-      msp_frame_spectrum(v, weight, which == 0 ? target : input, frame * hop_length - pad, samples, pad_mode,
-                         which == 0 ? paired_target : paired_input, shared, twiddles, pair_twiddles, lane);
+      const int lane = MSP_ANEW(lane_index, frame + which);
+      // The window is read for every transform: held in registers meanwhile, it would spill.
+      float2 weight[MspFirst::COUNT];
+      if (MSP_NVIDIA) {
+        msp_load_weights(weight, window, lane, win_left, win_length, paired_window);
+        msp_load_frame(v, weight, which == 0 ? target : input, frame * hop_length - pad, samples, pad_mode,
+                       which == 0 ? paired_target : paired_input, lane);
+      } else {  // behind the samples, one by one
+        MSP_UNROLL
+        for (int q = 0; q < MspFirst::COUNT; ++q) weight[q] = float2(1.0f, 1.0f);
+        msp_load_frame(v, weight, which == 0 ? target : input, frame * hop_length - pad, samples, pad_mode,
+                       which == 0 ? paired_target : paired_input, MSP_ANEW(lane_index, frame + which + 2));
+        const int window_lane = MSP_ANEW(lane_index, frame + which + 4);
+        MSP_UNROLL
+        for (int q = 0; q < MspFirst::COUNT; ++q) {
+          if (!MspFirst::active(q, window_lane)) continue;
+          v[q] = v[q] * msp_window_pair(window, MspFirst::index(q, window_lane), win_left, win_length, paired_window);
+        }
+      }
+      msp_spectrum(v, shared, twiddles, pair_twiddles, lane);
       if (which == 0) {
-#pragma unroll
+        MSP_UNROLL
         for (int q = 0; q < MspRealBins::COUNT; ++q) wanted[q] = magnitudes.square(v[q]);
       }
     }
@@ -42,16 +58,16 @@ struct MspLossSignals {
 #define MSP_TOGETHER 4
 
 // The sum of the distances that are the logarithms of quotients.
-inline float msp_logarithms(const thread float* quotients) {
+MSP_INLINE float msp_logarithms(const thread float* quotients) {
 #if MSP_HAS_LOG
 #if !MSP_SQUARED
   float product = 1.0f;
-#pragma unroll
+  MSP_UNROLL
   for (int i = 0; i < MSP_TOGETHER; ++i) product *= quotients[i];
   if (product < FLT_MAX) return metal::log(product);  // FLT_MAX: fast-math mode knows no infinity
 #endif
   float sum = 0.0f;
-#pragma unroll
+  MSP_UNROLL
   for (int i = 0; i < MSP_TOGETHER; ++i) sum += MspMagnitudes::distance(metal::log(quotients[i]));
   return sum;
 #else
@@ -60,12 +76,12 @@ inline float msp_logarithms(const thread float* quotients) {
 }
 
 // The terms of a lane's bins: those of the input, and what square() made of the target's.
-inline float4 msp_terms(MspMagnitudes magnitudes, const thread float2* bins, const thread float* wanted, int lane) {
+MSP_INLINE float4 msp_terms(MspMagnitudes magnitudes, const thread float2* bins, const thread float* wanted, int lane) {
   float4 sum = float4(0.0f, 0.0f, 0.0f, 0.0f);
-#pragma unroll
+  MSP_UNROLL
   for (int first = 0; first < MspRealBins::COUNT; first += MSP_TOGETHER) {
     float quotients[MSP_TOGETHER];
-#pragma unroll
+    MSP_UNROLL
     for (int i = 0; i < MSP_TOGETHER; ++i) {
       quotients[i] = 1.0f;
       if (first + i >= MspRealBins::COUNT) continue;

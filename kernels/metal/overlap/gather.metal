@@ -83,7 +83,7 @@ inline void msp_gather(
       const int g_last = min(j, MSP_FRAMES - 1);
       const int place = j * hop + column;
 #if MSP_FRAMES <= 4
-#pragma unroll
+      MSP_UNROLL
       for (int g = 0; g < MSP_FRAMES; ++g) {
         if (g >= g_first && g <= g_last) sum = sum + slots[place + g * stride];
       }
@@ -98,7 +98,7 @@ inline void msp_gather(
           device float* place = samples + (position - step.first);
           msp_store(place, step.adds ? msp_take(place, T(0.0f)) + sum * weight : sum * weight);
         } else {
-#pragma unroll
+          MSP_UNROLL
           for (int i = 0; i < WIDTH; ++i) {
             if (position + i >= step.keep_begin && position + i < step.keep_end) {
               float part = msp_part(sum, i) * msp_inverse_envelope(inverse_envelope, envelope, position + i, r + i);

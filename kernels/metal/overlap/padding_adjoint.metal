@@ -85,11 +85,11 @@ struct MspEdge {
 
   // Adds the frames of one step, which begins at position `step`; v: a lane's windowed samples, in the layout MspLast.
   // slots: the threadgroup's exchange memory; values: this slot's.
-  void add(
+  MSP_INLINE void add(
       const thread float2* v, threadgroup float* slots, threadgroup float* values, device float* output, int step,
       int lane, int thread_index) {
     for (int odd = 0; odd < 2; ++odd) {
-#pragma unroll
+      MSP_UNROLL
       for (int q = 0; q < MspLast::COUNT; ++q) {
         if (MspLast::active(q, lane)) values[MspLast::index(q, lane)] = odd == 0 ? v[q].x : v[q].y;
       }

@@ -23,7 +23,7 @@
                                 params.hop_length};
 
   const int slot = int(thread_index / MSP_LANES);
-  const int lane = int(thread_index % MSP_LANES);
+  const int lane_index = int(thread_index % MSP_LANES);
   threadgroup MSP_EXCHANGE_TYPE* shared = exchange + slot * MSP_EXCHANGE_SIZE;
 
   const int row_index = int(group) / params.groups;
@@ -50,8 +50,9 @@
   edge.pad = params.first;
   edge.pad_mode = params.pad_mode;
   edge.hop_length = params.hop_length;
+  // Everywhere, so that what is the same in all threadgroups needs no register. (H200: 0.286 against 0.280 ms.)
+  if (is_edge || !MSP_NVIDIA) edge.start(params.edges, edge_index, params.frames);
   if (is_edge) {
-    edge.start(params.edges, edge_index, params.frames);
     if (MSP_ADDS == 0) edge.clear(samples, int(thread_index));
     first_frame = edge.first_frame;
     last_frame = edge.last_frame;
@@ -65,15 +66,16 @@
   float2 middle;
 #if MSP_RECOMPUTE
   // A frame is transformed when its turn comes.
-#define MSP_LOAD_AHEAD(BINS)
+#define MSP_LOAD_AHEAD(BINS, LANE)
   MSP_SOURCE();
 #else
   // A step's spectrum is loaded while the step before it is added up.
-#define MSP_LOAD_AHEAD(BINS) msp_load_pairs(v, &middle, BINS, params.bin_stride, lane)
+#define MSP_LOAD_AHEAD(BINS, LANE) msp_load_pairs(v, &middle, BINS, params.bin_stride, LANE)
 #endif
-  MSP_LOAD_AHEAD(row + min(first_frame + slot, params.frames - 1) * params.frame_stride);
+  MSP_LOAD_AHEAD(row + min(first_frame + slot, params.frames - 1) * params.frame_stride, lane_index);
 
   for (int step_frame = first_frame; step_frame <= last_frame;) {
+    const int lane = MSP_ANEW(lane_index, step_frame), last_lane = MSP_ANEW(lane_index, step_frame + 1);
     const bool live = step_frame + slot < params.frames;
     int next_frame = step_frame + MSP_FRAMES;
 #if MSP_ADJOINT
@@ -82,31 +84,33 @@
     const device float2* next_bins = row + min(next_frame + slot, params.frames - 1) * params.frame_stride;
 
 #if MSP_RECOMPUTE
-    source.load(v, &middle, shared, min(step_frame + slot, params.frames - 1), lane);
+    source.load(v, &middle, shared, min(step_frame + slot, params.frames - 1),
+                MSP_ANEW(lane_index, step_frame + 3));
 #endif
     msp_pack_pairs(v, middle, pair_twiddles, lane);
     msp_from_pairs(v, shared, lane);
     msp_fft(v, shared, twiddles, lane);
     // The window is read for every frame: held in registers, it costs a quarter of the resident threads.
-    msp_weigh_frame(v, window, params.win_left, params.win_length, params.paired_window != 0, scale, live, lane);
+    msp_weigh_frame(v, window, params.win_left, params.win_length, params.paired_window != 0, scale, live,
+                    last_lane);
 
     const int step_begin = step_frame * params.hop_length;  // position of this step's first sample
 #if MSP_ADJOINT
     if (is_edge) {
-      edge.add(v, (threadgroup float*)exchange, (threadgroup float*)shared, samples, step_begin, lane,
+      edge.add(v, (threadgroup float*)exchange, (threadgroup float*)shared, samples, step_begin, last_lane,
                int(thread_index));
-      MSP_LOAD_AHEAD(next_bins);
+      MSP_LOAD_AHEAD(next_bins, MSP_ANEW(lane_index, step_frame + 2));
       step_frame = next_frame;
       continue;
     }
 #endif
 #if MSP_OVERLAP == MSP_GATHER
     threadgroup float2* frame_pairs = (threadgroup float2*)shared;
-#pragma unroll
+    MSP_UNROLL
     for (int q = 0; q < MspLast::COUNT; ++q) {
-      if (MspLast::active(q, lane)) frame_pairs[MspLast::index(q, lane)] = v[q];
+      if (MspLast::active(q, last_lane)) frame_pairs[MspLast::index(q, last_lane)] = v[q];
     }
-    MSP_LOAD_AHEAD(next_bins);
+    MSP_LOAD_AHEAD(next_bins, MSP_ANEW(lane_index, step_frame + 2));
     threadgroup_barrier(mem_flags::mem_threadgroup);
     const MspStep step = {params.hop_length, MSP_N_FFT - 2 * MSP_SKIPPED, reach, base, step_frame == first_frame, step_begin, keep_begin,
                           keep_end, params.first, MSP_ADDS != 0};
@@ -122,12 +126,12 @@
     if (reach > 1) base = (base + MSP_FRAMES) % (reach - 1);
 #else
     // A sample belongs to one lane within a frame, and frames follow each other behind a barrier.
-#pragma unroll
+    MSP_UNROLL
     for (int q = 0; q < MspLast::COUNT; ++q) {
-      if (!MspLast::active(q, lane)) continue;
-#pragma unroll
+      if (!MspLast::active(q, last_lane)) continue;
+      MSP_UNROLL
       for (int half_index = 0; half_index < 2; ++half_index) {
-        const int d = 2 * MspLast::index(q, lane) + half_index;
+        const int d = 2 * MspLast::index(q, last_lane) + half_index;
         const int position = step_begin + d;
         const bool fresh = d >= MSP_N_FFT - params.hop_length || step_frame == first_frame;
         float sum = half_index == 0 ? v[q].x : v[q].y;
@@ -149,7 +153,7 @@
 #endif
       }
     }
-    MSP_LOAD_AHEAD(next_bins);
+    MSP_LOAD_AHEAD(next_bins, MSP_ANEW(lane_index, step_frame + 2));
 #if MSP_OVERLAP == MSP_RING
     threadgroup_barrier(mem_flags::mem_threadgroup);
 #else
