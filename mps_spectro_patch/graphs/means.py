@@ -55,8 +55,9 @@ def search_means(graph: Graph) -> Iterator[FoundMean]:
         first = next(iter(losses))
         tensors = [*map(_signal, first.args[:2]), *(one.args[2] for one in losses)]
         is_for_input = not any(value_of(one).requires_grad for one in tensors[1:])
+        begins = min((one for loss in losses for one in _arranged(loss)), key=order.__getitem__)
         others = [node for node in changes if node not in nodes]
-        if is_for_input and not is_changed_between(first, last, tensors, order, others):
+        if is_for_input and not is_changed_between(begins, last, tensors, order, others):
             ordered = tuple(sorted(nodes, key=order.__getitem__))
             yield FoundMean(last, ordered, tuple(tensors[:2]), tuple(tensors[2:]), tuple(losses.values()))
 
@@ -156,6 +157,10 @@ def _taken(node: Node) -> int | None:
     return node.args[1] if is_item else None
 
 
+def _is_left_over(node: Node) -> bool:
+    return _taken(node) is not None and not node.users
+
+
 def _is_taken_once(node: Node) -> bool:
     """Else what is done to it in place is done to another node's value, too."""
     return [_taken(user) for user in node.args[0].users].count(node.args[1]) == 1
@@ -180,7 +185,7 @@ def _alone(last: Node, sums: dict[Node, tuple[Sum, ...]]) -> set[Node] | None:
         for part in loss.users:  # what nobody uses goes with it
             nodes.update([part, *part.users] if _taken(part) == 1 else [part])
     among = all(set(node.users) <= nodes for node in nodes - {last})
-    is_read = all(node in sums or _is_loss(node) or _taken(node) == 1 or not node.users for node in nodes)
+    is_read = all(node in sums or _is_loss(node) or _taken(node) == 1 or _is_left_over(node) for node in nodes)
     return nodes if among and is_read and last.users.keys().isdisjoint(nodes) else None
 
 
@@ -230,6 +235,15 @@ def _origin(signal: Node) -> Node:
     while signal.op == "call_method" and signal.target in _IN_ORDER:
         signal = signal.args[0]
     return signal
+
+
+def _arranged(loss: Node) -> Iterator[Node]:
+    """The operator and the steps that only arrange its signals: one of these may have copied them."""
+    yield loss
+    for node in loss.args[:2]:
+        while node is not _origin(node):
+            yield node
+            node = node.args[0]
 
 
 _IN_ORDER = (

@@ -14,6 +14,7 @@ from torch._dynamo.backends.common import aot_autograd
 import mps_spectro_patch as msp
 from mps_spectro_patch.arguments import losses_of
 from mps_spectro_patch.execution import launches
+from mps_spectro_patch.front_ends import losses
 from mps_spectro_patch.graphs import rewriting
 from mps_spectro_patch.kernels.tables import windows as tables
 from mps_spectro_patch.ops.mean_of_losses import MeanOfLosses
@@ -180,10 +181,25 @@ def unrecorded(x, y, windows):
     return first + second
 
 
+def target_changed_behind_its_copy(x, y, windows):
+    """A reshape copies what is transposed."""
+    y = y.squeeze(1).t() * 1
+    rows = y.t().reshape(-1, 1, y.shape[0])
+    y *= 0.5
+    return sum(sum(terms(x, rows, sizes, windows)) for sizes in SIZES[:2])
+
+
+def listened_to(x, y, windows):
+    first, second, third = each(x, y, windows)
+    if second.requires_grad:
+        second.register_hook(lambda gradient: gradient * 2)
+    return first + second + third
+
+
 APART = [
-    returned_too, a_term_returned, changed_later, target_changed_between, target_changed_by_its_view_between,
-    other_targets, the_other_way_round, other_rows, squared, weighted_by_a_tensor, largest, with_a_bias, cancelled,
-    of_no_weight, unrecorded,
+    target_changed_behind_its_copy, listened_to, returned_too, a_term_returned, changed_later,
+    target_changed_between, target_changed_by_its_view_between, other_targets, the_other_way_round, other_rows,
+    squared, weighted_by_a_tensor, largest, with_a_bias, cancelled, of_no_weight, unrecorded,
 ]  # fmt: skip
 
 
@@ -279,6 +295,33 @@ def test_gradients_of_the_target_are_those_of_each_loss(program, signals, window
     function = compiled(program)
     agree(function, program, *signals, windows, of_both=True)
     assert counts(function.found[0]) == (0, 3)
+
+
+def test_of_two_pairs_of_signals_each_has_its_own(signals, windows, compiled):
+    """As auraloss's and stable-audio-tools' losses of sums and differences."""
+
+    def program(x, y, windows):
+        others = (x.flip(-1) * 0.3 - x, y.flip(-1) - y)
+        found = [as_auraloss(x, y, windows), as_auraloss(*others, windows)]
+        return (1.0 * found[0] + 0.5 * found[1]) / 2
+
+    function = compiled(program)
+    agree(function, program, *signals, windows)
+    assert counts(function.found[0]) == (2, 0)
+
+
+def test_a_loss_whose_terms_are_returned_stays(signals, windows, compiled):
+    def program(x, y):
+        rows = x.reshape(-1, 500), y.reshape(-1, 500)
+        first, second = (losses.try_fused(*rows, windows[sizes], losses.loss_call(*sizes, 1e-7)) for sizes in SIZES[:2])
+        return first[0] + second[0], first[1]
+
+    function = compiled(program)
+    total, kept = function(*signals)
+    first, second = (sum(terms(*signals, sizes, windows)) for sizes in SIZES[:2])
+    torch.testing.assert_close(total, first + second, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(kept[:3].sum(), first, rtol=1e-4, atol=1e-6)
+    assert counts(function.found[0]) == (0, 2)
 
 
 def test_a_part_that_is_seen_leaves_the_rest_together(signals, windows, compiled):
