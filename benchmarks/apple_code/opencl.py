@@ -60,7 +60,7 @@ def written(source: str, name: str) -> Written:
         threads = number(kernel.attributes["max_total_threads_per_threadgroup"])
         whole = text[body + 1 :]
         for parameter in kernel.parameters:  # OpenCL has no copy of a struct in constant memory
-            copied = rf"\bconst (\w+) (\w+) = (\*?{parameter.name});"
+            copied = rf"\bconst (Msp\w+) (\w+) = (\*?{parameter.name}(?:\[[^;]*\])?);"
             whole = re.sub(copied, r"const __constant \1& \2 = \3;", whole)
         sizes = f"reqd_work_group_size({threads}, 1, 1), intel_reqd_sub_group_size(32)"
         start = f"__attribute__(({sizes})) __kernel void {name}({bound}) {{{inside}"
