@@ -24,6 +24,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import threading
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,7 @@ def install() -> None:
     torch._C._has_mps = True
     for name, function in functions.items():
         setattr(torch._C, f"_mps_{name}", function)
+    _tell_threads()
     plain = torch.UntypedStorage.__new__
 
     def new(cls: type, *args: Any, **keywords: Any) -> Any:  # this build's cannot make one on MPS
@@ -84,6 +86,17 @@ def install() -> None:
         return plain(cls, *args, **keywords)
 
     torch.UntypedStorage.__new__ = new
+
+
+def _tell_threads() -> None:
+    """The library knows by then which threads Python code has started: autograd's own are none of these."""
+    plain, backend = threading.Thread._bootstrap_inner, ctypes.CDLL(os.environ[_BUILT])
+
+    def begin(thread: threading.Thread) -> None:
+        backend.like_mps_python_thread()
+        plain(thread)
+
+    threading.Thread._bootstrap_inner = begin
 
 
 def _is_available() -> bool:

@@ -11,6 +11,8 @@
 #include <torch/library.h>
 
 #include <atomic>
+#include <chrono>
+#include <thread>
 #include <unordered_set>
 
 namespace like_mps {
@@ -90,6 +92,7 @@ std::atomic<int> at_once{0}, works{0};
 std::atomic<bool> forked{false};
 std::atomic<pthread_t> owner{};
 thread_local int depth = 0;
+thread_local bool of_python = false;  // a thread that Python code has started
 
 // Where torch works on MPS. Two threads in such a place at once crash torch; a child forked after one hangs in the next.
 struct Working {
@@ -102,6 +105,8 @@ struct Working {
     }
     ++depth;
     ++works;
+    // Two such threads that do not wait for one another shall meet here, not by chance alone.
+    if (depth == 1 && of_python) std::this_thread::sleep_for(std::chrono::microseconds(200));
   }
   ~Working() {
     if (!--depth) owner = pthread_t{};
@@ -363,6 +368,8 @@ extern "C" {
 int like_mps_at_once() { return like_mps::at_once; }
 // How often torch or a kernel has worked on MPS.
 int like_mps_works() { return like_mps::works; }
+// What a thread says of itself that Python code has started.
+void like_mps_python_thread() { like_mps::of_python = true; }
 // Around a launch: 0, or 1 where another thread works on MPS, or 2 in a child forked after work on MPS.
 int like_mps_begin() {
   try {
