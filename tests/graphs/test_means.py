@@ -370,7 +370,8 @@ def test_the_operators_take_bits_and_say_what_they_give(torch_device):
     calls = losses_of(repr([(*sizes, sizes[0] // 2, "reflect", 1.0, 1.0, 0.5, 1e-7, 1.0, 0.0, False, per_row, True)
                             for sizes, per_row in zip(SIZES, (False, True, False), strict=True)]))  # fmt: skip
     text = repr([tuple(one) for one in calls])
-    x, y = (torch.randn(3, 2, 400).to(torch_device) for _ in range(2))
+    x, y = torch.randn(2, 3, 2, 400).to(torch_device)
+    y = y * torch.linspace(0.2, 3, 400).to(torch_device)
     windows = [torch.hann_window(one.win_length, device=torch_device) for one in calls]
     together, composite = ops.losses_together, ops.composite_losses
     mean, kept = together.stft_losses(x, y, windows, text)
@@ -382,7 +383,7 @@ def test_the_operators_take_bits_and_say_what_they_give(torch_device):
     upstream = torch.tensor(-2.0, device=torch_device)
     gradient = together.stft_losses_gradient(upstream, kept, x, y, windows, text)
     right = composite.gradients_of_mean(upstream, x, y, windows, calls)[0]
-    torch.testing.assert_close(gradient, right, rtol=1e-3, atol=1e-4 * float(right.abs().max()))
+    assert float((gradient - right).norm()) < 5e-3 * float(right.norm())
     torch.library.opcheck(together.stft_losses, (x, y, windows, text), test_utils=("test_schema", "test_faketensor"))
     given = upstream, kept, x, y, windows, text
     torch.library.opcheck(together.stft_losses_gradient, given, test_utils=("test_schema", "test_faketensor"))
@@ -393,7 +394,12 @@ def test_the_operator_has_all_first_derivatives_and_refuses_a_second(torch_devic
     ops = launches.ops
     calls = losses_of(repr([(*sizes, sizes[0] // 2, "reflect", 1.0, 1.0, 0.0, 1e-7, 1.0, 0.0, False, False, True)
                             for sizes in SIZES[:2]]))  # fmt: skip
-    tensors = [torch.randn(2, 300), torch.randn(2, 300), torch.rand(48) + 0.5, torch.rand(30) + 0.5]
+    tensors = [
+        torch.randn(2, 300),
+        torch.randn(2, 300) * torch.linspace(0.2, 3, 300),
+        torch.rand(48) + 0.5,
+        torch.rand(30) + 0.5,
+    ]
     given = [one.to(torch_device).requires_grad_() for one in tensors]
     x, y, *windows = given
     upstream = torch.ones(()).to(torch_device).requires_grad_()
@@ -401,7 +407,7 @@ def test_the_operator_has_all_first_derivatives_and_refuses_a_second(torch_devic
     found = torch.autograd.grad(mean, given, upstream, create_graph=True)
     right = ops.composite_losses.gradients_of_mean(upstream.detach(), x, y, windows, calls)
     for got, want in zip(found, right, strict=True):
-        torch.testing.assert_close(got, want, rtol=1e-3, atol=1e-4 * float(want.detach().abs().max()))
+        assert float((got - want).detach().norm()) < 5e-3 * float(want.detach().norm())
     with pytest.raises(RuntimeError, match="once_differentiable"):
         found[0].sum().backward()
 
