@@ -17,7 +17,7 @@ from torch._C import DispatchKey
 from torch._C._dynamo import eval_frame
 
 from ..active import options_here
-from ..execution import runner, trouble
+from ..execution import from_caller, runner, trouble
 from ..ops import composite, torch_library
 from ..options import Options, logger
 from ..pending import kept
@@ -81,7 +81,10 @@ def _overload(op: str) -> torch._ops.OpOverload:
 
 
 def _kernel(op: str) -> Callable[..., torch.Tensor]:
-    plain, defaults = original(op), [argument.default_value for argument in _overload(op)._schema.arguments]
+    own, defaults = original(op), [argument.default_value for argument in _overload(op)._schema.arguments]
+
+    def plain(*arguments: Any) -> torch.Tensor:
+        return from_caller.call(own, arguments, {})  # from torch 2.15 on, warnings would name a line of ours
 
     def kernel(*given: Any) -> torch.Tensor:
         arguments = *given, *defaults[len(given) :]  # torch leaves out what is as the schema says
