@@ -4,5 +4,7 @@ import sys
 
 MODULES = {"cuda-bindings": "cuda", "nvidia-cuda-nvrtc-cu12": None}  # None: a library, which the other one loads
 
-for module in filter(None, MODULES.values()):
-    sys.modules[module] = None  # an import of it is a ModuleNotFoundError
+
+def pytest_load_initial_conftests() -> None:
+    for module in filter(None, MODULES.values()):
+        sys.modules[module] = None  # an import of it is a ModuleNotFoundError

@@ -23,6 +23,10 @@ def test_the_list_of_it_is_pyprojects_and_the_workflows():
     assert set(found) <= set(uninstall.split())
 
 
+def test_the_list_alone_hides_nothing():
+    assert all(sys.modules.get(module, "") is not None for module in bare.MODULES.values())
+
+
 @pytest.mark.thorough
 @pytest.mark.skipif(like_mps.wanted(), reason="the simulator does for this")
 def test_every_test_is_collected_and_what_is_about_it_is_skipped_and_says_why():

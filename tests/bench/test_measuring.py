@@ -133,6 +133,7 @@ def test_device_time_is_from_graphs_and_else_from_the_profiler(device_name, ever
     monkeypatch.setattr(timing, "captured", lambda calls, *_, **__: cuda.log.append("graph") or [1e-3, 2e-3, 3e-3])
     monkeypatch.setattr(timing, "profiled", lambda calls: cuda.log.append("profiler") or 5e-3)
     monkeypatch.setattr(timing, "launches", lambda calls: cuda.log.append("profiler") or 7)
+    monkeypatch.setattr(timing, "between_events", lambda run: run() and 1e-3)
     monkeypatch.setitem(measuring.FOOTPRINT, "cuda", 0)
     monkeypatch.setitem(timing.COPY, "cuda", 4096)
     chosen = [Case("stft", "stft", 1, 1203, 400, 160), Case("istft", "istft", 1, 1203, 400, 160)]
