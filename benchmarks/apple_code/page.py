@@ -98,9 +98,9 @@ def _findings(kept: Kept) -> list[str]:
     usual = ", ".join(map(str, USUAL))
     return [
         f"* {len(spills)} of {listed} kernels up to 8192 spill or use scratch memory (spills without / with LICM):",
-        *named(spills, "spills"),
+        *(named(spills, "spills") or ["  * none"]),
         f"* More than {DEMAND_MAX} registers, in stft, istft and log-mel of {usual}:",
-        *named(demanding(kept), "demand"),
+        *(named(demanding(kept), "demand") or ["  * none"]),
     ]
 
 
