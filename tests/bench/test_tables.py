@@ -67,7 +67,7 @@ def test_a_mel_front_end_is_predicted_to_wait_for_its_arithmetic():
     kernel = {name: prediction.predicted(case, prediction.chip(name)) - prediction.FIXED for name in
               ("Apple M4 Max", "Apple M1")}  # fmt: skip
     assert 0.08 <= kernel["Apple M4 Max"] <= 0.12 and 0.5 <= kernel["Apple M1"] <= 0.7
-    assert kernel["Apple M1"] > 1.2 * case.bytes_moved / (prediction.BANDWIDTH * 68e6)
+    assert kernel["Apple M1"] > 1.1 * case.bytes_moved / (prediction.BANDWIDTH * 68e6)
 
 
 def test_the_prediction_is_printed_for_all_cases_and_says_what_it_is(capsys):
