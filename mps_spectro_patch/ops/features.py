@@ -111,11 +111,11 @@ class _Recorded(torch.autograd.Function):
     def backward(ctx, gradient):
         tensors = input, window, basis = ctx.saved_tensors
         result = None
-        if is_plain(gradient) and not has_bits(gradient):
-            try:
+        try:
+            if is_plain(gradient) and not has_bits(gradient):
                 result = ctx.run(gradient, input, window)
-            except Exception:  # the operator meets it again and handles it
-                result = None
+        except Exception:  # the operator meets it again and handles it
+            result = None
         if result is None:
             result = WAYS["features_gradient"].backward(gradient, *tensors, *ctx.arguments)
         return result.to(ctx.dtype), None, None, None, None, None

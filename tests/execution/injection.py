@@ -43,6 +43,7 @@ GUARDS = {
     "losses.py": {"try_fused", "try_mean", "apart", "weighted_terms", "weighted_terms.<locals>.<listcomp>"},
     "built.py": {"watch.<locals>.hook"},
     "eager.py": {"Ways.backward"},
+    "features.py": {"_Recorded.backward"},
     "gradients.py": {"run", "_like_window", "tied", "_Tied.backward"},
     "inductor.py": {"_Pass.__init__", "_Pass.__reduce__", "_Pass.__setstate__", "_Pass.uuid"},
     "surviving.py": {"surviving.<locals>.run"},
