@@ -163,7 +163,7 @@ def ready_mean_gradient(
     adding to the first: a function of the gradient of the mean, [1], the terms of all, input, target and windows."""
     # The first adds nothing: that of the shortest hop, whose samples the fewest threads add up.
     order = sorted(range(len(calls)), key=lambda number: calls[number][0].hop_length)
-    first_terms = [0, *accumulate(terms_of(*call) for call in calls)]
+    first_terms = [0, *accumulate(terms_of(geometry.rows, wanted.per_row) for geometry, wanted in calls)]
     launches, gaps = [], False
     for number in order:
         (geometry, wanted), adds = calls[number], number != order[0]
@@ -188,9 +188,9 @@ def ready_mean_gradient(
     return run
 
 
-def terms_of(geometry: StftGeometry, wanted: Terms) -> int:
+def terms_of(rows: int, per_row: bool) -> int:
     """How many numbers stft_loss() leaves for its gradient."""
-    return TERMS + (geometry.rows if wanted.per_row else 1)
+    return TERMS + (rows if per_row else 1)
 
 
 def launched(n_fft: int, gradient: bool, wanted: Terms) -> tuple[str, str, Plan]:
@@ -236,7 +236,7 @@ def _mean_launch(
             )
         )
         first_sum += geometry.rows * groups
-        first_term += terms_of(geometry, wanted)
+        first_term += terms_of(geometry.rows, wanted.per_row)
     geometry, _, layout = calls[0]
     parts = -(-geometry.samples // (COPIED * FINISH_THREADS))
     mean = StftLossMeanParams(

@@ -155,8 +155,7 @@ def _known_mean(
     for window, call in zip(windows, calls, strict=True):
         if call_cache.find_loss(one, options, call, x, y, window)[1] is None:
             return key, None
-    flat = torch.Size((prod(x.shape[:-1]), x.shape[-1]))
-    launch = launches.ops.mean_of_losses.MeanOfLosses(flat, [call.arguments() for call in calls])
+    launch = launches.ops.mean_of_losses.MeanOfLosses(x.shape, [call.arguments() for call in calls])
     known = call_cache.Known(name, launch, None, keep=calls)
     call_cache.remember(entries, key, known)
     return key, known

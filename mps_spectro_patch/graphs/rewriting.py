@@ -35,10 +35,6 @@ class Plan(NamedTuple):
     arrangement: Arrangement
 
     @property
-    def nodes(self) -> tuple[Node, ...]:
-        return self.found.nodes
-
-    @property
     def results(self) -> tuple[Node, ...]:
         return (self.found.last,)
 
@@ -62,10 +58,6 @@ class LossPlan(NamedTuple):
     call: LossCall
 
     @property
-    def nodes(self) -> tuple[Node, ...]:
-        return self.found.nodes
-
-    @property
     def results(self) -> tuple[Node, ...]:
         return tuple(self.found.terms.values())
 
@@ -84,10 +76,6 @@ class MeanPlan(NamedTuple):
     """Several losses that operators are there for by now, as one call."""
 
     found: FoundMean
-
-    @property
-    def nodes(self) -> tuple[Node, ...]:
-        return self.found.nodes
 
     @property
     def results(self) -> tuple[Node, ...]:
@@ -148,7 +136,7 @@ def _replace(graph: Graph, plan: AnyPlan, put: Put) -> None:
     for result, node in zip(plan.results, made, strict=True):
         node.meta.update(result.meta)
         result.replace_all_uses_with(node)
-    for one in reversed(plan.nodes):
+    for one in reversed(plan.found.nodes):
         graph.erase_node(one)
 
 

@@ -116,14 +116,14 @@ class LossStep(Step):
 
 def put_step(graph: Graph, plan: Plan | LossPlan, options: Options | None, verify: str) -> list[Node]:
     """A call of a Step in the graph, and its results."""
-    among = set(plan.nodes)
-    operands = dict.fromkeys(one for node in plan.nodes for one in node.all_input_nodes if one not in among)
+    among = set(plan.found.nodes)
+    operands = dict.fromkeys(one for node in plan.found.nodes for one in node.all_input_nodes if one not in among)
     given = [*plan.tensors, *(one for one in operands if one not in plan.tensors)]
     copy = Graph()
     copied: dict[Node, Node] = {}
     for place, one in enumerate(given):
         copied[one] = copy.placeholder(f"given_{place}")
-    for node in plan.nodes:
+    for node in plan.found.nodes:
         copied[node] = copy.node_copy(node, copied.__getitem__)
     copy.output(tuple(copied[one] for one in plan.results))
     make = FeatureStep if isinstance(plan, Plan) else LossStep

@@ -53,11 +53,11 @@ def _known(
 
 @lru_cache(maxsize=1024)
 def _of_kind(losses: str, shape: torch.Size, device: torch.device, places: tuple) -> MeanOfLosses:
-    return MeanOfLosses(rows_of(shape), losses_of(losses))
+    return MeanOfLosses(shape, losses_of(losses))
 
 
 def _fake_stft_losses(input, target, windows, losses):
-    terms = sum(kernels.TERMS + (rows_of(input.shape)[0] if one.per_row else 1) for one in losses_of(losses))
+    terms = sum(kernels.terms_of(rows_of(input.shape)[0], one.per_row) for one in losses_of(losses))
     return input.new_empty(()), input.new_empty((terms,))
 
 

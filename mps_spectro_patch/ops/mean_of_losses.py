@@ -16,6 +16,7 @@ from torch import Tensor
 from ..kernels import stft_loss as kernels
 from ..kernels import whole_window
 from ..tensors import wants_gradient
+from .composite_losses import rows_of
 from .eager import is_plain
 from .losses import WAYS, described
 
@@ -23,14 +24,14 @@ from .losses import WAYS, described
 class MeanOfLosses:
     """As a function of input, target and windows: of tensors laid out as those of its first call.
 
-    flat: the shape of the signals as rows. arguments: LossArguments of each loss.
+    shape: of the signals, [..., samples]. arguments: LossArguments of each loss.
     """
 
     __slots__ = ("flat", "arguments", "described", "forward", "gradient")
 
-    def __init__(self, flat: torch.Size, arguments: Sequence[tuple]) -> None:
-        self.flat, self.arguments = flat, arguments
-        self.described = [described(*flat, *one) for one in arguments]
+    def __init__(self, shape: torch.Size, arguments: Sequence[tuple]) -> None:
+        self.flat, self.arguments = rows_of(shape), arguments
+        self.described = [described(*self.flat, *one) for one in arguments]
         self.forward: list[Callable | None] = [None, None]  # the launches, made by the first call that copies or not
         self.gradient: Callable | None = None
 
@@ -75,7 +76,7 @@ class MeanOfLosses:
         self, upstream: Tensor, input: Tensor, target: Tensor, terms: Tensor, windows: Sequence[Tensor]
     ) -> Tensor:
         upstream, rows = upstream / len(windows), input.reshape(self.flat)
-        parts = terms.split([kernels.terms_of(*one) for one in self.described])
+        parts = terms.split([kernels.terms_of(geometry.rows, wanted.per_row) for geometry, wanted in self.described])
         found = [
             WAYS["stft_loss_gradient"].backward(upstream, None, own, rows, target, window, *arguments)
             for window, own, arguments in zip(windows, parts, self.arguments, strict=True)
