@@ -37,7 +37,7 @@ GUARDS = {
     "functional_module.py": {"_attribute.<locals>.get"},
     "overrides.py": {"_wrapper.<locals>.wrapper", "_wrapper.<locals>.replaced"},
     "linkseg.py": {"_network", "_StandIn.__getattr__"},  # in which a network runs, whose errors are its own
-    "torch_operators.py": {"_kernel.<locals>.kernel"},
+    "torch_operators.py": {"_kernel.<locals>.kernel", "_kernel.<locals>.plain"},
     "compute.py": {"_run", "compute"},
     "mean_of_losses.py": {"_Mean.backward"},
     "losses.py": {"try_fused", "try_mean", "apart", "weighted_terms", "weighted_terms.<locals>.<listcomp>"},
