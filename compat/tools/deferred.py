@@ -258,10 +258,10 @@ def _launched(note: Note) -> Tensor | None:
     if note.basis is not None and bases.find(note.basis) is None:
         _makes_bands.setdefault(note.signal.name, True)
     power = 2.0 if note.what == "power" else note.power
-    call = _call(*note.sizes, note.center, edges, note.dropped, power, note.eps, note.scale)
-    result = compute.try_fused(signal, note.window, note.basis, call, note.signal.name)
     # As torch's tensor lies in memory: somebody may view it.
-    return result.contiguous() if result is not None and (note.by_rows or note.basis is not None) else result
+    contiguous = note.by_rows or note.basis is not None
+    call = _call(*note.sizes, note.center, edges, note.dropped, power, note.eps, note.scale, contiguous)
+    return compute.try_fused(signal, note.window, note.basis, call, note.signal.name)
 
 
 @lru_cache(maxsize=1024)
@@ -277,10 +277,11 @@ def _changed(scale: Scale, **fields: Any) -> Scale:
 @remembered
 def _call(
     n_fft: int, hop_length: int, win_length: int, center: bool, edges: int, dropped: int, power: float, eps: float,
-    scale: Scale,
+    scale: Scale, contiguous: bool,
 ) -> FrontEnd:  # fmt: skip
     return FrontEnd(
-        n_fft, hop_length, win_length, center, power=power, eps=eps, dropped=dropped, scale=scale, edges=edges
+        n_fft, hop_length, win_length, center, power=power, eps=eps, dropped=dropped, scale=scale, edges=edges,
+        contiguous=contiguous,
     )  # fmt: skip
 
 
