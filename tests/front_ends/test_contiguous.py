@@ -60,7 +60,7 @@ def made_by(kernel, n_fft, samples, basis, device, rows=3, **fields):
 @pytest.mark.parametrize("n_fft", some(SIZES, [400]))
 def test_the_bits_are_those_of_the_other_layout(n_fft, banded, torch_device):
     basis = random_basis(min(40, n_fft // 2 + 1), n_fft // 2 + 1) if banded else None
-    usual, contiguous, powers = made_by(kernels.features, n_fft, 12 * (n_fft // 3 + 1), basis, torch_device)
+    usual, contiguous, powers = made_by(kernels.features, n_fft, 12 * (n_fft // 3 + 1) + 1, basis, torch_device)
     assert torch.equal(usual, contiguous) and usual.shape[2] % 2
     assert contiguous.is_contiguous() and usual.transpose(1, 2).is_contiguous()
     assert_linear(contiguous, powers if basis is None else basis.double() @ powers)
