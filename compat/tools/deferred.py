@@ -267,8 +267,10 @@ def _launched(note: Note) -> Tensor | None:
     if note.basis is not None and bases.find(note.basis) is None:
         _makes_bands.setdefault(note.signal.name, True)
     power = 2.0 if note.what == "power" else note.power
-    # As torch's tensor lies in memory: somebody may view it.
-    contiguous = note.by_rows or note.basis is not None
+    # As torch's tensor lies in memory: somebody may view it. Of one frame, it is contiguous.
+    n_fft, hop_length, _ = note.sizes
+    padded = signal.shape[-1] + 2 * (n_fft // 2 if note.center else edges)
+    contiguous = note.by_rows or note.basis is not None or padded < n_fft + (1 + note.dropped) * hop_length
     call = _call(*note.sizes, note.center, edges, note.dropped, power, note.eps, note.scale, contiguous)
     return compute.try_fused(signal, note.window, note.basis, call, note.signal.name)
 
