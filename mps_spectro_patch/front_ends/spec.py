@@ -99,6 +99,9 @@ class FrontEnd:
     edges: int = 0
     contiguous: bool = False
 
+    def __post_init__(self) -> None:
+        assert not self.contiguous or self.scale.deviation_eps is None, "what divides by the deviation has one layout"
+
     def describe(self) -> str:
         return f"n_fft={self.n_fft}, hop_length={self.hop_length}, power={self.power}, {self.scale.scale}"
 

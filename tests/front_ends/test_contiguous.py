@@ -11,7 +11,6 @@ import mps_spectro_patch as msp
 from mps_spectro_patch.arguments import FeatureArguments
 from mps_spectro_patch.front_ends import FrontEnd, Scale, compute
 from mps_spectro_patch.kernels import StftGeometry, bands_of
-from mps_spectro_patch.kernels.launch import feature_passes
 from mps_spectro_patch.kernels.launch import features as kernels
 from tests.outputs import poisoned_outputs
 from tests.tiers import some
@@ -92,9 +91,11 @@ def test_a_floor_is_put_under_either_layout(samples, torch_device):
 
 
 @pytest.mark.thorough
-def test_what_divides_by_the_deviation_takes_the_usual_layout_only(torch_device):
-    with pytest.raises(AssertionError):
-        feature_passes.standardise(torch.zeros(1, 3, 4, device=torch_device), 1e-5)
+def test_what_divides_by_the_deviation_has_the_usual_layout_only():
+    scale = Scale("clamp", 1e-3, deviation_eps=1e-5)
+    assert not dataclasses.replace(USUAL, scale=scale).contiguous
+    with pytest.raises(AssertionError, match="one layout"):
+        dataclasses.replace(USUAL, scale=scale, contiguous=True)
 
 
 def both(x, window, basis, call):
