@@ -72,7 +72,7 @@ def supports_features(n_fft: int, bands: Bands | None, gradient: bool = False) -
 def features(
     signal: torch.Tensor, window: torch.Tensor, geometry: StftGeometry, wanted: Features, bands: Bands | None
 ) -> torch.Tensor:
-    """[rows, width, frames] float32 of signal [rows, samples] in one launch."""
+    """[rows, width, frames] float32 of signal [rows, samples] in one launch. (All bins, contiguous: and a copy.)"""
     signal, window = readable(signal), window.contiguous()
     return ready_features(signal, window, geometry, wanted, bands)(signal, window)
 
@@ -94,6 +94,8 @@ def ready_features(
 ) -> Ready:  # fmt: skip
     """features(), or limited_features() if `below` is given, as a function of signal and window alone: of tensors laid
     out as these, rows and window without gaps."""
+    turned = wanted.contiguous and bands is None  # all bins, written far from each other, would take longer than a copy
+    wanted = replace(wanted, contiguous=False) if turned else wanted
     device, pairs = signal.device, (starts_at_pair(signal), is_paired(window, geometry.n_fft))
     recipe, slots = _recipe(geometry, wanted, bands, signal.stride(0), signal.dtype, pairs, below is not None, device)
     frames = geometry.frames - wanted.dropped
@@ -112,7 +114,7 @@ def ready_features(
             finish(output, maxima)
         elif frames:
             recipe(signal, window, output)
-        return output
+        return output.contiguous() if turned else output
 
     return run
 

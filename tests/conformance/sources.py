@@ -229,7 +229,7 @@ def _of_features(family: ModuleType) -> Iterator[Generated]:
                 continue
             programs.add(key)
             choices = [(*choice, False) for choice in _powers(family)]
-            if not gradient:  # the layout has nothing to do with powers and samples
+            if banded and not gradient:  # the layout has nothing to do with powers and samples
                 choices.append((1.0, torch.float32, False, True))
             for power, dtype, floored, contiguous in choices:
                 defines = program.defines(banded, gradient, power, dtype, floored, contiguous)

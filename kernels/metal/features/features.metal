@@ -15,8 +15,8 @@
 //   g_X = g_power * (derivative of power at X)        # complex, by torch's convention
 //
 // Of each band only the bins from its first to its last are multiplied: see msp_band(). MSP_POWER: 1, 2, or 0 for any
-// other power, which is an argument then. MSP_FLOOR: |X|^2 has a floor. MSP_CONTIGUOUS: the output is
-// [rows, features, frames] in memory, else [rows, frames, features]. MSP_RECOMPUTE: g_X stays in registers.
+// other power, which is an argument then. MSP_FLOOR: |X|^2 has a floor. MSP_RECOMPUTE: g_X stays in registers.
+// MSP_CONTIGUOUS (of bands): the output is [rows, features, frames] in memory, else [rows, frames, features].
 // MSP_SLOT_PAIRS: float2 of threadgroup memory per frame.
 
 #include "fft/stockham.metal"
@@ -147,7 +147,7 @@ inline float msp_band(const threadgroup float* powers, MspBands bands, int round
 }
 
 // From the bins in v to the output. BINS says which bin v[q] is, negative where it is none.
-// feature_stride: from feature to feature in the output, or in their gradient (MSP_GRADIENT).
+// feature_stride: from band to band in the output, or from feature to feature in their gradient (MSP_GRADIENT).
 template <class BINS>
 MSP_INLINE void msp_finish_frame(
     thread float2* v, BINS owner, threadgroup float* memory, MspFeatures features, MspBands bands,
@@ -218,15 +218,13 @@ MSP_INLINE void msp_finish_frame(
 #else
     if (live && k < features.width) {
       const float result = features.scaled(features.power(v[q]));
-      output[k * feature_stride] = result;
+      output[k] = result;
       *largest = result > *largest || result != result ? result : *largest;
     }
 #endif
   }
 #if !MSP_GRADIENT
-  for (int k = features.bins + int(lane); k < features.width && live; k += MSP_LANES) {
-    output[k * feature_stride] = features.scaled(0.0f);
-  }
+  for (int k = features.bins + int(lane); k < features.width && live; k += MSP_LANES) output[k] = features.scaled(0.0f);
 #endif
 #endif
 }
