@@ -94,12 +94,13 @@ def ready_features(
 ) -> Ready:  # fmt: skip
     """features(), or limited_features() if `below` is given, as a function of signal and window alone: of tensors laid
     out as these, rows and window without gaps."""
-    turned = wanted.contiguous and bands is None  # all bins, written far from each other, would take longer than a copy
-    wanted = replace(wanted, contiguous=False) if turned else wanted
+    frames, contiguous = geometry.frames - wanted.dropped, wanted.contiguous
+    # All bins, written far from each other, would take longer than a copy does. Of one frame, there is one order.
+    turned = contiguous and bands is None and frames > 1
+    wanted = replace(wanted, contiguous=contiguous and bands is not None)
     device, pairs = signal.device, (starts_at_pair(signal), is_paired(window, geometry.n_fft))
     recipe, slots = _recipe(geometry, wanted, bands, signal.stride(0), signal.dtype, pairs, below is not None, device)
-    frames = geometry.frames - wanted.dropped
-    shape, strides = (geometry.rows, wanted.width, frames), strides_of(wanted.width, frames, wanted.contiguous)
+    shape, strides = (geometry.rows, wanted.width, frames), strides_of(wanted.width, frames, contiguous and not turned)
     items = geometry.rows // rows_per_item
     finish = None
     if below is not None and frames:
