@@ -60,6 +60,7 @@
 #endif
 
   const int reach = params.halo + 1;  // hops that a frame covers, the last perhaps in part
+  const int hop_length = params.hop_length, first = params.first;
   int base = 0;                // where the current step begins in the ring: a block (GATHER) or a sample (RING)
 
   float2 v[MSP_VALUES + MSP_RECOMPUTE];
@@ -133,22 +134,22 @@
       for (int half_index = 0; half_index < 2; ++half_index) {
         const int d = 2 * MspLast::index(q, last_lane) + half_index;
         const int position = step_begin + d;
-        const bool fresh = d >= MSP_N_FFT - params.hop_length || step_frame == first_frame;
+        const bool fresh = d >= MSP_N_FFT - hop_length || step_frame == first_frame;
         float sum = half_index == 0 ? v[q].x : v[q].y;
 #if MSP_OVERLAP == MSP_RING
         int place = base + d;
         if (place >= MSP_N_FFT) place -= MSP_N_FFT;
         if (!fresh) sum += ring[place];
-        if (d >= params.hop_length) ring[place] = sum;
+        if (d >= hop_length) ring[place] = sum;
         else if (position >= keep_begin && position < keep_end) {
           sum = sum * msp_inverse_envelope(inverse_envelope, envelope, position, d);
-          samples[position - params.first] = MSP_ADDS == 0 ? sum : samples[position - params.first] + sum;
+          samples[position - first] = MSP_ADDS == 0 ? sum : samples[position - first] + sum;
         }
 #else
         if (position >= keep_begin && position < keep_end) {
-          if (!fresh || MSP_ADDS != 0) sum += samples[position - params.first];
-          samples[position - params.first] =
-              d < params.hop_length ? sum * msp_inverse_envelope(inverse_envelope, envelope, position, d) : sum;
+          if (!fresh || MSP_ADDS != 0) sum += samples[position - first];
+          samples[position - first] =
+              d < hop_length ? sum * msp_inverse_envelope(inverse_envelope, envelope, position, d) : sum;
         }
 #endif
       }
@@ -159,7 +160,7 @@
 #else
     threadgroup_barrier(mem_flags::mem_device);
 #endif
-    base += params.hop_length;
+    base += hop_length;
     if (base >= MSP_N_FFT) base -= MSP_N_FFT;
 #endif
     step_frame = next_frame;
