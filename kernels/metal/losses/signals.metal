@@ -48,7 +48,7 @@ struct MspLossSignals {
           v[q] = v[q] * msp_window_pair(window, MspFirst::index(q, window_lane), win_left, win_length, paired_window);
         }
       }
-      msp_spectrum(v, shared, twiddles, pair_twiddles, lane);
+      msp_spectrum(v, shared + MSP_ANEW(0, frame + which), twiddles, pair_twiddles, lane);
       if (which == 0) {
         MSP_UNROLL
         for (int q = 0; q < MspRealBins::COUNT; ++q) wanted[q] = magnitudes.square(v[q]);

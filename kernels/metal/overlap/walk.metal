@@ -24,7 +24,6 @@
 
   const int slot = int(thread_index / MSP_LANES);
   const int lane_index = int(thread_index % MSP_LANES);
-  threadgroup MSP_EXCHANGE_TYPE* shared = exchange + slot * MSP_EXCHANGE_SIZE;
 
   const int row_index = int(group) / params.groups;
   int run = int(group) - row_index * params.groups;
@@ -77,6 +76,7 @@
 
   for (int step_frame = first_frame; step_frame <= last_frame;) {
     const int lane = MSP_ANEW(lane_index, step_frame), last_lane = MSP_ANEW(lane_index, step_frame + 1);
+    threadgroup MSP_EXCHANGE_TYPE* shared = exchange + MSP_ANEW(slot * MSP_EXCHANGE_SIZE, step_frame);
     const bool live = step_frame + slot < params.frames;
     int next_frame = step_frame + MSP_FRAMES;
 #if MSP_ADJOINT
