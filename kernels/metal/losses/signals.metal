@@ -24,9 +24,10 @@ struct MspLossSignals {
   MSP_INLINE void spectra(
       thread float2* v, thread float* wanted, MspMagnitudes magnitudes, threadgroup MSP_EXCHANGE_TYPE* shared,
       int frame, int lane_index) const {
-    // Or they would come into the loop from the frame before, and live all the while.
-    MSP_UNROLL
-    for (int q = 0; q < MspRealBins::COUNT; ++q) wanted[q] = 0.0f;
+    if (!MSP_NVIDIA) {  // or LLVM has them come from the frame before, and live all the while
+      MSP_UNROLL
+      for (int q = 0; q < MspRealBins::COUNT; ++q) wanted[q] = 0.0f;
+    }
 #pragma unroll 1
     for (int which = 0; which < 2; ++which) {
       const int lane = MSP_ANEW(lane_index, frame + which);

@@ -24,6 +24,7 @@
 
   const int slot = int(thread_index / MSP_LANES);
   const int lane_index = int(thread_index % MSP_LANES);
+  threadgroup MSP_EXCHANGE_TYPE* slot_memory = exchange + slot * MSP_EXCHANGE_SIZE;
 
   const int row_index = int(group) / params.groups;
   int run = int(group) - row_index * params.groups;
@@ -59,7 +60,6 @@
 #endif
 
   const int reach = params.halo + 1;  // hops that a frame covers, the last perhaps in part
-  const int hop_length = params.hop_length, first = params.first;
   int base = 0;                // where the current step begins in the ring: a block (GATHER) or a sample (RING)
 
   float2 v[MSP_VALUES + MSP_RECOMPUTE];
@@ -76,7 +76,7 @@
 
   for (int step_frame = first_frame; step_frame <= last_frame;) {
     const int lane = MSP_ANEW(lane_index, step_frame), last_lane = MSP_ANEW(lane_index, step_frame + 1);
-    threadgroup MSP_EXCHANGE_TYPE* shared = exchange + MSP_ANEW(slot * MSP_EXCHANGE_SIZE, step_frame);
+    threadgroup MSP_EXCHANGE_TYPE* shared = slot_memory + MSP_ANEW(0, step_frame);
     const bool live = step_frame + slot < params.frames;
     int next_frame = step_frame + MSP_FRAMES;
 #if MSP_ADJOINT
@@ -127,6 +127,7 @@
     if (reach > 1) base = (base + MSP_FRAMES) % (reach - 1);
 #else
     // A sample belongs to one lane within a frame, and frames follow each other behind a barrier.
+    const int hop_length = params.hop_length, first = params.first;  // or LLVM keeps a copy per sample in registers
     MSP_UNROLL
     for (int q = 0; q < MspLast::COUNT; ++q) {
       if (!MspLast::active(q, last_lane)) continue;
