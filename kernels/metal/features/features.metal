@@ -93,15 +93,16 @@ struct MspFeatures {
 #endif
   }
 
-  // NaN stays NaN, as in torch.clamp.
+  // One logarithm for all scales, for a GPU that works all of them out and chooses. NaN stays NaN, as in torch.clamp.
   float scaled(float value) const {
     if (scale == MSP_SCALE_LINEAR) return value;
-    if (scale == MSP_SCALE_CLAMP) return factor * metal::log(value < amin ? amin : value) + offset;
-    if (scale == MSP_SCALE_ADD) return factor * metal::log(value + amin) + offset;
+    const bool clamps = scale == MSP_SCALE_CLAMP, is_log1p = scale == MSP_SCALE_LOG1P;
+    const float t = is_log1p ? value / amin : value;
+    const float u = clamps ? (t < amin ? amin : t) : t + (is_log1p ? 1.0f : amin);
+    float logarithm = metal::log(u);
     // log(1 + t) to full precision for small t (Kahan): what rounding does to 1 + t cancels in the quotient.
-    const float t = value / amin;
-    const float u = 1.0f + t;
-    return factor * (u == 1.0f ? t : u == INFINITY ? u : metal::log(u) * (t / (u - 1.0f))) + offset;
+    if (is_log1p) logarithm = u == 1.0f ? t : u == INFINITY ? u : logarithm * (t / (u - 1.0f));
+    return factor * logarithm + offset;
   }
 
   float scaled_gradient(float value, float gradient) const {
@@ -232,8 +233,16 @@ MSP_INLINE void msp_finish_frame(
 inline void msp_store_largest(threadgroup float* memory, float largest, device float* to, int lane) {
   memory[lane] = largest;
   MSP_SYNC();
-  if (lane == 0) {
-    for (int i = 1; i < MSP_LANES; ++i) largest = memory[i] > largest || memory[i] != memory[i] ? memory[i] : largest;
-    *to = largest;
+  int lanes = MSP_LANES;  // those whose largest is not in another's yet
+  while (lanes > 1) {
+    const int half_lanes = (lanes + 1) / 2;
+    if (lane + half_lanes < lanes) {
+      const float other = memory[lane + half_lanes];
+      if (other > largest || other != other) largest = other;  // a NaN stays
+      memory[lane] = largest;
+    }
+    MSP_SYNC();
+    lanes = half_lanes;
   }
+  if (lane == 0) *to = largest;
 }
