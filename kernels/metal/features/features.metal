@@ -69,7 +69,7 @@ struct MspFeatures {
 #if MSP_POWER == 1
     return metal::sqrt(square + MSP_ADDED) * gain;
 #elif MSP_POWER == 2
-    return (square + MSP_ADDED) * gain;
+    return square * gain + MSP_ADDED * gain;
 #else
     return (metal::pow(square, exponent) + MSP_ADDED) * gain;
 #endif
@@ -97,8 +97,9 @@ struct MspFeatures {
   float scaled(float value) const {
     if (scale == MSP_SCALE_LINEAR) return value;
     const bool clamps = scale == MSP_SCALE_CLAMP, is_log1p = scale == MSP_SCALE_LOG1P;
-    const float t = is_log1p ? value / amin : value;
-    const float u = clamps ? (t < amin ? amin : t) : t + (is_log1p ? 1.0f : amin);
+    const float least = clamps ? amin : -FLT_MAX, added = clamps ? 0.0f : is_log1p ? 1.0f : amin;
+    const float t = value * (is_log1p ? 1.0f / amin : 1.0f);
+    const float u = (t < least ? least : t) + added;
     float logarithm = metal::log(u);
     // log(1 + t) to full precision for small t (Kahan): what rounding does to 1 + t cancels in the quotient.
     if (is_log1p) logarithm = u == 1.0f ? t : u == INFINITY ? u : logarithm * (t / (u - 1.0f));
