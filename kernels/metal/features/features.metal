@@ -69,7 +69,8 @@ struct MspFeatures {
 #if MSP_POWER == 1
     return metal::sqrt(square + MSP_ADDED) * gain;
 #elif MSP_POWER == 2
-    return square * gain + MSP_ADDED * gain;
+    // NVIDIA's compiler needs more registers for the second in the gradient.
+    return MSP_NVIDIA ? (square + MSP_ADDED) * gain : square * gain + MSP_ADDED * gain;
 #else
     return (metal::pow(square, exponent) + MSP_ADDED) * gain;
 #endif
