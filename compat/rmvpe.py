@@ -32,19 +32,16 @@ _CONSTANTS = {0, 1, 2, 12, "_", "privateuseone", "stft", "hann"}
 def _mel(mel, audio, keyshift=0, speed=1, center=True) -> torch.Tensor | None:
     if is_compiling() or not dynamic_mel.is_plain(audio, mel.mel_basis, mel.n_fft):
         return None
-    call = dynamic_mel.call(mel.n_fft, mel.hop_length, mel.win_length, keyshift, speed, center, mel.clamp)
+    # Band by band in memory, as the original's: somebody may view it.
+    sizes = mel.n_fft, mel.hop_length, mel.win_length
+    call = dynamic_mel.call(*sizes, keyshift, speed, center, mel.clamp, contiguous=True)
     if call is None:
         return None
     key = f"{keyshift}_{audio.device}"
     if key not in mel.hann_window:
         mel.hann_window[key] = torch.hann_window(call.win_length).to(audio.device)
     result = compute.try_fused(audio, mel.hann_window[key], mel.mel_basis, call, "rmvpe.MelSpectrogram")
-    if result is None:
-        return None
-    # Band by band in memory, as the original's: somebody may view it.
-    if getattr(mel, "is_half", False):
-        return result.to(torch.float16, memory_format=torch.contiguous_format)
-    return result.contiguous()
+    return result.half() if result is not None and getattr(mel, "is_half", False) else result
 
 
 def _recognises(cls: type) -> bool:

@@ -50,7 +50,7 @@ class FeatureArguments(NamedTuple):
     """Of the features of front ends and their gradients: framing, powers (|X|^power + eps) * gain, scale.
 
     width: features per frame. dropped: frames at the end that are left out. floor: |X|^2 is at least this. The scale:
-    see kernels' Features.
+    see kernels' Features. contiguous: the result is; else it lies frame by frame in memory.
     """
 
     n_fft: int
@@ -68,6 +68,7 @@ class FeatureArguments(NamedTuple):
     amin: float
     factor: float
     offset: float
+    contiguous: bool
 
     def framing(self) -> tuple[int, int, int, int, str]:
         return self.n_fft, self.hop_length, self.win_length, self.pad, self.pad_mode
@@ -84,7 +85,7 @@ class FeatureArguments(NamedTuple):
 
     def linear(self, width: int) -> "FeatureArguments":
         """The same call for `width` bins of the powers as they are."""
-        return self._replace(width=width, scale="linear", amin=1.0, factor=1.0, offset=0.0)
+        return self._replace(width=width, scale="linear", amin=1.0, factor=1.0, offset=0.0, contiguous=False)
 
 
 class KaldiArguments(NamedTuple):

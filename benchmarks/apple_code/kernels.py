@@ -52,6 +52,7 @@ class Call:
     used: int = 0  # bins from 0 on that are asked for; 0: all
     power: float = 2.0
     floor: float = 0.0
+    contiguous: bool = False  # features
     dtype: torch.dtype = torch.float32
     window_dtype: torch.dtype = torch.float32
     complex_output: bool = False
@@ -123,8 +124,9 @@ class Call:
         width = self.bands or self.used or self.n_fft // 2 + 1
         floor = self.floor * self.n_fft
         if not self.bands:
-            return features.Features(width, self.power, floor=floor)
-        return features.Features(width, self.power, floor=floor, scale="add", amin=0.5, factor=10.0)
+            return features.Features(width, self.power, floor=floor, contiguous=self.contiguous)
+        scale = dict(scale="add", amin=0.5, factor=10.0)
+        return features.Features(width, self.power, floor=floor, contiguous=self.contiguous, **scale)
 
     @property
     def feature_gradient(self) -> torch.Tensor:
@@ -469,7 +471,7 @@ def _of_source(source: sources.Generated) -> str:
 
 _FLAGS = (
     "ADJOINT", "TWO_SIDED", "BLUESTEIN", "PACKED", "FOLDED", "COMPLEX_WINDOW", "COMPLEX_OUTPUT", "BANDED", "GRADIENT",
-    "FLOOR", "HAS_LOG", "HAS_ADDED", "HAS_LINEAR", "SQUARED",
+    "FLOOR", "CONTIGUOUS", "HAS_LOG", "HAS_ADDED", "HAS_LINEAR", "SQUARED",
 )  # fmt: skip
 
 
@@ -486,7 +488,8 @@ def _reaching(source: sources.Generated) -> list[Call]:
     dtype = {name: one for one, name in dispatch.SAMPLE_TYPES.items()}[defines.get("MSP_SAMPLE", "float")]
     power = {"1": 1.0, "2": 2.0}.get(defines.get("MSP_POWER", "2"), 1.5)
     floor = 0.1 if defines.get("MSP_FLOOR") == "1" else 0.0
-    for call in _candidates(source, plan, dtype, power, floor):
+    contiguous = defines.get("MSP_CONTIGUOUS") == "1"
+    for call in _candidates(source, plan, dtype, power, floor, contiguous):
         try:
             if wanted in {_key(kernel, text) for kernel, text, _ in launches(call)}:
                 return [call]
@@ -496,7 +499,7 @@ def _reaching(source: sources.Generated) -> list[Call]:
 
 
 def _candidates(
-    source: sources.Generated, plan: fft.Plan, dtype: torch.dtype, power: float, floor: float
+    source: sources.Generated, plan: fft.Plan, dtype: torch.dtype, power: float, floor: float, contiguous: bool
 ) -> Iterator[Call]:
     kernel, label = source.kernel, dict(re.findall(r"(\w+)=(\d+)", source.label))
     given = int(label.get("n_fft", 0))
@@ -520,4 +523,5 @@ def _candidates(
     else:
         few = given // 4 + 1
         for operation, bands, used in itertools.product(("features", "features gradient"), (0, 80), (0, few)):
-            yield Call(operation, given, bands=bands, used=used, power=power, floor=floor, dtype=dtype)
+            given_to = dict(bands=bands, used=used, power=power, floor=floor, contiguous=contiguous, dtype=dtype)
+            yield Call(operation, given, **given_to)

@@ -24,6 +24,7 @@ from ...execution import call_cache, torch_warnings
 from ...front_ends import FrontEnd, Scale, compute, remembered
 from ...kernels import bases
 from ...tensors import PLAIN, STAND_INS, wants_gradient
+from . import copies
 
 
 class Signal:
@@ -169,9 +170,9 @@ def run(function: Callable, name: str, args: tuple, kwargs: dict) -> Any:
     try:
         if not _makes_bands.get(name):
             return _real(function(*args, **kwargs))
-        with _Copies() as copies:
+        with _Copies(name) as seen:
             result = function(*args, **kwargs)
-        _makes_bands[name] = copies.noted
+        _makes_bands[name] = seen.noted
         return _real(result)
     except _Unforeseen:
         return None
@@ -180,25 +181,33 @@ def run(function: Callable, name: str, args: tuple, kwargs: dict) -> Any:
 # By name, functions whose filterbank was not known when it was needed: whether they copied it from the CPU in the last
 # call. HiFi-GAN's own does so in every call.
 _makes_bands: dict[str, bool] = {}
-_BANDS_MAX = 2**20  # numbers: nobody's filterbank is larger
 
 
 class _Copies(TorchFunctionMode):
-    """While it is on, a filterbank that is copied from the CPU is known by what was copied, and need not be read back.
-    It makes the function's other calls of torch a little longer."""
+    """While it is on, a filterbank that is copied from the CPU is known by what was copied: it need not be read back.
+    Where the same was copied before, nothing is. It makes the function's other calls of torch a little longer."""
 
     noted = False
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
         if Deferred in types:
             return Deferred.__torch_function__(function, types, args, kwargs)
-        result = function(*args, **(kwargs or {}))
-        if function is Tensor.to and len(args) == 2 and not kwargs:  # else it may not have been copied yet
-            source = args[0]
-            if result is not source and type(source) is type(result) is Tensor and source.dtype is result.dtype:
-                if source.device.type == "cpu" and source.dim() == 2 and source.numel() <= _BANDS_MAX:
-                    bases.learn(result, source)
-                    self.noted = True
+        if function is not Tensor.to or len(args) != 2 or kwargs or not copies.is_one(args[0]):
+            return function(*args, **(kwargs or {}))  # what "non_blocking" copies may not be there yet
+        source = args[0]
+        result = copies.find(self.name, *args)
+        if result is None:
+            result = function(*args)
+            if result is source or type(result) is not Tensor or result.dtype is not source.dtype:
+                return result
+            copies.keep(self.name, source, result)
+            if source.dim() == 2:
+                bases.learn(result, source)
+        self.noted |= source.dim() == 2
         return result
 
 
@@ -258,10 +267,12 @@ def _launched(note: Note) -> Tensor | None:
     if note.basis is not None and bases.find(note.basis) is None:
         _makes_bands.setdefault(note.signal.name, True)
     power = 2.0 if note.what == "power" else note.power
-    call = _call(*note.sizes, note.center, edges, note.dropped, power, note.eps, note.scale)
-    result = compute.try_fused(signal, note.window, note.basis, call, note.signal.name)
-    # As torch's tensor lies in memory: somebody may view it.
-    return result.contiguous() if result is not None and (note.by_rows or note.basis is not None) else result
+    # As torch's tensor lies in memory: somebody may view it. Of one frame, it is contiguous.
+    n_fft, hop_length, _ = note.sizes
+    padded = signal.shape[-1] + 2 * (n_fft // 2 if note.center else edges)
+    contiguous = note.by_rows or note.basis is not None or padded < n_fft + (1 + note.dropped) * hop_length
+    call = _call(*note.sizes, note.center, edges, note.dropped, power, note.eps, note.scale, contiguous)
+    return compute.try_fused(signal, note.window, note.basis, call, note.signal.name)
 
 
 @lru_cache(maxsize=1024)
@@ -277,10 +288,11 @@ def _changed(scale: Scale, **fields: Any) -> Scale:
 @remembered
 def _call(
     n_fft: int, hop_length: int, win_length: int, center: bool, edges: int, dropped: int, power: float, eps: float,
-    scale: Scale,
+    scale: Scale, contiguous: bool,
 ) -> FrontEnd:  # fmt: skip
     return FrontEnd(
-        n_fft, hop_length, win_length, center, power=power, eps=eps, dropped=dropped, scale=scale, edges=edges
+        n_fft, hop_length, win_length, center, power=power, eps=eps, dropped=dropped, scale=scale, edges=edges,
+        contiguous=contiguous,
     )  # fmt: skip
 
 

@@ -11,11 +11,12 @@ from ...front_ends import FrontEnd, Scale, remembered, shifted
 
 @remembered
 def call(
-    n_fft: Any, hop_length: Any, win_length: Any, keyshift: Any, speed: Any, center: Any, clamp: Any, eps: float = 0.0
-) -> FrontEnd | None:
+    n_fft: Any, hop_length: Any, win_length: Any, keyshift: Any, speed: Any, center: Any, clamp: Any, eps: float = 0.0,
+    contiguous: bool = False,
+) -> FrontEnd | None:  # fmt: skip
     """log(max(basis @ magnitude, clamp)) of the shifted sizes, or None where their owner had better look at them.
 
-    eps: under the root of the magnitude.
+    eps: under the root of the magnitude. contiguous: see FrontEnd.
     """
     if any(type(size) is not int for size in (n_fft, hop_length, win_length)) or type(center) is not bool:
         return None
@@ -28,7 +29,8 @@ def call(
     if round(hop_length * speed) < 1:
         return None
     gain = 1.0 if keyshift == 0 else win_length / sizes[2]
-    return FrontEnd(*sizes, center, "reflect", power=1.0, eps=eps, gain=gain, scale=Scale("clamp", float(clamp)))
+    scale = Scale("clamp", float(clamp))
+    return FrontEnd(*sizes, center, "reflect", power=1.0, eps=eps, gain=gain, scale=scale, contiguous=contiguous)
 
 
 def is_plain(signal: Any, basis: Any, n_fft: int) -> bool:

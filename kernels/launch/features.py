@@ -39,7 +39,7 @@ class Features:
 
     width: features per frame; without a basis, the bins that are kept, or zeros behind them. scale: "linear", or
     factor * log(...) + offset of max(v, amin) ("clamp"), v + amin ("add"), 1 + v / amin ("log1p"). dropped: frames at
-    the end that are left out.
+    the end that are left out. contiguous: the result is; else it lies frame by frame in memory.
     """
 
     width: int
@@ -52,6 +52,12 @@ class Features:
     factor: float = 1.0
     offset: float = 0.0
     dropped: int = 0
+    contiguous: bool = False
+
+
+def strides_of(width: int, frames: int, contiguous: bool) -> tuple[int, int, int]:
+    """Of features [rows, width, frames]."""
+    return width * frames, *((frames, 1) if contiguous else (1, width))
 
 
 def supports_features(n_fft: int, bands: Bands | None, gradient: bool = False) -> bool:
@@ -66,7 +72,7 @@ def supports_features(n_fft: int, bands: Bands | None, gradient: bool = False) -
 def features(
     signal: torch.Tensor, window: torch.Tensor, geometry: StftGeometry, wanted: Features, bands: Bands | None
 ) -> torch.Tensor:
-    """[rows, width, frames] float32, frame by frame in memory, of signal [rows, samples] in one launch."""
+    """[rows, width, frames] float32 of signal [rows, samples] in one launch."""
     signal, window = readable(signal), window.contiguous()
     return ready_features(signal, window, geometry, wanted, bands)(signal, window)
 
@@ -91,7 +97,7 @@ def ready_features(
     device, pairs = signal.device, (starts_at_pair(signal), is_paired(window, geometry.n_fft))
     recipe, slots = _recipe(geometry, wanted, bands, signal.stride(0), signal.dtype, pairs, below is not None, device)
     frames = geometry.frames - wanted.dropped
-    shape, strides = (geometry.rows, wanted.width, frames), (frames * wanted.width, 1, wanted.width)
+    shape, strides = (geometry.rows, wanted.width, frames), strides_of(wanted.width, frames, wanted.contiguous)
     items = geometry.rows // rows_per_item
     finish = None
     if below is not None and frames:
@@ -140,10 +146,10 @@ def features_gradient(
 
 def kernel_source(
     n_fft: int, banded: bool = True, gradient: bool = False, power: float = 2.0, used: int | None = None,
-    floored: bool = False,
+    floored: bool = False, contiguous: bool = False,
 ) -> str:  # fmt: skip
     """The Metal text of a kernel."""
-    name, defines, _ = launched(n_fft, int(banded), gradient, power, used=used, floored=floored)
+    name, defines, _ = launched(n_fft, int(banded), gradient, power, used=used, floored=floored, contiguous=contiguous)
     return dispatch.kernel_text(name, defines)
 
 
@@ -155,7 +161,7 @@ def kernel(n_fft: int, bands: int, gradient: bool, device: torch.device) -> tupl
 
 def launched(
     n_fft: int, bands: int, gradient: bool, power: float = 2.0, dtype: torch.dtype = torch.float32,
-    used: int | None = None, floored: bool = False,
+    used: int | None = None, floored: bool = False, contiguous: bool = False,
 ) -> tuple[str, str, Plan]:  # fmt: skip
     """(name, defines, plan) of the kernel for a size that supports_features() allows."""
     if gradient and _fits_adjoint(n_fft, bands):
@@ -163,7 +169,7 @@ def launched(
         return "msp_features_gradient", _adjoint_defines(plan, bool(bands), power, dtype, floored), plan
     program = _program(n_fft, bands, gradient, used)
     assert program is not None
-    return program.name, program.defines(bool(bands), gradient, power, dtype, floored), program.plan
+    return program.name, program.defines(bool(bands), gradient, power, dtype, floored, contiguous), program.plan
 
 
 def _count(bands: Bands | None) -> int:
@@ -177,7 +183,9 @@ class _Program:
     how: Transform | None  # for any size; None for a smooth one
     slot_pairs: int
 
-    def defines(self, banded: bool, gradient: bool, power: float, dtype: torch.dtype, floored: bool) -> str:
+    def defines(
+        self, banded: bool, gradient: bool, power: float, dtype: torch.dtype, floored: bool, contiguous: bool = False
+    ) -> str:
         how = self.how
         what = self.plan if how is None else replace(how, plan=self.plan)
         return what.defines() + defines(
@@ -185,7 +193,7 @@ class _Program:
             FOLDED=how is not None and how.folded, MAGNITUDES=not gradient, REAL=True, COMPLEX_WINDOW=False,
             COMPLEX_SAMPLES=False, SAMPLE=dispatch.SAMPLE_TYPES[dtype], WIDE_SAMPLES=dtype is torch.float32,
             BANDED=banded, GRADIENT=gradient, POWER=_power_define(power), FLOOR=floored,
-            SLOT_PAIRS=self.slot_pairs,
+            CONTIGUOUS=contiguous, SLOT_PAIRS=self.slot_pairs,
         )  # fmt: skip
 
 
@@ -246,11 +254,9 @@ def _recipe(
     else:
         params = AnyFeatureParams(**fields, n_fft=geometry.n_fft, points=how.points, bins=how.bins)
         transforms = transform_tables(geometry.n_fft, how, False, device)
-    kernel = dispatch.kernel(
-        program.name,
-        program.defines(bands is not None, gradient is not None, wanted.power, dtype, wanted.floor > 0),
-        device.type,
-    )
+    is_adjoint = gradient is not None
+    kind = bands is not None, is_adjoint, wanted.power, dtype, wanted.floor > 0, wanted.contiguous and not is_adjoint
+    kernel = dispatch.kernel(program.name, program.defines(*kind), device.type)
     given = stages if gradient is None else None  # something with an address, not looked at
     maxima = None if wants_maxima and frames else stages
     args = [None, None, *transforms, *tables, given, None, maxima, params, _scale(geometry, wanted)]

@@ -49,7 +49,8 @@ def trouble_of(error: Exception) -> Trouble:
 def warn_of_step(name: str, trouble: Trouble) -> None:
     """Of an error in a step of ours that is no kernel's. name: of the function that was called."""
     title = counters.title(name)
-    warn_once(trouble.place, f"{title}: a step before or behind the kernel raised {trouble.what} ({trouble.place})")
+    once = name if trouble.passes else trouble.place  # a shortage of memory may show anywhere
+    warn_once(once, f"{title}: a step before or behind the kernel raised {trouble.what} ({trouble.place})")
 
 
 def warn_once(once: str, sentence: str) -> None:

@@ -44,7 +44,7 @@ _FUSED_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 def compute(
     x: Tensor, window: Tensor, basis: Tensor | None, call: FrontEnd, use_kernels: bool = True, name: str = "front_end"
 ) -> Tensor:
-    """[..., features, frames] of x [..., time], frame by frame in memory; window [win_length], basis [features, freqs].
+    """[..., features, frames] of x [..., time]; window [win_length], basis [features, freqs]. In memory as `call` says.
 
     float64 stays float64, half becomes float32. Errors are those of torch.stft. name: under which the call is counted.
     """

@@ -79,6 +79,7 @@ class FrontEnd:
     window_norm: the spectrum is divided by the root of the window's energy.
     width: without a filterbank, the number of bins: cut off, or filled with zeros. None: all.
     dropped: frames left out at the end.
+    contiguous: the result [..., features, frames] is, else its transpose. Not with scale.deviation_eps.
     """
 
     n_fft: int
@@ -96,6 +97,10 @@ class FrontEnd:
     dropped: int = 0
     scale: Scale = Scale()
     edges: int = 0
+    contiguous: bool = False
+
+    def __post_init__(self) -> None:
+        assert not self.contiguous or self.scale.deviation_eps is None, "what divides by the deviation has one layout"
 
     def describe(self) -> str:
         return f"n_fft={self.n_fft}, hop_length={self.hop_length}, power={self.power}, {self.scale.scale}"
@@ -106,7 +111,7 @@ class FrontEnd:
         return FeatureArguments(
             self.n_fft, self.hop_length, self.win_length, pad, pad_mode, bins if bands is None else bands,
             self.dropped, float(self.power), float(self.eps), float(self.gain), float(self.floor), self.scale.scale,
-            float(self.scale.amin), float(self.scale.factor), float(self.scale.offset),
+            float(self.scale.amin), float(self.scale.factor), float(self.scale.offset), self.contiguous,
         )  # fmt: skip
 
 

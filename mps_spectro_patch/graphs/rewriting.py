@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import operator
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -181,18 +182,20 @@ def _planned(found: Found, is_operator: bool) -> Plan | None:
     if type(rows) is int and type(samples) is int:
         if compute.obstacle(rows, samples, values[1].shape[0], largest, *arguments[:5]) is not None:
             return None
-    with torch.no_grad():
-        result = launches.ops.features.features(*values, bank, *arguments)
-        arrangement = _arrangement(result, found)
-    return None if arrangement is None else Plan(found, call, tuple(arguments), arrangement)
+    for contiguous in (False, True):
+        arguments = arguments._replace(contiguous=contiguous)
+        with torch.no_grad():
+            arrangement = _arrangement(launches.ops.features.features(*values, bank, *arguments), found)
+        if arrangement is not None:
+            return Plan(found, replace(call, contiguous=contiguous), tuple(arguments), arrangement)
+    return None
 
 
 def _arrangement(result: Tensor, found: Found) -> Arrangement | None:
-    """From the operator's result [rows, features, frames] to the last node's."""
+    """From the operator's result [rows, features, frames] to the last node's. None: they are laid out in other ways."""
     wanted = value_of(found.last)
     batch = shape_of(found.last)[:-2]
-    swap = "transpose", (-1, -2)
-    steps = [swap] if found.known.turned else []
+    steps = [("transpose", (-1, -2))] if found.known.turned else []
     if not batch:
         steps.append(("squeeze", (0,)))
     elif len(batch) > 1:
@@ -202,10 +205,7 @@ def _arrangement(result: Tensor, found: Found) -> Arrangement | None:
     made = arranged(result, tuple(steps))
     if not _is_same(made.shape, wanted.shape) or made.dtype is not wanted.dtype or made.device != wanted.device:
         return None
-    if _is_same_order(made, wanted) or not _order_matters(found.last):
-        return tuple(steps)
-    copies = (("contiguous", ()),), (swap, ("contiguous", ()), swap)
-    return next(((*steps, *copy) for copy in copies if _is_same_order(arranged(made, copy), wanted)), None)
+    return tuple(steps) if _is_same_order(made, wanted) or not _order_matters(found.last) else None
 
 
 def arranged(values: Tensor, steps: Arrangement) -> Tensor:

@@ -28,7 +28,13 @@ def of_spectrum(spectrum: Tensor, basis: Tensor | None, call: FeatureArguments) 
         values = resized(values, call.width)
     else:
         values = product(basis, resized(values, basis.shape[1]))
-    return scaled(values, *call.scaling())
+    return finished(values, call)
+
+
+def finished(values: Tensor, call: FeatureArguments) -> Tensor:
+    """Features from values, as they are to lie in memory."""
+    result = scaled(values, *call.scaling())
+    return result.contiguous() if call.contiguous else result
 
 
 def powers(spectrum: Tensor, power: float, eps: float, gain: float, floor: float) -> Tensor:

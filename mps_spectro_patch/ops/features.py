@@ -27,7 +27,7 @@ _FIELDS = tuple(field.name for field in fields(kernels.Features))
 
 
 def run_features(input: Tensor, window: Tensor, basis: Tensor | None, *arguments: Any) -> Tensor:
-    """[rows, samples] to [rows, width, frames], frame by frame in memory. arguments: FeatureArguments.
+    """[rows, samples] to [rows, width, frames]. arguments: FeatureArguments.
 
     One launch; with a basis that is not banded, one launch and a matrix product.
     """
@@ -38,7 +38,7 @@ def run_features(input: Tensor, window: Tensor, basis: Tensor | None, *arguments
         return kernels.features(input, window, geometry, wanted, bands)
     call = FeatureArguments(*arguments)
     power = run_features(input, window, None, *call.linear(min(basis.shape[1], geometry.bins)))
-    return composite_features.scaled(composite_features.product(basis, power), *call.scaling())
+    return composite_features.finished(composite_features.product(basis, power), call)
 
 
 def run_features_gradient(
@@ -142,7 +142,7 @@ def _fake_features(input, window, basis, *arguments):
     call = FeatureArguments(*arguments)
     frames = 1 + (input.shape[1] + 2 * call.pad - call.n_fft) // call.hop_length - call.dropped
     shape = input.shape[0], call.width, frames
-    return input.new_empty_strided(shape, (frames * call.width, 1, call.width), dtype=torch.float32)
+    return input.new_empty_strided(shape, kernels.strides_of(call.width, frames, call.contiguous), dtype=torch.float32)
 
 
 def _fake_features_gradient(gradient, input, window, basis, *rest):

@@ -131,6 +131,25 @@ def test_other_sizes(name, sizes, module, audio, options, launches):
 
 
 @pytest.mark.thorough
+@pytest.mark.parametrize("rows, samples", [(1, 400), (3, 400), (1, 1500), (3, 1537)])  # one frame, five, and seven
+@pytest.mark.parametrize("name", SHAPES)
+def test_every_shape_lies_in_memory_as_torchs_own(name, rows, samples, module, options, launches, torch_device):
+    file, bound, _, has_bands = SHAPES[name]
+    audio = torch.rand(rows, samples, device=torch_device) - 0.5
+    theirs = bound(module(file), **SPEECH)(audio)
+    launches.clear()
+    with msp.accelerated(**options):
+        signals = audio, audio, audio.clone().requires_grad_(), audio.clone().requires_grad_()
+        got = [bound(module(file), **SPEECH)(one) for one in signals]
+    assert len(launches) == 4
+    for one in got:
+        assert one.stride() == theirs.stride() and one.is_contiguous() == theirs.is_contiguous()
+        assert one.untyped_storage().nbytes() == 4 * one.numel()
+        if has_bands:
+            torch.testing.assert_close(one.view(-1), theirs.view(-1), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.thorough
 def test_two_mels_a_loss_and_a_gradient(module, audio, options, launches):
     mel, other = module("matcha").mel_spectrogram, audio.flip(0)
     audio.requires_grad_()

@@ -169,6 +169,28 @@ def test_two_mels_a_loss_and_a_gradient_are_three_launches_that_read_no_filterba
         assert filterbank.read_backs() == before
 
 
+@pytest.mark.parametrize("name", ["matcha", pytest.param("hifigan", marks=pytest.mark.thorough)])
+def test_two_mels_and_their_gradient_are_copied_nowhere(name, module, audio, options):
+    module, other = module(name), audio.flip(0)
+    audio.requires_grad_()
+
+    def step():
+        mels = [module.mel_spectrogram(one, **SPEECH) for one in (audio, other)]
+        return torch.autograd.grad(torch.nn.functional.l1_loss(*mels), audio)
+
+    with msp.accelerated(**options):
+        for _ in range(3):
+            step()
+        kept_copies = [*module.mel_basis.values(), *module.hann_window.values()]
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+            step()
+        again = [*module.mel_basis.values(), *module.hann_window.values()]
+    names = [event.name for event in profile.events()]
+    assert names.count("aten::aminmax") == 4 and "aten::clone" not in names  # of each signal, and of what was read back
+    if audio.device.type != "cpu":
+        assert all(one is other for one, other in zip(again, kept_copies, strict=True))
+
+
 @pytest.mark.thorough
 def test_copies_are_noted_only_where_a_function_makes_its_filterbank_in_every_call(module, audio, options, monkeypatch):
     monkeypatch.setattr(deferred, "_makes_bands", {})
@@ -183,7 +205,7 @@ def test_copies_are_noted_only_where_a_function_makes_its_filterbank_in_every_ca
 
 def test_a_copy_has_the_values_that_were_copied(torch_device):
     source = torch.rand(4, 33)
-    with deferred._Copies() as copies:
+    with deferred._Copies("of a test") as copies:
         copy = source.to(torch.float64).to(torch.float32) if torch_device.type == "cpu" else source.to(torch_device)
         same, other_type = source.to("cpu"), source.to(torch.float64)
     assert same is source and bases.find(other_type) is None

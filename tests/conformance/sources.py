@@ -214,7 +214,7 @@ def _transforms(
 
 
 def _of_features(family: ModuleType) -> Iterator[Generated]:
-    """By plan, filterbank or none, gradient, power with or without a floor, and sample type."""
+    """By plan, filterbank or none, gradient, power with or without a floor, sample type, and layout."""
     seen, programs = set(), set()
     for n_fft in range(2, fft.MAX_N_FFT + 1):
         if not fft.supports(n_fft):
@@ -228,13 +228,17 @@ def _of_features(family: ModuleType) -> Iterator[Generated]:
             if (key := (dataclasses.replace(program, how=how), banded, gradient)) in programs:
                 continue
             programs.add(key)
-            for power, dtype, floored in _powers(family):
-                defines = program.defines(banded, gradient, power, dtype, floored)
+            choices = [(*choice, False) for choice in _powers(family)]
+            if not gradient:  # the layout has nothing to do with powers and samples
+                choices.append((1.0, torch.float32, False, True))
+            for power, dtype, floored, contiguous in choices:
+                defines = program.defines(banded, gradient, power, dtype, floored, contiguous)
                 if defines not in seen:
                     seen.add(defines)
                     how = program.how
                     kind = program.name, banded, gradient, how and how.bluestein, how and how.folded
-                    also = (program.name, power, floored), (program.name, dtype)
+                    layout = program.name, "contiguous", banded, contiguous
+                    also = (program.name, power, floored), (program.name, dtype), layout
                     yield Generated(
                         f"n_fft={n_fft} {kind} {also}",
                         defines,

@@ -24,6 +24,7 @@ import torch
 
 import mps_spectro_patch as msp
 from mps_spectro_patch.execution import quarantine
+from mps_spectro_patch.kernels.tables.by_tensor import TensorState
 
 from .injection import (
     ERRORS,
@@ -106,6 +107,15 @@ def test_a_function_that_always_raises_costs_one_warning(name, signals, fresh, o
         found = problems(call, expected, on, None, functools.partial(broken, everywhere, error))
         wrong += [f"{described(number, code, error())} -> {problem}" for problem in found]
     assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.thorough
+def test_a_shortage_of_memory_that_shows_before_a_kernel_and_in_it_costs_one_warning(signals, fresh, on):
+    call = functools.partial(CALLS["mel_spectrogram and its gradient"], signals)
+    expected = quietly(call)
+    fresh()
+    inject = functools.partial(broken, [TensorState.is_of], MemoryError)  # what every cache of tensors asks
+    assert not list(problems(call, expected, on, None, inject))
 
 
 @contextlib.contextmanager

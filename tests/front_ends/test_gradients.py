@@ -244,7 +244,7 @@ def test_compiled_code_learns_window_and_filterbank(torch_device):
     from mps_spectro_patch.ops import features
 
     x = torch.randn(2, 1500, device=torch_device)
-    arguments = (400, 160, 400, 200, "reflect", 12, 1, 2.0, 0.0, 1.0, 0.0, "add", 0.1, 1.0, 0.0)
+    arguments = (400, 160, 400, 200, "reflect", 12, 1, 2.0, 0.0, 1.0, 0.0, "add", 0.1, 1.0, 0.0, False)
     learned = [
         (torch.rand(400, device=torch_device) + 0.1).requires_grad_(),
         mel64(201, 0, 8000, 12, 16000).float().to(torch_device).requires_grad_(),
@@ -263,6 +263,6 @@ def test_the_operator_is_what_its_schema_and_fake_kernel_say(torch_device, opche
 
     x = torch.randn(2, 1500, device=torch_device, requires_grad=True)
     basis = mel64(201, 0, 8000, 12, 16000).float().to(torch_device)
-    arguments = (400, 160, 400, 200, "reflect", 12, 1, 2.0, 0.0, 1.0, 0.0, "add", 0.1, 1.0, 0.0)
+    arguments = (400, 160, 400, 200, "reflect", 12, 1, 2.0, 0.0, 1.0, 0.0, "add", 0.1, 1.0, 0.0, False)
     window = torch.rand(400, device=torch_device)
     opcheck(features.features, (x, window, basis, *arguments))

@@ -28,6 +28,13 @@ def test_a_floor_becomes_machine_code(n_fft, gradient, power, nvrtc):
     assert cuda.compile_unit(text, (9, 0)).startswith(b"\x7fELF")
 
 
+@pytest.mark.thorough
+@pytest.mark.parametrize("n_fft, banded", [(400, True), (1024, False), (1218, True)])
+def test_a_contiguous_layout_becomes_machine_code(n_fft, banded, nvrtc):
+    text = cuda.unit(cuda.translation(features.kernel_source(n_fft, banded, power=1.0, contiguous=True)))
+    assert cuda.compile_unit(text, (9, 0)).startswith(b"\x7fELF")
+
+
 def test_few_bins_of_an_odd_frame_become_machine_code(nvrtc):
     source = features.kernel_source(1933, used=513)
     assert "#define MSP_FOLDED 1" in source

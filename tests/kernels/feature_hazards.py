@@ -34,6 +34,11 @@ def _forward(case: Any, banded: bool, used: int | None = None) -> torch.Tensor:
     return features.features(case.signal, case.window, case.forward, *_wanted(case, banded, used))
 
 
+def _contiguous(case: Any, banded: bool) -> torch.Tensor:
+    wanted, bands = _wanted(case, banded)
+    return features.features(case.signal, case.window, case.forward, replace(wanted, contiguous=True), bands)
+
+
 def _floored(case: Any) -> torch.Tensor:
     wanted = features.Features(case.forward.bins, power=1.0, floor=0.1 * case.forward.n_fft)
     return features.features(case.signal, case.window, case.forward, wanted, None)
@@ -102,6 +107,8 @@ OPERATIONS: dict[str, Any] = {
     "few bins": lambda case: _forward(case, False, case.forward.bins // 3),
     "few bands": lambda case: _forward(case, True, case.forward.bins // 3),
     "spectrogram_gradient": lambda case: _gradient(case, False),
+    "contiguous": lambda case: _contiguous(case, False),
+    "contiguous bands": lambda case: _contiguous(case, True),
     "floored": _floored,
     "floored_gradient": lambda case: _gradient(case, False, 0.1 * case.forward.n_fft),
     "bands_gradient": lambda case: _gradient(case, True),
@@ -127,4 +134,5 @@ CASES += [("mean of losses", n_fft, {}) for n_fft in (64, 400, 4096, 8192)]
 CASES += [("kaldi", 400, {}), ("kaldi", 2048, {}), ("kaldi, windowed", 400, {}), ("kaldi, no energy", 400, {})]
 CASES += [("bands", 6480, {}), ("bands", 512, {"dtype": torch.float16}), ("bands", 512, {"dtype": torch.bfloat16})]
 CASES += [(operation, n_fft, {}) for operation in ("floored", "floored_gradient") for n_fft in (400, 1085)]
+CASES += [(operation, n_fft, {}) for operation in ("contiguous", "contiguous bands") for n_fft in (400, 1085)]
 CASES += [(operation, 400, {}) for operation in ("limited", "decibels", "standardised")]

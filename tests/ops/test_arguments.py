@@ -18,7 +18,7 @@ from mps_spectro_patch.arguments import (
 )
 from mps_spectro_patch.kernels import IstftGeometry, StftGeometry, features, stft_loss
 
-CALL = FeatureArguments(400, 160, 320, 200, "reflect", 80, 1, 2.0, 0.0, 1.0, 0.0, "clamp", 1e-5, 20.0, 3.0)
+CALL = FeatureArguments(400, 160, 320, 200, "reflect", 80, 1, 2.0, 0.0, 1.0, 0.0, "clamp", 1e-5, 20.0, 3.0, False)
 OPERATORS = {
     "stft": (2, StftArguments._fields),
     "stft_adjoint": (2, ("samples", *StftArguments._fields, "complex_input")),

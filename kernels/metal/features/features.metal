@@ -15,7 +15,8 @@
 //   g_X = g_power * (derivative of power at X)        # complex, by torch's convention
 //
 // Of each band only the bins from its first to its last are multiplied: see msp_band(). MSP_POWER: 1, 2, or 0 for any
-// other power, which is an argument then. MSP_FLOOR: |X|^2 has a floor. MSP_RECOMPUTE: g_X stays in registers.
+// other power, which is an argument then. MSP_FLOOR: |X|^2 has a floor. MSP_CONTIGUOUS: the output is
+// [rows, features, frames] in memory, else [rows, frames, features]. MSP_RECOMPUTE: g_X stays in registers.
 // MSP_SLOT_PAIRS: float2 of threadgroup memory per frame.
 
 #include "fft/stockham.metal"
@@ -149,11 +150,11 @@ inline float msp_band(const threadgroup float* powers, MspBands bands, int round
 }
 
 // From the bins in v to the output. BINS says which bin v[q] is, negative where it is none.
-// gradient: of the frame's features, `gradient_stride` apart (MSP_GRADIENT).
+// feature_stride: from feature to feature in the output, or in their gradient (MSP_GRADIENT).
 template <class BINS>
 MSP_INLINE void msp_finish_frame(
     thread float2* v, BINS owner, threadgroup float* memory, MspFeatures features, MspBands bands,
-    const device float* gradient, int gradient_stride, bool has_gradient, device MSP_FEATURE* output, bool live,
+    const device float* gradient, int feature_stride, bool has_gradient, device MSP_FEATURE* output, bool live,
     thread float* largest, int lane) {
 #if MSP_BANDED
   MSP_UNROLL
@@ -171,12 +172,12 @@ MSP_INLINE void msp_finish_frame(
     const float value = msp_band(memory, bands, features.rounds, round, lane);
     if (band < features.width) {
 #if MSP_GRADIENT
-      const float given = has_gradient ? gradient[band * gradient_stride] : 0.0f;
+      const float given = has_gradient ? gradient[band * feature_stride] : 0.0f;
       band_gradients[band] = features.scaled_gradient(value, given);
 #else
       const float result = features.scaled(value);
       if (live) {
-        output[band] = result;
+        output[band * feature_stride] = result;
         *largest = result > *largest || result != result ? result : *largest;  // a NaN stays
       }
 #endif
@@ -215,18 +216,20 @@ MSP_INLINE void msp_finish_frame(
     const int k = owner.bin(q, lane);
     if (k < 0) continue;
 #if MSP_GRADIENT
-    const float given = has_gradient && k < features.width ? gradient[k * gradient_stride] : 0.0f;
+    const float given = has_gradient && k < features.width ? gradient[k * feature_stride] : 0.0f;
     MSP_STORE_GRADIENT(features.power_gradient(v[q], features.scaled_gradient(features.power(v[q]), given)));
 #else
     if (live && k < features.width) {
       const float result = features.scaled(features.power(v[q]));
-      output[k] = result;
+      output[k * feature_stride] = result;
       *largest = result > *largest || result != result ? result : *largest;
     }
 #endif
   }
 #if !MSP_GRADIENT
-  for (int k = features.bins + int(lane); k < features.width && live; k += MSP_LANES) output[k] = features.scaled(0.0f);
+  for (int k = features.bins + int(lane); k < features.width && live; k += MSP_LANES) {
+    output[k * feature_stride] = features.scaled(0.0f);
+  }
 #endif
 #endif
 }

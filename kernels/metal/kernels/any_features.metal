@@ -107,9 +107,9 @@ kernel void msp_any_features(
   const int first = (int(group) - row_index * params.groups) * params.steps * MSP_FRAMES + slot;
   const device MSP_SAMPLE* row = input + row_index * params.row_stride;
 #if MSP_GRADIENT
-  const int stride = features.bins;
+  const int stride = features.bins, feature_stride = params.gradient_feature;
 #else
-  const int stride = features.width;
+  const int stride = features.width, feature_stride = MSP_CONTIGUOUS ? params.frames : 1;
 #endif
 
   float largest = -INFINITY;
@@ -128,9 +128,10 @@ kernel void msp_any_features(
     msp_split_points(v, own, pair_twiddles, transform, lane);
 
     const device float* given = gradient + row_index * params.gradient_row + frame * params.gradient_frame;
-    msp_finish_frame(v, owner, (threadgroup float*)own, features, bands, given, params.gradient_feature,
-                     frame < params.gradient_frames, output + (row_index * params.frames + frame) * stride, live,
-                     &largest, lane);
+    const int begin = MSP_CONTIGUOUS ? row_index * params.frames * stride + frame
+                                     : (row_index * params.frames + frame) * stride;
+    msp_finish_frame(v, owner, (threadgroup float*)own, features, bands, given, feature_stride,
+                     frame < params.gradient_frames, output + begin, live, &largest, lane);
   }
   if (params.wants_maxima != 0) {
     msp_store_largest((threadgroup float*)own, largest, maxima + int(group) * MSP_FRAMES + slot, lane_index);

@@ -35,9 +35,9 @@ kernel void msp_features(
   const int first = (int(group) - row_index * params.groups) * params.steps * MSP_FRAMES + slot;
   const int row_start = row_index * params.row_stride;
 #if MSP_GRADIENT
-  const int stride = MSP_BINS;
+  const int stride = MSP_BINS, feature_stride = params.gradient_feature;
 #else
-  const int stride = features.width;
+  const int stride = features.width, feature_stride = MSP_CONTIGUOUS ? params.frames : 1;
 #endif
 
   float2 weight[MspFirst::COUNT];  // a lane's part of the window is the same for every frame
@@ -57,9 +57,10 @@ kernel void msp_features(
     msp_spectrum(v, shared, twiddles, pair_twiddles, lane);
 
     const device float* given = gradient + row_index * params.gradient_row + frame * params.gradient_frame;
-    msp_finish_frame(v, MspRealBins(), (threadgroup float*)own, features, bands, given, params.gradient_feature,
-                     frame < params.gradient_frames, output + (row_index * params.frames + frame) * stride, live,
-                     &largest, lane);
+    const int begin = MSP_CONTIGUOUS ? row_index * params.frames * stride + frame
+                                     : (row_index * params.frames + frame) * stride;
+    msp_finish_frame(v, MspRealBins(), (threadgroup float*)own, features, bands, given, feature_stride,
+                     frame < params.gradient_frames, output + begin, live, &largest, lane);
   }
   if (params.wants_maxima != 0) {
     msp_store_largest((threadgroup float*)own, largest, maxima + int(group) * MSP_FRAMES + slot, lane_index);

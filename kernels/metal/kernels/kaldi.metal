@@ -125,7 +125,7 @@ kernel void msp_kaldi(
     msp_split_pairs(v, pair_twiddles, lane);
 
     device float* to = output + (row_index * params.frames + frame) * (features.width + (has_energy ? 1 : 0));
-    msp_finish_frame(v, MspRealBins(), (threadgroup float*)own, features, bands, window, 0, false,
+    msp_finish_frame(v, MspRealBins(), (threadgroup float*)own, features, bands, window, 1, false,
                      to + (energy_first ? 1 : 0), live, &unused, lane);
     if (has_energy && live && lane == 0) {
       const float value = metal::log(energy < features.amin ? features.amin : energy);  // NaN stays
