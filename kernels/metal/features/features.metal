@@ -15,7 +15,8 @@
 //   g_X = g_power * (derivative of power at X)        # complex, by torch's convention
 //
 // Of each band only the bins from its first to its last are multiplied: see msp_band(). MSP_POWER: 1, 2, or 0 for any
-// other power, which is an argument then. MSP_FLOOR: |X|^2 has a floor. MSP_CONTIGUOUS: the output is
+// other power, which is an argument then. MSP_FLOOR: |X|^2 has a floor. MSP_LINEAR: there is no scale.
+// MSP_CONTIGUOUS: the output is
 // [rows, features, frames] in memory, else [rows, frames, features]. MSP_RECOMPUTE: g_X stays in registers.
 // MSP_SLOT_PAIRS: float2 of threadgroup memory per frame.
 
@@ -97,6 +98,9 @@ struct MspFeatures {
 
   // One logarithm for all scales, for a GPU that works all of them out and chooses. NaN stays NaN, as in torch.clamp.
   float scaled(float value) const {
+#if MSP_LINEAR
+    return value;
+#else
     if (scale == MSP_SCALE_LINEAR) return value;
     const bool clamps = scale == MSP_SCALE_CLAMP, is_log1p = scale == MSP_SCALE_LOG1P;
     const float least = clamps ? amin : -FLT_MAX, added = clamps ? 0.0f : is_log1p ? 1.0f : amin;
@@ -106,6 +110,7 @@ struct MspFeatures {
     // log(1 + t) to full precision for small t (Kahan): what rounding does to 1 + t cancels in the quotient.
     if (is_log1p) logarithm = u == 1.0f ? t : u == INFINITY ? u : logarithm * (t / (u - 1.0f));
     return factor * logarithm + offset;
+#endif
   }
 
   float scaled_gradient(float value, float gradient) const {
