@@ -13,7 +13,7 @@ from torch.fx.experimental.symbolic_shapes import statically_known_true
 from ..options import Options
 from .expressions import Expression, expression, matched, shape_of
 from .formulas import Known
-from .search import Found, Spectrum, behind, chains, is_undisturbed, origin, places
+from .search import Found, Spectrum, behind, chains, is_same, is_undisturbed, places
 
 TERMS = "convergence", "log", "linear"  # in the operator's order
 
@@ -47,7 +47,8 @@ def search_losses(graph: Graph, options: Options | None) -> Iterator[FoundLoss]:
     magnitudes = [one for chain in chains(graph, options) if (one := _magnitudes(chain)) is not None]
     order, changes = places(graph)
     for x, y in permutations(magnitudes, 2):
-        found = _loss(x, y) if _are_alike(x, y) else None
+        alike = _are_alike(x, y) and is_same(x.spectrum.window, y.spectrum.window, order, changes)
+        found = _loss(x, y) if alike else None
         if found is None:
             continue
         nodes = tuple(sorted({*x.nodes, *y.nodes, *found.nodes}, key=order.__getitem__))
@@ -71,7 +72,7 @@ def _is_magnitude(found: Found) -> bool:
 
 def _are_alike(x: Found, y: Found) -> bool:
     one, other = x.spectrum, y.spectrum
-    alike = one.framing == other.framing and origin(one.window) is origin(other.window) and x.known == y.known
+    alike = one.framing == other.framing and x.known == y.known
     shapes = ((shape_of(one.rows), shape_of(other.rows)), (shape_of(x.last), shape_of(y.last)))
     return alike and all(len(a) == len(b) and all(map(_are_equal, a, b)) for a, b in shapes)
 

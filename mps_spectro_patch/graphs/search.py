@@ -242,6 +242,23 @@ def origin(node: Node) -> Node:
     return node
 
 
+def is_same(one: Node, other: Node, order: dict[Node, int], changes: list[Node]) -> bool:
+    """Whether these are one tensor, or two conversions of one (a window that goes to the device in every call)."""
+    one, other = origin(one), origin(other)
+    if one is other:
+        return True
+    if not _is_conversion(one) or not _is_conversion(other) or origin(one.args[0]) is not origin(other.args[0]):
+        return False
+    a, b = value_of(one), value_of(other)
+    first = one if order[one] < order[other] else other
+    alike = (a.dtype, a.device, a.stride()) == (b.dtype, b.device, b.stride())
+    return alike and not is_changed_between(first, None, [one, other, origin(one.args[0])], order, changes)
+
+
+def _is_conversion(node: Node) -> bool:
+    return node.op == "call_method" and node.target in ("to", "float", "type_as")
+
+
 def _is_undisturbed(found: Found, order: dict[Node, int], changes: list[Node]) -> bool:
     spectrum, basis = found.spectrum, found.known.basis
     kept = [spectrum.rows, spectrum.window, *(() if basis is None else (basis,))]

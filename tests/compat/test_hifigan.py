@@ -14,6 +14,7 @@ import torch
 
 import mps_spectro_patch as msp
 from tests.front_ends.reference import LOG_MAX_ABS, assert_absolute, away_from_the_clamp, relative, spectrum64
+from tests.precision import wide
 
 from .conftest import HERE, bank
 
@@ -312,8 +313,8 @@ def test_a_module_that_is_loaded_again_with_another_formula_is_looked_at_again(s
 @pytest.mark.thorough
 @pytest.mark.parametrize("name", SOME)
 def test_other_tensors_give_what_they_gave(name, module, audio, options, launches):
-    others = [audio.double(), audio[0], audio.unsqueeze(1), audio[:, :300], audio[:0], audio.to(torch.complex64),
-              audio.cpu().numpy(), audio.t(), None]  # fmt: skip
+    others = [audio[0], audio.unsqueeze(1), audio[:, :300], audio[:0], audio.to(torch.complex64), audio.cpu().numpy(),
+              audio.t(), None, wide(audio)]  # fmt: skip
     bound = SHAPES[name][1](module(SHAPES[name][0]), **SPEECH)
     expected = [outcome(bound, one) for one in others]
     with msp.accelerated(**options):
@@ -388,7 +389,7 @@ def test_functorch_sees_the_function_as_it_is(module, audio, options):
     with msp.accelerated(**options):
         mel = module("bigvgan").get_bigvgan_mel_spectrogram
         got = torch.func.grad(lambda y: mel(y).square().sum())(audio)
-    assert relative(got, expected.double()) < 1e-3
+    assert relative(got, wide(expected)) < 1e-3
 
 
 @pytest.mark.thorough
@@ -400,7 +401,7 @@ def test_second_derivatives(module, audio, options):
     audio.requires_grad_()
     expected = second(audio)
     with msp.accelerated(**options):
-        assert relative(second(audio), expected.double()) < 1e-3
+        assert relative(second(audio), wide(expected)) < 1e-3
 
 
 @pytest.mark.thorough

@@ -17,6 +17,7 @@ import mps_spectro_patch as msp
 from mps_spectro_patch.execution import torch_warnings
 from mps_spectro_patch.kernels.launch import features as feature_kernels
 from mps_spectro_patch.kernels.launch import stft_loss as kernels
+from tests.precision import wide
 
 SOURCE = '''
 """STFT-based Loss modules."""
@@ -304,7 +305,7 @@ UNUSUAL = {
     "a wrapped stft": lambda module, loss: setattr(module, "stft", functools.wraps(module.stft)(
         lambda *a, stft=module.stft: 2 * stft(*a))),
     "another F": lambda module, loss: setattr(module, "F", type("F", (), {"l1_loss": lambda *a: a[0].sum()})),
-    "a window of float64": lambda module, loss: setattr(loss, "window", loss.window.double()),
+    "a window of float64": lambda module, loss: setattr(loss, "window", wide(loss.window)),
     "a size that is no int": lambda module, loss: setattr(loss, "fft_size", torch.tensor(64)),
 }  # fmt: skip
 

@@ -178,6 +178,7 @@ def test_a_projects_call_costs_one_warning(project, stand_in, signals, fresh, on
         front_end = functools.partial(of_loss, front_end, signals)
     elif project == "torchaudio":
         front_end = stand_in("torchaudio").transforms.MelSpectrogram(SONG.t().contiguous(), n_fft=64, hop_length=24)
+        front_end = front_end.to(device)
         on = dict(on, torchaudio=True)
     else:
         front_end = PROJECTS[project](stand_in).to(device)
@@ -207,7 +208,7 @@ def said_by(look, code, error) -> str:
 LOOKS = {
     "explain of stft": lambda s: msp.explain(torch.stft, s.x, 80, 32, window=s.window, return_complex=True),
     "explain of istft": lambda s: msp.explain(torch.istft, s.spectrum, 80, 32, window=s.window),
-    "explain of a fallback": lambda s: msp.explain(torch.stft, s.x.double(), 80, 32, return_complex=True),
+    "explain of a fallback": lambda s: msp.explain(torch.stft, s.x.to(torch.complex64), 80, 32, return_complex=True),
     "status": lambda s: msp.status(),
     "report": lambda s: msp.report(),
     "report of all calls": lambda s: (msp.watch_calls(), s.stft(s.x), msp.watch_calls(False), msp.report())[-1],

@@ -25,6 +25,7 @@ import torch
 import mps_spectro_patch as msp
 from mps_spectro_patch.execution import quarantine
 from mps_spectro_patch.kernels.tables.by_tensor import TensorState
+from tests.precision import wide
 
 from .injection import (
     ERRORS,
@@ -50,7 +51,7 @@ CALLS = {
     "stft": lambda s: [s.stft(s.x)],
     "stft of another size": lambda s: [s.stft(s.x, n_fft=81)],
     "stft without a window": lambda s: [torch.stft(s.x, 80, 32, return_complex=True)],
-    "stft of float64": lambda s: [torch.stft(s.x.double(), 80, 32, window=s.window.double(), return_complex=True)],
+    "stft of float64": lambda s: [torch.stft(wide(s.x), 80, 32, window=wide(s.window), return_complex=True)],
     "stft and its gradient": lambda s: differentiated(s.stft, s.x),
     "stft and all gradients": lambda s: differentiated(s.stft, s.x, s.window),
     "stft and second derivatives": lambda s: twice_differentiated(s.stft, s.x),

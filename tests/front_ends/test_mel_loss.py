@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import mps_spectro_patch as msp
+from tests.precision import wide
 
 from .reference import mel64, power64, relative, spectrum64
 
@@ -97,7 +98,7 @@ def test_silence_is_the_clamp_and_has_no_gradient(signals, options):
 def test_what_does_not_fit_is_torchs_matter(what, signals, options):
     x, y = signals
     x, y = {
-        "longer": (x, torch.cat([y, y], -1)), "other dtype": (x, y.double()), "too short": (x[..., :64], y[..., :64]),
+        "longer": (x, torch.cat([y, y], -1)), "other dtype": (x, wide(y)), "too short": (x[..., :64], y[..., :64]),
         "NaN": (x.index_fill(-1, torch.tensor([5], device=x.device), float("nan")), y),
     }[what]  # fmt: skip
 

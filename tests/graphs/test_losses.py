@@ -10,10 +10,11 @@ import mps_spectro_patch as msp
 from mps_spectro_patch.graphs import backend, rewriting
 
 WINDOW = torch.hann_window(48)
+OF_OTHER_DTYPE = torch.hann_window(48, dtype=torch.float64)
 
 
-def magnitude(x, floor=1e-7, turned=True):
-    window = WINDOW.to(x.device, x.dtype)
+def magnitude(x, floor=1e-7, turned=True, window=WINDOW):
+    window = window.to(x.device, x.dtype)
     spectrum = torch.stft(x, 64, 16, 48, window, return_complex=True)
     result = torch.sqrt(torch.clamp(spectrum.real**2 + spectrum.imag**2, min=floor))
     return result.transpose(2, 1) if turned else result
@@ -35,6 +36,11 @@ def of_squares(x, y):
 
 def of_logarithms(x, y):
     return (F.l1_loss(magnitude(y).log(), magnitude(x).log()),)
+
+
+def converted(x, y):
+    """A conversion for each signal, as where the window is on another device."""
+    return (F.l1_loss(*(magnitude(one, window=OF_OTHER_DTYPE).log() for one in (x, y))),)
 
 
 def three_resolutions(x, y):
@@ -102,7 +108,8 @@ def check(loss, x, y, options, of_both=False):
 
 @pytest.mark.thorough
 @pytest.mark.parametrize(
-    "loss, count", [(whole, 1), (of_squares, 1), (of_logarithms, 1), (three_resolutions, 2), (summed_up_in_place, 2)]
+    "loss, count",
+    [(whole, 1), (of_squares, 1), (of_logarithms, 1), (converted, 1), (three_resolutions, 2), (summed_up_in_place, 2)],
 )
 def test_a_loss_is_one_call_a_resolution(loss, count, signals, options, fused):
     check(loss, *signals, options)
@@ -187,10 +194,23 @@ def changed_through_a_view(x, y):
     return loss, y.mean() * x.mean()
 
 
+def one_window_changed(x, y):
+    one, other = (OF_OTHER_DTYPE.to(x.device, x.dtype, copy=True) for _ in range(2))
+    one.mul_(2)
+    return (F.l1_loss(magnitude(x, window=one), magnitude(y, window=other)),)
+
+
+def their_window_changed(x, y):
+    both = OF_OTHER_DTYPE.clone()
+    one = both.to(x.device, x.dtype, copy=True)
+    both.mul_(2)
+    return (F.l1_loss(magnitude(x, window=one), magnitude(y, window=both.to(x.device, x.dtype, copy=True))),)
+
+
 @pytest.mark.thorough
 @pytest.mark.parametrize("loss", [
-    magnitudes_returned, both_kinds, turned_quotient, summed, norm_of_rows, changed_between, changed_later,
-    changed_through_a_view,
+    one_window_changed, their_window_changed, magnitudes_returned, both_kinds, turned_quotient, summed, norm_of_rows,
+    changed_between, changed_later, changed_through_a_view,
 ])  # fmt: skip
 def test_what_is_no_such_loss_stays(loss, signals, options, fused):
     check(lambda x, y: tuple(one.sum() for one in loss(x, y)), *signals, options)

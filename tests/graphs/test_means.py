@@ -483,7 +483,7 @@ def test_drawn_programs_on_losses_have_their_numbers(signals, windows, compiled,
     torch._dynamo.reset()
     function = compiled(program)
     try:
-        right = with_gradients(program, *(one.double().cpu() for one in signals), wide(windows))
+        right = with_gradients(program, *(one.cpu().double() for one in signals), wide(windows))
     except RuntimeError:  # a value that is kept for the gradient was changed
         hypothesis.reject()
     for got, want in zip(with_gradients(function, *signals, windows), right, strict=True):

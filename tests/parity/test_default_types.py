@@ -14,6 +14,7 @@ import pytest
 import mps_spectro_patch
 import mps_spectro_patch as msp
 from mps_spectro_patch import compat, kernels
+from tests import like_mps
 from tests.tiers import some
 
 MAKERS = {
@@ -312,6 +313,7 @@ def outcomes():
 _expected: dict = {}  # under torch's usual defaults
 
 
+@like_mps.cannot("its kernels run on the CPU, and doctor finds them slow")
 @pytest.mark.thorough
 @pytest.mark.parametrize("default", DEFAULTS)
 def test_every_command_gives_the_same_under_another_default(default, run_python, tmp_path):

@@ -16,6 +16,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
 import mps_spectro_patch as msp
+from tests.precision import wide
 
 from .compare import moving_strides
 
@@ -144,9 +145,8 @@ def test_what_works_with_torchs_function_works_and_looks_the_same(way, samples, 
         assert ours.dtype is theirs.dtype and ours.requires_grad == theirs.requires_grad, what
         assert ours.shape == theirs.shape and moving_strides(ours) == moving_strides(theirs), what
         if way is not fake:
-            wide = [tensor.to(torch.complex128 if tensor.is_complex() else torch.float64) for tensor in tensors]
-            right = way(call, wide)
-            error = (ours - right).norm() / right.norm()
+            right = way(call, [wide(tensor) for tensor in tensors])
+            error = (ours.to(right.device) - right).norm() / right.norm()
             assert error < 1e-6, (what, float(error))
     assert compared >= len(samples[::step]) // 3
 

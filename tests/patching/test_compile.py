@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from .conftest import compiles_with
+
 
 @pytest.mark.parametrize("dynamo", ["imported before enable", "imported after enable"])
 def test_compiled_code_is_accelerated_whole_and_early_references_still_compile(dynamo, run_compiled):
@@ -40,6 +42,7 @@ def test_what_was_compiled_follows_enable_and_disable(run_compiled):
 
 @pytest.mark.thorough
 def test_inductor_accelerates_and_its_cache_on_disk_is_not_poisoned(run_compiled):
+    compiles_with("inductor")
     for enabled in (False, True):  # one order is both: either the two graphs have one key in the cache, or two
         run_compiled(
             f"""

@@ -4,6 +4,8 @@ import pytest
 
 from tests.tiers import some
 
+from .conftest import compiles_with
+
 SETTING = """
 import torch._dynamo.testing
 msp.enable(devices=devices, on_error="raise")
@@ -38,6 +40,7 @@ def agree(function, reference, *inputs):
 
 @pytest.mark.parametrize("backend", some(["eager", "aot_eager", "inductor"], ["aot_eager"]))
 def test_forward_and_backward_are_one_graph(backend, run_compiled):
+    compiles_with(backend)
     run_compiled(
         SETTING
         + f"""
@@ -53,6 +56,7 @@ for shape in ((2, 4000), (4000,)):
 
 @pytest.mark.parametrize("backend", some(["eager", "aot_eager", "inductor"], ["aot_eager"]))
 def test_lengths_that_change_do_not_compile_again(backend, run_compiled):
+    compiles_with(backend)
     run_compiled(
         SETTING
         + f"""
@@ -103,6 +107,7 @@ for name, (function, given) in cases.items():
 
 @pytest.mark.thorough
 def test_programs_that_share_a_cache_on_disk_have_graphs_of_their_own(run_compiled):
+    compiles_with("inductor")
     # Each order both ways: a graph of the patched program must not serve an unpatched one, nor the reverse.
     for enabled in (False, True, False, True):
         run_compiled(

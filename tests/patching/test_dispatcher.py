@@ -13,6 +13,8 @@ from mps_spectro_patch.execution import launches
 from mps_spectro_patch.ops import composite
 from mps_spectro_patch.patching import install, torch_operators
 
+from .conftest import compiles_with
+
 STFT, ISTFT = torch.stft, torch.istft
 OPERATORS = ("aten::stft.center", "aten::istft")
 
@@ -161,6 +163,7 @@ def test_torchs_own_warnings_are_still_given(run_python):
 
 @pytest.mark.thorough
 def test_compiled_code_is_right_and_its_cache_on_disk_is_not_poisoned(run_compiled):
+    compiles_with("inductor")
     for enabled in (True, False):  # the second finds what the first left
         run_compiled(
             f"""

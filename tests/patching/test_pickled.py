@@ -100,8 +100,8 @@ def test_another_process_finds_torchs_function_of_its_own(ended, worker, on, run
         import base64, pickle
         {worker}
         stft, istft, both = pickle.loads(base64.b64decode({text!r}))
-        spectrum = stft(x, window=torch.hann_window(64))
-        signal = istft(spectrum, window=torch.hann_window(64))
+        spectrum = stft(x, window=torch.hann_window(64, device=device))
+        signal = istft(spectrum, window=torch.hann_window(64, device=device))
         torch.testing.assert_close(signal, x[:, : signal.shape[1]], rtol=1e-4, atol=1e-4)
         print(stft.func is torch.stft, istft.func is torch.istft, both["a list"] == [torch.stft, torch.istft])
     """) == "True True True\n"  # fmt: skip
