@@ -53,6 +53,7 @@ class Call:
     power: float = 2.0
     floor: float = 0.0
     contiguous: bool = False  # features
+    scaled: bool = False  # features without bands have a scale, too
     dtype: torch.dtype = torch.float32
     window_dtype: torch.dtype = torch.float32
     complex_output: bool = False
@@ -123,9 +124,7 @@ class Call:
     def wanted(self) -> features.Features:
         width = self.bands or self.used or self.n_fft // 2 + 1
         floor = self.floor * self.n_fft
-        if not self.bands:
-            return features.Features(width, self.power, floor=floor, contiguous=self.contiguous)
-        scale = dict(scale="add", amin=0.5, factor=10.0)
+        scale = dict(scale="add", amin=0.5, factor=10.0) if self.bands or self.scaled else {}
         return features.Features(width, self.power, floor=floor, contiguous=self.contiguous, **scale)
 
     @property
@@ -189,9 +188,8 @@ def _features(call: Call, signal: torch.Tensor) -> torch.Tensor:
     square = _stft(call, signal, _wide(call.window)).abs() ** 2
     square = torch.clamp(square, min=wanted.floor) if wanted.floor else square
     power = square ** (wanted.power / 2)
-    if call.bank is None:
-        return power[:, : wanted.width]
-    return wanted.factor * torch.log(_wide(call.bank.basis) @ power + wanted.amin)
+    bands = power[:, : wanted.width] if call.bank is None else _wide(call.bank.basis) @ power
+    return bands if wanted.scale == "linear" else wanted.factor * torch.log(bands + wanted.amin)
 
 
 def _loss(call: Call, signal: torch.Tensor) -> torch.Tensor:
@@ -471,7 +469,7 @@ def _of_source(source: sources.Generated) -> str:
 
 _FLAGS = (
     "ADJOINT", "TWO_SIDED", "BLUESTEIN", "PACKED", "FOLDED", "COMPLEX_WINDOW", "COMPLEX_OUTPUT", "BANDED", "GRADIENT",
-    "FLOOR", "CONTIGUOUS", "HAS_LOG", "HAS_ADDED", "HAS_LINEAR", "SQUARED",
+    "FLOOR", "LINEAR", "CONTIGUOUS", "HAS_LOG", "HAS_ADDED", "HAS_LINEAR", "SQUARED",
 )  # fmt: skip
 
 
@@ -488,8 +486,8 @@ def _reaching(source: sources.Generated) -> list[Call]:
     dtype = {name: one for one, name in dispatch.SAMPLE_TYPES.items()}[defines.get("MSP_SAMPLE", "float")]
     power = {"1": 1.0, "2": 2.0}.get(defines.get("MSP_POWER", "2"), 1.5)
     floor = 0.1 if defines.get("MSP_FLOOR") == "1" else 0.0
-    contiguous = defines.get("MSP_CONTIGUOUS") == "1"
-    for call in _candidates(source, plan, dtype, power, floor, contiguous):
+    contiguous, scaled = defines.get("MSP_CONTIGUOUS") == "1", defines.get("MSP_LINEAR") == "0"
+    for call in _candidates(source, plan, dtype, power, floor, contiguous, scaled):
         try:
             if wanted in {_key(kernel, text) for kernel, text, _ in launches(call)}:
                 return [call]
@@ -499,8 +497,9 @@ def _reaching(source: sources.Generated) -> list[Call]:
 
 
 def _candidates(
-    source: sources.Generated, plan: fft.Plan, dtype: torch.dtype, power: float, floor: float, contiguous: bool
-) -> Iterator[Call]:
+    source: sources.Generated, plan: fft.Plan, dtype: torch.dtype, power: float, floor: float, contiguous: bool,
+    scaled: bool,
+) -> Iterator[Call]:  # fmt: skip
     kernel, label = source.kernel, dict(re.findall(r"(\w+)=(\d+)", source.label))
     given = int(label.get("n_fft", 0))
     both = (True, False)
@@ -523,5 +522,5 @@ def _candidates(
     else:
         few = given // 4 + 1
         for operation, bands, used in itertools.product(("features", "features gradient"), (0, 80), (0, few)):
-            given_to = dict(bands=bands, used=used, power=power, floor=floor, contiguous=contiguous, dtype=dtype)
-            yield Call(operation, given, **given_to)
+            kind = dict(power=power, floor=floor, contiguous=contiguous, scaled=scaled, dtype=dtype)
+            yield Call(operation, given, bands=bands, used=used, **kind)

@@ -149,22 +149,23 @@ def features_gradient(
 
 def kernel_source(
     n_fft: int, banded: bool = True, gradient: bool = False, power: float = 2.0, used: int | None = None,
-    floored: bool = False, contiguous: bool = False,
+    floored: bool = False, contiguous: bool = False, linear: bool = False,
 ) -> str:  # fmt: skip
     """The Metal text of a kernel."""
-    name, defines, _ = launched(n_fft, int(banded), gradient, power, used=used, floored=floored, contiguous=contiguous)
+    kind = dict(used=used, floored=floored, contiguous=contiguous, linear=linear)
+    name, defines, _ = launched(n_fft, int(banded), gradient, power, **kind)
     return dispatch.kernel_text(name, defines)
 
 
 def kernel(n_fft: int, bands: int, gradient: bool, device: torch.device) -> tuple[Callable[..., None], Plan]:
     """What a call of power 2 launches first, and the plan that it launches it by. bands: 0 for a spectrogram."""
-    name, defines, plan = launched(n_fft, bands, gradient)
+    name, defines, plan = launched(n_fft, bands, gradient, linear=not bands and not gradient)
     return dispatch.kernel(name, defines, device.type), plan
 
 
 def launched(
     n_fft: int, bands: int, gradient: bool, power: float = 2.0, dtype: torch.dtype = torch.float32,
-    used: int | None = None, floored: bool = False, contiguous: bool = False,
+    used: int | None = None, floored: bool = False, contiguous: bool = False, linear: bool = False,
 ) -> tuple[str, str, Plan]:  # fmt: skip
     """(name, defines, plan) of the kernel for a size that supports_features() allows."""
     if gradient and _fits_adjoint(n_fft, bands):
@@ -172,7 +173,8 @@ def launched(
         return "msp_features_gradient", _adjoint_defines(plan, bool(bands), power, dtype, floored), plan
     program = _program(n_fft, bands, gradient, used)
     assert program is not None
-    return program.name, program.defines(bool(bands), gradient, power, dtype, floored, contiguous), program.plan
+    defines = program.defines(bool(bands), gradient, power, dtype, floored, contiguous, linear)
+    return program.name, defines, program.plan
 
 
 def _count(bands: Bands | None) -> int:
@@ -187,8 +189,9 @@ class _Program:
     slot_pairs: int
 
     def defines(
-        self, banded: bool, gradient: bool, power: float, dtype: torch.dtype, floored: bool, contiguous: bool = False
-    ) -> str:
+        self, banded: bool, gradient: bool, power: float, dtype: torch.dtype, floored: bool,
+        contiguous: bool = False, linear: bool = False,
+    ) -> str:  # fmt: skip
         how = self.how
         what = self.plan if how is None else replace(how, plan=self.plan)
         return what.defines() + defines(
@@ -196,7 +199,7 @@ class _Program:
             FOLDED=how is not None and how.folded, MAGNITUDES=not gradient, REAL=True, COMPLEX_WINDOW=False,
             COMPLEX_SAMPLES=False, SAMPLE=dispatch.SAMPLE_TYPES[dtype], WIDE_SAMPLES=dtype is torch.float32,
             BANDED=banded, GRADIENT=gradient, POWER=_power_define(power), FLOOR=floored,
-            CONTIGUOUS=contiguous, SLOT_PAIRS=self.slot_pairs,
+            CONTIGUOUS=contiguous, LINEAR=linear, SLOT_PAIRS=self.slot_pairs,
         )  # fmt: skip
 
 
@@ -258,7 +261,9 @@ def _recipe(
         params = AnyFeatureParams(**fields, n_fft=geometry.n_fft, points=how.points, bins=how.bins)
         transforms = transform_tables(geometry.n_fft, how, False, device)
     is_adjoint = gradient is not None
-    kind = bands is not None, is_adjoint, wanted.power, dtype, wanted.floor > 0, wanted.contiguous and not is_adjoint
+    linear = bands is None and wanted.scale == "linear" and not is_adjoint
+    contiguous = wanted.contiguous and not is_adjoint
+    kind = bands is not None, is_adjoint, wanted.power, dtype, wanted.floor > 0, contiguous, linear
     kernel = dispatch.kernel(program.name, program.defines(*kind), device.type)
     given = stages if gradient is None else None  # something with an address, not looked at
     maxima = None if wants_maxima and frames else stages

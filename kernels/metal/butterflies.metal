@@ -46,11 +46,11 @@ MSP_INLINE void msp_radix<2>(thread float2* v) {
 template <>
 MSP_INLINE void msp_radix<3>(thread float2* v) {
   float2 sum = v[1] + v[2];
-  float2 rotated = msp_times_minus_i(v[1] - v[2]) * 0.866025403784438647f;
+  float2 rotated = msp_times_minus_i(v[1] - v[2]);
   float2 middle = v[0] - sum * 0.5f;
   v[0] = v[0] + sum;
-  v[1] = middle + rotated;
-  v[2] = middle - rotated;
+  v[1] = middle + rotated * 0.866025403784438647f;
+  v[2] = middle - rotated * 0.866025403784438647f;
 }
 
 template <>
@@ -110,17 +110,17 @@ MSP_INLINE void msp_radix<8>(thread float2* v) {
   float2 odd[4] = {v[1], v[3], v[5], v[7]};
   msp_radix<4>(even);
   msp_radix<4>(odd);
-  float2 w1 = float2(odd[1].x + odd[1].y, odd[1].y - odd[1].x) * h;
+  float2 w1 = float2(odd[1].x + odd[1].y, odd[1].y - odd[1].x);
   float2 w2 = msp_times_minus_i(odd[2]);
-  float2 w3 = float2(odd[3].y - odd[3].x, -odd[3].x - odd[3].y) * h;
+  float2 w3 = float2(odd[3].y - odd[3].x, -odd[3].x - odd[3].y);
   v[0] = even[0] + odd[0];
   v[4] = even[0] - odd[0];
-  v[1] = even[1] + w1;
-  v[5] = even[1] - w1;
+  v[1] = even[1] + w1 * h;
+  v[5] = even[1] - w1 * h;
   v[2] = even[2] + w2;
   v[6] = even[2] - w2;
-  v[3] = even[3] + w3;
-  v[7] = even[3] - w3;
+  v[3] = even[3] + w3 * h;
+  v[7] = even[3] - w3 * h;
 }
 
 template <>

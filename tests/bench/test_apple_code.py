@@ -67,6 +67,16 @@ def test_the_page_and_the_cycles_are_those_of_the_table():
     assert page.CYCLES.read_text() == page.cycles_text(KEPT), "run python -m benchmarks.apple_code.page"
 
 
+def test_up_to_8192_nothing_spills_or_uses_scratch_memory():
+    spilling = [row for row in KEPT.rows if row.n_fft <= 8192 and (row.spills or row.fills or row.scratch)]
+    assert spilling == [] == page.spilling(KEPT)
+
+
+def test_features_and_stft_take_at_most_so_many_cycles():
+    most = {("stft", 400): 1000, ("log-mel", 400): 1150, ("log-mel", 1024): 1000}
+    assert {key: KEPT.find(*key, "steady").alu <= cycles for key, cycles in most.items()} == dict.fromkeys(most, True)
+
+
 @pytest.mark.parametrize("n_fft", kernels.SIZES)
 def test_every_size_of_the_list_is_in_the_table(n_fft):
     overlap = fft.istft_plan(n_fft).overlap

@@ -228,16 +228,18 @@ def _of_features(family: ModuleType) -> Iterator[Generated]:
             if (key := (dataclasses.replace(program, how=how), banded, gradient)) in programs:
                 continue
             programs.add(key)
-            choices = [(*choice, False) for choice in _powers(family)]
+            choices = [(*choice, False, False) for choice in _powers(family)]
             if banded and not gradient:  # the layout has nothing to do with powers and samples
-                choices.append((1.0, torch.float32, False, True))
-            for power, dtype, floored, contiguous in choices:
-                defines = program.defines(banded, gradient, power, dtype, floored, contiguous)
+                choices.append((1.0, torch.float32, False, True, False))
+            if not banded and not gradient:  # nor has the scale
+                choices += [(*choice, False, True) for choice in _powers(family)]
+            for power, dtype, floored, contiguous, linear in choices:
+                defines = program.defines(banded, gradient, power, dtype, floored, contiguous, linear)
                 if defines not in seen:
                     seen.add(defines)
                     how = program.how
                     kind = program.name, banded, gradient, how and how.bluestein, how and how.folded
-                    layout = program.name, "contiguous", banded, contiguous
+                    layout = program.name, "contiguous", banded, contiguous, linear
                     also = (program.name, power, floored), (program.name, dtype), layout
                     yield Generated(
                         f"n_fft={n_fft} {kind} {also}",

@@ -208,6 +208,26 @@ def test_spectrograms_are_cut_or_filled_up_with_zeros(n_fft, torch_device):
         assert not got[:, bins:].any()
 
 
+# Lanes: 1, 8, three simdgroups, a number with many odd factors (Bluestein); all in one frame each.
+@pytest.mark.thorough
+@pytest.mark.parametrize("n_fft", [16, 256, 2560, 4093])
+def test_the_largest_feature_is_found_in_whichever_lane_it_is(n_fft, torch_device):
+    bins = n_fft // 2 + 1
+    tones = torch.unique(torch.linspace(0, bins - 1, 40).long())
+    x = torch.cos(2 * torch.pi * tones[:, None] / n_fft * torch.arange(n_fft)) + 1e-3 * torch.randn(len(tones), n_fft)
+    x, window = x.to(torch_device), torch.ones(n_fft, device=torch_device)
+    geometry = StftGeometry(len(tones), n_fft, n_fft, n_fft, n_fft, 0, "constant", False)
+    wanted = Features(bins, scale="clamp", amin=1e-12)
+    whole = kernels.features(x, window, geometry, wanted, None)
+    limited = kernels.limited_features(x, window, geometry, wanted, None, 1, 2.0)
+    largest = whole.amax((1, 2), keepdim=True)
+    assert torch.equal(limited, torch.maximum(whole, largest - 2.0))
+    x[0, 0] = float("nan")
+    assert kernels.limited_features(x, window, geometry, wanted, None, 1, 2.0).isnan().any((1, 2)).tolist() == [
+        True, *[False] * (len(tones) - 1)
+    ]  # fmt: skip
+
+
 def test_frames_at_the_end_can_be_left_out(torch_device):
     x, window = torch.randn(2, 3200, device=torch_device), torch.rand(400, device=torch_device)
     basis = mel64(201, 0, 8000, 40, 16000).float()

@@ -15,8 +15,9 @@
 //   g_X = g_power * (derivative of power at X)        # complex, by torch's convention
 //
 // Of each band only the bins from its first to its last are multiplied: see msp_band(). MSP_POWER: 1, 2, or 0 for any
-// other power, which is an argument then. MSP_FLOOR: |X|^2 has a floor. MSP_RECOMPUTE: g_X stays in registers.
+// other power, which is an argument then. MSP_FLOOR: |X|^2 has a floor. MSP_LINEAR: there is no scale.
 // MSP_CONTIGUOUS (of bands): the output is [rows, features, frames] in memory, else [rows, frames, features].
+// MSP_RECOMPUTE: g_X stays in registers.
 // MSP_SLOT_PAIRS: float2 of threadgroup memory per frame.
 
 #include "fft/stockham.metal"
@@ -70,7 +71,8 @@ struct MspFeatures {
 #if MSP_POWER == 1
     return metal::sqrt(square + MSP_ADDED) * gain;
 #elif MSP_POWER == 2
-    return (square + MSP_ADDED) * gain;
+    // NVIDIA's compiler needs more registers for the second in the gradient.
+    return MSP_NVIDIA ? (square + MSP_ADDED) * gain : square * gain + MSP_ADDED * gain;
 #else
     return (metal::pow(square, exponent) + MSP_ADDED) * gain;
 #endif
@@ -94,15 +96,21 @@ struct MspFeatures {
 #endif
   }
 
-  // NaN stays NaN, as in torch.clamp.
+  // One logarithm for all scales, for a GPU that works all of them out and chooses. NaN stays NaN, as in torch.clamp.
   float scaled(float value) const {
+#if MSP_LINEAR
+    return value;
+#else
     if (scale == MSP_SCALE_LINEAR) return value;
-    if (scale == MSP_SCALE_CLAMP) return factor * metal::log(value < amin ? amin : value) + offset;
-    if (scale == MSP_SCALE_ADD) return factor * metal::log(value + amin) + offset;
+    const bool clamps = scale == MSP_SCALE_CLAMP, is_log1p = scale == MSP_SCALE_LOG1P;
+    const float least = clamps ? amin : -FLT_MAX, added = clamps ? 0.0f : is_log1p ? 1.0f : amin;
+    const float t = value * (is_log1p ? 1.0f / amin : 1.0f);
+    const float u = (t < least ? least : t) + added;
+    float logarithm = metal::log(u);
     // log(1 + t) to full precision for small t (Kahan): what rounding does to 1 + t cancels in the quotient.
-    const float t = value / amin;
-    const float u = 1.0f + t;
-    return factor * (u == 1.0f ? t : u == INFINITY ? u : metal::log(u) * (t / (u - 1.0f))) + offset;
+    if (is_log1p) logarithm = u == 1.0f ? t : u == INFINITY ? u : logarithm * (t / (u - 1.0f));
+    return factor * logarithm + offset;
+#endif
   }
 
   float scaled_gradient(float value, float gradient) const {
@@ -233,8 +241,16 @@ MSP_INLINE void msp_finish_frame(
 inline void msp_store_largest(threadgroup float* memory, float largest, device float* to, int lane) {
   memory[lane] = largest;
   MSP_SYNC();
-  if (lane == 0) {
-    for (int i = 1; i < MSP_LANES; ++i) largest = memory[i] > largest || memory[i] != memory[i] ? memory[i] : largest;
-    *to = largest;
+  int lanes = MSP_LANES;  // those whose largest is not in another's yet
+  while (lanes > 1) {
+    const int half_lanes = (lanes + 1) / 2;
+    if (lane + half_lanes < lanes) {
+      const float other = memory[lane + half_lanes];
+      if (other > largest || other != other) largest = other;  // a NaN stays
+      memory[lane] = largest;
+    }
+    MSP_SYNC();
+    lanes = half_lanes;
   }
+  if (lane == 0) *to = largest;
 }

@@ -18,10 +18,18 @@ inline int msp_first_behind(int q, int lane) { return MspFirst::index(q, MSP_ONE
 
 MSP_INLINE void msp_load_weights(
     thread float2* weight, const device float* window, int lane, int win_left, int win_length, bool paired) {
-  MSP_UNROLL
-  for (int q = 0; q < MspFirst::COUNT; ++q) {
-    weight[q] = MspFirst::active(q, lane)
-        ? msp_window_pair(window, MspFirst::index(q, lane), win_left, win_length, paired) : float2(0.0f, 0.0f);
+  const device float2* pairs = (const device float2*)window + msp_first_base(lane);
+  if (paired && MSP_ONE_BASE) {
+    MSP_UNROLL
+    for (int q = 0; q < MspFirst::COUNT; ++q) {
+      weight[q] = MspFirst::active(q, lane) ? pairs[msp_first_behind(q, lane)] : float2(0.0f, 0.0f);
+    }
+  } else {
+    MSP_UNROLL
+    for (int q = 0; q < MspFirst::COUNT; ++q) {
+      weight[q] = MspFirst::active(q, lane)
+          ? msp_window_pair(window, MspFirst::index(q, lane), win_left, win_length, paired) : float2(0.0f, 0.0f);
+    }
   }
 }
 

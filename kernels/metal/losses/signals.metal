@@ -24,6 +24,10 @@ struct MspLossSignals {
   MSP_INLINE void spectra(
       thread float2* v, thread float* wanted, MspMagnitudes magnitudes, threadgroup MSP_EXCHANGE_TYPE* shared,
       int frame, int lane_index) const {
+    if (!MSP_NVIDIA) {  // or LLVM has them come from the frame before, and live all the while
+      MSP_UNROLL
+      for (int q = 0; q < MspRealBins::COUNT; ++q) wanted[q] = 0.0f;
+    }
 #pragma unroll 1
     for (int which = 0; which < 2; ++which) {
       const int lane = MSP_ANEW(lane_index, frame + which);
@@ -45,7 +49,7 @@ struct MspLossSignals {
           v[q] = v[q] * msp_window_pair(window, MspFirst::index(q, window_lane), win_left, win_length, paired_window);
         }
       }
-      msp_spectrum(v, shared, twiddles, pair_twiddles, lane);
+      msp_spectrum(v, shared + MSP_ANEW(0, frame + which), twiddles, pair_twiddles, lane);
       if (which == 0) {
         MSP_UNROLL
         for (int q = 0; q < MspRealBins::COUNT; ++q) wanted[q] = magnitudes.square(v[q]);

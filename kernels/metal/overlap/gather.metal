@@ -59,7 +59,7 @@ inline float msp_inverse_envelope(const device float* table, MspEnvelope envelop
 // block j gathers from the frames g with 0 <= j - g < reach, in order. Blocks below MSP_FRAMES are finished; the others
 // wait in the ring, reach - 1 blocks long. A lane keeps to its own column of every block, so the ring needs no barrier.
 template <class T, int WIDTH>
-inline void msp_gather(
+MSP_INLINE void msp_gather(
     const threadgroup T* slots, threadgroup T* ring, device float* samples, const device float* inverse_envelope,
     MspEnvelope envelope, MspStep step, int thread_index) {
   const int hop = step.hop_length / WIDTH;

@@ -6,7 +6,7 @@
 // The sum over all positions of the padded signal that stand for sample t, but those of REPLICATE, of what lies there.
 // HELD: at(position).
 template <class HELD>
-inline float msp_unpadded(HELD held, int t, int samples, int pad, int pad_mode) {
+MSP_INLINE float msp_unpadded(HELD held, int t, int samples, int pad, int pad_mode) {
   float sum = held.at(t + pad);
   if (pad_mode == MSP_PAD_REFLECT) {
     if (t > 0 && t <= pad) sum += held.at(pad - t);

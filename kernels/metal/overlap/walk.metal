@@ -24,7 +24,7 @@
 
   const int slot = int(thread_index / MSP_LANES);
   const int lane_index = int(thread_index % MSP_LANES);
-  threadgroup MSP_EXCHANGE_TYPE* shared = exchange + slot * MSP_EXCHANGE_SIZE;
+  threadgroup MSP_EXCHANGE_TYPE* slot_memory = exchange + slot * MSP_EXCHANGE_SIZE;
 
   const int row_index = int(group) / params.groups;
   int run = int(group) - row_index * params.groups;
@@ -76,6 +76,7 @@
 
   for (int step_frame = first_frame; step_frame <= last_frame;) {
     const int lane = MSP_ANEW(lane_index, step_frame), last_lane = MSP_ANEW(lane_index, step_frame + 1);
+    threadgroup MSP_EXCHANGE_TYPE* shared = slot_memory + MSP_ANEW(0, step_frame);
     const bool live = step_frame + slot < params.frames;
     int next_frame = step_frame + MSP_FRAMES;
 #if MSP_ADJOINT
@@ -126,6 +127,7 @@
     if (reach > 1) base = (base + MSP_FRAMES) % (reach - 1);
 #else
     // A sample belongs to one lane within a frame, and frames follow each other behind a barrier.
+    const int hop_length = params.hop_length, first = params.first;  // or LLVM keeps a copy per sample in registers
     MSP_UNROLL
     for (int q = 0; q < MspLast::COUNT; ++q) {
       if (!MspLast::active(q, last_lane)) continue;
@@ -133,22 +135,22 @@
       for (int half_index = 0; half_index < 2; ++half_index) {
         const int d = 2 * MspLast::index(q, last_lane) + half_index;
         const int position = step_begin + d;
-        const bool fresh = d >= MSP_N_FFT - params.hop_length || step_frame == first_frame;
+        const bool fresh = d >= MSP_N_FFT - hop_length || step_frame == first_frame;
         float sum = half_index == 0 ? v[q].x : v[q].y;
 #if MSP_OVERLAP == MSP_RING
         int place = base + d;
         if (place >= MSP_N_FFT) place -= MSP_N_FFT;
         if (!fresh) sum += ring[place];
-        if (d >= params.hop_length) ring[place] = sum;
+        if (d >= hop_length) ring[place] = sum;
         else if (position >= keep_begin && position < keep_end) {
           sum = sum * msp_inverse_envelope(inverse_envelope, envelope, position, d);
-          samples[position - params.first] = MSP_ADDS == 0 ? sum : samples[position - params.first] + sum;
+          samples[position - first] = MSP_ADDS == 0 ? sum : samples[position - first] + sum;
         }
 #else
         if (position >= keep_begin && position < keep_end) {
-          if (!fresh || MSP_ADDS != 0) sum += samples[position - params.first];
-          samples[position - params.first] =
-              d < params.hop_length ? sum * msp_inverse_envelope(inverse_envelope, envelope, position, d) : sum;
+          if (!fresh || MSP_ADDS != 0) sum += samples[position - first];
+          samples[position - first] =
+              d < hop_length ? sum * msp_inverse_envelope(inverse_envelope, envelope, position, d) : sum;
         }
 #endif
       }
@@ -159,7 +161,7 @@
 #else
     threadgroup_barrier(mem_flags::mem_device);
 #endif
-    base += params.hop_length;
+    base += hop_length;
     if (base >= MSP_N_FFT) base -= MSP_N_FFT;
 #endif
     step_frame = next_frame;
