@@ -339,7 +339,7 @@ def listed() -> list[Listed]:
             elif one.calls[0].operation == call.operation:
                 one.name = _joined(one.name, _named(name, kernel, call))
             one.calls.append(call)
-    for source in sources.representatives(sources.single_traits):
+    for source in sources.representatives():
         if (text := _key(source.kernel, source.defines)) not in found:
             calls = _reaching(source)
             n_fft = calls[0].n_fft if calls else source.plan.n_fft if source.plan else 0

@@ -223,8 +223,8 @@ MUTATIONS = {
     ),
     "samples read one by one": (STFT, [("if (paired && MSP_WIDE_SAMPLES) {", "if (false) {")], "instructions"),
     "an address per sample": (
-        STFT, [("[MspFirst::index(q, lane)];\n    }\n  } else {",
-                "[MspFirst::index(q, lane) * (start | 1) % 8192];\n    }\n  } else {")], "instructions",
+        STFT, [("samples)[msp_first_behind(q, lane)];", "samples)[msp_first_behind(q, lane) * (start | 1) % 8192];")],
+        "instructions",
     ),
     "sums kept twice": (
         ISTFT, [("  float2 sums[MspLast::COUNT];\n", f"  float2 sums[MspLast::COUNT], more[MspLast::COUNT];\n"
@@ -241,6 +241,14 @@ def mutated(text: str, changes: list[tuple[str, str]]) -> str:
         assert text.count(old) == 1, old
         text = text.replace(old, new)
     return text
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("name", MUTATIONS)
+def test_what_is_made_worse_is_still_in_the_text(name):
+    call, changes, _ = MUTATIONS[name]
+    (one, *_) = kernels.launches(call)
+    mutated(dispatch.kernel_text(*one[:2]), changes)
 
 
 @pytest.fixture
