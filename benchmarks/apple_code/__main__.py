@@ -26,7 +26,7 @@ import torch
 from mps_spectro_patch.kernels import text_digest
 from mps_spectro_patch.kernels.launch import dispatch
 
-from . import kernels, opencl, page, results
+from . import calls, kernels, opencl, page, results
 from .folder import METHODS, Counts, Failed, Folder, Processor
 
 # They shuffle, and PoCL takes a whole threadgroup for one simdgroup. msp_stft_loss_finish does it in loops that not all
@@ -60,26 +60,26 @@ def rows(one: kernels.Listed, compiled: dict[str, dict[int, Counts]], error: flo
     return found
 
 
-def relative_error(call: kernels.Call, processor: Processor) -> float:
+def relative_error(call: calls.Call, processor: Processor) -> float:
     """Raises Failed where PoCL fails, or the error is above the operation's limit."""
     own = dispatch.kernel
 
     def kernel(name: str, defines: str, device_type: str) -> Callable[..., None]:
         return (own if name in NOT_ON_CPU else processor.kernel)(name, defines, device_type)
 
-    with kernels.launching(kernel):
+    with calls.launching(kernel):
         result = call.run()
     expected = call.expected()
     error = float((result - expected).abs().norm() / expected.abs().norm())
-    limit = kernels.OPERATIONS[call.operation].limit
+    limit = calls.OPERATIONS[call.operation].limit
     if not error <= limit:
         raise Failed(f"{call.operation} {call.n_fft}: error {error:.1e}, at most {limit:.0e}")
     return error
 
 
-def known_error(call: kernels.Call, processor: Processor) -> float:
+def known_error(call: calls.Call, processor: Processor) -> float:
     """relative_error(), which the texts and the call determine: worked out once."""
-    texts = [dispatch.kernel_text(kernel, defines) for kernel, defines, _ in kernels.launches(call)]
+    texts = [dispatch.kernel_text(kernel, defines) for kernel, defines, _ in calls.launches(call)]
 
     def error() -> float:
         for processor.method in METHODS:

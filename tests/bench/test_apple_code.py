@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks.apple_code import __main__ as instrument
-from benchmarks.apple_code import folder, kernels, opencl, page, results
-from benchmarks.apple_code.kernels import Call, Listed
+from benchmarks.apple_code import calls, folder, kernels, opencl, page, results
+from benchmarks.apple_code.calls import Call
+from benchmarks.apple_code.kernels import Listed
 from mps_spectro_patch.kernels.compilers import simulator
 from mps_spectro_patch.kernels.launch import dispatch, smooth_size
 from mps_spectro_patch.kernels.plans import fft
@@ -34,7 +35,7 @@ KEPT = results.read()
 
 
 def listed(name: str, call: Call, number: int = 0) -> Listed:
-    kernel, defines, threads = kernels.launches(call)[number]
+    kernel, defines, threads = calls.launches(call)[number]
     return Listed(name, call.n_fft, kernel, defines, threads, [call])
 
 
@@ -137,25 +138,25 @@ def test_of_several_kernels_in_a_text_one_is_left():
 
 @pytest.mark.thorough
 def test_every_line_of_steady_is_for_some_kernel():
-    calls = [Call(operation, 64) for operation in ("stft", "istft adjoint", "istft", "features", "features gradient")]
-    calls += [Call("istft", 64, 16), Call("stft adjoint", 64, 16), Call("loss", 64), Call("stft", 19)]
-    made = [launch for call in calls for launch in kernels.launches(call)]
+    some = [Call(operation, 64) for operation in ("stft", "istft adjoint", "istft", "features", "features gradient")]
+    some += [Call("istft", 64, 16), Call("stft adjoint", 64, 16), Call("loss", 64), Call("stft", 19)]
+    made = [launch for call in some for launch in calls.launches(call)]
     texts = [opencl.written(dispatch.kernel_text(name, defines), name).text for name, defines, _ in made]
     for pattern in opencl.STEADY:
         assert any(re.search(pattern, text) for text in texts), pattern
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("operation", kernels.OPERATIONS)
+@pytest.mark.parametrize("operation", calls.OPERATIONS)
 def test_the_simulator_agrees_with_what_float64_says_of_a_call(operation):
     call = Call(operation, 60, bands=8 if "features" in operation or "kaldi" in operation else 0)
     expected = call.expected()
     error = float((call.run() - expected).abs().norm() / expected.abs().norm())
-    assert error <= kernels.OPERATIONS[operation].limit
+    assert error <= calls.OPERATIONS[operation].limit
 
 
 def test_nothing_is_launched_where_launches_are_listed():
-    assert kernels.launches(Call("stft", 64))[0][::2] == ("msp_stft", fft.stft_plan(64).threads)
+    assert calls.launches(Call("stft", 64))[0][::2] == ("msp_stft", fft.stft_plan(64).threads)
     assert isinstance(dispatch.kernel("msp_limit", "", "cpu"), simulator.Kernel)
 
 
@@ -247,7 +248,7 @@ def mutated(text: str, changes: list[tuple[str, str]]) -> str:
 @pytest.mark.parametrize("name", MUTATIONS)
 def test_what_is_made_worse_is_still_in_the_text(name):
     call, changes, _ = MUTATIONS[name]
-    (one, *_) = kernels.launches(call)
+    (one, *_) = calls.launches(call)
     mutated(dispatch.kernel_text(*one[:2]), changes)
 
 
