@@ -264,7 +264,7 @@ OPERATIONS = {
     "features gradient": Operation(
         lambda c: features.features_gradient(c.feature_gradient, c.signal, c.window, c.forward, c.wanted, c.bank),
         lambda c: _derivative(lambda x: _features(c, x), 0, c.signal, by=c.feature_gradient),
-        2e-6,
+        1e-5,  # of a logarithm: largest where |X| is smallest
     ),
     "loss": Operation(
         lambda c: stft_loss.stft_loss(c.signal, _target(c), c.window, c.forward, c.terms)[0],
