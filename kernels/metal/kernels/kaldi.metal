@@ -85,26 +85,22 @@ kernel void msp_kaldi(
     // Beside its first sample a frame's mean is small, and costs no digits.
     const float base = params.remove_dc != 0 ? msp_mirrored_sample(row, start, params.samples) : 0.0f;
     float2 v[MSP_VALUES + 1];
-    float before[MspFirst::COUNT];  // the sample in front of each pair
-    float sum = 0.0f;
+    float sum = 0.0f, mean = 0.0f;
     MSP_UNROLL
     for (int q = 0; q < MspFirst::COUNT; ++q) {
       const int d = 2 * MspFirst::index(q, lane);
       v[q] = float2(0.0f, 0.0f);
-      before[q] = 0.0f;
       if (!MspFirst::active(q, lane) || d >= length) continue;
-      before[q] = msp_mirrored_sample(row, start + (d == 0 ? 0 : d - 1), params.samples) - base;
       v[q].x = msp_mirrored_sample(row, start + d, params.samples) - base;
       if (d + 1 < length) v[q].y = msp_mirrored_sample(row, start + d + 1, params.samples) - base;
       sum += v[q].x + v[q].y;
     }
     if (params.remove_dc != 0) {
-      const float mean = msp_sum_of_lanes(sum, (threadgroup float*)own, lane) / float(length);
+      mean = msp_sum_of_lanes(sum, (threadgroup float*)own, lane) / float(length);
       MSP_UNROLL
       for (int q = 0; q < MspFirst::COUNT; ++q) {
         const int d = 2 * MspFirst::index(q, lane);
         if (!MspFirst::active(q, lane) || d >= length) continue;
-        before[q] -= mean;
         v[q].x -= mean;
         if (d + 1 < length) v[q].y -= mean;
       }
@@ -115,7 +111,12 @@ kernel void msp_kaldi(
     }
     MSP_UNROLL
     for (int q = 0; q < MspFirst::COUNT; ++q) {
-      v[q] = (v[q] - float2(before[q], v[q].x) * kaldi.preemphasis) * weight[q];
+      const int d = 2 * MspFirst::index(q, lane);
+      float before = 0.0f;  // the sample in front of the pair
+      if (MspFirst::active(q, lane) && d < length) {
+        before = msp_mirrored_sample(row, start + (d == 0 ? 0 : d - 1), params.samples) - base - mean;
+      }
+      v[q] = (v[q] - float2(before, v[q].x) * kaldi.preemphasis) * weight[q];
     }
     if (params.energy == MSP_ENERGY_WINDOWED) {
       energy = msp_sum_of_lanes(msp_energy_of_lane(v), (threadgroup float*)own, lane);
