@@ -82,13 +82,15 @@ def known_error(call: calls.Call, processor: Processor) -> float:
     texts = [dispatch.kernel_text(kernel, defines) for kernel, defines, _ in calls.launches(call)]
 
     def error() -> float:
+        first = None
         for processor.method in METHODS:
             processor.close()
             try:
                 return relative_error(call, processor)
             except Failed as failure:
-                failed = failure
-        raise failed
+                first = first or failure
+        assert first is not None
+        raise first
 
     return processor.folder.remembered(f"{call}{texts}", error)
 

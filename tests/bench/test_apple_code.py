@@ -199,12 +199,12 @@ CALLED = "__attribute__((noinline)) float2 msp_called(const thread float2* from,
 # What is done to a kernel: (its call, what of the text, what instead; and once more); and what is worse then.
 MUTATIONS = {
     "an index kept per lane": (
-        STFT, [(LOOP, f"  int own[16];\n  {EVERY}own[q] = MspFirst::index(q, lane) % params.hop_length;\n{LOOP}"),
+        STFT, [(LOOP, f"  int own[16];\n  {EVERY}own[q] = MspFirst::index(q, lane_index) % params.hop_length;\n{LOOP}"),
                (FRAME, f"{FRAME}    {EVERY}own[q] += params.hop_length;\n"),
                (STORED, f"{STORED} {EVERY}if (own[q] == -7) bins[k + q] = float2(0.0f, 0.0f);")], "demand",
     ),
     "a table in registers": (
-        STFT, [(LOOP, f"  float2 table[16];\n  {EVERY}table[q] = twiddles[q * 8 + lane % 8];\n{LOOP}"),
+        STFT, [(LOOP, f"  float2 table[16];\n  {EVERY}table[q] = twiddles[q * 8 + lane_index % 8];\n{LOOP}"),
                (STORED, "msp_store_bin(bins, k, pair.low + table[2 * t] + table[2 * t + 1]);")], "demand",
     ),
     "a called function": (
@@ -227,7 +227,10 @@ MUTATIONS = {
     "a division per value": (
         STFT, [(STORED, "msp_store_bin(bins, k % params.hop_length, pair.low);")], "instructions",
     ),
-    "samples read one by one": (STFT, [("if (paired && MSP_WIDE_SAMPLES) {", "if (false) {")], "instructions"),
+    "two ways to read samples": (
+        STFT, [("if (paired && MSP_WIDE_SAMPLES) {", "if (paired && MSP_WIDE_SAMPLES && start % 3 == 0) {")],
+        "instructions",
+    ),
     "an address per sample": (
         STFT, [("samples)[msp_first_behind(q, lane)];", "samples)[msp_first_behind(q, lane) * (start | 1) % 8192];")],
         "instructions",
