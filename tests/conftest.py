@@ -14,6 +14,7 @@ import random
 import subprocess
 import sys
 import textwrap
+import warnings
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -144,16 +145,20 @@ def _nothing_stays_patched():
     yield
     left = [op for op, original in ORIGINALS.items() if getattr(torch, op) is not original]
     enabled = active.process is not None
-    open_scopes = len(install._holders)
+    open_scopes, around = len(install._holders), active.scope.get()
     for op, original in ORIGINALS.items():
         setattr(torch, op, original)
     msp.disable()
     install._holders.clear()
+    active.scope.set(None)
     msp.reset_stats()
     forget()
     assert not left, f"the test left torch.{left} patched"
     assert not enabled, "the test left enable() on"
     assert not open_scopes, "the test left an accelerated() open"
+    # Seen once in a run of everything, and not again: whose it was is to be found out.
+    if around is not None:
+        warnings.warn(f"behind this test the scope of an accelerated() was left: {around.options}", stacklevel=1)
 
 
 @dataclass

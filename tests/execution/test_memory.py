@@ -80,11 +80,15 @@ def test_the_first_call_fits_where_torchs_fits_and_is_compared(what, shape, run_
         given = f"what, shape, HOP, patched, megabytes = {what!r}, {shape}, {hop}, {patched}, {megabytes}\n"
         return run_python(given + PROGRAM).strip()
 
-    short, fits = 0, 512
-    while fits - short > 16:
-        middle = (short + fits) // 2
-        short, fits = (short, middle) if outcome(False, middle).startswith("fits") else (middle, fits)
-    assert outcome(False, max(0, short - 32)) == "short"  # the limit is one, but for what the system adds at times
+    for _ in range(3):  # what the system adds at times may be in the way
+        short, fits = 0, 512
+        while fits - short > 16:
+            middle = (short + fits) // 2
+            short, fits = (short, middle) if outcome(False, middle).startswith("fits") else (middle, fits)
+        is_limit = outcome(False, max(0, short - 32)) == "short"
+        if is_limit:
+            break
+    assert is_limit
     assert outcome(True, fits) in ("fits 0 True", "fits 0 False")
     assert outcome(True, fits + BESIDE) == "fits 0 True"
 
