@@ -28,7 +28,7 @@ class Call:
     power: float = 2.0
     floor: float = 0.0
     contiguous: bool = False  # features
-    scaled: bool = False  # features without bands have a scale, too
+    scale: str = ""  # of features; "": what is usual
     dtype: torch.dtype = torch.float32
     window_dtype: torch.dtype = torch.float32
     complex_output: bool = False
@@ -99,8 +99,10 @@ class Call:
     def wanted(self) -> features.Features:
         width = self.bands or self.used or self.n_fft // 2 + 1
         floor = self.floor * self.n_fft
-        scale = dict(scale="add", amin=0.5, factor=10.0) if self.bands or self.scaled else {}
-        return features.Features(width, self.power, floor=floor, contiguous=self.contiguous, **scale)
+        scale = self.scale or ("clamp" if self.bands else "linear")
+        return features.Features(
+            width, self.power, floor=floor, scale=scale, amin=0.5, factor=10.0, contiguous=self.contiguous
+        )
 
     @property
     def feature_gradient(self) -> torch.Tensor:
@@ -164,7 +166,10 @@ def _features(call: Call, signal: torch.Tensor) -> torch.Tensor:
     square = torch.clamp(square, min=wanted.floor) if wanted.floor else square
     power = square ** (wanted.power / 2)
     bands = power[:, : wanted.width] if call.bank is None else _wide(call.bank.basis) @ power
-    return bands if wanted.scale == "linear" else wanted.factor * torch.log(bands + wanted.amin)
+    if wanted.scale == "linear":
+        return bands
+    given = {"clamp": bands.clamp(min=wanted.amin), "add": bands + wanted.amin, "log1p": 1 + bands / wanted.amin}
+    return wanted.factor * torch.log(given[wanted.scale])
 
 
 def _loss(call: Call, signal: torch.Tensor) -> torch.Tensor:

@@ -142,13 +142,18 @@ def _of_source(source: sources.Generated) -> str:
         words.append(f"of {given['MSP_SAMPLE']}")
     if "MSP_POWER" in given and "MSP_POWER" in _mentioned(source.kernel):
         words.append(f"power {given['MSP_POWER']}")
+    if "MSP_SCALE" in given and "MSP_SCALE" in _mentioned(source.kernel):
+        words.append(_SCALES[given["MSP_SCALE"]])
     return ", ".join(words)
 
 
 _FLAGS = (
     "ADJOINT", "TWO_SIDED", "BLUESTEIN", "PACKED", "FOLDED", "COMPLEX_WINDOW", "COMPLEX_OUTPUT", "BANDED", "GRADIENT",
-    "FLOOR", "LINEAR", "CONTIGUOUS", "HAS_LOG", "HAS_ADDED", "HAS_LINEAR", "SQUARED",
+    "FLOOR", "CONTIGUOUS", "HAS_LOG", "HAS_ADDED", "HAS_LINEAR", "SQUARED",
 )  # fmt: skip
+
+
+_SCALES = {str(number): name for name, number in features.SCALES.items()}
 
 
 def _defines(source: sources.Generated) -> dict[str, str]:
@@ -164,8 +169,8 @@ def _reaching(source: sources.Generated) -> list[Call]:
     dtype = {name: one for one, name in dispatch.SAMPLE_TYPES.items()}[defines.get("MSP_SAMPLE", "float")]
     power = {"1": 1.0, "2": 2.0}.get(defines.get("MSP_POWER", "2"), 1.5)
     floor = 0.1 if defines.get("MSP_FLOOR") == "1" else 0.0
-    contiguous, scaled = defines.get("MSP_CONTIGUOUS") == "1", defines.get("MSP_LINEAR") == "0"
-    for call in _candidates(source, plan, dtype, power, floor, contiguous, scaled):
+    contiguous, scale = defines.get("MSP_CONTIGUOUS") == "1", _SCALES.get(defines.get("MSP_SCALE", ""), "")
+    for call in _candidates(source, plan, dtype, power, floor, contiguous, scale):
         try:
             if wanted in {_key(kernel, text) for kernel, text, _ in launches(call)}:
                 return [call]
@@ -176,7 +181,7 @@ def _reaching(source: sources.Generated) -> list[Call]:
 
 def _candidates(
     source: sources.Generated, plan: fft.Plan, dtype: torch.dtype, power: float, floor: float, contiguous: bool,
-    scaled: bool,
+    scale: str,
 ) -> Iterator[Call]:  # fmt: skip
     kernel, label = source.kernel, dict(re.findall(r"(\w+)=(\d+)", source.label))
     given = int(label.get("n_fft", 0))
@@ -196,9 +201,9 @@ def _candidates(
         terms = stft_loss.Terms(1.0, log, linear, 1e-8, added=added, squared=squared)
         yield from (Call(operation, given, terms=terms) for operation in ("loss", "loss gradient"))
     elif kernel == "msp_kaldi":
-        yield Call("kaldi", given, bands=80, power=source.also[0][1])
+        yield Call("kaldi", given, bands=80, power=source.also[0][1], scale=scale)
     else:
         few = given // 4 + 1
         for operation, bands, used in itertools.product(("features", "features gradient"), (0, 80), (0, few)):
-            kind = dict(power=power, floor=floor, contiguous=contiguous, scaled=scaled, dtype=dtype)
+            kind = dict(power=power, floor=floor, contiguous=contiguous, scale=scale, dtype=dtype)
             yield Call(operation, given, bands=bands, used=used, **kind)

@@ -16,7 +16,7 @@ from ..plans.fft import istft_plan, stft_plan, supports
 from ..plans.frozen import hashed_once
 from ..plans.geometry import PAD_MODES, StftGeometry
 from ..plans.plan import THREADGROUP_BYTES, Plan, defines, supports_real
-from ..tables.filterbank import Bands
+from ..tables.filterbank import ROWS_AT_ONCE, Bands
 from ..tables.twiddles import pair_twiddles, stage_twiddles
 from . import dispatch, feature_passes
 from . import transforms as library
@@ -149,31 +149,31 @@ def features_gradient(
 
 def kernel_source(
     n_fft: int, banded: bool = True, gradient: bool = False, power: float = 2.0, used: int | None = None,
-    floored: bool = False, contiguous: bool = False, linear: bool = False,
+    floored: bool = False, contiguous: bool = False, scale: str = "clamp",
 ) -> str:  # fmt: skip
     """The Metal text of a kernel."""
-    kind = dict(used=used, floored=floored, contiguous=contiguous, linear=linear)
+    kind = dict(used=used, floored=floored, contiguous=contiguous, scale=scale)
     name, defines, _ = launched(n_fft, int(banded), gradient, power, **kind)
     return dispatch.kernel_text(name, defines)
 
 
 def kernel(n_fft: int, bands: int, gradient: bool, device: torch.device) -> tuple[Callable[..., None], Plan]:
     """What a call of power 2 launches first, and the plan that it launches it by. bands: 0 for a spectrogram."""
-    name, defines, plan = launched(n_fft, bands, gradient, linear=not bands and not gradient)
+    name, defines, plan = launched(n_fft, bands, gradient, scale="clamp" if bands else "linear")
     return dispatch.kernel(name, defines, device.type), plan
 
 
 def launched(
     n_fft: int, bands: int, gradient: bool, power: float = 2.0, dtype: torch.dtype = torch.float32,
-    used: int | None = None, floored: bool = False, contiguous: bool = False, linear: bool = False,
+    used: int | None = None, floored: bool = False, contiguous: bool = False, scale: str = "clamp",
 ) -> tuple[str, str, Plan]:  # fmt: skip
     """(name, defines, plan) of the kernel for a size that supports_features() allows."""
     if gradient and _fits_adjoint(n_fft, bands):
         plan = istft_plan(n_fft)
-        return "msp_features_gradient", _adjoint_defines(plan, bool(bands), power, dtype, floored), plan
+        return "msp_features_gradient", _adjoint_defines(plan, bool(bands), power, dtype, floored, scale), plan
     program = _program(n_fft, bands, gradient, used)
     assert program is not None
-    defines = program.defines(bool(bands), gradient, power, dtype, floored, contiguous, linear)
+    defines = program.defines(bool(bands), gradient, power, dtype, floored, contiguous, scale)
     return program.name, defines, program.plan
 
 
@@ -190,7 +190,7 @@ class _Program:
 
     def defines(
         self, banded: bool, gradient: bool, power: float, dtype: torch.dtype, floored: bool,
-        contiguous: bool = False, linear: bool = False,
+        contiguous: bool = False, scale: str = "clamp",
     ) -> str:  # fmt: skip
         how = self.how
         what = self.plan if how is None else replace(how, plan=self.plan)
@@ -199,7 +199,7 @@ class _Program:
             FOLDED=how is not None and how.folded, MAGNITUDES=not gradient, REAL=True, COMPLEX_WINDOW=False,
             COMPLEX_SAMPLES=False, SAMPLE=dispatch.SAMPLE_TYPES[dtype], WIDE_SAMPLES=dtype is torch.float32,
             BANDED=banded, GRADIENT=gradient, POWER=_power_define(power), FLOOR=floored,
-            CONTIGUOUS=contiguous, LINEAR=linear, SLOT_PAIRS=self.slot_pairs,
+            CONTIGUOUS=contiguous, SCALE=SCALES[scale], SLOT_PAIRS=self.slot_pairs,
         )  # fmt: skip
 
 
@@ -220,7 +220,7 @@ def _program(n_fft: int, bands: int, gradient: bool, used: int | None = None) ->
         bins = n_fft // 2 + 1
         if how is not None and how.bluestein:  # a kernel serves many sizes, and has room for the largest
             bins = how.bins_max + 1
-        needed = -(-bins // 2)
+        needed = _powers_room(bins) // 2
         if gradient:
             needed += -(-bands // _BAND_ROOM) * _BAND_ROOM // 2
     slot_pairs = max(exchange, needed, -(-plan.lanes // 2))
@@ -261,9 +261,8 @@ def _recipe(
         params = AnyFeatureParams(**fields, n_fft=geometry.n_fft, points=how.points, bins=how.bins)
         transforms = transform_tables(geometry.n_fft, how, False, device)
     is_adjoint = gradient is not None
-    linear = bands is None and wanted.scale == "linear" and not is_adjoint
     contiguous = wanted.contiguous and not is_adjoint
-    kind = bands is not None, is_adjoint, wanted.power, dtype, wanted.floor > 0, contiguous, linear
+    kind = bands is not None, is_adjoint, wanted.power, dtype, wanted.floor > 0, contiguous, wanted.scale
     kernel = dispatch.kernel(program.name, program.defines(*kind), device.type)
     given = stages if gradient is None else None  # something with an address, not looked at
     maxima = None if wants_maxima and frames else stages
@@ -288,7 +287,7 @@ def _fields(
     fields = dict(
         gradient_frames=geometry.frames - wanted.dropped, gradient_row=row, gradient_feature=feature,
         gradient_frame=frame, paired_loads=paired and are_paired(geometry, row_stride), width=wanted.width,
-        rounds=rounds, reach=reach, scale=SCALES[wanted.scale],
+        rounds=rounds, reach=reach,
     )  # fmt: skip
     return fields, [layout, weights, first, shares]
 
@@ -300,12 +299,20 @@ def _fits_adjoint(n_fft: int, bands: int) -> bool:
         return False
     plan = istft_plan(n_fft)
     room = plan.exchange_size * (1 if plan.split else 2)
-    return not bands or (n_fft // 2 + 2) // 2 * 2 + bands <= room
+    return not bands or _powers_room(n_fft // 2 + 1) + bands <= room
 
 
-def _adjoint_defines(plan: Plan, banded: bool, power: float, dtype: torch.dtype, floored: bool) -> str:
+def _powers_room(bins: int) -> int:
+    """Numbers that the powers of so many bins take for a filterbank: msp_band_room() of features.metal."""
+    return -(-bins // (2 * ROWS_AT_ONCE)) * 2 * ROWS_AT_ONCE
+
+
+def _adjoint_defines(
+    plan: Plan, banded: bool, power: float, dtype: torch.dtype, floored: bool, scale: str = "clamp"
+) -> str:
     kind = Kind("msp_istft", adjoint=True, dtype=dtype)
-    return plan.defines() + kind.defines() + defines(BANDED=banded, POWER=_power_define(power), FLOOR=floored)
+    what = defines(BANDED=banded, POWER=_power_define(power), FLOOR=floored, SCALE=SCALES[scale])
+    return plan.defines() + kind.defines() + what
 
 
 @lru_cache(maxsize=1024)
@@ -319,7 +326,7 @@ def _adjoint_recipe(
     fields, tables = _fields(geometry, wanted, bands, row_stride, paired[0], gradient, plan, device)
     kernel = dispatch.kernel(
         "msp_features_gradient",
-        _adjoint_defines(plan, bands is not None, wanted.power, dtype, wanted.floor > 0),
+        _adjoint_defines(plan, bands is not None, wanted.power, dtype, wanted.floor > 0, wanted.scale),
         device.type,
     )
     stages, pairs = stage_twiddles(plan, device), pair_twiddles(plan.n_fft, plan.pair_bins, device)

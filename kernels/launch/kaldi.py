@@ -77,15 +77,15 @@ def kaldi(signal: torch.Tensor, window: torch.Tensor, wanted: Kaldi, bands: Band
     return output
 
 
-def launched(n_fft: int, bands: int, power: float) -> tuple[str, str, Plan]:
+def launched(n_fft: int, bands: int, power: float, log: bool = True) -> tuple[str, str, Plan]:
     """(name, defines, plan) of the kernel for a size that supports_kaldi() allows."""
-    _, defines, plan = features.launched(n_fft, bands, False, power)
+    _, defines, plan = features.launched(n_fft, bands, False, power, scale="clamp" if log else "linear")
     return "msp_kaldi", defines, plan
 
 
 @lru_cache(maxsize=256)
 def _recipe(wanted: Kaldi, bands: Bands, rows: int, samples: int, row_stride: int, device: torch.device) -> Recipe:
-    name, defines, plan = launched(wanted.n_fft, bands.count, wanted.power)
+    name, defines, plan = launched(wanted.n_fft, bands.count, wanted.power, wanted.log)
     frames = wanted.frames(samples)
     steps = steps_of(plan, rows * frames, device)
     groups = -(-frames // (plan.frames * steps))
@@ -94,7 +94,6 @@ def _recipe(wanted: Kaldi, bands: Bands, rows: int, samples: int, row_stride: in
         samples=samples, row_stride=row_stride, frames=frames, hop_length=wanted.hop_length, start=wanted.start,
         win_length=wanted.win_length, groups=groups, steps=steps, remove_dc=wanted.remove_dc,
         energy=ENERGIES[wanted.energy], energy_last=wanted.energy_last, width=bands.count, rounds=rounds, reach=0,
-        scale=features.SCALES["clamp" if wanted.log else "linear"],
     )  # fmt: skip
     scale = FeatureScale(exponent=wanted.power / 2, eps=0.0, gain=1.0, amin=wanted.amin, factor=1.0, offset=0.0)
     stages, pairs = stage_twiddles(plan, device), pair_twiddles(plan.n_fft, plan.pair_bins, device)

@@ -135,7 +135,6 @@ class FeatureParams(Params):
     width: int  # these four: see MspFeatures
     rounds: int
     reach: int
-    scale: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,7 +159,6 @@ class FeatureGradientParams(Params):
     width: int  # these four: see MspFeatures
     rounds: int
     reach: int
-    scale: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,7 +191,6 @@ class KaldiParams(Params):
     width: int  # these four: see MspFeatures
     rounds: int
     reach: int
-    scale: int
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,12 +1,14 @@
 // Values that are told apart by an index stay in registers only where every index is known: loops over them are
-// unrolled, whatever their length, and functions that are given a pointer to them are put in place of their calls.
+// unrolled (MSP_UNROLL), whatever their length, and functions that are given a pointer to them are put in place of their calls.
 
 #ifdef __CUDACC__
 #define MSP_NVIDIA true
 #define MSP_UNROLL _Pragma("unroll")
+#define MSP_ROLLED _Pragma("unroll 1")
 #else
 #define MSP_NVIDIA false
 #define MSP_UNROLL _Pragma("clang loop unroll(full)")
+#define MSP_ROLLED _Pragma("clang loop unroll(disable)")
 #endif
 
 #define MSP_INLINE inline __attribute__((always_inline))

@@ -7,10 +7,12 @@ from functools import lru_cache
 import torch
 from torch.nn.functional import pad
 
+from .band_order import spread
 from .by_tensor import HostCopies
 
 SPANS_MAX = 8  # times the bins: all bands together may span that much, else a dense product is no worse
 REACH_MAX = 16  # bands that one bin may lie under
+ROWS_AT_ONCE = 4  # of weights, as the kernels add them up
 
 
 class Bands:
@@ -51,26 +53,28 @@ class Bands:
 
     @lru_cache(maxsize=16)  # noqa: B019 (a Bands lives in the module's cache)
     def forward_tables(self, lanes: int, device: torch.device) -> tuple[int, torch.Tensor, torch.Tensor]:
-        """(rounds, layout, weights), see features.metal: in round r, lane l adds up band r * lanes + l."""
-        pairs = (self.used + 1) // 2
-        rounds = -(-self.count // lanes)
-        padded = pad(self.basis, (0, 2 * pairs - self.bins, 0, rounds * lanes - self.count))
-        begin = pad(self.first // 2, (0, rounds * lanes - self.count))
-        end = pad((self.end + 1) // 2, (0, rounds * lanes - self.count))
-        rows = (end - begin).view(rounds, lanes).amax(1)
-        begin = torch.minimum(begin.view(rounds, lanes), (pairs - rows).unsqueeze(1))  # none reads beyond those used
-        offsets = rows.cumsum(0) - rows
+        """(rounds, layout, weights), see features.metal: in round r, the lanes add up bands r * lanes and behind, each
+        the one that band_order.spread() says."""
+        pairs, rounds = (self.used + 1) // 2, -(-self.count // lanes)
+        padded = pad(self.basis, (0, 2 * (pairs + ROWS_AT_ONCE) - self.bins, 0, rounds * lanes - self.count))
+        begin = pad(self.first // 2, (0, rounds * lanes - self.count)).view(rounds, lanes)
+        end = pad((self.end + 1) // 2, (0, rounds * lanes - self.count)).view(rounds, lanes)
+        rows = -(-(end - begin).amax(1, keepdim=True) // ROWS_AT_ONCE) * ROWS_AT_ONCE
+        # A band is read from a place where all of it is, and nothing behind the last pair, if it is that long.
+        least, most = (end - rows).clamp(min=0), torch.minimum(begin, (pairs - rows).clamp(min=0))
+        placed = [spread(list(map(range, *bounds))) for bounds in zip(least.tolist(), (most + 1).tolist(), strict=True)]
+        order, begin = torch.tensor(placed, device="cpu").view(rounds, lanes, 2).unbind(2)
+        order = order + lanes * torch.arange(rounds, device="cpu").unsqueeze(1)
         blocks = []
-        by_pair = padded.view(rounds, lanes, pairs, 2)
         for turn in range(rounds):
             index = begin[turn].unsqueeze(1) + torch.arange(int(rows[turn]), device="cpu")  # [lanes, rows]
-            block = by_pair[turn].gather(1, index.unsqueeze(2).expand(-1, -1, 2))
+            by_pair = padded[order[turn]].view(lanes, -1, 2)
+            block = by_pair.gather(1, index.unsqueeze(2).expand(-1, -1, 2))
             blocks.append(block.transpose(0, 1).reshape(-1, 2))  # one row: a pair for every lane
-        layout = torch.cat([torch.stack([offsets, rows], 1).flatten(), begin.flatten()]).to(torch.int32)
-        weights = torch.cat(
-            [*blocks, torch.zeros(1, 2, dtype=torch.float32, device="cpu")]
-        )  # never empty: an argument needs an address
-        return rounds, layout.to(device), weights.contiguous().to(device)
+        blocks.append(torch.zeros(1, 2, dtype=torch.float32, device="cpu"))  # never empty: an argument needs an address
+        weight = lanes * (rows.cumsum(0) - rows) + torch.arange(lanes, device="cpu")
+        layout = torch.stack([weight, rows.expand_as(weight), begin, order], 2).to(torch.int32)
+        return rounds, layout.to(device), torch.cat(blocks).to(device)
 
     @lru_cache(maxsize=16)  # noqa: B019
     def backward_tables(self, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:

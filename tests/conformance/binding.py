@@ -11,10 +11,10 @@ from mps_spectro_patch.kernels.launch.params import Params
 
 from .signatures import Buffer, Signature
 
-_FLOAT2 = "float __attribute__((ext_vector_type(2)))"
+_FLOAT2, _INT4 = "float __attribute__((ext_vector_type(2)))", "int __attribute__((ext_vector_type(4)))"
 _TENSORS = {
     torch.float32: {"float", _FLOAT2}, torch.complex64: {_FLOAT2, "float"}, torch.float16: {"half"},
-    torch.bfloat16: {"__bf16"}, torch.int32: {"int", "unsigned int"}, torch.int64: {"long"},
+    torch.bfloat16: {"__bf16"}, torch.int32: {"int", "unsigned int", _INT4}, torch.int64: {"long"},
     torch.uint8: {"unsigned char"}, torch.bool: {"bool", "unsigned char"},
 }  # fmt: skip
 _CASTS = {"fp16": "half", "bf16": "__bf16", "int32": "int", "int16": "short", "int8": "char", "uint8": "unsigned char"}

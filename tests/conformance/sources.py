@@ -228,18 +228,20 @@ def _of_features(family: ModuleType) -> Iterator[Generated]:
             if (key := (dataclasses.replace(program, how=how), banded, gradient)) in programs:
                 continue
             programs.add(key)
-            choices = [(*choice, False, False) for choice in _powers(family)]
+            choices = [(*choice, False, "clamp") for choice in _powers(family)]
             if banded and not gradient:  # the layout has nothing to do with powers and samples
-                choices.append((1.0, torch.float32, False, True, False))
-            if not banded and not gradient:  # nor has the scale
-                choices += [(*choice, False, True) for choice in _powers(family)]
-            for power, dtype, floored, contiguous, linear in choices:
-                defines = program.defines(banded, gradient, power, dtype, floored, contiguous, linear)
+                choices.append((1.0, torch.float32, False, True, "clamp"))
+            if not banded and not gradient:  # what most spectrograms are
+                choices += [(*choice, False, "linear") for choice in _powers(family)]
+            # Nor have scales.
+            choices += [(2.0, torch.float32, False, False, scale) for scale in family.SCALES]
+            for power, dtype, floored, contiguous, scale in choices:
+                defines = program.defines(banded, gradient, power, dtype, floored, contiguous, scale)
                 if defines not in seen:
                     seen.add(defines)
                     how = program.how
                     kind = program.name, banded, gradient, how and how.bluestein, how and how.folded
-                    layout = program.name, "contiguous", banded, contiguous, linear
+                    layout = program.name, "contiguous", banded, contiguous, scale
                     also = (program.name, power, floored), (program.name, dtype), layout
                     yield Generated(
                         f"n_fft={n_fft} {kind} {also}",
@@ -253,10 +255,12 @@ def _of_features(family: ModuleType) -> Iterator[Generated]:
 
     for n_fft in fft.supported_sizes():  # the gradient in one launch
         which = fft.istft_plan(n_fft)
-        for banded, (power, dtype, floored) in itertools.product((False, True), _powers(family)):
-            defines = family._adjoint_defines(which, banded, power, dtype, floored)
+        choices = [(*choice, "clamp") for choice in _powers(family)]
+        choices += [(2.0, torch.float32, False, scale) for scale in family.SCALES]
+        for banded, (power, dtype, floored, scale) in itertools.product((False, True), dict.fromkeys(choices)):
+            defines = family._adjoint_defines(which, banded, power, dtype, floored, scale)
             name = "msp_features_gradient"
-            kind, also = (name, banded), ((name, power, floored), (name, dtype))
+            kind, also = (name, banded), ((name, power, floored), (name, dtype), (name, "scale", scale))
             yield Generated(f"n_fft={n_fft} {kind} {also}", defines, name, which, kind, which.threads, also)
 
 
@@ -293,10 +297,10 @@ def _of_kaldi(family: ModuleType) -> Iterator[Generated]:
     """By plan and power; and one kernel that has none."""
     for n_fft in fft.supported_sizes():
         if features.supports_features(n_fft, None) and features._program(n_fft, 80, False) is not None:
-            for power in (1.0, 2.0):
-                name, defines, which = family.launched(n_fft, 80, power)
-                yield Generated(f"n_fft={n_fft} {name} {power=}", defines, name, which, (name,), which.threads,
-                                ((name, power),))  # fmt: skip
+            for power, log in ((1.0, True), (2.0, True), (2.0, False)):
+                name, defines, which = family.launched(n_fft, 80, power, log)
+                yield Generated(f"n_fft={n_fft} {name} {power=} {log=}", defines, name, which, (name,), which.threads,
+                                ((name, power, log),))  # fmt: skip
     mean = "msp_subtract_mean"
     yield Generated(mean, "", mean, None, (mean,), family.MEAN_THREADS)
 

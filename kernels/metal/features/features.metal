@@ -14,8 +14,8 @@
 //   g_power = basis.T @ g_bands
 //   g_X = g_power * (derivative of power at X)        # complex, by torch's convention
 //
-// Of each band only the bins from its first to its last are multiplied: see msp_band(). MSP_POWER: 1, 2, or 0 for any
-// other power, which is an argument then. MSP_FLOOR: |X|^2 has a floor. MSP_LINEAR: there is no scale.
+// Of each band only the bins from its first to its last are multiplied: see msp_add_up(). MSP_POWER: 1, 2, or 0 for any
+// other power, which is an argument then. MSP_FLOOR: |X|^2 has a floor. MSP_SCALE: one of MSP_SCALE_*.
 // MSP_CONTIGUOUS (of bands): the output is [rows, features, frames] in memory, else [rows, frames, features].
 // MSP_RECOMPUTE: g_X stays in registers.
 // MSP_SLOT_PAIRS: float2 of threadgroup memory per frame.
@@ -48,12 +48,13 @@
 #define MSP_SCALE_ADD 2
 #define MSP_SCALE_LOG1P 3
 
+#define MSP_ROWS_AT_ONCE 4  // of a filterbank's weights; a band has a multiple of it
+
 struct MspFeatures {
   int bins;        // of the spectrum
   int width;       // features per frame
   int rounds;      // of bands: each lane takes one band per round
   int reach;       // bands that a bin may belong to (MSP_GRADIENT)
-  int scale;       // one of MSP_SCALE_*
   float exponent;  // of |X|^2
   float eps;       // under the root of power 1, else added to the power; MSP_FLOOR: the least |X|^2
   float gain;      // times the power
@@ -96,33 +97,35 @@ struct MspFeatures {
 #endif
   }
 
-  // One logarithm for all scales, for a GPU that works all of them out and chooses. NaN stays NaN, as in torch.clamp.
+  // NaN stays NaN, as in torch.clamp.
   float scaled(float value) const {
-#if MSP_LINEAR
+#if MSP_SCALE == MSP_SCALE_LINEAR
     return value;
+#elif MSP_SCALE == MSP_SCALE_CLAMP
+    return factor * metal::log(value < amin ? amin : value) + offset;
+#elif MSP_SCALE == MSP_SCALE_ADD
+    return factor * metal::log(value + amin) + offset;
 #else
-    if (scale == MSP_SCALE_LINEAR) return value;
-    const bool clamps = scale == MSP_SCALE_CLAMP, is_log1p = scale == MSP_SCALE_LOG1P;
-    const float least = clamps ? amin : -FLT_MAX, added = clamps ? 0.0f : is_log1p ? 1.0f : amin;
-    const float t = value * (is_log1p ? 1.0f / amin : 1.0f);
-    const float u = (t < least ? least : t) + added;
-    float logarithm = metal::log(u);
     // log(1 + t) to full precision for small t (Kahan): what rounding does to 1 + t cancels in the quotient.
-    if (is_log1p) logarithm = u == 1.0f ? t : u == INFINITY ? u : logarithm * (t / (u - 1.0f));
-    return factor * logarithm + offset;
+    const float t = value / amin, u = 1.0f + t;
+    return factor * (u == 1.0f ? t : u == INFINITY ? u : metal::log(u) * (t / (u - 1.0f))) + offset;
 #endif
   }
 
   float scaled_gradient(float value, float gradient) const {
-    if (scale == MSP_SCALE_LINEAR) return gradient;
-    if (scale == MSP_SCALE_CLAMP) return value >= amin ? gradient * factor / value : 0.0f;
+#if MSP_SCALE == MSP_SCALE_LINEAR
+    return gradient;
+#elif MSP_SCALE == MSP_SCALE_CLAMP
+    return value >= amin ? gradient * factor / value : 0.0f;
+#else
     return gradient * factor / (value + amin);
+#endif
   }
 };
 
 // Where the tables of a filterbank are.
 struct MspBands {
-  const device int* layout;      // per round: first row of weights, rows; then per round and lane: first pair of bins
+  const device int4* layout;     // see msp_band(): rounds rows of one per lane
   const device float2* weights;  // rows of one pair per lane
   const device int* first;       // per bin: the first band that it belongs to (MSP_GRADIENT)
   const device float* shares;    // reach rows of one weight per bin (MSP_GRADIENT)
@@ -131,26 +134,41 @@ struct MspBands {
 // From a kernel's parameters.
 template <class PARAMS>
 inline MspFeatures msp_wanted_features(int bins, constant PARAMS& params, constant MspFeatureScale& scale) {
-  const MspFeatures features = {bins, params.width, params.rounds, params.reach, params.scale, scale.exponent,
-                                scale.eps, scale.gain, scale.amin, scale.factor, scale.offset};
+  const MspFeatures features = {bins, params.width, params.rounds, params.reach, scale.exponent, scale.eps,
+                                scale.gain, scale.amin, scale.factor, scale.offset};
   return features;
 }
 
-// One band of the frame whose powers are in `powers`. In numpy, for band = round * MSP_LANES + lane:
+// Which band a lane adds up in a round, and where that is. In numpy, for powers of a frame:
 //
-//   row, rows = layout[2 * round], layout[2 * round + 1]
-//   begin = layout[2 * rounds + round * MSP_LANES + lane]
+//   weight, rows, begin, band = layout[round * MSP_LANES + lane]
 //   pairs = powers.reshape(-1, 2)[begin : begin + rows]
-//   return sum(pairs * weights.reshape(-1, MSP_LANES, 2)[row : row + rows, lane])
+//   bands[band] = sum(pairs * weights[weight : weight + rows * MSP_LANES : MSP_LANES])
 //
-// So neighbouring lanes read neighbouring weights.
-inline float msp_band(const threadgroup float* powers, MspBands bands, int rounds, int round, int lane) {
-  const int row = bands.layout[2 * round], rows = bands.layout[2 * round + 1];
-  const int begin = bands.layout[2 * rounds + round * MSP_LANES + int(lane)];
-  const threadgroup float2* pairs = (const threadgroup float2*)powers + begin;
-  const device float2* weights = bands.weights + row * MSP_LANES + int(lane);
+// So neighbouring lanes read neighbouring weights; and which lane has which band is chosen so that those of half a
+// simdgroup read pairs in different banks of threadgroup memory (kernels/tables/band_order.py).
+inline int4 msp_band(MspBands bands, int round, int lane) {
+  return bands.layout[round * MSP_LANES + int(lane)];
+}
+
+// Powers that may be read, of so many bins: those behind them are zero.
+inline int msp_band_room(int bins) {
+  return (bins + 2 * MSP_ROWS_AT_ONCE - 1) / (2 * MSP_ROWS_AT_ONCE) * (2 * MSP_ROWS_AT_ONCE);
+}
+
+inline float msp_add_up(const threadgroup float* powers, MspBands bands, int4 band) {
+  const threadgroup float2* pairs = (const threadgroup float2*)powers;
+  int weight = band.x, pair = band.z;
   float2 sum = float2(0.0f, 0.0f);
-  for (int i = 0; i < rows; ++i) sum = sum + pairs[i] * weights[i * MSP_LANES];
+  MSP_ROLLED
+  for (int rows = band.y; rows > 0; rows -= MSP_ROWS_AT_ONCE) {
+    MSP_UNROLL
+    for (int i = 0; i < MSP_ROWS_AT_ONCE; ++i) {
+      sum = sum + pairs[pair + i] * bands.weights[weight + i * MSP_LANES];
+    }
+    pair += MSP_ROWS_AT_ONCE;
+    weight += MSP_ROWS_AT_ONCE * MSP_LANES;
+  }
   return sum.x + sum.y;
 }
 
@@ -162,19 +180,23 @@ MSP_INLINE void msp_finish_frame(
     const device float* gradient, int feature_stride, bool has_gradient, device MSP_FEATURE* output, bool live,
     thread float* largest, int lane) {
 #if MSP_BANDED
+  int4 next = msp_band(bands, 0, lane);  // read a round before it is needed
   MSP_UNROLL
   for (int q = 0; q < BINS::COUNT; ++q) {
     const int k = owner.bin(q, lane);
     if (k >= 0) memory[k] = features.power(v[q]);
   }
-  if (lane == 0 && features.bins % 2 == 1) memory[features.bins] = 0.0f;  // bands are added up in pairs
+  const int room = msp_band_room(features.bins);
+  for (int k = features.bins + int(lane); k < room; k += MSP_LANES) memory[k] = 0.0f;
   MSP_SYNC();
 #if MSP_GRADIENT
-  threadgroup float* band_gradients = memory + (features.bins + 1) / 2 * 2;
+  threadgroup float* band_gradients = memory + room;
 #endif
   for (int round = 0; round < features.rounds; ++round) {
-    const int band = round * MSP_LANES + int(lane);
-    const float value = msp_band(memory, bands, features.rounds, round, lane);
+    const int4 own = next;
+    next = msp_band(bands, min(round + 1, features.rounds - 1), lane);
+    const int band = own.w;
+    const float value = msp_add_up(memory, bands, own);
     if (band < features.width) {
 #if MSP_GRADIENT
       const float given = has_gradient ? gradient[band * feature_stride] : 0.0f;

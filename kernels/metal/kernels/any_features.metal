@@ -78,7 +78,7 @@ kernel void msp_any_features(
     const device float2* pair_twiddles [[buffer(3)]],
     const device float2* chirp [[buffer(4)]],
     const device float2* chirp_spectrum [[buffer(5)]],
-    const device int* band_layout [[buffer(6)]],
+    const device int4* band_layout [[buffer(6)]],
     const device float2* band_weights [[buffer(7)]],
     const device int* bin_first [[buffer(8)]],
     const device float* bin_shares [[buffer(9)]],

@@ -10,7 +10,7 @@ kernel void msp_features(
     const device float* window [[buffer(1)]],
     const device float2* twiddles [[buffer(2)]],
     const device float2* pair_twiddles [[buffer(3)]],
-    const device int* band_layout [[buffer(4)]],
+    const device int4* band_layout [[buffer(4)]],
     const device float2* band_weights [[buffer(5)]],
     const device int* bin_first [[buffer(6)]],
     const device float* bin_shares [[buffer(7)]],

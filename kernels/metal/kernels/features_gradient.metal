@@ -31,7 +31,7 @@ kernel void msp_features_gradient(
     constant MspIstftParams& params [[buffer(6)]],
     constant float& scale [[buffer(7)]],
     const device MSP_SAMPLE* signal [[buffer(8)]],
-    const device int* band_layout [[buffer(9)]],
+    const device int4* band_layout [[buffer(9)]],
     const device float2* band_weights [[buffer(10)]],
     const device int* bin_first [[buffer(11)]],
     const device float* bin_shares [[buffer(12)]],

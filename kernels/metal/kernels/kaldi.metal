@@ -47,7 +47,7 @@ kernel void msp_kaldi(
     const device float* window [[buffer(1)]],
     const device float2* twiddles [[buffer(2)]],
     const device float2* pair_twiddles [[buffer(3)]],
-    const device int* band_layout [[buffer(4)]],
+    const device int4* band_layout [[buffer(4)]],
     const device float2* band_weights [[buffer(5)]],
     device float* output [[buffer(6)]],
     constant MspKaldiParams& params [[buffer(7)]],
@@ -58,7 +58,7 @@ kernel void msp_kaldi(
   threadgroup float2 memory[MSP_FRAMES * MSP_SLOT_PAIRS];
 
   const MspFeatures features = msp_wanted_features(MSP_BINS, params, scaling);
-  const MspBands bands = {band_layout, band_weights, band_layout, window};
+  const MspBands bands = {band_layout, band_weights, (const device int*)band_layout, window};
 
   const int slot = int(thread_index / MSP_LANES);
   const int lane_index = int(thread_index % MSP_LANES);
@@ -85,12 +85,15 @@ kernel void msp_kaldi(
     // Beside its first sample a frame's mean is small, and costs no digits.
     const float base = params.remove_dc != 0 ? msp_mirrored_sample(row, start, params.samples) : 0.0f;
     float2 v[MSP_VALUES + 1];
+    float before[MspFirst::COUNT];  // the sample in front of each pair, read early where there are registers for it
     float sum = 0.0f, mean = 0.0f;
     MSP_UNROLL
     for (int q = 0; q < MspFirst::COUNT; ++q) {
       const int d = 2 * MspFirst::index(q, lane);
       v[q] = float2(0.0f, 0.0f);
+      before[q] = base;
       if (!MspFirst::active(q, lane) || d >= length) continue;
+      if (MSP_NVIDIA) before[q] = msp_mirrored_sample(row, start + (d == 0 ? 0 : d - 1), params.samples);
       v[q].x = msp_mirrored_sample(row, start + d, params.samples) - base;
       if (d + 1 < length) v[q].y = msp_mirrored_sample(row, start + d + 1, params.samples) - base;
       sum += v[q].x + v[q].y;
@@ -112,11 +115,10 @@ kernel void msp_kaldi(
     MSP_UNROLL
     for (int q = 0; q < MspFirst::COUNT; ++q) {
       const int d = 2 * MspFirst::index(q, lane);
-      float before = 0.0f;  // the sample in front of the pair
-      if (MspFirst::active(q, lane) && d < length) {
-        before = msp_mirrored_sample(row, start + (d == 0 ? 0 : d - 1), params.samples) - base - mean;
+      if (!MSP_NVIDIA && MspFirst::active(q, lane) && d < length) {
+        before[q] = msp_mirrored_sample(row, start + (d == 0 ? 0 : d - 1), params.samples);
       }
-      v[q] = (v[q] - float2(before, v[q].x) * kaldi.preemphasis) * weight[q];
+      v[q] = (v[q] - float2(before[q] - base - mean, v[q].x) * kaldi.preemphasis) * weight[q];
     }
     if (params.energy == MSP_ENERGY_WINDOWED) {
       energy = msp_sum_of_lanes(msp_energy_of_lane(v), (threadgroup float*)own, lane);
