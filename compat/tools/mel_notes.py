@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -66,17 +67,22 @@ class Note:
 def _extremes(signal: Tensor) -> Tensor:
     """[2] on the CPU: the least and the largest of its numbers. The device looks at rows of them: all at once would be
     two launches."""
-    count = signal.numel()
-    has_rows = signal.is_contiguous() and not count % _ROW and count <= _ROW * _ROWS_MAX
-    both = torch.empty((2, count // _ROW) if has_rows else 2, dtype=torch.float32, device=signal.device)
-    if has_rows:
-        torch.aminmax(signal.view(-1, _ROW), dim=1, out=(both[0], both[1]))
+    row = _row(signal.numel()) if signal.is_contiguous() else 0
+    both = torch.empty((2, signal.numel() // row) if row else 2, dtype=torch.float32, device=signal.device)
+    if row:
+        torch.aminmax(signal.view(-1, row), dim=1, out=(both[0], both[1]))
     else:
         torch.aminmax(signal, out=(both[0], both[1]))
     return torch.stack(torch.aminmax(both.cpu()))
 
 
-_ROW, _ROWS_MAX = 1024, 4096
+@lru_cache(maxsize=256)
+def _row(count: int) -> int:
+    """The length of rows that so many numbers are whole rows of, or 0 where all of them are looked at at once."""
+    return next((row for row in range(1024, 255, -1) if count % row == 0 and count <= row * _ROWS_MAX), 0)
+
+
+_ROWS_MAX = 4096
 
 
 def is_plain(*tensors: Any) -> bool:
