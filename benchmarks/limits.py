@@ -2,9 +2,9 @@
 
     python benchmarks/limits.py --write        # a minute; writes results/<device>-limits.md
 
-For the cases of the project's goals on an H200; of two launches, the larger is counted. Times are those of `bench`, over
-inputs past the cache. What a kernel keeps busy, and what its threads wait for, is counted by ncu in a run of its own. The
-most that can be asked for is the rate of a large copy on the device, measured in the same run.
+For the cases of the project's goals on an H200; of two launches, the larger is counted. Times are those of `bench`,
+over inputs past the cache. What a kernel keeps busy, and what its threads wait for, is counted by ncu in a run of its
+own. The most that can be asked for is the rate of a large copy on the device, measured in the same run.
 """
 
 from __future__ import annotations

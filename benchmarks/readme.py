@@ -20,7 +20,7 @@ from mps_spectro_patch.bench.contestants import OURS, TORCH
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-KEPT = RESULTS / "nvidia-h100-80gb-hbm3.json"
+KEPT = RESULTS / "nvidia-h200.json"
 PREDICTION = RESULTS / "prediction.md"
 BEGIN, END = "<!-- made by benchmarks/readme.py: begin -->", "<!-- made by benchmarks/readme.py: end -->"
 OPS = ("stft", "istft", GRADIENTS["stft"], GRADIENTS["istft"])

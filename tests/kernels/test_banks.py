@@ -1,14 +1,20 @@
-"""Lanes do not meet in the banks of threadgroup memory: exchanges leave spare elements where they would."""
+"""Lanes do not meet in the banks of threadgroup memory: exchanges leave spare elements where they would, and bands are
+given to lanes in another order."""
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from collections.abc import Iterator
 
 import pytest
+import torch
 
+from mps_spectro_patch import melscale_fbanks
 from mps_spectro_patch.kernels.plans.fft import inverse_plan, stft_plan, supported_sizes
 from mps_spectro_patch.kernels.plans.plan import Plan
+from mps_spectro_patch.kernels.tables.band_order import spread
+from mps_spectro_patch.kernels.tables.filterbank import bands_of
 
 
 def accesses(plan: Plan) -> Iterator[list[list[int]]]:
@@ -61,3 +67,41 @@ def test_frames_that_lie_beside_each_other_begin_in_banks_of_their_own():
         begin = [frame * plan.exchange_size % plan.banks for frame in range(plan.banks // plan.lanes)]
         taken = {(at + lane) % plan.banks for at in begin for lane in range(plan.lanes)}
         assert len(taken) == plan.banks, plan
+
+
+# --- bands of a filterbank --------------------------------------------------------------------------------------------
+
+
+def together(places: list[int]) -> int:
+    """How often memory is asked for what lanes read at one time, 16 values of 8 bytes each time; one place once."""
+    groups = [set(places[i : i + 16]) for i in range(0, len(places), 16)]
+    return sum(max(Counter(place % 16 for place in group).values()) for group in groups)
+
+
+def is_in(places: range, place: int) -> bool:
+    return places.start <= place < places.stop
+
+
+@pytest.mark.parametrize("lanes", [1, 8, 16, 25, 32, 64, 200])
+def test_every_lane_has_a_band_that_it_can_read(lanes):
+    for seed in range(20):
+        draw = random.Random(seed)
+        starts = [draw.randrange(500) for _ in range(lanes)]
+        places = [range(start, start + draw.choice((1, 1, 2, 5, 20, 300))) for start in starts]
+        placed = spread(places)
+        assert sorted(band for band, _ in placed) == list(range(lanes))
+        assert all(is_in(places[band], place) for band, place in placed)
+        assert together([place for _, place in placed]) <= together([allowed[-1] for allowed in places])
+
+
+@pytest.mark.parametrize("n_fft, bands, rate", [
+    (400, 80, 16_000), (512, 80, 16_000), (1024, 80, 22_050), (1024, 128, 44_100), (2048, 128, 44_100),
+    (2048, 256, 16_000),
+])  # fmt: skip
+def test_bands_of_a_mel_scale_are_read_from_different_banks(n_fft, bands, rate):
+    basis = melscale_fbanks(n_freqs=n_fft // 2 + 1, f_min=0, f_max=rate / 2, n_mels=bands, sample_rate=rate)
+    lanes = stft_plan(n_fft).lanes
+    rounds, layout, _ = bands_of(basis, n_fft // 2 + 1).forward_tables(lanes, torch.device("cpu"))
+    asked = [together(turn[:, 2].tolist()) * int(turn[0, 1]) for turn in layout]
+    least = [-(-lanes // 16) * int(turn[0, 1]) for turn in layout]
+    assert sum(asked) <= 1.25 * sum(least), (asked, least)
