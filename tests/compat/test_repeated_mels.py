@@ -12,6 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import mps_spectro_patch as msp
 from mps_spectro_patch.compat.tools import deferred
+from mps_spectro_patch.compat.tools.mel_notes import Signal
 from mps_spectro_patch.execution import call_cache
 from mps_spectro_patch.front_ends import compute
 from mps_spectro_patch.kernels import bases
@@ -167,6 +168,17 @@ def test_two_mels_a_loss_and_a_gradient_are_three_launches_that_read_no_filterba
     assert relative(got, expected.cpu().double()) < 1e-3 and len(launches) == 3 and not full
     if name == "matcha" or audio.device.type != "cpu":  # there, what is copied to the CPU is no copy
         assert filterbank.read_backs() == before
+
+
+@pytest.mark.parametrize("shape", [(8, 8192), (4, 44_100), (1, 22_051), (3, 1031), (1, 1)])  # rows of 1024, 980, none
+@pytest.mark.parametrize("is_contiguous", [True, False])
+def test_the_least_and_the_largest_sample_are_those_of_all(shape, is_contiguous, torch_device):
+    x = torch.randn(shape).to(torch_device)
+    x = x if is_contiguous else x.flip(1).t().contiguous().t()
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        assert Signal("", x).limits() == (float(x.cpu().min()), float(x.cpu().max()))
+    by_rows = [event for event in profile.events() if event.name == "aten::view"]
+    assert bool(by_rows) is (is_contiguous and shape[0] in (8, 4))
 
 
 @pytest.mark.parametrize("name", ["matcha", pytest.param("hifigan", marks=pytest.mark.thorough)])
