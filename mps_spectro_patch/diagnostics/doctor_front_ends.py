@@ -32,8 +32,8 @@ def sources(full: bool) -> Iterator[tuple[str, str, str, int]]:
             if n_fft % 2:
                 kinds[" few bins"] = False, n_fft // 5
             for kind, (gradient, used) in kinds.items():
-                linear = not bands and not gradient
-                name, defines, plan = features.launched(n_fft, bands, gradient, used=used, linear=linear)
+                scale = "clamp" if bands else "linear"
+                name, defines, plan = features.launched(n_fft, bands, gradient, used=used, scale=scale)
                 label = f"features n_fft={n_fft} bands={bands}{kind}"
                 yield label, name, kernel_text(name, defines), plan.threads
     name, defines, plan = kaldi.launched(512, _BANDS, 2.0)
