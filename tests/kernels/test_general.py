@@ -180,7 +180,7 @@ def test_any_hop(hop_length, torch_device):
     check_stft(217, hop_length, 700, torch_device)
     check_stft(218, hop_length, 700, torch_device)
     if hop_length < 217:
-        check_istft(217, hop_length, 9, torch_device)
+        check_istft(217, hop_length, 9, torch_device, rows=64)  # enough numbers for a relative error
 
 
 def test_one_frame_and_other_lengths(torch_device):
