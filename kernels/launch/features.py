@@ -157,9 +157,11 @@ def kernel_source(
     return dispatch.kernel_text(name, defines)
 
 
-def kernel(n_fft: int, bands: int, gradient: bool, device: torch.device) -> tuple[Callable[..., None], Plan]:
+def kernel(
+    n_fft: int, bands: int, gradient: bool, device: torch.device, scale: str
+) -> tuple[Callable[..., None], Plan]:
     """What a call of power 2 launches first, and the plan that it launches it by. bands: 0 for a spectrogram."""
-    name, defines, plan = launched(n_fft, bands, gradient, scale="clamp" if bands else "linear")
+    name, defines, plan = launched(n_fft, bands, gradient, scale=scale)
     return dispatch.kernel(name, defines, device.type), plan
 
 

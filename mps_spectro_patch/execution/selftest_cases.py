@@ -25,7 +25,7 @@ _BELOW = 3.0  # of values that reach some 20: about a fifth of them lie lower
 def kernel(op: str, n_fft: int, device: torch.device) -> tuple[Any, Plan]:
     """The compiled kernel that the trial launches, and the plan that it is launched by."""
     if op in FRONT_ENDS:
-        return features.kernel(n_fft, _BANDS, op == "features_gradient", device)
+        return features.kernel(n_fft, _BANDS, op == "features_gradient", device, _WANTED.scale)
     which = fft.stft_plan(n_fft) if op == "stft" else fft.inverse_plan(n_fft, n_fft // 4)
     return smooth_size.kernel(which, smooth_size.Kind(f"msp_{op}"), device), which
 

@@ -97,7 +97,7 @@ def test_the_threadgroup_memory_of_a_row_is_that_of_the_compiled_kernel(kind, n_
     device = torch.device("cpu")
     if kind in ("features", "gradient"):
         one = occupancy._of_features(kind, n_fft)
-        kernel, which = features.kernel(n_fft, occupancy._BANDS, kind == "gradient", device)
+        kernel, which = features.kernel(n_fft, occupancy._BANDS, kind == "gradient", device, "clamp")
     else:
         rows = (one for one in occupancy.launched() if (one.kind, one.n) == (kind, n_fft))
         one = next(one for one in rows if not shift or shift in one.shifts)
