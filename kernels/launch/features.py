@@ -148,8 +148,8 @@ def features_gradient(
 
 
 def kernel_source(
-    n_fft: int, banded: bool = True, gradient: bool = False, power: float = 2.0, used: int | None = None,
-    floored: bool = False, contiguous: bool = False, scale: str = "clamp",
+    n_fft: int, banded: bool = True, gradient: bool = False, power: float = 2.0, *, scale: str, used: int | None = None,
+    floored: bool = False, contiguous: bool = False,
 ) -> str:  # fmt: skip
     """The Metal text of a kernel."""
     kind = dict(used=used, floored=floored, contiguous=contiguous, scale=scale)
@@ -166,8 +166,8 @@ def kernel(
 
 
 def launched(
-    n_fft: int, bands: int, gradient: bool, power: float = 2.0, dtype: torch.dtype = torch.float32,
-    used: int | None = None, floored: bool = False, contiguous: bool = False, scale: str = "clamp",
+    n_fft: int, bands: int, gradient: bool, power: float = 2.0, dtype: torch.dtype = torch.float32, *, scale: str,
+    used: int | None = None, floored: bool = False, contiguous: bool = False,
 ) -> tuple[str, str, Plan]:  # fmt: skip
     """(name, defines, plan) of the kernel for a size that supports_features() allows."""
     if gradient and _fits_adjoint(n_fft, bands):
@@ -191,8 +191,8 @@ class _Program:
     slot_pairs: int
 
     def defines(
-        self, banded: bool, gradient: bool, power: float, dtype: torch.dtype, floored: bool,
-        contiguous: bool = False, scale: str = "clamp",
+        self, banded: bool, gradient: bool, power: float, dtype: torch.dtype, floored: bool, contiguous: bool,
+        scale: str,
     ) -> str:  # fmt: skip
         how = self.how
         what = self.plan if how is None else replace(how, plan=self.plan)
@@ -309,9 +309,7 @@ def _powers_room(bins: int) -> int:
     return -(-bins // (2 * ROWS_AT_ONCE)) * 2 * ROWS_AT_ONCE
 
 
-def _adjoint_defines(
-    plan: Plan, banded: bool, power: float, dtype: torch.dtype, floored: bool, scale: str = "clamp"
-) -> str:
+def _adjoint_defines(plan: Plan, banded: bool, power: float, dtype: torch.dtype, floored: bool, scale: str) -> str:
     kind = Kind("msp_istft", adjoint=True, dtype=dtype)
     what = defines(BANDED=banded, POWER=_power_define(power), FLOOR=floored, SCALE=SCALES[scale])
     return plan.defines() + kind.defines() + what

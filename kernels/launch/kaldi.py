@@ -77,7 +77,7 @@ def kaldi(signal: torch.Tensor, window: torch.Tensor, wanted: Kaldi, bands: Band
     return output
 
 
-def launched(n_fft: int, bands: int, power: float, log: bool = True) -> tuple[str, str, Plan]:
+def launched(n_fft: int, bands: int, power: float, log: bool) -> tuple[str, str, Plan]:
     """(name, defines, plan) of the kernel for a size that supports_kaldi() allows."""
     _, defines, plan = features.launched(n_fft, bands, False, power, scale="clamp" if log else "linear")
     return "msp_kaldi", defines, plan

@@ -65,16 +65,14 @@ class Bands:
         placed = [spread(list(map(range, *bounds))) for bounds in zip(least.tolist(), (most + 1).tolist(), strict=True)]
         order, begin = torch.tensor(placed, device="cpu").view(rounds, lanes, 2).unbind(2)
         order = order + lanes * torch.arange(rounds, device="cpu").unsqueeze(1)
-        blocks = []
-        for turn in range(rounds):
-            index = begin[turn].unsqueeze(1) + torch.arange(int(rows[turn]), device="cpu")  # [lanes, rows]
-            by_pair = padded[order[turn]].view(lanes, -1, 2)
-            block = by_pair.gather(1, index.unsqueeze(2).expand(-1, -1, 2))
-            blocks.append(block.transpose(0, 1).reshape(-1, 2))  # one row: a pair for every lane
-        blocks.append(torch.zeros(1, 2, dtype=torch.float32, device="cpu"))  # never empty: an argument needs an address
+        turn = torch.arange(rounds, device="cpu").repeat_interleave(rows[:, 0])  # of each row of weights
+        row = torch.arange(len(turn), device="cpu") - (rows.cumsum(0) - rows)[turn, 0]
+        rows_of_pairs = padded.view(rounds * lanes, -1, 2)[order[turn], begin[turn] + row.unsqueeze(1)]
+        # Never empty: an argument needs an address.
+        weights = torch.cat([rows_of_pairs.view(-1, 2), torch.zeros(1, 2, dtype=torch.float32, device="cpu")])
         weight = lanes * (rows.cumsum(0) - rows) + torch.arange(lanes, device="cpu")
         layout = torch.stack([weight, rows.expand_as(weight), begin, order], 2).to(torch.int32)
-        return rounds, layout.to(device), torch.cat(blocks).to(device)
+        return rounds, layout.to(device), weights.to(device)
 
     @lru_cache(maxsize=16)  # noqa: B019
     def backward_tables(self, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:

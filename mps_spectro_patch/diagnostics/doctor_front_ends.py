@@ -36,7 +36,7 @@ def sources(full: bool) -> Iterator[tuple[str, str, str, int]]:
                 name, defines, plan = features.launched(n_fft, bands, gradient, used=used, scale=scale)
                 label = f"features n_fft={n_fft} bands={bands}{kind}"
                 yield label, name, kernel_text(name, defines), plan.threads
-    name, defines, plan = kaldi.launched(512, _BANDS, 2.0)
+    name, defines, plan = kaldi.launched(512, _BANDS, 2.0, log=True)
     yield "kaldi n_fft=512", name, kernel_text(name, defines), plan.threads
     yield "kaldi's mean", "msp_subtract_mean", kernel_text("msp_subtract_mean"), kaldi.MEAN_THREADS
     for name in feature_passes.KERNELS:

@@ -17,21 +17,22 @@ CASES = [  # both families and ends, every way through features.metal once
 
 @pytest.mark.parametrize("n_fft, banded, gradient, power", some(CASES, [CASES[0], CASES[4]]))
 def test_they_become_machine_code(n_fft, banded, gradient, power, nvrtc):
-    text = cuda.unit(cuda.translation(features.kernel_source(n_fft, banded, gradient, power)))
+    text = cuda.unit(cuda.translation(features.kernel_source(n_fft, banded, gradient, power, scale="clamp")))
     assert cuda.compile_unit(text, (9, 0)).startswith(b"\x7fELF")
 
 
 @pytest.mark.thorough
 @pytest.mark.parametrize("n_fft, gradient, power", [(400, False, 1.0), (400, True, 1.0), (1218, True, 1.3)])
 def test_a_floor_becomes_machine_code(n_fft, gradient, power, nvrtc):
-    text = cuda.unit(cuda.translation(features.kernel_source(n_fft, False, gradient, power, floored=True)))
+    source = features.kernel_source(n_fft, False, gradient, power, scale="clamp", floored=True)
+    text = cuda.unit(cuda.translation(source))
     assert cuda.compile_unit(text, (9, 0)).startswith(b"\x7fELF")
 
 
 @pytest.mark.thorough
 @pytest.mark.parametrize("n_fft", [400, 1024, 1218])
 def test_a_contiguous_layout_becomes_machine_code(n_fft, nvrtc):
-    text = cuda.unit(cuda.translation(features.kernel_source(n_fft, power=1.0, contiguous=True)))
+    text = cuda.unit(cuda.translation(features.kernel_source(n_fft, power=1.0, scale="clamp", contiguous=True)))
     assert cuda.compile_unit(text, (9, 0)).startswith(b"\x7fELF")
 
 
@@ -39,12 +40,14 @@ def test_a_contiguous_layout_becomes_machine_code(n_fft, nvrtc):
 @pytest.mark.parametrize("scale", features.SCALES)
 @pytest.mark.parametrize("n_fft, gradient", [(400, False), (400, True), (1218, False), (1218, True)])
 def test_every_scale_becomes_machine_code(n_fft, gradient, scale, nvrtc):
-    text = cuda.unit(cuda.translation(features.kernel_source(n_fft, gradient=gradient, scale=scale)))
+    source = features.kernel_source(n_fft, gradient=gradient, scale=scale)
+    assert f"#define MSP_SCALE {features.SCALES[scale]}\n" in source
+    text = cuda.unit(cuda.translation(source))
     assert cuda.compile_unit(text, (9, 0)).startswith(b"\x7fELF")
 
 
 def test_few_bins_of_an_odd_frame_become_machine_code(nvrtc):
-    source = features.kernel_source(1933, used=513)
+    source = features.kernel_source(1933, scale="clamp", used=513)
     assert "#define MSP_FOLDED 1" in source
     assert cuda.compile_unit(cuda.unit(cuda.translation(source)), (9, 0)).startswith(b"\x7fELF")
 
@@ -74,9 +77,8 @@ def test_threadgroups_fit_into_32_kilobytes_and_1024_threads():
 
 @pytest.mark.parametrize("n_fft", [50, 400, 2048, 8192, 15, 1218])
 def test_the_text_keeps_to_the_metal_subset(n_fft):
-    text = (
-        features.kernel_source(n_fft, gradient=True) + features.kernel_source(n_fft) + dispatch.kernel_text("msp_limit")
-    )
+    kernels = [features.kernel_source(n_fft, gradient=gradient, scale="clamp") for gradient in (False, True)]
+    text = "".join(kernels) + dispatch.kernel_text("msp_limit")
     assert text.isascii()
     for word in ("double", "atomic_", "sin(", "cos(", "if constexpr", "auto ", "[&]", "[=]", "simd_shuffle("):
         assert word not in text.replace("metal::", ""), word
