@@ -35,7 +35,7 @@ def vocoder_step(setting: Setting) -> Iterator[Callable[[], Job]]:
             return mels.mel_spectrogram(waveform.squeeze(1), 1024, 80, 22_050, 256, 1024, 0, 8000)
 
         parts: Parts = [resolutions, lambda fake, real: 45 * nn.functional.l1_loss(mel(fake), mel(real))]
-        functions = (losses.STFTLoss, "forward"), (mels, "mel_spectrogram")
+        functions = (losses.MultiResolutionSTFTLoss, "forward"), (mels, "mel_spectrogram")
         return _training("vocoder", _generator(setting), features, real, parts, 22_050, functions)
 
     yield make
@@ -50,7 +50,7 @@ def amplifier_step(setting: Setting) -> Iterator[Callable[[], Job]]:
         shape = (2, 1, 4096) if setting.tiny else (16, 1, 8192)
         dry, wet = 0.1 * torch.randn(2, *shape, device=setting.device)
         parts: Parts = [nn.functional.mse_loss, lambda fake, real: 5e-4 * resolutions(fake, real)]
-        functions = ((losses.STFTLoss, "forward"),)
+        functions = ((losses.MultiResolutionSTFTLoss, "forward"),)
         return _training("amplifier model", _wavenet(16).to(setting.device), dry, wet, parts, 48_000, functions)
 
     yield make

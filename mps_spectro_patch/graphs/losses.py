@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from itertools import permutations
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from torch.fx import Graph, Node
-from torch.fx.experimental.symbolic_shapes import statically_known_true
 
 from ..options import Options
+from .changes import Changes
 from .expressions import Expression, expression, matched, shape_of
 from .formulas import Known
-from .search import Found, Spectrum, behind, chains, is_same, is_undisturbed, places
+from .search import Found, Spectrum, are_same_sizes, behind, chains
 
 TERMS = "convergence", "log", "linear"  # in the operator's order
 
@@ -45,15 +45,15 @@ FORMULAS = (
 def search_losses(graph: Graph, options: Options | None) -> Iterator[FoundLoss]:
     """options: see search.search()."""
     magnitudes = [one for chain in chains(graph, options) if (one := _magnitudes(chain)) is not None]
-    order, changes = places(graph)
+    changes = Changes(graph)
     for x, y in permutations(magnitudes, 2):
-        alike = _are_alike(x, y) and is_same(x.spectrum.window, y.spectrum.window, order, changes)
+        alike = _are_alike(x, y) and changes.are_same(x.spectrum.window, y.spectrum.window)
         found = _loss(x, y) if alike else None
         if found is None:
             continue
-        nodes = tuple(sorted({*x.nodes, *y.nodes, *found.nodes}, key=order.__getitem__))
+        nodes = changes.in_order({*x.nodes, *y.nodes, *found.nodes})
         kept = [x.spectrum.rows, y.spectrum.rows, x.spectrum.window]
-        if all(is_undisturbed(nodes[0], last, kept, order, changes) for last in found.terms.values()):
+        if all(changes.leave_alone(nodes[0], last, kept) for last in found.terms.values()):
             yield found._replace(nodes=nodes)
 
 
@@ -73,14 +73,9 @@ def _is_magnitude(found: Found) -> bool:
 def _are_alike(x: Found, y: Found) -> bool:
     one, other = x.spectrum, y.spectrum
     alike = one.framing == other.framing and x.known == y.known
+    # Signals of other lengths may have as many frames.
     shapes = ((shape_of(one.rows), shape_of(other.rows)), (shape_of(x.last), shape_of(y.last)))
-    return alike and all(len(a) == len(b) and all(map(_are_equal, a, b)) for a, b in shapes)
-
-
-def _are_equal(a: Any, b: Any) -> bool:
-    """Sizes that vary: by those of this call, which becomes a condition of the compiled code. (Signals of other lengths
-    may have as many frames.)"""
-    return bool(statically_known_true(a == b) or a == b)
+    return alike and all(are_same_sizes(a, b, in_this_call=True) for a, b in shapes)
 
 
 def _loss(x: Found, y: Found) -> FoundLoss | None:

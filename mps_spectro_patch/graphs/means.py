@@ -16,9 +16,10 @@ from torch.fx import Graph, Node
 from ..arguments import LossArguments
 from ..execution import launches
 from ..kernels import stft_loss
+from .changes import Changes
 from .expressions import is_number, name_of, shape_of, value_of
 from .losses import TERMS
-from .search import are_same_sizes, is_changed_between, places
+from .search import are_same_sizes
 
 _LOSS = None  # in place of a term: all of them, weighted
 
@@ -44,7 +45,7 @@ def search_means(graph: Graph) -> Iterator[FoundMean]:
         found = _sums(node, sums)
         if found is not None:
             sums[node] = found
-    order, changes = places(graph)
+    changes = Changes(graph)
     for last in reversed(sums):
         nodes = _alone(last, sums)
         if nodes is None:
@@ -55,10 +56,9 @@ def search_means(graph: Graph) -> Iterator[FoundMean]:
         first = next(iter(losses))
         tensors = [*map(_signal, first.args[:2]), *(one.args[2] for one in losses)]
         is_for_input = not any(value_of(one).requires_grad for one in tensors[1:])
-        begins = min((one for loss in losses for one in _arranged(loss)), key=order.__getitem__)
-        others = [node for node in changes if node not in nodes]
-        if is_for_input and not is_changed_between(begins, last, tensors, order, others):
-            ordered = tuple(sorted(nodes, key=order.__getitem__))
+        begins = min((one for loss in losses for one in _arranged(loss)), key=changes.order.__getitem__)
+        if is_for_input and not changes.may_touch(begins, last, tensors, but=nodes):
+            ordered = changes.in_order(nodes)
             yield FoundMean(last, ordered, tuple(tensors[:2]), tuple(tensors[2:]), tuple(losses.values()))
 
 

@@ -18,10 +18,11 @@ from ..execution import launches, quarantine, runner, trouble
 from ..front_ends import FrontEnd, LossCall, compute
 from ..kernels import stft_loss
 from ..options import Options
+from .changes import origin
 from .expressions import read, shape_of, value_of
 from .losses import TERMS, FoundLoss, search_losses
 from .means import FoundMean, search_means
-from .search import Found, forget_unused, origin, search
+from .search import Found, forget_unused, search
 
 Arrangement = tuple[tuple[str, tuple], ...]  # methods of a tensor and what they are given, one behind the other
 

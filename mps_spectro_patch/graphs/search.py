@@ -6,7 +6,6 @@ counterpart on one device.
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -21,7 +20,8 @@ from ..arguments import StftArguments
 from ..execution import launches
 from ..options import Options
 from ..reasons import Reason
-from .expressions import given, is_of_aten, matched, name_of, shape_of, value_of
+from .changes import Changes, makes_a_tensor, origin
+from .expressions import given, matched, name_of, shape_of, value_of
 from .formulas import BY_KIND, Known
 
 _DEPTH = 5  # steps of the longest formula
@@ -49,18 +49,12 @@ class Found(NamedTuple):
 def search(graph: Graph, options: Options | None) -> Iterator[Found]:
     """What can be fused. options: where torch's own stft is fused too; None: only our operator, which is in a graph
     because enable() said so."""
-    order, changes = places(graph)
+    changes = Changes(graph)
     for chain in chains(graph, options):
-        fitting = [one for one in chain if _is_expressible(one) and _is_undisturbed(one, order, changes)]
+        fitting = [one for one in chain if _is_expressible(one) and _is_undisturbed(one, changes)]
         if fitting:
             best = fitting[-1]
-            yield best._replace(nodes=tuple(sorted(set(best.nodes), key=order.__getitem__)))
-
-
-def places(graph: Graph) -> tuple[dict[Node, int], list[Node]]:
-    """(where each node stands, those that may change something)"""
-    order = {node: place for place, node in enumerate(graph.nodes)}
-    return order, [node for node in order if not _is_pure(node)]
+            yield best._replace(nodes=changes.in_order(set(best.nodes)))
 
 
 def chains(graph: Graph, options: Options | None) -> Iterator[list[Found]]:
@@ -230,86 +224,10 @@ def _cut(node: Node, known: Known, before: tuple, after: tuple) -> Known | None:
     return replace(known, bins=after[axis])
 
 
-def origin(node: Node) -> Node:
-    """The node whose tensor this one returns: a conversion to what it is already gives the same."""
-    while node.op == "call_method" and node.target in ("resolve_neg", "resolve_conj", "to", "float"):
-        before, after = value_of(node.args[0]), value_of(node)
-        if before.dtype is not after.dtype or before.device != after.device or node.kwargs.get("copy"):
-            break
-        if any(one is True for one in node.args):
-            break
-        node = node.args[0]
-    return node
-
-
-def is_same(one: Node, other: Node, order: dict[Node, int], changes: list[Node]) -> bool:
-    """Whether these are one tensor, or two conversions of one (a window that goes to the device in every call)."""
-    one, other = origin(one), origin(other)
-    if one is other:
-        return True
-    if not _is_conversion(one) or not _is_conversion(other) or origin(one.args[0]) is not origin(other.args[0]):
-        return False
-    a, b = value_of(one), value_of(other)
-    first = one if order[one] < order[other] else other
-    alike = (a.dtype, a.device, a.stride()) == (b.dtype, b.device, b.stride())
-    return alike and not is_changed_between(first, None, [one, other, origin(one.args[0])], order, changes)
-
-
-def _is_conversion(node: Node) -> bool:
-    return node.op == "call_method" and node.target in ("to", "float", "type_as")
-
-
-def _is_undisturbed(found: Found, order: dict[Node, int], changes: list[Node]) -> bool:
+def _is_undisturbed(found: Found, changes: Changes) -> bool:
     spectrum, basis = found.spectrum, found.known.basis
     kept = [spectrum.rows, spectrum.window, *(() if basis is None else (basis,))]
-    return is_undisturbed(found.nodes[0], found.last, kept, order, changes)
-
-
-def is_undisturbed(first: Node, last: Node, kept: list[Node], order: dict[Node, int], changes: list[Node]) -> bool:
-    """Whether nothing that may change a tensor, or what is recorded, stands between the first and the last node. Where
-    gradients are recorded, nothing may be changed later either: other tensors are kept for the backward pass, which
-    are these."""
-    until = None if value_of(last).requires_grad else last
-    return not is_changed_between(first, until, kept, order, changes)
-
-
-def is_changed_between(
-    first: Node, last: Node | None, tensors: list[Node], order: dict[Node, int], changes: list[Node]
-) -> bool:
-    """Whether some of these tensors may be. last: None for the end of the graph."""
-    end = len(order) if last is None else order[last]
-    return any(order[first] < order[node] < end and _concerns(node, tensors) for node in changes)
-
-
-def _concerns(change: Node, tensors: list[Node]) -> bool:
-    """Whether a change in place may be one of these tensors. It is none of a value that a step has just made, unless
-    that is what they are made of."""
-    if change.op != "call_function" or change.target not in _ARITHMETIC:
-        return True
-    changed = change.args[0]
-    return not _is_new(changed) or any(_is_made_of(one, changed) for one in tensors)
-
-
-def _is_new(value: Any) -> bool:
-    """Whether it is a number, or a tensor with memory of its own."""
-    if not isinstance(value, Node):
-        return isinstance(value, (int, float))
-    if value.op == "call_function" and value.target in _ARITHMETIC:
-        return _is_new(value.args[0])
-    return name_of(value) in _MAKING
-
-
-def _is_made_of(node: Node, part: Any) -> bool:
-    seen: set[Node] = set()
-    left = [node]
-    while left:
-        one = left.pop()
-        if one is part:
-            return True
-        if one not in seen:
-            seen.add(one)
-            left += one.all_input_nodes
-    return False
+    return changes.leave_alone(found.nodes[0], found.last, kept)
 
 
 def forget_unused(graph: Graph, options: Options | None) -> None:
@@ -317,7 +235,7 @@ def forget_unused(graph: Graph, options: Options | None) -> None:
     for node in list(graph.nodes):
         if _spectrum(node, options) is not None:
             for user in list(node.users):
-                if not user.users and name_of(user) in _MAKING:
+                if not user.users and makes_a_tensor(user):
                     graph.erase_node(user)
 
 
@@ -345,44 +263,10 @@ def _is_same(a: Any, b: Any) -> bool:
     return statically_known_true(a == b)
 
 
-def are_same_sizes(a: tuple, b: tuple) -> bool:
-    return len(a) == len(b) and all(map(_is_same, a, b))
-
-
-def _is_pure(node: Node) -> bool:
-    """Whether a node is known to change nothing: no tensor, nor whether or how gradients are recorded."""
-    target = node.target
-    if node.op in ("placeholder", "get_attr", "output"):
-        return True
-    if node.op == "call_method":
-        return not target.endswith("_") and not target.startswith("_") and target not in _CHANGING_METHODS
-    if node.op != "call_function" or "out" in node.kwargs or node.kwargs.get("inplace"):
-        return False
-    if isinstance(target, torch._ops.OpOverload):
-        return not target._schema.is_mutable
-    if target in _IN_PLACE or isinstance(target, torch._ops.HigherOrderOperator):
-        return False
-    if isinstance(target, torch._ops.OpOverloadPacket) and not is_of_aten(target):
-        return False
-    name = getattr(target, "__name__", "_")
-    if name.endswith("_") or name.startswith("_"):
-        return False
-    return target is getattr or bool(name_of(node)) or str(target.__module__).split(".")[0] in ("torch", "math")
-
-
-_IN_PLACE = {
-    getattr(operator, name)
-    for name in (
-        *("iadd", "iand", "iconcat", "ifloordiv", "ilshift", "imatmul", "imod", "imul", "ior", "ipow", "irshift"),
-        *("isub", "itruediv", "ixor", "setitem", "delitem"),
-    )
-}
-_ARITHMETIC = {operator.iadd, operator.isub, operator.imul, operator.itruediv}
-_MAKING = (
-    *("add", "sub", "mul", "truediv", "div", "neg", "pow", "abs", "angle", "sqrt", "log", "mean", "sum", "norm"),
-    *("l1_loss", "mse_loss"),
-)  # always a new tensor
-_CHANGING_METHODS = ("register_hook", "retain_grad", "backward", "set", "resize", "data")
+def are_same_sizes(a: tuple, b: tuple, in_this_call: bool = False) -> bool:
+    """in_this_call: those that vary are compared as they are in this call, which becomes a condition of the compiled
+    code."""
+    return len(a) == len(b) and all(_is_same(x, y) or (in_this_call and x == y) for x, y in zip(a, b, strict=True))
 
 
 def _is_of_functorch(target: Any) -> bool:
