@@ -80,6 +80,16 @@ def test_a_function_is_fused_where_options_say_so_and_nowhere_else(tensors, opti
     assert right(function(*tensors), *tensors) and fast() == 3
 
 
+@pytest.mark.parametrize("convert", [
+    lambda basis, x: basis.to(x.device), lambda basis, x: basis.to(x), lambda basis, x: basis.type_as(x),
+    lambda basis, x: basis.float(), lambda basis, x: basis.resolve_neg(),
+])  # fmt: skip
+def test_a_basis_that_is_converted_to_what_it_is_can_be_fused(convert, tensors, options):
+    function = msp.fuse(lambda x, basis: mel(x, convert(basis, x)))
+    with msp.accelerated(**options):
+        assert right(function(*tensors), *tensors) and fast() == 1
+
+
 @pytest.mark.thorough
 def test_a_module_keeps_its_type_and_its_state_and_can_be_copied_and_pickled(tensors, options):
     x, basis = tensors
