@@ -87,7 +87,7 @@ def launched(n_fft: int, bands: int, power: float, log: bool) -> tuple[str, str,
 def _recipe(wanted: Kaldi, bands: Bands, rows: int, samples: int, row_stride: int, device: torch.device) -> Recipe:
     name, defines, plan = launched(wanted.n_fft, bands.count, wanted.power, wanted.log)
     frames = wanted.frames(samples)
-    steps = steps_of(plan, rows * frames, device)
+    steps = steps_of(plan, rows * frames, device, start=features.START)
     groups = -(-frames // (plan.frames * steps))
     rounds, layout, weights = bands.forward_tables(plan.lanes, device)
     params = KaldiParams(

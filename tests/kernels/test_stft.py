@@ -4,6 +4,8 @@ import pytest
 import torch
 
 from mps_spectro_patch.kernels.launch import transforms
+from mps_spectro_patch.kernels.launch.dispatch import RESIDENT_THREADS
+from mps_spectro_patch.kernels.launch.smooth_size import steps_of
 from mps_spectro_patch.kernels.plans import fft
 from mps_spectro_patch.kernels.plans.geometry import PAD_MODES, StftGeometry
 from tests.conformance.sources import plan_traits
@@ -102,6 +104,20 @@ def test_no_frame_is_lost_whatever_the_batch(torch_device):
     window = torch.rand(256, device=torch_device)
     for rows in (1, 2, 7, 33):
         check(torch.randn(rows, 2900, device=torch_device), window, 256, 64)
+
+
+@pytest.mark.parametrize("device", ["cuda", "mps"])
+def test_a_threadgroup_takes_several_frames_where_that_leaves_enough_of_them(device):
+    plan = fft.stft_plan(1024)
+    slots = RESIDENT_THREADS[device] // plan.lanes
+    steps = [steps_of(plan, frames, torch.device(device)) for frames in (1, slots // 2, 4 * slots, 100 * slots)]
+    assert steps[:2] == [1, 1] and 1 <= steps[2] <= 4 and steps[3] > 2
+    # The start of a threadgroup is worth waiting for: the more it takes, the fewer there are.
+    for frames in range(slots, 40 * slots, slots // 3):
+        few, many = (steps_of(plan, frames, torch.device(device), start) for start in (0.1, 1.0))
+        assert few <= many
+        if device == "mps":  # a larger Mac has enough threadgroups, too
+            assert many == 1 or frames >= 4 * slots * many
 
 
 def test_the_same_input_gives_the_same_bits(torch_device):
