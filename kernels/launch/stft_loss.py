@@ -268,7 +268,7 @@ def _sums_recipe(
 ) -> tuple[Recipe, int]:
     """(the launch that sums up, its threadgroups per row)"""
     name, text, plan = launched(geometry.n_fft, False, wanted)
-    steps = steps_of(plan, geometry.rows * geometry.frames, device, start=1 / 8)  # the window is read by each frame
+    steps = steps_of(plan, geometry.rows * geometry.frames, device)
     groups = -(-geometry.frames // (plan.frames * steps))
     params = StftLossParams(
         **layout.of_signals(), **layout.of_window(geometry.n_fft), paired_window=layout.paired_window,
