@@ -23,12 +23,11 @@ from . import transforms as library
 from .any_size import transform_tables
 from .dispatch import Ready, Recipe, empty_spectrum, readable, starts_at_pair
 from .params import AnyFeatureParams, FeatureGradientParams, FeatureParams, FeatureScale
-from .smooth_size import Kind, are_paired, has_gaps, inverse_params, is_paired, steps_of
+from .smooth_size import FEATURES_START, START, Kind, are_paired, has_gaps, inverse_params, is_paired, steps_of
 
 SCALES = {"linear": 0, "clamp": 1, "add": 2, "log1p": 3}
 
 KERNELS = ("msp_features", "msp_any_features", "msp_features_gradient")
-START = 1 / 2  # for steps_of()
 _BAND_ROOM = 64  # bands' gradients get room in multiples of this: another number of bands is no other kernel
 
 
@@ -248,8 +247,8 @@ def _recipe(
     assert program is not None
     plan, how = program.plan, program.how
     frames = geometry.frames - (wanted.dropped if gradient is None else 0)
-    start = {"start": START} if how is None and gradient is None else {}
-    steps = steps_of(plan, geometry.rows * frames, device, **start)
+    start = FEATURES_START if how is None and gradient is None else START
+    steps = steps_of(plan, geometry.rows * frames, device, start)
     groups = -(-frames // (plan.frames * steps))
     stages = stage_twiddles(plan, device)
     fields, tables = _fields(geometry, wanted, bands, row_stride, paired[0], gradient, plan, device)

@@ -31,7 +31,7 @@ KERNELS = ("msp_stft", "msp_istft", "msp_istft_registers", "msp_window_gradient"
 # long as one wave of threadgroups allows, so that fewer frames are transformed twice.
 _STEPS_MAX = 8
 _WAVES_MIN = {"cpu": 0.5, "cuda": 0.5, "mps": 4}  # a Mac may have more resident threads than RESIDENT_THREADS says
-_START, _STFT_START = 1 / 8, 1 / 4  # see steps_of(); by measurements on an H200
+START, STFT_START, FEATURES_START = 1 / 8, 1 / 4, 1 / 2  # see steps_of(); by measurements on an H200
 
 
 @dataclass(frozen=True)
@@ -179,7 +179,7 @@ def _forward_recipe(
     kind = Kind("msp_stft", adjoint, not geometry.onesided, dtype)
     plan = stft_plan(geometry.n_fft)
     total = geometry.rows * geometry.frames
-    steps = steps_of(plan, total, device) if adjoint else steps_of(plan, total, device, _STFT_START)
+    steps = steps_of(plan, total, device, START if adjoint else STFT_START)
     params = StftParams(
         **forward_fields(geometry, row_stride), steps=steps, paired_window=paired_window,
         paired_loads=paired and are_paired(geometry, row_stride),
@@ -229,7 +229,7 @@ def has_gaps(plan: Plan, geometry: Geometry) -> bool:
     return geometry.hop_length > geometry.n_fft and plan.overlap in ("ring", "device")
 
 
-def steps_of(plan: Plan, frames: int, device: torch.device, start: float = _START) -> int:
+def steps_of(plan: Plan, frames: int, device: torch.device, start: float = START) -> int:
     """How many frames each slot takes, of `frames` altogether, so that the last threadgroup is done early. They come in
     waves of as many as are resident, and the last wave ends unevenly. start: what a threadgroup does before its first
     frame, as a part of a frame's time."""
