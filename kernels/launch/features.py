@@ -23,7 +23,7 @@ from . import transforms as library
 from .any_size import transform_tables
 from .dispatch import Ready, Recipe, empty_spectrum, readable, starts_at_pair
 from .params import AnyFeatureParams, FeatureGradientParams, FeatureParams, FeatureScale
-from .smooth_size import FEATURES_START, START, Kind, are_paired, has_gaps, inverse_params, is_paired, steps_of
+from .smooth_size import FEATURES_START, Kind, are_paired, has_gaps, inverse_params, is_paired, steps_of
 
 SCALES = {"linear": 0, "clamp": 1, "add": 2, "log1p": 3}
 
@@ -247,7 +247,7 @@ def _recipe(
     assert program is not None
     plan, how = program.plan, program.how
     frames = geometry.frames - (wanted.dropped if gradient is None else 0)
-    start = FEATURES_START if how is None and gradient is None else START
+    start = FEATURES_START if how is None and gradient is None else None
     steps = steps_of(plan, geometry.rows * frames, device, start)
     groups = -(-frames // (plan.frames * steps))
     stages = stage_twiddles(plan, device)

@@ -29,9 +29,9 @@ KERNELS = ("msp_stft", "msp_istft", "msp_istft_registers", "msp_window_gradient"
 
 # stft gives a threadgroup several frames, so that a lane's constants are loaded once: see steps_of(). istft runs are as
 # long as one wave of threadgroups allows, so that fewer frames are transformed twice.
-_STEPS_MAX = 8
-_WAVES_MIN = {"cpu": 0.5, "cuda": 0.5, "mps": 4}  # a Mac may have more resident threads than RESIDENT_THREADS says
-START, STFT_START, FEATURES_START = 1 / 8, 1 / 4, 1 / 2  # see steps_of(); by measurements on an H200
+_WAVES, _STEPS_MAX = 4, 4
+_STEPS_MAX_BY_TIME = 8
+STFT_START, FEATURES_START = 1 / 4, 1 / 2  # see steps_of(); by measurements on an H200
 
 
 @dataclass(frozen=True)
@@ -179,7 +179,7 @@ def _forward_recipe(
     kind = Kind("msp_stft", adjoint, not geometry.onesided, dtype)
     plan = stft_plan(geometry.n_fft)
     total = geometry.rows * geometry.frames
-    steps = steps_of(plan, total, device, START if adjoint else STFT_START)
+    steps = steps_of(plan, total, device, None if adjoint else STFT_START)
     params = StftParams(
         **forward_fields(geometry, row_stride), steps=steps, paired_window=paired_window,
         paired_loads=paired and are_paired(geometry, row_stride),
@@ -229,17 +229,19 @@ def has_gaps(plan: Plan, geometry: Geometry) -> bool:
     return geometry.hop_length > geometry.n_fft and plan.overlap in ("ring", "device")
 
 
-def steps_of(plan: Plan, frames: int, device: torch.device, start: float = START) -> int:
-    """How many frames each slot takes, of `frames` altogether, so that the last threadgroup is done early. They come in
-    waves of as many as are resident, and the last wave ends unevenly. start: what a threadgroup does before its first
-    frame, as a part of a frame's time."""
+def steps_of(plan: Plan, frames: int, device: torch.device, start: float | None = None) -> int:
+    """How many frames each slot takes, of `frames` altogether: as many as leave _WAVES times the threads that are
+    resident. start: what a threadgroup does before its first frame, as a part of a frame's time, where that is known:
+    so many that the last threadgroup is done early. (Of a Mac it is only guessed how many threads are resident.)"""
     threads, resident = frames * plan.lanes, RESIDENT_THREADS[device.type]
-    most = int(threads / (_WAVES_MIN[device.type] * resident))
+    if start is None or device.type == "mps":
+        return min(_STEPS_MAX, max(1, threads // (_WAVES * resident)))
 
     def time(steps: int) -> float:
-        return -(-threads // (resident * steps)) * (steps + start) + steps / 3
+        return -(-threads // (resident * steps)) * (steps + start) + steps / 3  # the last wave ends unevenly
 
-    return min(range(1, min(max(most, 1), _STEPS_MAX) + 1), key=time)
+    most = 2 * threads // resident
+    return min(range(1, min(max(most, 1), _STEPS_MAX_BY_TIME) + 1), key=time)
 
 
 def are_paired(geometry: Geometry, row_stride: int) -> bool:

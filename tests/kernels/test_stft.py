@@ -107,17 +107,23 @@ def test_no_frame_is_lost_whatever_the_batch(torch_device):
 
 
 @pytest.mark.parametrize("device", ["cuda", "mps"])
-def test_a_threadgroup_takes_several_frames_where_that_leaves_enough_of_them(device):
+@pytest.mark.parametrize("start", [None, 0.1, 1.0])
+def test_a_threadgroup_takes_several_frames_where_that_leaves_enough_of_them(device, start):
     plan = fft.stft_plan(1024)
     slots = RESIDENT_THREADS[device] // plan.lanes
-    steps = [steps_of(plan, frames, torch.device(device)) for frames in (1, slots // 2, 4 * slots, 100 * slots)]
-    assert steps[:2] == [1, 1] and 1 <= steps[2] <= 4 and steps[3] > 2
-    # The start of a threadgroup is worth waiting for: the more it takes, the fewer there are.
-    for frames in range(slots, 40 * slots, slots // 3):
-        few, many = (steps_of(plan, frames, torch.device(device), start) for start in (0.1, 1.0))
-        assert few <= many
-        if device == "mps":  # a larger Mac has enough threadgroups, too
-            assert many == 1 or frames >= 4 * slots * many
+    steps = {
+        waves: steps_of(plan, int(waves * slots), torch.device(device), start) for waves in (0.1, 0.4, 4, 9.8, 100)
+    }
+    assert steps[0.1] == steps[0.4] == 1 < steps[9.8] <= steps[100] and steps[100] >= 4
+    if device == "mps" or start is None:  # which may be larger than is guessed
+        assert all(steps[waves] * 4 <= waves for waves in (4, 9.8, 100))
+
+
+def test_a_threadgroup_that_begins_slowly_takes_more_frames():
+    plan, device = fft.stft_plan(1024), torch.device("cuda")
+    slots = RESIDENT_THREADS["cuda"] // plan.lanes
+    drawn = [(steps_of(plan, n, device, 0.1), steps_of(plan, n, device, 1.0)) for n in range(1, 40 * slots, slots // 3)]
+    assert all(few <= many for few, many in drawn) and any(few < many for few, many in drawn)
 
 
 def test_the_same_input_gives_the_same_bits(torch_device):
