@@ -9,11 +9,12 @@ from __future__ import annotations
 import inspect
 import math
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch.fx import Node
+from torch.fx.experimental.symbolic_shapes import statically_known_true
 
 
 class Expression:
@@ -206,3 +207,11 @@ def value_of(node: Any) -> Any:
 def shape_of(node: Any) -> tuple:
     value = value_of(node)
     return tuple(value.shape) if isinstance(value, torch.Tensor) else ()
+
+
+def are_same_sizes(a: Sequence, b: Sequence, in_this_call: bool = False) -> bool:
+    """in_this_call: those that vary are compared as they are in this call, which becomes a condition of the compiled
+    code."""
+    return len(a) == len(b) and all(
+        statically_known_true(x == y) or (in_this_call and x == y) for x, y in zip(a, b, strict=True)
+    )

@@ -11,9 +11,9 @@ from torch.fx import Graph, Node
 
 from ..options import Options
 from .changes import Changes
-from .expressions import Expression, expression, matched, shape_of
+from .expressions import Expression, are_same_sizes, expression, matched, shape_of
 from .formulas import Known
-from .search import Found, Spectrum, are_same_sizes, behind, chains
+from .search import Found, Spectrum, behind, chains
 
 TERMS = "convergence", "log", "linear"  # in the operator's order
 

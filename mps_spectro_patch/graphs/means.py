@@ -17,9 +17,8 @@ from ..arguments import LossArguments
 from ..execution import launches
 from ..kernels import stft_loss
 from .changes import Changes
-from .expressions import is_number, name_of, shape_of, value_of
+from .expressions import are_same_sizes, is_number, name_of, shape_of, value_of
 from .losses import TERMS
-from .search import are_same_sizes
 
 _LOSS = None  # in place of a term: all of them, weighted
 

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torch.fx import Graph, Node
-from torch.fx.experimental.symbolic_shapes import statically_known_true
 
 from ..arguments import text_of
 from ..execution import launches, quarantine, runner, trouble
@@ -19,7 +18,7 @@ from ..front_ends import FrontEnd, LossCall, compute
 from ..kernels import stft_loss
 from ..options import Options
 from .changes import origin
-from .expressions import read, shape_of, value_of
+from .expressions import are_same_sizes, read, shape_of, value_of
 from .losses import TERMS, FoundLoss, search_losses
 from .means import FoundMean, search_means
 from .search import Found, forget_unused, search
@@ -204,7 +203,7 @@ def _arrangement(result: Tensor, found: Found) -> Arrangement | None:
             return None
         steps.append(("unflatten", (0, batch)))
     made = arranged(result, tuple(steps))
-    if not _is_same(made.shape, wanted.shape) or made.dtype is not wanted.dtype or made.device != wanted.device:
+    if not are_same_sizes(made.shape, wanted.shape) or made.dtype is not wanted.dtype or made.device != wanted.device:
         return None
     return tuple(steps) if _is_same_order(made, wanted) or not _order_matters(found.last) else None
 
@@ -215,14 +214,10 @@ def arranged(values: Tensor, steps: Arrangement) -> Tensor:
     return values
 
 
-def _is_same(a: Any, b: Any) -> bool:
-    return len(a) == len(b) and all(statically_known_true(x == y) for x, y in zip(a, b, strict=True))
-
-
 def _is_same_order(a: Tensor, b: Tensor) -> bool:
     """Whether both are laid out alike. What stands for a dimension of size 1 does not matter."""
-    dims = [dim for dim, size in enumerate(b.shape) if not _is_same((size,), (1,))]
-    return _is_same([a.stride(dim) for dim in dims], [b.stride(dim) for dim in dims])
+    dims = [dim for dim, size in enumerate(b.shape) if not are_same_sizes((size,), (1,))]
+    return are_same_sizes([a.stride(dim) for dim in dims], [b.stride(dim) for dim in dims])
 
 
 _ELEMENTWISE = ("abs", "add", "sub", "mul", "div", "pow", "sqrt", "log")

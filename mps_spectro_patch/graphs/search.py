@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import torch
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.fx import Graph, Node
-from torch.fx.experimental.symbolic_shapes import statically_known_true
 
 from .. import routing
 from ..arguments import StftArguments
@@ -21,7 +20,7 @@ from ..execution import launches
 from ..options import Options
 from ..reasons import Reason
 from .changes import Changes, makes_a_tensor, origin
-from .expressions import given, matched, name_of, shape_of, value_of
+from .expressions import are_same_sizes, given, matched, name_of, shape_of, value_of
 from .formulas import BY_KIND, Known
 
 _DEPTH = 5  # steps of the longest formula
@@ -169,7 +168,7 @@ def _same_values(value: Node, known: Known) -> tuple[Node, Known, tuple[Node, ..
         return None
     name = name_of(node)
     if name in _IN_ORDER:
-        same = all(_is_same(a, b) for a, b in zip(before[-2:], after[-2:], strict=True))
+        same = are_same_sizes(before[-2:], after[-2:])
         as_before = value_of(node).dtype is value_of(value).dtype and value_of(node).device == value_of(value).device
         return (node, known, (node,)) if same and as_before else None
     if name in _TRANSPOSITIONS and _swaps_the_last_two(node, name, len(before)):
@@ -257,16 +256,6 @@ def _is_expressible(found: Found) -> bool:
 def _is_single_precision(node: Node) -> bool:
     value = value_of(node)
     return type(value) is FakeTensor and value.dtype in (torch.float32, torch.complex64)
-
-
-def _is_same(a: Any, b: Any) -> bool:
-    return statically_known_true(a == b)
-
-
-def are_same_sizes(a: tuple, b: tuple, in_this_call: bool = False) -> bool:
-    """in_this_call: those that vary are compared as they are in this call, which becomes a condition of the compiled
-    code."""
-    return len(a) == len(b) and all(_is_same(x, y) or (in_this_call and x == y) for x, y in zip(a, b, strict=True))
 
 
 def _is_of_functorch(target: Any) -> bool:

@@ -97,13 +97,20 @@ def with_gradients(loss, x, y, of_both=False):
 
 def check(loss, x, y, options, of_both=False):
     expected, *gradients = with_gradients(loss, x.cpu().double(), y.cpu().double(), of_both)
+    # How much float32 costs gradients of the logarithm of a magnitude that is hardly there, as drawn signals may have.
+    _, *rounded = with_gradients(loss, x.cpu(), y.cpu(), of_both)
+    costs = [0.0] * len(expected)
+    costs += [
+        0.0 if right is None else float((one - right).abs().max())
+        for one, right in zip(rounded, gradients, strict=True)
+    ]
     with msp.accelerated(**options):
         function = msp.fuse(lambda x, y: loss(x, y))
         for _ in range(2):
             results, *found = with_gradients(function, x, y, of_both)
-            for got, right in zip((*results, *found), (*expected, *gradients), strict=True):
+            for got, right, cost in zip((*results, *found), (*expected, *gradients), costs, strict=True):
                 if right is not None:
-                    torch.testing.assert_close(got.cpu().double(), right, rtol=1e-3, atol=1e-5)
+                    torch.testing.assert_close(got.cpu().double(), right, rtol=1e-3, atol=1e-5 + 3 * cost)
 
 
 @pytest.mark.thorough

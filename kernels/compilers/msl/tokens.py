@@ -22,6 +22,7 @@ _LINE_MARKER = re.compile(r"[ \t]*#[ \t]*(?:line[ \t]+)?(\d+)")
 LETTERS = "xyzwrgba"
 SWIZZLE = re.compile(r"[xyzw]{2,4}|[rgba]{2,4}")
 OPENING = {"(": ")", "{": "}", "[": "]"}
+QUALIFIERS = frozenset("static inline extern constexpr const volatile device constant thread threadgroup".split())
 
 
 @dataclass(eq=False)
@@ -115,6 +116,25 @@ def after_angles(tokens: list[Token], closing: dict[int, int], i: int) -> int:
         if depth == 0:
             break
     return i
+
+
+def parts(code: list[Token], closing: dict[int, int], i: int, end: int) -> list[list[Token]]:
+    """Comma-separated parts, commas inside brackets and template arguments left alone."""
+    groups: list[list[Token]] = []
+    current: list[Token] = []
+    angle = 0
+    while i < end:
+        token = code[i]
+        stop = closing[i] if token.kind == "op" and i in closing else i
+        if token.text in ("<", ">") and token.kind == "op":
+            angle += 1 if token.text == "<" else -1
+        if token.text == "," and angle <= 0:
+            groups.append(current)
+            current = []
+        else:
+            current += code[i : stop + 1]
+        i = stop + 1
+    return [*groups, current] if current or groups else []
 
 
 def literal(text: str) -> str:

@@ -5,22 +5,22 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from typing import Literal
 
 from .conditionals import Conditionals, names_classes
 from .tokens import (
     OPENING,
+    QUALIFIERS,
     Token,
-    after_angles,
     error,
     join_swizzles,
     literal,
     match_brackets,
+    parts,
     take_attributes,
     tokenize,
 )
+from .variables import Target, ThreadgroupVariables
 
-Target = Literal["host", "cuda"]
 METAL_MACROS = "-D__METAL_VERSION__=310 -D__METAL__ -D__METAL_MACOS__ -D__HAVE_BFLOAT__".split()  # Apple's compiler's
 
 # What a kernel parameter without a buffer may be, as an expression over `t`, where the thread stands (msl::Thread).
@@ -47,8 +47,6 @@ BUILTINS = {
     "dispatch_quadgroups_per_threadgroup": "(t.requested[0] * t.requested[1] * t.requested[2] + 3) / 4",
 }
 
-_QUALIFIERS = frozenset("static inline extern constexpr const volatile device constant thread threadgroup".split())
-_FUNDAMENTAL = frozenset("unsigned signed short int long char float half bool double".split())
 _SCOPE_WORDS = ("inline", "namespace", "extern")
 _INCLUDE = re.compile(r"\s*#\s*include\s*<(?:metal_|simd/|metal/)[^>]*>")
 _METAL_WORDS = re.compile(r"\b(?:kernel|host_name|device|constant|thread|threadgroup)\b|\[\[")
@@ -150,11 +148,11 @@ class _Translator:
         self.definitions: dict[str, Kernel] = {}
         self.instantiations: list[tuple[str, str, tuple[str, ...]]] = []  # host name, expression, namespaces
         self.kernels: list[Kernel] = []
-        self.variables = 0
 
     def run(self) -> Translation:
         self.code = join_swizzles(take_attributes(self.code))
         self.closing = match_brackets(self.code)
+        self.variables = ThreadgroupVariables(self.code, self.closing, self.target)
         self._walk(0, len(self.code), ())
         for declaration in self.declarations:
             self._declaration(declaration)
@@ -208,7 +206,7 @@ class _Translator:
         if any(t.text == "->" for t in self.code[start:brace]):
             return True
         i = brace - 1
-        while i > start and (self.code[i].text in _QUALIFIERS or self.code[i].kind == "attribute"):
+        while i > start and (self.code[i].text in QUALIFIERS or self.code[i].kind == "attribute"):
             i -= 1
         return self.code[i].text == ")"
 
@@ -234,7 +232,7 @@ class _Translator:
             return
         if not marks:
             if declaration.body is not None and self._opens_function(start, declaration.body):
-                self._threadgroup_variables(declaration)
+                self.variables.rewrite(declaration.body, declaration.end, in_kernel=False)
             return
         declaration.is_kernel = True
         for i in marks:
@@ -256,7 +254,7 @@ class _Translator:
         self.definitions[name] = kernel
         if not template:
             self.kernels.append(kernel)
-        self._threadgroup_variables(declaration)
+        self.variables.rewrite(declaration.body, declaration.end, in_kernel=True)
 
     def _parameter_list(self, start: int, end: int) -> int:
         """The parenthesis that opens the parameters: the one after `void name`."""
@@ -268,7 +266,7 @@ class _Translator:
         raise error(self.code[start], "kernel must return void")
 
     def _parameters(self, open_paren: int) -> list[Parameter]:
-        groups = self._split(open_paren + 1, self.closing[open_paren])
+        groups = parts(self.code, self.closing, open_paren + 1, self.closing[open_paren])
         explicit = {value for group in groups for name, value in self._attributes_of(group) if name == "buffer"}
         free = (str(n) for n in range(31) if str(n) not in explicit)
         parameters = []
@@ -295,24 +293,6 @@ class _Translator:
     def _attributes_of(group: list[Token]) -> list[tuple[str, str]]:
         return [pair for token in group for pair in token.attributes]
 
-    def _split(self, i: int, end: int) -> list[list[Token]]:
-        """Comma-separated parts, commas inside brackets and template arguments left alone."""
-        groups: list[list[Token]] = []
-        current: list[Token] = []
-        angle = 0
-        while i < end:
-            token = self.code[i]
-            stop = self.closing[i] if token.kind == "op" and i in self.closing else i
-            if token.text in ("<", ">") and token.kind == "op":
-                angle += 1 if token.text == "<" else -1
-            if token.text == "," and angle <= 0:
-                groups.append(current)
-                current = []
-            else:
-                current += self.code[i : stop + 1]
-            i = stop + 1
-        return [*groups, current] if current or groups else []
-
     def _instantiation(self, declaration: _Declaration, attributes: dict[str, str]) -> None:
         start, end = declaration.start, declaration.end
         tokens = self.code[start:end]
@@ -329,85 +309,6 @@ class _Translator:
         if "host_name" in attributes:  # without one, Metal gives the function a mangled name nobody calls
             self.instantiations.append((attributes["host_name"], expression, declaration.scope))
         self._erase(declaration)
-
-    # --- threadgroup variables -------------------------------------------------------------------------------
-
-    def _threadgroup_variables(self, declaration: _Declaration) -> None:
-        i = declaration.body + 1
-        while i < declaration.end:
-            if self.code[i].text == "threadgroup" and self._begins_statement(i):
-                i = self._threadgroup_variable(i, declaration.is_kernel)
-            i += 1
-
-    def _begins_statement(self, i: int) -> bool:
-        i = self._before_blanks(i)
-        if self.code[i].text == ")":  # alignas(16) threadgroup float a[4];
-            opening = next(o for o, c in self.closing.items() if c == i)
-            i = self._before_blanks(opening - 1) if self.code[opening - 1].text == "alignas" else i
-        return self.code[i].kind == "written" or self.code[i].text in ("{", "}", ";", ":")
-
-    def _before_blanks(self, i: int) -> int:
-        i -= 1
-        while self.code[i].text in _QUALIFIERS | {""} or self.code[i].kind == "attribute":  # "": rewritten before
-            i -= 1
-        return i
-
-    def _threadgroup_variable(self, start: int, in_kernel: bool) -> int:
-        """Rewrites `threadgroup T a[N], b;` and returns the index of its semicolon; `start` where it is a pointer."""
-        i = self._skip_type(start + 1)
-        name = self.code[i]
-        named = self.code[i + 1].text in ("[", ",", ";", "=") or self.code[i + 1].kind == "attribute"
-        if name.kind != "word" or not named:
-            return start
-        if not in_kernel:
-            raise error(name, f"threadgroup variable '{name.text}' must be declared in a kernel function")
-        type_text = " ".join(t.text for t in self.code[start + 1 : i] if t.text not in ("volatile", ""))
-        semicolon = i
-        while self.code[semicolon].text != ";":
-            semicolon = self.closing.get(semicolon, semicolon) + 1
-        written = []
-        for group in self._split(i, semicolon):
-            if any(t.text == "=" for t in group):
-                raise error(group[0], f"threadgroup variable '{group[0].text}' cannot have an initializer")
-            dimensions = " ".join(t.text for t in group[1:])
-            if self.target == "cuda":
-                written.append(f"__shared__ {type_text} {group[0].text}{dimensions};")
-                continue
-            n = self.variables = self.variables + 1
-            written.append(
-                f"struct msl_tag_{n} {{}}; typedef {type_text} msl_type_{n}{dimensions}; msl_type_{n} &{group[0].text}"
-                f" = ::msl::threadgroup_variable<msl_tag_{n}, msl_type_{n}>();"
-            )
-        first = start
-        while self.code[first - 1].text in ("static", "volatile", "const") or self.code[first - 1].kind == "attribute":
-            first -= 1
-        if self.target == "host" and self.code[first - 1].text == ")":  # a reference takes no alignas
-            opening = next(o for o, c in self.closing.items() if c == first - 1)
-            first = opening - 1 if self.code[opening - 1].text == "alignas" else first
-        for token in self.code[first : semicolon + 1]:
-            token.text = ""
-        self.code[first].text = " ".join(written)
-        self.code[first].kind = "written"
-        return semicolon
-
-    def _skip_type(self, i: int) -> int:
-        """The index after the type that starts at i (names, ::, template arguments)."""
-        fundamental = False
-        while self.code[i].text in _QUALIFIERS | {"typename", "struct"} or self.code[i].kind == "attribute":
-            i += 1
-        while self.code[i].text in _FUNDAMENTAL:
-            fundamental = True
-            i += 1
-        while not fundamental:
-            i += 1
-            if self.code[i].text == "<":
-                i = after_angles(self.code, self.closing, i)
-            if self.code[i].text != "::":
-                break
-            i += 1
-        while self.code[i].text in _QUALIFIERS:
-            i += 1
-        return i
 
     # --- words and literals ----------------------------------------------------------------------------------
 
@@ -429,7 +330,7 @@ class _Translator:
         for step in (-1, 1):
             j = i + step
             while 0 <= j < len(self.code) and (
-                self.code[j].text in _QUALIFIERS or self.code[j].text == "" or self.code[j].kind == "attribute"
+                self.code[j].text in QUALIFIERS or self.code[j].text == "" or self.code[j].kind == "attribute"
             ):
                 if self.code[j].text in ("const", "constexpr"):
                     return True
