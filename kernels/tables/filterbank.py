@@ -66,11 +66,12 @@ class Bands:
         order, begin = torch.tensor(placed, device="cpu").view(rounds, lanes, 2).unbind(2)
         order = order + lanes * torch.arange(rounds, device="cpu").unsqueeze(1)
         turn = torch.arange(rounds, device="cpu").repeat_interleave(rows[:, 0])  # of each row of weights
-        row = torch.arange(len(turn), device="cpu") - (rows.cumsum(0) - rows)[turn, 0]
+        before = rows.cumsum(0) - rows
+        row = torch.arange(len(turn), device="cpu") - before[turn, 0]
         rows_of_pairs = padded.view(rounds * lanes, -1, 2)[order[turn], begin[turn] + row.unsqueeze(1)]
         # Never empty: an argument needs an address.
         weights = torch.cat([rows_of_pairs.view(-1, 2), torch.zeros(1, 2, dtype=torch.float32, device="cpu")])
-        weight = lanes * (rows.cumsum(0) - rows) + torch.arange(lanes, device="cpu")
+        weight = lanes * before + torch.arange(lanes, device="cpu")
         layout = torch.stack([weight, rows.expand_as(weight), begin, order], 2).to(torch.int32)
         return rounds, layout.to(device), weights.to(device)
 

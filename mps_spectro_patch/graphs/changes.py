@@ -69,7 +69,7 @@ def _is_conversion(node: Node) -> bool:
 def _concerns(change: Node, tensors: list[Node]) -> bool:
     """Whether a change in place may be one of these tensors. It is none of a value that a step has just made, unless
     that is what they are made of."""
-    if change.op != "call_function" or change.target not in _ARITHMETIC:
+    if change.op != "call_function" or change.target not in ARITHMETIC_IN_PLACE:
         return True
     changed = change.args[0]
     return not _is_new(changed) or any(_is_made_of(one, changed) for one in tensors)
@@ -79,7 +79,7 @@ def _is_new(value: Any) -> bool:
     """Whether it is a number, or a tensor with memory of its own."""
     if not isinstance(value, Node):
         return isinstance(value, (int, float))
-    if value.op == "call_function" and value.target in _ARITHMETIC:
+    if value.op == "call_function" and value.target in ARITHMETIC_IN_PLACE:
         return _is_new(value.args[0])
     return makes_a_tensor(value)
 
@@ -130,7 +130,7 @@ _IN_PLACE = {
         *("isub", "itruediv", "ixor", "setitem", "delitem"),
     )
 }
-_ARITHMETIC = {operator.iadd, operator.isub, operator.imul, operator.itruediv}
+ARITHMETIC_IN_PLACE = {operator.iadd, operator.isub, operator.imul, operator.itruediv}
 _MAKING = (
     *("add", "sub", "mul", "truediv", "div", "neg", "pow", "abs", "angle", "sqrt", "log", "mean", "sum", "norm"),
     *("l1_loss", "mse_loss"),

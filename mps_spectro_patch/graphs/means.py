@@ -16,7 +16,7 @@ from torch.fx import Graph, Node
 from ..arguments import LossArguments
 from ..execution import launches
 from ..kernels import stft_loss
-from .changes import Changes
+from .changes import ARITHMETIC_IN_PLACE, Changes
 from .expressions import are_same_sizes, is_number, name_of, shape_of, value_of
 from .losses import TERMS
 
@@ -74,7 +74,7 @@ def _sums(node: Node, sums: dict[Node, tuple[Sum, ...]]) -> tuple[Sum, ...] | No
     if step is None or not node.args:
         return None
     first, *others = node.args
-    if name.endswith("_") or node.target in _IN_PLACE:  # of a value that nobody else sees
+    if name.endswith("_") or node.target in ARITHMETIC_IN_PLACE:  # of a value that nobody else sees
         if first not in sums or len(first.users) > 1:
             return None
     if step == "stack":
@@ -123,7 +123,6 @@ _STEPS = {
     "multiply": "mul", "div": "div", "divide": "div", "true_divide": "div", "truediv": "div", "itruediv": "div",
     "neg": "neg", "negative": "neg", "mean": "mean", "sum": "sum", "stack": "stack",
 }  # fmt: skip
-_IN_PLACE = operator.iadd, operator.isub, operator.imul, operator.itruediv
 
 
 def _added(*parts: tuple[Sum, float]) -> Sum:

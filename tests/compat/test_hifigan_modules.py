@@ -1,5 +1,7 @@
 """Where HiFi-GAN's mel functions are reached: modules that bound a name before, come later, are loaded again or go."""
 
+# ruff: noqa: F811  (fixtures)
+
 from __future__ import annotations
 
 import copy
@@ -14,20 +16,10 @@ import torch
 import mps_spectro_patch as msp
 
 from .conftest import HERE
-from .test_hifigan import PACKAGE, SPEECH
+from .test_hifigan import PACKAGE, SPEECH, audio, module  # noqa: F401  (fixtures)
 
 FOLDER = HERE / "stand_in" / PACKAGE
 SPECTROGRAM = ("n_fft", "sampling_rate", "hop_size", "win_size")
-
-
-@pytest.fixture
-def module(stand_in):
-    return lambda name: stand_in(f"{PACKAGE}.{name}")
-
-
-@pytest.fixture
-def audio(torch_device):
-    return torch.rand(2, 2000, device=torch_device) * 1.8 - 0.9
 
 
 @pytest.fixture
@@ -106,12 +98,12 @@ def test_patches_of_modules_that_are_gone_are_forgotten_and_names_are_looked_at_
     monkeypatch.syspath_prepend(HERE / "stand_in")
     text = (FOLDER / "hifigan.py").read_text().replace("from .", f"from {PACKAGE}.")
     modules = [types.ModuleType(f"somebodys_vocoder_{number}") for number in range(4)]
-    for module in modules:
-        monkeypatch.setitem(sys.modules, module.__name__, module)
-        exec(text, vars(module))
-    originals = [module.mel_spectrogram for module in modules]
+    for one in modules:
+        monkeypatch.setitem(sys.modules, one.__name__, one)
+        exec(text, vars(one))
+    originals = [one.mel_spectrogram for one in modules]
     with msp.accelerated(**on):  # the first one declares them
-        assert all(module.mel_spectrogram is not own for module, own in zip(modules, originals, strict=True))
+        assert all(one.mel_spectrogram is not own for one, own in zip(modules, originals, strict=True))
     looks, namespaces = [], early_names.namespaces
 
     def counted():
@@ -120,11 +112,11 @@ def test_patches_of_modules_that_are_gone_are_forgotten_and_names_are_looked_at_
 
     monkeypatch.setattr(early_names, "namespaces", counted)
     with msp.accelerated(**on):
-        assert all(module.mel_spectrogram is not own for module, own in zip(modules, originals, strict=True))
-    assert [module.mel_spectrogram for module in modules] == originals
+        assert all(one.mel_spectrogram is not own for one, own in zip(modules, originals, strict=True))
+    assert [one.mel_spectrogram for one in modules] == originals
     assert len(looks) <= 4, "one look for classes and functions, one for names bound early, and one to put these back"
     assert sum("somebodys_vocoder" in str(patch) for patch in hooks._declared.values()) == 4
-    for module in modules:
-        monkeypatch.delitem(sys.modules, module.__name__)
+    for one in modules:
+        monkeypatch.delitem(sys.modules, one.__name__)
     with msp.accelerated(**on):
         assert not any("somebodys_vocoder" in str(patch) for patch in hooks._declared.values())

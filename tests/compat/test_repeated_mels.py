@@ -1,6 +1,8 @@
 """Mel functions that are called again and again: after the first call they take a short way. Whatever changes between
 two calls, the second has the numbers that the function's own code gives."""
 
+# ruff: noqa: F811  (fixtures)
+
 from __future__ import annotations
 
 import contextlib
@@ -19,15 +21,10 @@ from mps_spectro_patch.kernels import bases
 from mps_spectro_patch.kernels.tables import filterbank
 from tests.front_ends.reference import relative
 
-from .test_hifigan import PACKAGE, SPEECH, formula64
+from .test_hifigan import PACKAGE, SPEECH, formula64, module  # noqa: F401  (a fixture)
 
 # Of two calls of one function, the second is cached; HiFi-GAN's own makes its filterbank anew, Matcha-TTS's keeps it.
 NAMES = "hifigan", "matcha"
-
-
-@pytest.fixture
-def module(stand_in):
-    return lambda name: stand_in(f"{PACKAGE}.{name}")
 
 
 @pytest.fixture

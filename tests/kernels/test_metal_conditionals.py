@@ -1,16 +1,12 @@
 """Kernels with c ? a : b of half, bfloat and swizzles, which Metal joins and C++ does not by itself."""
 
+# ruff: noqa: F811  (fixtures)
+
 from __future__ import annotations
 
-import pytest
 import torch
 
-from mps_spectro_patch.kernels import compile_shader
-
-
-@pytest.fixture(scope="module")
-def build(device_name):
-    return lambda source: compile_shader(source, device_name)
+from .test_foreign_kernels import build  # noqa: F401  (a fixture)
 
 
 def test_a_guarded_tile_load_in_half(build, torch_device):
