@@ -95,10 +95,11 @@ def assert_close(
     rel_l2: float = REL_L2,
     max_abs: float = MAX_ABS,
     weight: torch.Tensor | None = None,
-    scale: float = 0.0,
+    scale: float | torch.Tensor = 0.0,
     what: str = "result",
 ) -> None:
-    """weight: what errors and values are multiplied by first; scale: a size that the values came from, if larger."""
+    """weight: what errors and values are multiplied by first; scale: a size that the values came from, if larger: one
+    for all of them, or one for each."""
     epsilon = torch.finfo(ours.dtype).eps
     if ours.dtype in (torch.float64, torch.complex128):
         rel_l2 = max_abs = 1e-11
@@ -114,10 +115,10 @@ def assert_close(
     weight = torch.ones((), dtype=torch.float64) if weight is None else weight
     exact = exact * weight
     error, torchs_error = (ours * weight - exact).abs(), (theirs * weight - exact).abs()
-    root = ours.numel() ** 0.5
+    sizes = torch.as_tensor(scale, dtype=torch.float64).expand(exact.shape)
     for name, bound, got, torchs, size in (
-        ("relative L2", rel_l2, error.norm(), torchs_error.norm(), max(float(exact.abs().norm()), scale * root)),
-        ("largest", max_abs, error.max(), torchs_error.max(), max(float(exact.abs().max()), scale)),
+        ("relative L2", rel_l2, error.norm(), torchs_error.norm(), max(float(exact.abs().norm()), float(sizes.norm()))),
+        ("largest", max_abs, error.max(), torchs_error.max(), max(float(exact.abs().max()), float(sizes.max()))),
     ):
         allowed = max(bound * size, TORCHS_ERRORS * float(torchs))
         assert float(got) <= allowed, (
@@ -126,13 +127,11 @@ def assert_close(
 
 
 def envelope(window: torch.Tensor, n_fft: int, hop: int, frames: int, first: int, samples: int) -> torch.Tensor:
-    """|sum of squared windows| that istft divides by, largest value 1: the weight at which samples are comparable.
-    Zeros where no frame reaches."""
+    """The sum of squared windows that istft divides by. Zeros where no frame reaches."""
     window = window.detach().cpu().to(torch.complex128 if window.is_complex() else torch.float64)
     left = (n_fft - window.numel()) // 2
     total = torch.zeros(n_fft + hop * (frames - 1) + samples, dtype=window.dtype)
     for frame in range(frames):
         start = frame * hop + left
         total[start : start + window.numel()] += window.square()
-    part = total[first : first + samples].abs()
-    return part / part.max().clamp(min=1e-300)
+    return total[first : first + samples]

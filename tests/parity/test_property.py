@@ -91,7 +91,7 @@ def compare_values(call, ours, theirs, leaves, their_leaves) -> None:
     exact = outcome(ORIGINALS[call.op], **exact_arguments).result
     if exact is None:  # an envelope so close to zero that float32 takes it for one, or not
         exact = compare.double(theirs)
-    weight = weight_of(call, exact) if call.op == "istft" else None
+    weight = weight_of(exact_arguments, exact) if call.op == "istft" else None
     assert_close(ours, theirs, exact, weight=weight, scale=scale_of(exact_arguments) if call.op == "istft" else 0.0)
     if not leaves or not exact.requires_grad:
         return
@@ -109,15 +109,72 @@ def compare_values(call, ours, theirs, leaves, their_leaves) -> None:
     )
     exact_gradients = torch.autograd.grad(exact, exact_leaves, compare.double(single))
     results = zip(names, gradients.result, their_gradients.result, exact_gradients, viewed, strict=True)
+    # A gradient is a sum, which may cancel: what counts is the size of what is added up.
+    terms = (stft_terms if call.op == "stft" else istft_terms)(exact_arguments, exact.detach(), compare.double(single))
     for name, mine, torchs, right, parts in results:
         assert (mine.shape, mine.dtype, mine.device) == (torchs.shape, torchs.dtype, torchs.device)
         if bool(torch.isfinite(torchs).all() & torch.isfinite(right).all()):
-            bound = compare.GRADIENT_REL_L2
-            # An expanded tensor's gradient is a sum, which may cancel: what counts is the size of its parts.
-            scale = float(parts.norm()) / max(1, right.numel()) ** 0.5
-            if call.op == "istft" and name == "window":  # made of frames, of which trimming may leave small samples
-                scale = max(scale, scale_of(exact_arguments) * float(single.abs().max()))
+            bound, squares = compare.GRADIENT_REL_L2, parts.abs().square()
+            squares = max(squares, terms.get(name, squares), key=torch.sum)
+            scale = of_leaf(call.arguments[name], squares).sqrt()
             assert_close(mine, torchs, right, rel_l2=bound, max_abs=3 * bound, scale=scale, what="gradient")
+
+
+def stft_terms(arguments: dict, spectrum: torch.Tensor, cotangent: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Of each value of the gradients of signal and window: the sum of the squares of the terms that it is the sum of.
+
+    A term is sample x factor of the window x cotangent of a bin x a root of unity. So these sums are the gradients of
+    torch's stft of squares, if all bins of a frame have the factor of bin 0, which is one.
+    """
+    tensors = {name: arguments[name] for name in ("input", "window") if isinstance(arguments.get(name), torch.Tensor)}
+    squares = {name: value.detach().to(torch.complex128).abs().square() for name, value in tensors.items()}
+    squares = {name: value.requires_grad_() for name, value in squares.items()}
+    summed = outcome(ORIGINALS["stft"], **{**arguments, **squares, "onesided": True, "return_complex": True}).result
+    cotangent = cotangent if cotangent.is_complex() else torch.view_as_complex(cotangent.contiguous())
+    weights = torch.zeros_like(summed)
+    weights[..., 0, :] = cotangent.abs().square().sum(-2)
+    if arguments["normalized"]:  # of which stft has one factor, and its square two
+        weights /= int(arguments["n_fft"]) ** 0.5
+    sums = torch.autograd.grad(summed, list(squares.values()), weights)
+    # Of a product of complex numbers the real part is half the square, on average.
+    halves = [1.0 if tensors[name].is_complex() else 0.5 for name in squares]
+    return {name: half * total for name, half, total in zip(squares, halves, sums, strict=True)}
+
+
+def istft_terms(arguments: dict, signal: torch.Tensor, cotangent: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Likewise, of the window's gradient. That of the spectrum is made of transforms alone: in them nothing cancels.
+
+    The signal is the sum of (frame x window), divided by the envelope, the sum of (window squared). A frame's sample is
+    a sum itself: it is taken for as large as those of its frame are on average.
+    """
+    window, spectrum = arguments["window"], arguments["input"].detach()
+    if not (isinstance(window, torch.Tensor) and window.requires_grad):
+        return {}
+    n_fft, hop, win, first = overlap_of(arguments)
+    is_complex, count, bins = signal.is_complex(), spectrum.shape[-1], spectrum.transpose(-1, -2)
+    frames = torch.fft.ifft(bins) if is_complex else torch.fft.irfft(bins[..., : n_fft // 2 + 1], n_fft)
+    power = frames.abs().square().mean(-1, keepdim=True) * (n_fft if arguments["normalized"] else 1)
+    if is_complex and not window.is_complex():  # the real part of a product, as above
+        power = power / 2
+    envelope = compare.envelope(window, n_fft, hop, count, first, signal.shape[-1]).abs()
+    divided = torch.where(envelope > 0, cotangent.abs() / envelope, 0.0)
+
+    def under_frames(samples: torch.Tensor) -> torch.Tensor:
+        whole = samples.new_zeros(*samples.shape[:-1], n_fft + hop * (count - 1))
+        part = whole[..., first : first + samples.shape[-1]]
+        part[:] = samples[..., : part.shape[-1]]
+        left = (n_fft - win) // 2
+        return whole.unfold(-1, n_fft, hop)[..., left : left + win]
+
+    by_envelope = 2 * under_frames(divided * signal.abs()) * window.detach().abs()
+    squares = under_frames(divided).square() * power + by_envelope.square()
+    return {"window": squares.reshape(-1, win).sum(0)}
+
+
+def of_leaf(drawn: Drawn, squares: torch.Tensor) -> torch.Tensor:
+    """What is given for the values of a tensor, added up for those of its leaf: of an expanded one, one is many."""
+    leaf = torch.zeros(drawn.leaf().shape, dtype=torch.float64, requires_grad=True)
+    return torch.autograd.grad(drawn.view_of(leaf), leaf, squares)[0].abs()  # negated, if that is the view
 
 
 def scale_of(arguments: dict) -> float:
@@ -126,14 +183,21 @@ def scale_of(arguments: dict) -> float:
     return float(spectrum.detach().abs().square().mean().sqrt()) / (1.0 if arguments["normalized"] else n_fft**0.5)
 
 
-def weight_of(call: Call, exact: torch.Tensor) -> torch.Tensor | None:
-    arguments, _ = call.build(torch.device("cpu"), exact=True)
+def overlap_of(arguments: dict) -> tuple[int, int, int, int]:
+    """istft's n_fft, hop_length, win_length, and how many samples it trims in front."""
     n_fft = int(arguments["n_fft"])
     hop = n_fft // 4 if arguments["hop_length"] is None else int(arguments["hop_length"])
     win = n_fft if arguments["win_length"] is None else int(arguments["win_length"])
+    return n_fft, hop, win, n_fft // 2 if arguments["center"] else 0
+
+
+def weight_of(arguments: dict, exact: torch.Tensor) -> torch.Tensor:
+    """The envelope, largest value 1: the weight at which istft's samples are comparable."""
+    n_fft, hop, win, first = overlap_of(arguments)
     window = torch.ones(win) if arguments["window"] is None else arguments["window"]
-    first = n_fft // 2 if arguments["center"] else 0
-    return compare.envelope(window, n_fft, hop, arguments["input"].shape[-1], first, exact.shape[-1])
+    frames, samples = arguments["input"].shape[-1], exact.shape[-1]
+    envelope = compare.envelope(window, n_fft, hop, frames, first, samples).abs()
+    return envelope / envelope.max().clamp(min=1e-300)
 
 
 def compare_reach(call: Call, ours: torch.Tensor, theirs: torch.Tensor) -> None:
@@ -162,9 +226,7 @@ def spoilt_samples(call: Call, shape: torch.Size) -> tuple[torch.Tensor, bool]:
     """Whether an output sample lies under a frame with a bin that is not finite (or there is such a window), and
     whether any such frame lies in the output as a whole."""
     arguments, _ = call.build(torch.device("cpu"), exact=True)
-    n_fft = int(arguments["n_fft"])
-    hop = n_fft // 4 if arguments["hop_length"] is None else int(arguments["hop_length"])
-    first = n_fft // 2 if arguments["center"] else 0
+    n_fft, hop, _, first = overlap_of(arguments)
     frames = (~torch.isfinite(arguments["input"])).any(-2)
     window = arguments["window"]
     if window is not None and not bool(torch.isfinite(window).all()):
