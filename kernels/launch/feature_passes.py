@@ -13,6 +13,7 @@ from .params import DecibelParams, DecibelScale, LimitParams, LimitScale, Standa
 KERNELS = ("msp_decibels", "msp_limit", "msp_standardise")
 THREADS = 256  # as in feature_passes.metal
 _COLUMNS = 8
+_PART = 8 * THREADS
 
 
 def standardise(values: torch.Tensor, eps: float) -> None:
@@ -29,11 +30,12 @@ def decibels(
     one more for the floor `below` the largest of every item."""
     output = torch.empty_strided(values.shape, values.stride(), dtype=torch.float32, device=values.device)
     count = values.numel() // items
-    groups = _groups(items, count, values.device)
-    maxima = torch.empty((items * groups,), dtype=torch.float32, device=values.device)
-    _decibels(items, count, amin, factor, offset, values.device)(values, output, maxima)
+    parts = _groups(items, count, values.device)
+    part = -(-count // parts)
+    extremes = torch.empty((items * parts, 2), dtype=torch.float32, device=values.device)
+    _decibels(items, count, parts, part, amin, factor, offset, values.device)(values, output, extremes)
     if below is not None and count:
-        limit(items, count, groups, below, 1.0, 0.0, values.device)(output, maxima)
+        limit(items, 1, count, parts, part, below, 1.0, 0.0, values.device)(output, extremes)
     return output
 
 
@@ -44,24 +46,36 @@ def _groups(items: int, count: int, device: torch.device) -> int:
 
 @lru_cache(maxsize=256)
 def limit(
-    items: int, count: int, listed: int, below: float, factor: float, offset: float, device: torch.device
-) -> Recipe:
-    """Values of every item no lower than `below` under its largest, times factor plus offset; in place. A function of
-    the values, `count` of each item one after the other in memory, and `listed` maxima of each."""
-    groups = _groups(items, count, device)
-    params = LimitParams(count=count, listed=listed, groups=groups)
+    items: int, rows: int, row: int, listed: int, part: int | None, below: float, factor: float, offset: float,
+    device: torch.device,
+) -> Recipe:  # fmt: skip
+    """Values of every item no lower than `below` under its largest, times factor plus offset; in place.
+
+    A function of the values and of `listed` (largest, least) of each item. Items are `rows` rows of `row` values, one
+    after the other in memory. part: there is one (largest, least) for so many values of a row, and one for what is left
+    of it; then parts that have nothing to limit are left alone. None: they are of others.
+    """
+    size = part or _PART
+    row_parts = -(-row // size)
+    parts = rows * row_parts
+    groups = min(parts, _groups(items, rows * row, device))
+    params = LimitParams(
+        count=rows * row, listed=listed, groups=groups, row=row, row_parts=row_parts, parts=parts, part=size,
+        are_listed=part is not None,
+    )  # fmt: skip
     args = [None, None, params, LimitScale(below=below, factor=factor, offset=offset)]
     kernel = dispatch.kernel("msp_limit", "", device.type)
     return dispatch.recipe(kernel, args, items * groups, THREADS, device)
 
 
 @lru_cache(maxsize=256)
-def _decibels(items: int, count: int, amin: float, factor: float, offset: float, device: torch.device) -> Recipe:
-    groups = _groups(items, count, device)
+def _decibels(
+    items: int, count: int, parts: int, part: int, amin: float, factor: float, offset: float, device: torch.device
+) -> Recipe:
     scale = DecibelScale(amin=amin, factor=factor, offset=offset)
-    args = [None, None, None, DecibelParams(count=count, groups=groups), scale]
+    args = [None, None, None, DecibelParams(count=count, parts=parts, part=part), scale]
     kernel = dispatch.kernel("msp_decibels", "", device.type)
-    return dispatch.recipe(kernel, args, items * groups, THREADS, device)
+    return dispatch.recipe(kernel, args, items * parts, THREADS, device)
 
 
 @lru_cache(maxsize=256)

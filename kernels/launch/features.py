@@ -23,11 +23,12 @@ from . import transforms as library
 from .any_size import transform_tables
 from .dispatch import Ready, Recipe, empty_spectrum, readable, starts_at_pair
 from .params import AnyFeatureParams, FeatureGradientParams, FeatureParams, FeatureScale
-from .smooth_size import FEATURES_START, Kind, are_paired, has_gaps, inverse_params, is_paired, steps_of
+from .smooth_size import START, Kind, are_paired, has_gaps, inverse_params, is_paired, steps_of
 
 SCALES = {"linear": 0, "clamp": 1, "add": 2, "log1p": 3}
 
 KERNELS = ("msp_features", "msp_any_features", "msp_features_gradient")
+MORE_RESIDENT = 1.25  # threads, on CUDA: MSL_RESIDENT_THREADS of features.metal
 _BAND_ROOM = 64  # bands' gradients get room in multiples of this: another number of bands is no other kernel
 
 
@@ -98,21 +99,25 @@ def ready_features(
     # All bins, written far from each other, would take longer than a copy does. Of one frame, there is one order.
     turned = contiguous and bands is None and frames > 1
     wanted = replace(wanted, contiguous=contiguous and bands is not None)
+    if below is not None and wanted.scale != "linear" and factor > 0:  # as the logarithm is written: once
+        wanted = replace(wanted, factor=wanted.factor * factor, offset=wanted.offset * factor + offset)
+        below, factor, offset = below * factor, 1.0, 0.0
     device, pairs = signal.device, (starts_at_pair(signal), is_paired(window, geometry.n_fft))
-    recipe, slots = _recipe(geometry, wanted, bands, signal.stride(0), signal.dtype, pairs, below is not None, device)
+    layout = signal.stride(0), signal.dtype, pairs
+    recipe, groups, taken = _recipe(geometry, wanted, bands, *layout, below is not None, device)
     shape, strides = (geometry.rows, wanted.width, frames), strides_of(wanted.width, frames, contiguous and not turned)
     items = geometry.rows // rows_per_item
     finish = None
     if below is not None and frames:
-        count = rows_per_item * frames * wanted.width
-        finish = feature_passes.limit(items, count, slots // items, below, factor, offset, device)
+        row, part = frames * wanted.width, None if wanted.contiguous else taken * wanted.width
+        finish = feature_passes.limit(items, rows_per_item, row, groups // items, part, below, factor, offset, device)
 
     def run(signal: torch.Tensor, window: torch.Tensor) -> torch.Tensor:
         output = torch.empty_strided(shape, strides, dtype=torch.float32, device=device)
         if finish is not None:
-            maxima = torch.empty((slots,), dtype=torch.float32, device=device)
-            recipe(signal, window, output, maxima)
-            finish(output, maxima)
+            extremes = torch.empty((groups, 2), dtype=torch.float32, device=device)
+            recipe(signal, window, output, extremes)
+            finish(output, extremes)
         elif frames:
             recipe(signal, window, output)
         return output.contiguous() if turned else output
@@ -141,7 +146,7 @@ def features_gradient(
             output.zero_()
         recipe(window, output, signal, gradient)
         return output
-    recipe, _ = _recipe(geometry, wanted, bands, *layout, False, device, strides)
+    recipe, *_ = _recipe(geometry, wanted, bands, *layout, False, device, strides)
     spectrum = empty_spectrum(geometry.rows, geometry.bins, geometry.frames, device)
     recipe(signal, window, gradient, spectrum)
     return library.stft_adjoint(spectrum, window, geometry)
@@ -225,7 +230,7 @@ def _program(n_fft: int, bands: int, gradient: bool, used: int | None = None) ->
         needed = _powers_room(bins) // 2
         if gradient:
             needed += -(-bands // _BAND_ROOM) * _BAND_ROOM // 2
-    slot_pairs = max(exchange, needed, -(-plan.lanes // 2))
+    slot_pairs = max(exchange, needed, plan.lanes)
     while 8 * plan.frames * slot_pairs > THREADGROUP_BYTES:
         if plan.frames == 1:
             return None
@@ -236,10 +241,10 @@ def _program(n_fft: int, bands: int, gradient: bool, used: int | None = None) ->
 @lru_cache(maxsize=1024)
 def _recipe(
     geometry: StftGeometry, wanted: Features, bands: Bands | None, row_stride: int, dtype: torch.dtype,
-    paired: tuple[bool, bool], wants_maxima: bool, device: torch.device, gradient: tuple[int, ...] | None = None,
-) -> tuple[Recipe, int]:  # fmt: skip
-    """(the launch, slots of all threadgroups). gradient: its strides, for the kernel of the gradient. The launch takes
-    signal, window, the gradient if there is one, output, and the maxima if they are wanted."""
+    paired: tuple[bool, bool], wants_extremes: bool, device: torch.device, gradient: tuple[int, ...] | None = None,
+) -> tuple[Recipe, int, int]:  # fmt: skip
+    """(the launch, its threadgroups, the frames of each). gradient: its strides, for the kernel of the gradient. The
+    launch takes signal, window, the gradient if there is one, output, and the extremes if they are wanted."""
     used = None  # a gradient is of all bins
     if gradient is None:
         used = wanted.width if bands is None else bands.used
@@ -247,15 +252,17 @@ def _recipe(
     assert program is not None
     plan, how = program.plan, program.how
     frames = geometry.frames - (wanted.dropped if gradient is None else 0)
-    start = FEATURES_START if how is None and gradient is None else None
-    steps = steps_of(plan, geometry.rows * frames, device, start)
+    start = START if how is None and gradient is None else None
+    more = MORE_RESIDENT if device.type == "cuda" and how is None and gradient is None else 1.0
+    steps = steps_of(plan, geometry.rows * frames, device, start, more)
     groups = -(-frames // (plan.frames * steps))
     stages = stage_twiddles(plan, device)
     fields, tables = _fields(geometry, wanted, bands, row_stride, paired[0], gradient, plan, device)
     fields |= dict(
         samples=geometry.samples, row_stride=row_stride, frames=frames, hop_length=geometry.hop_length,
         pad=geometry.pad, pad_mode=PAD_MODES[geometry.pad_mode], win_left=geometry.win_left,
-        win_length=geometry.win_length, groups=groups, steps=steps, paired_window=paired[1], wants_maxima=wants_maxima,
+        win_length=geometry.win_length, groups=groups, steps=steps, paired_window=paired[1],
+        wants_extremes=wants_extremes,
     )  # fmt: skip
     if how is None:
         params = FeatureParams(**fields)
@@ -268,10 +275,10 @@ def _recipe(
     kind = bands is not None, is_adjoint, wanted.power, dtype, wanted.floor > 0, contiguous, wanted.scale
     kernel = dispatch.kernel(program.name, program.defines(*kind), device.type)
     given = stages if gradient is None else None  # something with an address, not looked at
-    maxima = None if wants_maxima and frames else stages
-    args = [None, None, *transforms, *tables, given, None, maxima, params, _scale(geometry, wanted)]
-    slots = geometry.rows * groups * plan.frames
-    return dispatch.recipe(kernel, args, geometry.rows * groups, plan.threads, device), slots
+    extremes = None if wants_extremes and frames else stages
+    args = [None, None, *transforms, *tables, given, None, extremes, params, _scale(geometry, wanted)]
+    groups *= geometry.rows
+    return dispatch.recipe(kernel, args, groups, plan.threads, device), groups, plan.frames * steps
 
 
 def _fields(

@@ -16,11 +16,12 @@ from ..tables.twiddles import pair_twiddles, stage_twiddles
 from . import dispatch, features
 from .dispatch import Recipe, gapless
 from .params import FeatureScale, KaldiParams, KaldiScale, MeanParams
-from .smooth_size import FEATURES_START, steps_of
+from .smooth_size import steps_of
 
 KERNELS = ("msp_kaldi", "msp_subtract_mean")
 MEAN_THREADS = 256  # as in subtract_mean.metal
 _COLUMNS = 8
+_START = 1 / 2  # see steps_of()
 ENERGIES = {"": 0, "raw": 1, "windowed": 2}
 
 
@@ -87,7 +88,7 @@ def launched(n_fft: int, bands: int, power: float, log: bool) -> tuple[str, str,
 def _recipe(wanted: Kaldi, bands: Bands, rows: int, samples: int, row_stride: int, device: torch.device) -> Recipe:
     name, defines, plan = launched(wanted.n_fft, bands.count, wanted.power, wanted.log)
     frames = wanted.frames(samples)
-    steps = steps_of(plan, rows * frames, device, FEATURES_START)
+    steps = steps_of(plan, rows * frames, device, _START)
     groups = -(-frames // (plan.frames * steps))
     rounds, layout, weights = bands.forward_tables(plan.lanes, device)
     params = KaldiParams(

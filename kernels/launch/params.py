@@ -127,7 +127,7 @@ class FeatureParams(Params):
     steps: int  # frames that a slot takes, one after the other
     paired_loads: bool
     paired_window: bool
-    wants_maxima: bool
+    wants_extremes: bool
     gradient_frames: int  # the frames behind these have none
     gradient_row: int  # strides of the gradient
     gradient_feature: int
@@ -351,7 +351,8 @@ class DecibelParams(Params):
     """msp_decibels in kernels/feature_passes.metal"""
 
     count: int  # values of an item
-    groups: int  # threadgroups per item
+    parts: int  # of an item: a threadgroup each
+    part: int  # values of each, but perhaps of the last
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -366,8 +367,13 @@ class LimitParams(Params):
     """msp_limit in kernels/feature_passes.metal"""
 
     count: int  # features of an item
-    listed: int  # maxima of an item
+    listed: int  # extremes of an item
     groups: int  # threadgroups per item
+    row: int  # features of a row
+    row_parts: int  # parts of a row
+    parts: int  # of an item
+    part: int  # features of each, but perhaps of the last of a row
+    are_listed: bool  # the extremes are those of the parts
 
 
 @dataclass(frozen=True, kw_only=True)

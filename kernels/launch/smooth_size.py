@@ -31,7 +31,7 @@ KERNELS = ("msp_stft", "msp_istft", "msp_istft_registers", "msp_window_gradient"
 # long as one wave of threadgroups allows, so that fewer frames are transformed twice.
 _WAVES, _STEPS_MAX = 4, 4
 _STEPS_MAX_BY_TIME = 8
-STFT_START, FEATURES_START = 1 / 4, 1 / 2  # see steps_of(); by measurements on an H200
+START = 1 / 4  # see steps_of(); by measurements on an H200
 
 
 @dataclass(frozen=True)
@@ -179,7 +179,7 @@ def _forward_recipe(
     kind = Kind("msp_stft", adjoint, not geometry.onesided, dtype)
     plan = stft_plan(geometry.n_fft)
     total = geometry.rows * geometry.frames
-    steps = steps_of(plan, total, device, None if adjoint else STFT_START)
+    steps = steps_of(plan, total, device, None if adjoint else START)
     params = StftParams(
         **forward_fields(geometry, row_stride), steps=steps, paired_window=paired_window,
         paired_loads=paired and are_paired(geometry, row_stride),
@@ -229,11 +229,12 @@ def has_gaps(plan: Plan, geometry: Geometry) -> bool:
     return geometry.hop_length > geometry.n_fft and plan.overlap in ("ring", "device")
 
 
-def steps_of(plan: Plan, frames: int, device: torch.device, start: float | None = None) -> int:
+def steps_of(plan: Plan, frames: int, device: torch.device, start: float | None = None, more: float = 1.0) -> int:
     """How many frames each slot takes, of `frames` altogether: as many as leave _WAVES times the threads that are
-    resident. start: what a threadgroup does before its first frame, as a part of a frame's time, where that is known:
-    so many that the last threadgroup is done early. (Of a Mac it is only guessed how many threads are resident.)"""
-    threads, resident = frames * plan.lanes, RESIDENT_THREADS[device.type]
+    resident, which are `more` times those of other kernels. start: what a threadgroup does before its first frame, as
+    a part of a frame's time, where that is known: so many that the last threadgroup is done early. (Of a Mac it is only
+    guessed how many threads are resident.)"""
+    threads, resident = frames * plan.lanes, int(more * RESIDENT_THREADS[device.type])
     if start is None or device.type == "mps":
         return min(_STEPS_MAX, max(1, threads // (_WAVES * resident)))
 

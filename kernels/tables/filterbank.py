@@ -54,7 +54,7 @@ class Bands:
     @lru_cache(maxsize=16)  # noqa: B019 (a Bands lives in the module's cache)
     def forward_tables(self, lanes: int, device: torch.device) -> tuple[int, torch.Tensor, torch.Tensor]:
         """(rounds, layout, weights), see features.metal: in round r, the lanes add up bands r * lanes and behind, each
-        the one that band_order.spread() says."""
+        the one that band_order.spread() says. Behind the last round there is one that is read and not added up."""
         pairs, rounds = (self.used + 1) // 2, -(-self.count // lanes)
         padded = pad(self.basis, (0, 2 * (pairs + ROWS_AT_ONCE) - self.bins, 0, rounds * lanes - self.count))
         begin = pad(self.first // 2, (0, rounds * lanes - self.count)).view(rounds, lanes)
@@ -72,7 +72,7 @@ class Bands:
         # Never empty: an argument needs an address.
         weights = torch.cat([rows_of_pairs.view(-1, 2), torch.zeros(1, 2, dtype=torch.float32, device="cpu")])
         weight = lanes * before + torch.arange(lanes, device="cpu")
-        layout = torch.stack([weight, rows.expand_as(weight), begin, order], 2).to(torch.int32)
+        layout = pad(torch.stack([weight, rows.expand_as(weight), begin, order], 2), (0, 0, 0, 0, 0, 1)).to(torch.int32)
         return rounds, layout.to(device), weights.to(device)
 
     @lru_cache(maxsize=16)  # noqa: B019

@@ -110,9 +110,9 @@ def test_kernels_of_the_table_ran_on_the_cpu_and_were_right():
     """But for the few that no call launches, and those that shuffle."""
     ran = [row for row in KEPT.rows if row.error]
     assert len(ran) > 0.85 * len({(row.kernel, row.n_fft) for row in KEPT.rows})
-    assert all(
-        float(row.error) <= 1e-5 for row in ran if not row.kernel.startswith(("gradient of loss", "msp_stft_loss_g"))
-    )
+    for row in ran:
+        if not row.kernel.startswith(("gradient of loss", "msp_stft_loss_g")):
+            assert float(row.error) <= (3e-5 if "gradient" in row.kernel else 1e-5), row
 
 
 def test_what_is_worse_is_told_and_what_is_as_good_is_not():

@@ -299,7 +299,8 @@ def test_the_tables_hold_every_weight_once(torch_device):
     bands = Bands(random_basis(45, 173))
     for lanes in (1, 8, 32, 96):
         rounds, layout, weights = bands.forward_tables(lanes, torch.device("cpu"))
-        weight, rows, begin, band = layout.view(-1, 4).unbind(1)
+        assert layout.shape == (rounds + 1, lanes, 4) and not layout[rounds].any()  # that is read and not added up
+        weight, rows, begin, band = layout[:rounds].reshape(-1, 4).unbind(1)
         assert weights.numel() and int(layout.min()) >= 0 and sorted(band.tolist()) == list(range(rounds * lanes))
         assert int((weight + rows * lanes).max()) < len(weights) + lanes and int((begin + rows).max()) <= 88
         assert torch.isclose(weights.sum(), bands.basis.sum()), lanes

@@ -7,6 +7,7 @@ import torch
 
 import mps_spectro_patch as msp
 from mps_spectro_patch.kernels.compilers import simulator
+from mps_spectro_patch.kernels.launch import feature_passes
 
 from ..outputs import poisoned_outputs
 from .reference import LOG_MAX_ABS, assert_absolute, away_from_the_clamp, mel64, power64, spectrum64
@@ -103,3 +104,62 @@ def test_results_do_not_depend_on_the_order_of_threads(fused):
     for seed in range(3):
         with simulator.test_mode(seed=seed):
             assert all(torch.equal(t(x), e) for t, e in zip(transforms, expected, strict=True))
+
+
+ROW, PART, BELOW = 1000, 256, 5.0
+
+
+def limited(values, part, extremes):
+    """In place, items of three rows."""
+    run = feature_passes.limit(len(values), 3, ROW, extremes.shape[1], part, BELOW, 1.0, 0.0, values.device)
+    run(values, extremes.contiguous())
+    return values
+
+
+def extremes_of(values):
+    parts = [torch.stack([p.amax(2), p.amin(2)], 2) for p in values.split(PART, 2)]
+    return torch.stack(parts, 2).flatten(1, 2)
+
+
+def test_parts_with_nothing_to_limit_are_left_alone(torch_device):
+    values = torch.rand(2, 3, ROW, device=torch_device) * 4 + 10
+    values[0, 1, 300:] -= 9.0
+    values[1, 2, ROW - 3] = -math.inf  # in the last part, which is shorter
+    values[1, 0, 7] = 20.0
+    expected = torch.maximum(values, values.amax((1, 2), keepdim=True) - BELOW)
+    assert (expected != values).any((1, 2)).all()
+    extremes = extremes_of(values)
+    assert extremes.shape == (2, 12, 2)
+    assert torch.equal(limited(values.clone(), PART, extremes), expected)
+    assert torch.equal(limited(values.clone(), None, extremes), expected)
+
+    # A part that is said to have nothing below is not looked at; if the extremes are of other parts, all are.
+    extremes[0, 5, 1] = 100.0
+    found = limited(values.clone(), PART, extremes)
+    part = (0, 1, slice(PART, 2 * PART))
+    assert torch.equal(found[part], values[part]) and not torch.equal(expected[part], values[part])
+    found[part] = expected[part]
+    assert torch.equal(found, expected)
+    assert torch.equal(limited(values.clone(), None, extremes), expected)
+
+
+def test_what_is_nan_makes_its_item_nan_and_no_other(torch_device):
+    values = torch.rand(2, 3, ROW, device=torch_device)
+    values[1, 1, 400] = math.nan
+    extremes = extremes_of(values)  # amax and amin are NaN there; the kernels' least is not
+    extremes[..., 1] = extremes[..., 1].nan_to_num(0.0)
+    found = limited(values.clone(), PART, extremes)
+    assert torch.equal(found[0], values[0]) and found[1].isnan().all()
+
+
+def test_one_loud_moment_among_silence_and_one_silence_among_noise(torch_device, fused):
+    x = torch.zeros(2, 48_000, device=torch_device)
+    x[0, 20_000:21_000] = torch.randn(1000, device=torch_device)
+    x[1] = torch.randn(48_000, device=torch_device)
+    x[1, 30_000:36_000] = 0.0
+    for per_item in (True, False):
+        transform = msp.WhisperLogMelTransform(80, per_item=per_item).to(torch_device)
+        with poisoned_outputs():
+            got = transform(x)
+        expected, _ = whisper64(x, 80, (-2, -1) if per_item else (0, 1, 2))
+        assert_absolute(got, expected, LOG_MAX_ABS / 4)

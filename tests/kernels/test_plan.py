@@ -109,18 +109,27 @@ def test_common_frames_up_to_1024_stay_within_one_simdgroup():
 
 def test_a_mirrored_plan_gives_a_lane_both_bins_of_every_pair():
     mirrored = [plans.stft_plan(n) for n in SIZES if plans.stft_plan(n).mirrored]
-    assert {p.n_fft for p in mirrored} >= {256, 1024, 2048, 4096}
+    assert {p.n_fft for p in mirrored} >= {256, 400, 504, 960, 1024, 2048, 4096}
+    assert not plans.stft_plan(240).mirrored  # it would be slower
+    assert {p.half // p.radices[-1] % 2 for p in mirrored} == {0, 1}  # in some, lane 0 has one butterfly
+    assert min(p.half // p.radices[-1] / p.lanes for p in mirrored) < 1.5  # in some, lanes have none
     for plan in mirrored:
         radix = plan.radices[-1]
-        assert radix % 2 == 0 and plan.half // radix == 2 * plan.lanes
-        for lane in range(1, plan.lanes):
-            owned = {b + j * plan.half // radix for b in (lane, 2 * plan.lanes - lane) for j in range(radix)}
-            assert {plan.half - k for k in owned} == owned
+        total = plan.half // radix
+        assert radix % 2 == 0 and plan.lanes < total <= 2 * plan.lanes and plan.values >= 2 * radix
+        everything = set()
+        for lane in range((total + 1) // 2):  # the others have none
+            butterflies = {lane, total - lane} if lane else {0} | ({total // 2} if total % 2 == 0 else set())
+            owned = {b + j * total for b in butterflies for j in range(radix)}
+            assert {(plan.half - k) % plan.half for k in owned} == owned and not owned & everything
+            everything |= owned
+        assert everything == set(range(plan.half)), plan
 
 
-def test_the_inverse_runs_the_forward_stages_in_reverse():
+def test_the_inverse_runs_the_forward_stages_in_an_order_of_its_own():
     for n_fft in SIZES:
-        assert plans.istft_plan(n_fft).radices == plans.stft_plan(n_fft).radices[::-1]
+        assert sorted(plans.istft_plan(n_fft).radices) == sorted(plans.stft_plan(n_fft).radices)
+    assert plans.istft_plan(3072).radices == (16, 16, 6) and plans.istft_plan(1920).radices == (8, 8, 15)
 
 
 def test_hops_that_fit_a_stage_overlap_in_registers_within_the_limits_of_metal():

@@ -20,6 +20,7 @@
 // MSP_RECOMPUTE: g_X stays in registers.
 // MSP_SLOT_PAIRS: float2 of threadgroup memory per frame.
 
+#include "features/extremes.metal"
 #include "fft/stockham.metal"
 
 #if MSP_GRADIENT
@@ -73,7 +74,7 @@ struct MspFeatures {
     return metal::sqrt(square + MSP_ADDED) * gain;
 #elif MSP_POWER == 2
     // NVIDIA's compiler needs more registers for the second in the gradient.
-    return MSP_NVIDIA ? (square + MSP_ADDED) * gain : square * gain + MSP_ADDED * gain;
+    return MSP_NVIDIA && MSP_GRADIENT ? (square + MSP_ADDED) * gain : square * gain + MSP_ADDED * gain;
 #else
     return (metal::pow(square, exponent) + MSP_ADDED) * gain;
 #endif
@@ -125,7 +126,7 @@ struct MspFeatures {
 
 // Where the tables of a filterbank are.
 struct MspBands {
-  const device int4* layout;     // see msp_band(): rounds rows of one per lane
+  const device int4* layout;     // see msp_add_up(): rounds rows of one per lane, and one row more
   const device float2* weights;  // rows of one pair per lane
   const device int* first;       // per bin: the first band that it belongs to (MSP_GRADIENT)
   const device float* shares;    // reach rows of one weight per bin (MSP_GRADIENT)
@@ -139,6 +140,11 @@ inline MspFeatures msp_wanted_features(int bins, constant PARAMS& params, consta
   return features;
 }
 
+// Powers that may be read, of so many bins: those behind them are zero.
+inline int msp_band_room(int bins) {
+  return (bins + 2 * MSP_ROWS_AT_ONCE - 1) / (2 * MSP_ROWS_AT_ONCE) * (2 * MSP_ROWS_AT_ONCE);
+}
+
 // Which band a lane adds up in a round, and where that is. In numpy, for powers of a frame:
 //
 //   weight, rows, begin, band = layout[round * MSP_LANES + lane]
@@ -147,15 +153,6 @@ inline MspFeatures msp_wanted_features(int bins, constant PARAMS& params, consta
 //
 // So neighbouring lanes read neighbouring weights; and which lane has which band is chosen so that those of half a
 // simdgroup read pairs in different banks of threadgroup memory (kernels/tables/band_order.py).
-inline int4 msp_band(MspBands bands, int round, int lane) {
-  return bands.layout[round * MSP_LANES + int(lane)];
-}
-
-// Powers that may be read, of so many bins: those behind them are zero.
-inline int msp_band_room(int bins) {
-  return (bins + 2 * MSP_ROWS_AT_ONCE - 1) / (2 * MSP_ROWS_AT_ONCE) * (2 * MSP_ROWS_AT_ONCE);
-}
-
 inline float msp_add_up(const threadgroup float* powers, MspBands bands, int4 band) {
   const threadgroup float2* pairs = (const threadgroup float2*)powers;
   int weight = band.x, pair = band.z;
@@ -172,19 +169,19 @@ inline float msp_add_up(const threadgroup float* powers, MspBands bands, int4 ba
   return sum.x + sum.y;
 }
 
-// From the bins in v to the output. BINS says which bin v[q] is, negative where it is none.
+// From the bins in v to the output. BINS says whether v[q] is a bin, and which.
 // feature_stride: from band to band in the output, or from feature to feature in their gradient (MSP_GRADIENT).
 template <class BINS>
 MSP_INLINE void msp_finish_frame(
     thread float2* v, BINS owner, threadgroup float* memory, MspFeatures features, MspBands bands,
     const device float* gradient, int feature_stride, bool has_gradient, device MSP_FEATURE* output, bool live,
-    thread float* largest, int lane) {
+    thread float2* extremes, int lane) {
 #if MSP_BANDED
-  int4 next = msp_band(bands, 0, lane);  // read a round before it is needed
+  const device int4* layout = bands.layout + lane;
+  int4 next = *layout;  // read a round before it is needed
   MSP_UNROLL
   for (int q = 0; q < BINS::COUNT; ++q) {
-    const int k = owner.bin(q, lane);
-    if (k >= 0) memory[k] = features.power(v[q]);
+    if (owner.has(q, lane)) memory[owner.bin(q, lane)] = features.power(v[q]);
   }
   const int room = msp_band_room(features.bins);
   for (int k = features.bins + int(lane); k < room; k += MSP_LANES) memory[k] = 0.0f;
@@ -192,9 +189,11 @@ MSP_INLINE void msp_finish_frame(
 #if MSP_GRADIENT
   threadgroup float* band_gradients = memory + room;
 #endif
-  for (int round = 0; round < features.rounds; ++round) {
+  MSP_ROLLED
+  for (int round = features.rounds; round > 0; --round) {
     const int4 own = next;
-    next = msp_band(bands, min(round + 1, features.rounds - 1), lane);
+    layout += MSP_LANES;
+    next = *layout;
     const int band = own.w;
     const float value = msp_add_up(memory, bands, own);
     if (band < features.width) {
@@ -205,7 +204,7 @@ MSP_INLINE void msp_finish_frame(
       const float result = features.scaled(value);
       if (live) {
         output[band * feature_stride] = result;
-        *largest = result > *largest || result != result ? result : *largest;  // a NaN stays
+        *extremes = msp_extremes(*extremes, float2(result, result));
       }
 #endif
     }
@@ -219,20 +218,25 @@ MSP_INLINE void msp_finish_frame(
     float sums[MSP_BINS_AT_ONCE];
     MSP_UNROLL
     for (int i = 0; i < MSP_BINS_AT_ONCE; ++i) {
-      first[i] = bands.first[max(owner.bin(min(from + i, BINS::COUNT - 1), lane), 0)];
+      const int q = min(from + i, BINS::COUNT - 1);
+      first[i] = bands.first[owner.has(q, lane) ? owner.bin(q, lane) : 0];
       sums[i] = 0.0f;
     }
     for (int j = 0; j < features.reach; ++j) {
       MSP_UNROLL
       for (int i = 0; i < MSP_BINS_AT_ONCE; ++i) {
-        if (from + i >= BINS::COUNT) continue;
-        sums[i] += bands.shares[j * features.bins + max(owner.bin(from + i, lane), 0)] * band_gradients[first[i] + j];
+        const int q = from + i;
+        if (q >= BINS::COUNT) continue;
+        const int k = owner.has(q, lane) ? owner.bin(q, lane) : 0;
+        sums[i] += bands.shares[j * features.bins + k] * band_gradients[first[i] + j];
       }
     }
     MSP_UNROLL
     for (int i = 0; i < MSP_BINS_AT_ONCE; ++i) {
-      const int q = from + i, k = q < BINS::COUNT ? owner.bin(q, lane) : -1;
-      if (k >= 0) MSP_STORE_GRADIENT(features.power_gradient(v[q], sums[i]));
+      const int q = from + i;
+      if (q >= BINS::COUNT || !owner.has(q, lane)) continue;
+      const int k = owner.bin(q, lane);
+      MSP_STORE_GRADIENT(features.power_gradient(v[q], sums[i]));
     }
   }
   MSP_SYNC();
@@ -240,8 +244,8 @@ MSP_INLINE void msp_finish_frame(
 #else
   MSP_UNROLL
   for (int q = 0; q < BINS::COUNT; ++q) {
+    if (!owner.has(q, lane)) continue;
     const int k = owner.bin(q, lane);
-    if (k < 0) continue;
 #if MSP_GRADIENT
     const float given = has_gradient && k < features.width ? gradient[k * feature_stride] : 0.0f;
     MSP_STORE_GRADIENT(features.power_gradient(v[q], features.scaled_gradient(features.power(v[q]), given)));
@@ -249,7 +253,7 @@ MSP_INLINE void msp_finish_frame(
     if (live && k < features.width) {
       const float result = features.scaled(features.power(v[q]));
       output[k] = result;
-      *largest = result > *largest || result != result ? result : *largest;
+      *extremes = msp_extremes(*extremes, float2(result, result));
     }
 #endif
   }
@@ -257,22 +261,4 @@ MSP_INLINE void msp_finish_frame(
   for (int k = features.bins + int(lane); k < features.width && live; k += MSP_LANES) output[k] = features.scaled(0.0f);
 #endif
 #endif
-}
-
-// The largest feature that the lanes of a slot met, for a second launch.
-inline void msp_store_largest(threadgroup float* memory, float largest, device float* to, int lane) {
-  memory[lane] = largest;
-  MSP_SYNC();
-  int lanes = MSP_LANES;  // those whose largest is not in another's yet
-  while (lanes > 1) {
-    const int half_lanes = (lanes + 1) / 2;
-    if (lane + half_lanes < lanes) {
-      const float other = memory[lane + half_lanes];
-      if (other > largest || other != other) largest = other;  // a NaN stays
-      memory[lane] = largest;
-    }
-    MSP_SYNC();
-    lanes = half_lanes;
-  }
-  if (lane == 0) *to = largest;
 }

@@ -31,9 +31,10 @@ struct MspFeatureSource {
     const int lane = MSP_ANEW(lane_index, frame);
     float2 weight[MspFirst::COUNT];
     msp_load_weights(weight, window, lane_index, win_left, win_length, paired_window);
-    msp_load_frame(v, weight, row, frame * hop_length - pad, samples, pad_mode, paired_loads, lane);
+    msp_load_frame(v, row, frame * hop_length - pad, samples, pad_mode, paired_loads, lane);
+    msp_weigh(v, weight);
     msp_spectrum(v, shared, twiddles, pair_twiddles, lane);
-    float unused = 0.0f;
+    float2 unused = MSP_NO_EXTREMES;
     msp_finish_frame(v, MspRealBins(), (threadgroup float*)shared, features, bands, gradient + frame * gradient_frame,
                      gradient_feature, frame < gradient_frames, (device float2*)nullptr, true, &unused, lane);
     msp_join_pairs(v, middle, lane);

@@ -3,19 +3,17 @@
 #include "features/bins.metal"
 #include "frames/real.metal"
 
-// The samples of a frame, weighted. start: the frame's first sample; weight: msp_load_weights(); paired: the frames of
-// the row start at 8-byte boundaries.
+// The samples of a frame. start: its first sample; paired: the frames of the row start at 8-byte boundaries.
 MSP_INLINE void msp_load_frame(
-    thread float2* v, const thread float2* weight, const device MSP_SAMPLE* row, int start, int samples, int pad_mode,
-    bool paired, int lane) {
+    thread float2* v, const device MSP_SAMPLE* row, int start, int samples, int pad_mode, bool paired, int lane) {
   if (start >= 0 && start + MSP_N_FFT <= samples) {
-    msp_load_inside(v, weight, row, start, paired, lane);
+    msp_load_inside(v, row, start, paired, lane);
   } else {
-    msp_load_across(v, weight, row, start, samples, pad_mode, lane);
+    msp_load_across(v, row, start, samples, pad_mode, lane);
   }
 }
 
-// From these samples to the bins that MspRealBins says, in v, which has MSP_VALUES + 1 values.
+// From these samples, weighted, to the bins that MspRealBins says, in v, which has MSP_VALUES + 1 values.
 MSP_INLINE void msp_spectrum(
     thread float2* v, threadgroup MSP_EXCHANGE_TYPE* shared, const device float2* twiddles,
     const device float2* pair_twiddles, int lane) {

@@ -74,14 +74,23 @@ struct MspButterflies {
 };
 
 // Which butterfly a lane's slot b holds. In a mirrored stage a lane owns butterflies i and TOTAL - i, so that the
-// spectrum values k and MSP_HALF - k, which the real transform combines, meet in one lane without an exchange.
+// spectrum values k and MSP_HALF - k, which the real transform combines, meet in one lane without an exchange. Lane 0
+// owns butterflies 0 and TOTAL / 2, which pair within themselves; the second only where TOTAL is even.
 template <int R, bool MIRRORED>
 inline int msp_butterfly(int b, int lane) {
   if (MIRRORED) {
     if (b == 0) return lane;
-    return lane == 0 ? MSP_LANES : MspButterflies<R>::TOTAL - lane;
+    return lane == 0 ? MspButterflies<R>::TOTAL / 2 : MspButterflies<R>::TOTAL - lane;
   }
   return lane + b * MSP_LANES;
+}
+
+template <int R, bool MIRRORED>
+inline bool msp_butterfly_active(int b, int lane) {
+  if (MspButterflies<R>::EVEN) return true;
+  if (!MIRRORED) return lane + b * MSP_LANES < MspButterflies<R>::TOTAL;
+  if (MspButterflies<R>::TOTAL % 2 == 1 && b == 1 && lane == 0) return false;
+  return 2 * lane < MspButterflies<R>::TOTAL;
 }
 
 // The layouts. index: which element a lane's value q is; place: where that stands in exchange memory (SPREAD); active:
@@ -100,7 +109,7 @@ struct MspStageInput {
         msp_butterfly<R, MIRRORED>(q / R, lane), q % R * MspButterflies<R>::TOTAL);
   }
   static bool active(int q, int lane) {
-    return MspButterflies<R>::EVEN || msp_butterfly<R, MIRRORED>(q / R, lane) < MspButterflies<R>::TOTAL;
+    return msp_butterfly_active<R, MIRRORED>(q / R, lane);
   }
 };
 
@@ -128,10 +137,11 @@ struct MspStageOutput {
 // Pairs (k, MSP_HALF - k) of the packed spectrum, value 2t and 2t + 1 of pair t. Pair 0 of lane 0 is (0, MSP_HALF / 2):
 // bin 0 and the middle bin are their own partners.
 #define MSP_PAIRS_TOTAL ((MSP_HALF + 1) / 2)
-#define MSP_PAIRS ((MSP_PAIRS_TOTAL + MSP_LANES - 1) / MSP_LANES)
 #if MSP_MIRRORED
+#define MSP_PAIRS MSP_LAST_RADIX  // of a lane
 #define MSP_PAIR_STRIDE (MSP_HALF / MSP_LAST_RADIX)
 #else
+#define MSP_PAIRS ((MSP_PAIRS_TOTAL + MSP_LANES - 1) / MSP_LANES)
 #define MSP_PAIR_STRIDE MSP_LANES
 #endif
 
@@ -148,8 +158,7 @@ struct MspPairBins {
 inline MspPairBins msp_pair_bins(int lane) {
   MspPairBins bins = {lane, lane};
 #if MSP_MIRRORED
-  // Lane 0 owns the butterfly in the middle as well.
-  if (lane == 0) bins.second = MSP_PAIR_STRIDE / 2 - MSP_LAST_RADIX / 2 * MSP_PAIR_STRIDE;
+  if (lane == 0 && MSP_PAIR_STRIDE % 2 == 0) bins.second = MSP_PAIR_STRIDE / 2;  // the butterfly in the middle
 #endif
   return bins;
 }
@@ -160,7 +169,11 @@ inline int msp_pair_bin(int t, int lane) {
 }
 
 inline bool msp_pair_active(int t, int lane) {
+#if MSP_MIRRORED
+  return msp_butterfly_active<MSP_LAST_RADIX, true>(2 * t / MSP_PAIRS, lane);
+#else
   return MSP_PAIRS_TOTAL % MSP_LANES == 0 || msp_pair_bin(t, lane) < MSP_PAIRS_TOTAL;
+#endif
 }
 
 struct MspPairs {
@@ -351,10 +364,10 @@ MSP_INLINE void msp_to_pairs(thread float2* v, threadgroup MSP_EXCHANGE_TYPE*, i
   MSP_UNROLL
   for (int t = 0; t < R; ++t) {
     // Lane 0: its two butterflies pair within themselves.
-    const int a = t < R / 2 ? t : R / 2 + t;
-    const int b = t == 0 ? R / 2 : t < R / 2 ? R - t : 2 * R - 1 - (t - R / 2);
-    p[2 * t] = msp_choose(zero, v[a], v[t]);
-    p[2 * t + 1] = msp_choose(zero, v[b], v[2 * R - 1 - t]);
+    const int a = t < R / 2 || MSP_PAIR_STRIDE % 2 == 1 ? t : R + t;
+    const int b = t == 0 ? R / 2 : t < R / 2 ? R - t : 2 * R - 1 - t;
+    p[2 * t] = a == t ? v[a] : msp_choose(zero, v[a], v[t]);
+    p[2 * t + 1] = b == 2 * R - 1 - t ? v[b] : msp_choose(zero, v[b], v[2 * R - 1 - t]);
   }
   MSP_UNROLL
   for (int q = 0; q < 2 * R; ++q) v[q] = p[q];

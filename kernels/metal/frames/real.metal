@@ -1,4 +1,5 @@
-// Loads a real frame into the registers of its lanes: samples times window, in the layout MspFirst.
+// Loads a real frame into the registers of its lanes, in the layout MspFirst: samples, and the window that they are
+// multiplied by.
 //
 // MSP_SAMPLE: the type of a sample (float, half, bfloat); MSP_WIDE_SAMPLES: it is float.
 
@@ -6,12 +7,12 @@
 #include "frames/padding.metal"
 #include "frames/window.metal"
 
-// MspFirst::index(q, lane) as one number per lane and constants behind it, so that a frame has one address. (Where the
-// first stage is the last and mirrored there is none; NVIDIA's compiler spills in the gradient of losses then.)
+// MspFirst::index(q, lane) as one number per lane and constants behind it, so that a frame has one address. (NVIDIA's
+// compiler spills in the gradient of losses then.)
 #if MSP_RECOMPUTE
-#define MSP_ONE_BASE ((MSP_STAGES > 1 || !MSP_MIRRORED) && !MSP_NVIDIA)
+#define MSP_ONE_BASE (!MSP_NVIDIA)
 #else
-#define MSP_ONE_BASE (MSP_STAGES > 1 || !MSP_MIRRORED)
+#define MSP_ONE_BASE 1
 #endif
 inline int msp_first_base(int lane) { return MSP_ONE_BASE ? lane : 0; }
 inline int msp_first_behind(int q, int lane) { return MspFirst::index(q, MSP_ONE_BASE ? 0 : lane); }
@@ -33,9 +34,14 @@ MSP_INLINE void msp_load_weights(
   }
 }
 
-// The samples of a frame that lies within the signal, weighted. `paired`: it starts at an 8-byte boundary.
+MSP_INLINE void msp_weigh(thread float2* v, const thread float2* weight) {
+  MSP_UNROLL
+  for (int q = 0; q < MspFirst::COUNT; ++q) v[q] = v[q] * weight[q];
+}
+
+// The samples of a frame that lies within the signal. `paired`: it starts at an 8-byte boundary.
 MSP_INLINE void msp_load_inside(
-    thread float2* v, const thread float2* weight, const device MSP_SAMPLE* row, int start, bool paired, int lane) {
+    thread float2* v, const device MSP_SAMPLE* row, int start, bool paired, int lane) {
   const device MSP_SAMPLE* samples = row + start + 2 * msp_first_base(lane);
   MSP_UNROLL
   for (int q = 0; q < MspFirst::COUNT; ++q) v[q] = float2(0.0f, 0.0f);
@@ -51,14 +57,11 @@ MSP_INLINE void msp_load_inside(
       if (MspFirst::active(q, lane)) v[q] = float2(float(samples[t]), float(samples[t + 1]));
     }
   }
-  MSP_UNROLL
-  for (int q = 0; q < MspFirst::COUNT; ++q) v[q] = v[q] * weight[q];
 }
 
-// The samples of a frame that reaches beyond an end, padded and weighted.
+// The samples of a frame that reaches beyond an end, padded.
 MSP_INLINE void msp_load_across(
-    thread float2* v, const thread float2* weight, const device MSP_SAMPLE* row, int start, int samples, int pad_mode,
-    int lane) {
+    thread float2* v, const device MSP_SAMPLE* row, int start, int samples, int pad_mode, int lane) {
   const int first = start + 2 * msp_first_base(lane);
   MSP_UNROLL
   for (int q = 0; q < MspFirst::COUNT; ++q) {
@@ -67,7 +70,6 @@ MSP_INLINE void msp_load_across(
     if (MspFirst::active(q, lane)) {
       v[q] = float2(msp_padded_sample<float>(row, t, samples, pad_mode),
                     msp_padded_sample<float>(row, t + 1, samples, pad_mode));
-      v[q] = v[q] * weight[q];
     }
   }
 }

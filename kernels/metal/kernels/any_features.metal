@@ -10,15 +10,20 @@ struct MspGeneralBins {
 
   MspTransform transform;
 
-  int bin(int q, int lane) const {
+  bool has(int q, int lane) const {
     if (!MSP_PACKED) {
       const bool is_one = q < MspResult::COUNT && !msp_is_negative(q);
-      return is_one && msp_is_wanted<MSP_BINS_MAX>(q, lane, transform.bins) ? MspResult::index(q, lane) : -1;
+      return is_one && msp_is_wanted<MSP_BINS_MAX>(q, lane, transform.bins);
     }
     const int k = lane + q / 2 * MSP_LANES;
-    if (2 * (q / 2) * MSP_LANES > MSP_POINTS_MAX || 2 * k > transform.points) return -1;
-    if (q % 2 == 0) return k;
-    return 2 * k == transform.points ? -1 : transform.points - k;
+    if (2 * (q / 2) * MSP_LANES > MSP_POINTS_MAX) return false;
+    return q % 2 == 0 ? 2 * k <= transform.points : 2 * k < transform.points;
+  }
+
+  int bin(int q, int lane) const {
+    if (!MSP_PACKED) return MspResult::index(q, lane);
+    const int k = lane + q / 2 * MSP_LANES;
+    return q % 2 == 0 ? k : transform.points - k;
   }
 };
 
@@ -84,7 +89,7 @@ kernel void msp_any_features(
     const device float* bin_shares [[buffer(9)]],
     const device float* gradient [[buffer(10)]],  // MSP_GRADIENT only
     device MSP_FEATURE* output [[buffer(11)]],
-    device float* maxima [[buffer(12)]],
+    device float2* extremes [[buffer(12)]],
     constant MspAnyFeatureParams& params [[buffer(13)]],
     constant MspFeatureScale& scaling [[buffer(14)]],
     uint group [[threadgroup_position_in_grid]],
@@ -112,7 +117,7 @@ kernel void msp_any_features(
   const int stride = features.width, feature_stride = MSP_CONTIGUOUS ? params.frames : 1;
 #endif
 
-  float largest = -INFINITY;
+  float2 met = MSP_NO_EXTREMES;
   for (int step = 0; step < params.steps; ++step) {
     const int lane = MSP_ANEW(lane_index, step);
     const int wanted = first + step * MSP_FRAMES;
@@ -131,9 +136,10 @@ kernel void msp_any_features(
     const int begin = MSP_CONTIGUOUS ? row_index * params.frames * stride + frame
                                      : (row_index * params.frames + frame) * stride;
     msp_finish_frame(v, owner, (threadgroup float*)own, features, bands, given, feature_stride,
-                     frame < params.gradient_frames, output + begin, live, &largest, lane);
+                     frame < params.gradient_frames, output + begin, live, &met, lane);
   }
-  if (params.wants_maxima != 0) {
-    msp_store_largest((threadgroup float*)own, largest, maxima + int(group) * MSP_FRAMES + slot, lane_index);
+  if (params.wants_extremes != 0) {
+    msp_find_extremes(memory, met, MSP_LANES * MSP_FRAMES, int(thread_index));
+    if (thread_index == 0) extremes[group] = memory[0];
   }
 }

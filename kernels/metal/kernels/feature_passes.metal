@@ -1,72 +1,86 @@
 // What needs all features of an item before any of them is final: a floor below the largest, or normalisation over
 // time. Runs behind the launch that made the features. Deterministic.
 
+#include "features/extremes.metal"
+#include "registers.metal"
+
 #define MSP_LIMIT_THREADS 256
+#define MSP_LIMIT_AT_ONCE 8  // features of a thread, so that it waits for memory once
 #define MSP_STRIPS 32  // of frames, each with MSP_LIMIT_THREADS / MSP_STRIPS features side by side
 
-// The largest of what the threads hold, in found[0]: a NaN counts as the largest, as in torch.amax.
-inline void msp_find_largest(threadgroup float* found, float largest, uint thread_index) {
-  found[thread_index] = largest;
-  threadgroup_barrier(mem_flags::mem_threadgroup);
-  for (uint width = MSP_LIMIT_THREADS / 2; width > 0; width /= 2) {
-    if (thread_index < width) {
-      const float value = found[thread_index + width];
-      if (value > found[thread_index] || value != value) found[thread_index] = value;
-    }
-    threadgroup_barrier(mem_flags::mem_threadgroup);
-  }
-}
-
-// factor * log(max(x, amin)) + offset, and the largest of every threadgroup.
+// factor * log(max(x, amin)) + offset, and the extremes of every threadgroup's part of an item.
 [[max_total_threads_per_threadgroup(MSP_LIMIT_THREADS)]]
 kernel void msp_decibels(
     const device float* input [[buffer(0)]],
     device float* output [[buffer(1)]],
-    device float* maxima [[buffer(2)]],
+    device float2* extremes [[buffer(2)]],
     constant MspDecibelParams& params [[buffer(3)]],
     constant MspDecibelScale& scale [[buffer(4)]],
     uint group [[threadgroup_position_in_grid]],
     uint thread_index [[thread_index_in_threadgroup]]) {
-  threadgroup float found[MSP_LIMIT_THREADS];
+  threadgroup float2 found[MSP_LIMIT_THREADS];
 
-  const int item = int(group) / params.groups;
-  const int begin = (int(group) - item * params.groups) * MSP_LIMIT_THREADS + int(thread_index);
-  float largest = -INFINITY;
-  for (int i = begin; i < params.count; i += params.groups * MSP_LIMIT_THREADS) {
+  const int item = int(group) / params.parts;
+  const int begin = (int(group) - item * params.parts) * params.part, end = min(begin + params.part, params.count);
+  float2 met = MSP_NO_EXTREMES;
+  for (int i = begin + int(thread_index); i < end; i += MSP_LIMIT_THREADS) {
     const float value = input[item * params.count + i];
     const float result = scale.factor * metal::log(value < scale.amin ? scale.amin : value) + scale.offset;
     output[item * params.count + i] = result;
-    largest = result > largest || result != result ? result : largest;
+    met = msp_extremes(met, float2(result, result));
   }
-  msp_find_largest(found, largest, thread_index);
-  if (thread_index == 0) maxima[group] = found[0];
+  msp_find_extremes(found, met, MSP_LIMIT_THREADS, int(thread_index));
+  if (thread_index == 0) extremes[group] = found[0];
 }
 
-// Features below their item's largest less `range` become that, then all are scaled: NaN as in torch.maximum and amax.
+// Features below their item's largest less `below` become that, then all are scaled: NaN as in torch.maximum and amax.
+// An item consists of rows, and a row of parts, the last of which may be shorter. What stays as it is is not written, and
+// a part that does is not read.
 [[max_total_threads_per_threadgroup(MSP_LIMIT_THREADS)]]
 kernel void msp_limit(
     device float* features [[buffer(0)]],
-    const device float* maxima [[buffer(1)]],
+    const device float2* extremes [[buffer(1)]],  // params.listed of each item
     constant MspLimitParams& params [[buffer(2)]],
     constant MspLimitScale& scale [[buffer(3)]],
     uint group [[threadgroup_position_in_grid]],
     uint thread_index [[thread_index_in_threadgroup]]) {
-  threadgroup float found[MSP_LIMIT_THREADS];
+  threadgroup float2 found[MSP_LIMIT_THREADS];
 
-  const int item = int(group) / params.groups;
-  float largest = -INFINITY;
-  for (int i = int(thread_index); i < params.listed; i += MSP_LIMIT_THREADS) {
-    const float value = maxima[item * params.listed + i];
-    largest = value > largest || value != value ? value : largest;
+  const int item = int(group) / params.groups, first_part = int(group) - item * params.groups;
+  const device float2* listed = extremes + item * params.listed;
+  float2 met = MSP_NO_EXTREMES;
+  for (int first = int(thread_index); first < params.listed; first += MSP_LIMIT_AT_ONCE * MSP_LIMIT_THREADS) {
+    MSP_UNROLL
+    for (int i = 0; i < MSP_LIMIT_AT_ONCE; ++i) {
+      const int k = first + i * MSP_LIMIT_THREADS;
+      met = msp_extremes(met, k < params.listed ? listed[k] : MSP_NO_EXTREMES);
+    }
   }
-  msp_find_largest(found, largest, thread_index);
-  const float floor_value = found[0] - scale.below;
+  msp_find_extremes(found, met, MSP_LIMIT_THREADS, int(thread_index));
+  const float floor_value = found[0].x - scale.below;
+  const bool is_scaled = scale.factor != 1.0f || scale.offset != 0.0f;
 
-  device float* own = features + item * params.count;
-  const int begin = (int(group) - item * params.groups) * MSP_LIMIT_THREADS + int(thread_index);
-  for (int i = begin; i < params.count; i += params.groups * MSP_LIMIT_THREADS) {
-    const float value = own[i];
-    own[i] = (value >= floor_value || value != value ? value : floor_value) * scale.factor + scale.offset;
+  for (int part = first_part; part < params.parts; part += params.groups) {
+    if (!is_scaled && params.are_listed != 0 && listed[part].y >= floor_value) continue;
+    const int row = part / params.row_parts;
+    const int begin = (part - row * params.row_parts) * params.part, end = min(begin + params.part, params.row);
+    device float* own = features + item * params.count + row * params.row;
+    for (int first = begin + int(thread_index); first < end; first += MSP_LIMIT_AT_ONCE * MSP_LIMIT_THREADS) {
+      float value[MSP_LIMIT_AT_ONCE];
+      MSP_UNROLL
+      for (int i = 0; i < MSP_LIMIT_AT_ONCE; ++i) {
+        const int k = first + i * MSP_LIMIT_THREADS;
+        value[i] = k < end ? own[k] : floor_value;
+      }
+      MSP_UNROLL
+      for (int i = 0; i < MSP_LIMIT_AT_ONCE; ++i) {
+        const int k = first + i * MSP_LIMIT_THREADS;
+        const bool stays = value[i] >= floor_value || value[i] != value[i];
+        if (k < end && (is_scaled || !stays)) {
+          own[k] = (stays ? value[i] : floor_value) * scale.factor + scale.offset;
+        }
+      }
+    }
   }
 }
 

@@ -4,6 +4,11 @@
 #include "features/features.metal"
 #include "features/spectrum.metal"
 
+// On NVIDIA: how many threads live on a multiprocessor. A fourth more than of other kernels, whose registers spill then.
+#if !MSP_GRADIENT
+#define MSL_RESIDENT_THREADS 640
+#endif
+
 [[max_total_threads_per_threadgroup(MSP_LANES * MSP_FRAMES)]]
 kernel void msp_features(
     const device MSP_SAMPLE* input [[buffer(0)]],
@@ -16,7 +21,7 @@ kernel void msp_features(
     const device float* bin_shares [[buffer(7)]],
     const device float* gradient [[buffer(8)]],  // MSP_GRADIENT only
     device MSP_FEATURE* output [[buffer(9)]],
-    device float* maxima [[buffer(10)]],         // one per slot of every threadgroup, where wanted
+    device float2* extremes [[buffer(10)]],      // one of every threadgroup, where wanted
     constant MspFeatureParams& params [[buffer(11)]],
     constant MspFeatureScale& scaling [[buffer(12)]],
     uint group [[threadgroup_position_in_grid]],
@@ -43,7 +48,7 @@ kernel void msp_features(
   float2 weight[MspFirst::COUNT];  // a lane's part of the window is the same for every frame
   msp_load_weights(weight, window, lane_index, params.win_left, params.win_length, params.paired_window != 0);
 
-  float largest = -INFINITY;
+  float2 met = MSP_NO_EXTREMES;
   for (int step = 0; step < params.steps; ++step) {
     const int lane = MSP_ANEW(lane_index, step);
     const int wanted = first + step * MSP_FRAMES;
@@ -52,17 +57,19 @@ kernel void msp_features(
 
     const device MSP_SAMPLE* row = input + MSP_ANEW(row_start, step);
     float2 v[MSP_VALUES + 1];
-    msp_load_frame(v, weight, row, frame * params.hop_length - params.pad, params.samples, params.pad_mode,
+    msp_load_frame(v, row, frame * params.hop_length - params.pad, params.samples, params.pad_mode,
                    params.paired_loads != 0, lane);
+    msp_weigh(v, weight);
     msp_spectrum(v, shared, twiddles, pair_twiddles, lane);
 
     const device float* given = gradient + row_index * params.gradient_row + frame * params.gradient_frame;
     const int begin = MSP_CONTIGUOUS ? row_index * params.frames * stride + frame
                                      : (row_index * params.frames + frame) * stride;
     msp_finish_frame(v, MspRealBins(), (threadgroup float*)own, features, bands, given, feature_stride,
-                     frame < params.gradient_frames, output + begin, live, &largest, lane);
+                     frame < params.gradient_frames, output + begin, live, &met, lane);
   }
-  if (params.wants_maxima != 0) {
-    msp_store_largest((threadgroup float*)own, largest, maxima + int(group) * MSP_FRAMES + slot, lane_index);
+  if (params.wants_extremes != 0) {
+    msp_find_extremes(memory, met, MSP_LANES * MSP_FRAMES, int(thread_index));
+    if (thread_index == 0) extremes[group] = memory[0];
   }
 }

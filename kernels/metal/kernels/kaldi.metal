@@ -74,7 +74,7 @@ kernel void msp_kaldi(
   float2 weight[MspFirst::COUNT];  // a lane's part of the window is the same for every frame
   msp_load_weights(weight, window, lane_index, 0, length, false);
 
-  float unused = 0.0f;
+  float2 unused = MSP_NO_EXTREMES;
   for (int step = 0; step < params.steps; ++step) {
     const int lane = MSP_ANEW(lane_index, step);
     const int wanted = first + step * MSP_FRAMES;

@@ -95,7 +95,8 @@ kernel void msp_stft(
 
     float2 v[MSP_VALUES];
     if (interior) {
-      msp_load_inside(v, weight, row, start, params.paired_loads != 0, lane);
+      msp_load_inside(v, row, start, params.paired_loads != 0, lane);
+      msp_weigh(v, weight);
     } else {
 #if MSP_ADJOINT
       MSP_UNROLL
@@ -112,7 +113,8 @@ kernel void msp_stft(
         }
       }
 #else
-      msp_load_across(v, weight, row, start, params.samples, params.pad_mode, lane);
+      msp_load_across(v, row, start, params.samples, params.pad_mode, lane);
+      msp_weigh(v, weight);
 #endif
     }
 

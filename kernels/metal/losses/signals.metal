@@ -31,18 +31,15 @@ struct MspLossSignals {
 #pragma unroll 1
     for (int which = 0; which < 2; ++which) {
       const int lane = MSP_ANEW(lane_index, frame + which);
+      msp_load_frame(v, which == 0 ? target : input, frame * hop_length - pad, samples, pad_mode,
+                     which == 0 ? paired_target : paired_input, MSP_ANEW(lane_index, frame + which + 2));
       // The window is read for every transform: held in registers meanwhile, it would spill.
-      float2 weight[MspFirst::COUNT];
+      const int window_lane = MSP_ANEW(lane_index, frame + which + 4);
       if (MSP_NVIDIA) {
-        msp_load_weights(weight, window, lane, win_left, win_length, paired_window);
-        msp_load_frame(v, weight, which == 0 ? target : input, frame * hop_length - pad, samples, pad_mode,
-                       which == 0 ? paired_target : paired_input, lane);
-      } else {  // behind the samples, one by one
-        MSP_UNROLL
-        for (int q = 0; q < MspFirst::COUNT; ++q) weight[q] = float2(1.0f, 1.0f);
-        msp_load_frame(v, weight, which == 0 ? target : input, frame * hop_length - pad, samples, pad_mode,
-                       which == 0 ? paired_target : paired_input, MSP_ANEW(lane_index, frame + which + 2));
-        const int window_lane = MSP_ANEW(lane_index, frame + which + 4);
+        float2 weight[MspFirst::COUNT];
+        msp_load_weights(weight, window, window_lane, win_left, win_length, paired_window);
+        msp_weigh(v, weight);
+      } else {  // one by one
         MSP_UNROLL
         for (int q = 0; q < MspFirst::COUNT; ++q) {
           if (!MspFirst::active(q, window_lane)) continue;
@@ -89,7 +86,7 @@ MSP_INLINE float4 msp_terms(MspMagnitudes magnitudes, const thread float2* bins,
     for (int i = 0; i < MSP_TOGETHER; ++i) {
       quotients[i] = 1.0f;
       if (first + i >= MspRealBins::COUNT) continue;
-      const bool counts = MspRealBins().bin(first + i, lane) >= 0;
+      const bool counts = MspRealBins().has(first + i, lane);
       const float b = counts ? wanted[first + i] : 1.0f;
       const MspRoot x = msp_root(counts ? magnitudes.square(bins[first + i]) : 1.0f), y = msp_root(b);
       const float difference = x.value - y.value;
