@@ -13,7 +13,7 @@ from .params import DecibelParams, DecibelScale, LimitParams, LimitScale, Standa
 KERNELS = ("msp_decibels", "msp_limit", "msp_standardise")
 THREADS = 256  # as in feature_passes.metal
 _COLUMNS = 8
-_PART = 8 * THREADS
+_PART = 8 * THREADS  # values that a threadgroup reads at once
 
 
 def standardise(values: torch.Tensor, eps: float) -> None:
@@ -29,12 +29,14 @@ def decibels(
     """factor * log(max(values, amin)) + offset, in the strides of `values`, whose memory has no gaps: one launch, and
     one more for the floor `below` the largest of every item."""
     output = torch.empty_strided(values.shape, values.stride(), dtype=torch.float32, device=values.device)
+    if not values.numel():
+        return output
     count = values.numel() // items
     parts = _groups(items, count, values.device)
     part = -(-count // parts)
     extremes = torch.empty((items * parts, 2), dtype=torch.float32, device=values.device)
     _decibels(items, count, parts, part, amin, factor, offset, values.device)(values, output, extremes)
-    if below is not None and count:
+    if below is not None:
         limit(items, 1, count, parts, part, below, 1.0, 0.0, values.device)(output, extremes)
     return output
 

@@ -109,7 +109,9 @@ def ready_features(
     items = geometry.rows // rows_per_item
     finish = None
     if below is not None and frames:
-        row, part = frames * wanted.width, None if wanted.contiguous else taken * wanted.width
+        # Zeros behind the bins are not among the extremes.
+        are_listed = not wanted.contiguous and (bands is not None or wanted.width <= geometry.n_fft // 2 + 1)
+        row, part = frames * wanted.width, taken * wanted.width if are_listed else None
         finish = feature_passes.limit(items, rows_per_item, row, groups // items, part, below, factor, offset, device)
 
     def run(signal: torch.Tensor, window: torch.Tensor) -> torch.Tensor:

@@ -21,10 +21,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sys.stdout = sys.stdout or open(os.devnull, "w")  # None where it was closed before we started
     sys.stderr = sys.stderr or open(os.devnull, "w")
     try:
-        options = _parser().parse_args(arguments)
-        code = options.command(options)
-        sys.stdout.flush()
-        return code
+        try:
+            options = _parser().parse_args(arguments)
+            return options.command(options)
+        finally:  # argparse ends the process behind --help
+            sys.stdout.flush()
     except CommandError as error:
         return _refused(error)
     except BrokenPipeError:  # as in `doctor | head`

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import re
 import subprocess
 import sys
@@ -307,21 +308,19 @@ def test_ctrl_c_is_one_word_and_exit_status_130(monkeypatch, device_name, capsys
     assert capsys.readouterr().err == "mps-spectro-patch: interrupted\n"
 
 
-BY_ARGPARSE = 0 if sys.version_info >= (3, 11) else 141  # which says nothing of closed outputs since then
-CLOSED = (
-    (["bench", "--predict"], 141), (["--help"], BY_ARGPARSE), (["status"], 141), (["autoload", "status"], 141),
-    (["--version"], BY_ARGPARSE), (["run", "--help"], BY_ARGPARSE),
-)  # fmt: skip
+CLOSED = [["bench", "--predict"], ["--help"], ["status"], ["autoload", "status"], ["--version"], ["run", "--help"]]
 
 
-@pytest.mark.parametrize(("command", "code"), some(CLOSED, CLOSED[:2]))
-def test_a_reader_that_stops_reading_is_no_error(command, code):
+@pytest.mark.parametrize("command", some(CLOSED, CLOSED[:2]))
+def test_a_reader_that_stops_reading_is_no_error(command):
+    # Without a buffer, it is argparse that writes, and of late it says nothing of closed outputs.
     process = subprocess.Popen([sys.executable, "-m", "mps_spectro_patch", *command],
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                               env={**os.environ, "PYTHONUNBUFFERED": ""})  # fmt: skip
     process.stdout.close()
     errors = process.stderr.read()
     # torch may speak of CUDA on stderr.
-    assert process.wait() == code and b"rror" not in errors and b"mps-spectro-patch" not in errors, errors
+    assert process.wait() == 141 and b"rror" not in errors and b"mps-spectro-patch" not in errors, errors
 
 
 @pytest.mark.thorough

@@ -7,7 +7,8 @@ import torch
 
 import mps_spectro_patch as msp
 from mps_spectro_patch.kernels.compilers import simulator
-from mps_spectro_patch.kernels.launch import feature_passes
+from mps_spectro_patch.kernels.launch import feature_passes, features
+from mps_spectro_patch.kernels.plans.geometry import StftGeometry
 
 from ..outputs import poisoned_outputs
 from .reference import LOG_MAX_ABS, assert_absolute, away_from_the_clamp, mel64, power64, spectrum64
@@ -163,3 +164,23 @@ def test_one_loud_moment_among_silence_and_one_silence_among_noise(torch_device,
             got = transform(x)
         expected, _ = whisper64(x, 80, (-2, -1) if per_item else (0, 1, 2))
         assert_absolute(got, expected, LOG_MAX_ABS / 4)
+
+
+@pytest.mark.parametrize("n_fft", [64, 49, 400])
+def test_zeros_behind_the_bins_are_raised_to_the_floor(n_fft, torch_device):
+    x, window = torch.randn(2, 40 * n_fft, device=torch_device), torch.ones(n_fft, device=torch_device)
+    geometry = StftGeometry(2, x.shape[1], n_fft, n_fft // 4, n_fft, n_fft // 2, "reflect", False)
+    bins = n_fft // 2 + 1
+    for width in (bins - 3, bins, bins + 7):
+        wanted = features.Features(width, scale="clamp", amin=1e-10, factor=0.4343, offset=0.3)
+        with poisoned_outputs():
+            got = features.limited_features(x, window, geometry, wanted, None, 1, 7.0)
+        power = power64(spectrum64(x, window.double().cpu(), n_fft, n_fft // 4), 2.0)[:, :width]
+        power = torch.nn.functional.pad(power, (0, 0, 0, width - power.shape[1]))
+        values = 0.4343 * power.clamp(min=1e-10).log() + 0.3
+        assert_absolute(got, torch.maximum(values, values.amax((1, 2), keepdim=True) - 7.0), 1e-4)
+
+
+def test_decibels_of_nothing_are_nothing(torch_device):
+    empty = feature_passes.decibels(torch.zeros(2, 0, device=torch_device), 2, 1e-10, 10.0, 0.0, 80.0)
+    assert empty.shape == (2, 0)
