@@ -175,7 +175,7 @@ def test_zeros_behind_the_bins_are_raised_to_the_floor(n_fft, torch_device):
         wanted = features.Features(width, scale="clamp", amin=1e-10, factor=0.4343, offset=0.3)
         with poisoned_outputs():
             got = features.limited_features(x, window, geometry, wanted, None, 1, 7.0)
-        power = power64(spectrum64(x, window.double().cpu(), n_fft, n_fft // 4), 2.0)[:, :width]
+        power = power64(spectrum64(x, window.cpu().double(), n_fft, n_fft // 4), 2.0)[:, :width]
         power = torch.nn.functional.pad(power, (0, 0, 0, width - power.shape[1]))
         values = 0.4343 * power.clamp(min=1e-10).log() + 0.3
         assert_absolute(got, torch.maximum(values, values.amax((1, 2), keepdim=True) - 7.0), 1e-4)
