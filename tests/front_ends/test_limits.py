@@ -162,8 +162,9 @@ def test_one_loud_moment_among_silence_and_one_silence_among_noise(torch_device,
         transform = msp.WhisperLogMelTransform(80, per_item=per_item).to(torch_device)
         with poisoned_outputs():
             got = transform(x)
-        expected, _ = whisper64(x, 80, (-2, -1) if per_item else (0, 1, 2))
-        assert_absolute(got, expected, LOG_MAX_ABS / 4)
+        expected, mel = whisper64(x, 80, (-2, -1) if per_item else (0, 1, 2))
+        close = (mel == 0) | (mel > 1e-3 * mel.amax())  # of what is hardly there, rounding decides
+        assert_absolute(got, expected, LOG_MAX_ABS / 4, close)
 
 
 @pytest.mark.parametrize("n_fft", [64, 49, 400])
@@ -178,7 +179,9 @@ def test_zeros_behind_the_bins_are_raised_to_the_floor(n_fft, torch_device):
         power = power64(spectrum64(x, window.cpu().double(), n_fft, n_fft // 4), 2.0)[:, :width]
         power = torch.nn.functional.pad(power, (0, 0, 0, width - power.shape[1]))
         values = 0.4343 * power.clamp(min=1e-10).log() + 0.3
-        assert_absolute(got, torch.maximum(values, values.amax((1, 2), keepdim=True) - 7.0), 1e-4)
+        expected = torch.maximum(values, values.amax((1, 2), keepdim=True) - 7.0)
+        close = (power == 0) | (power > 1e-3 * power.amax())  # of what is hardly there, rounding decides
+        assert_absolute(got, expected, 1e-4, close)
 
 
 def test_decibels_of_nothing_are_nothing(torch_device):
